@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks: the shape of each vision transformer that the machine is asked to run."""
+
+from dataclasses import dataclass
+
+__all__ = ["NETWORKS", "Network", "NetworkError"]
+
+
+class NetworkError(ValueError):
+    """A network whose sizes contradict each other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A multi-task Mixture-of-Experts ViT backbone, or a plain ViT when ``experts`` is 0.
+
+    Blocks are pre-norm: ``x += attention(norm1(x))``, ``x += ffn(norm2(x))``. In odd blocks of a network with
+    experts the FFN is a gate and ``experts`` small FFNs, of which each token uses ``top_k`` (M3ViT, NeurIPS'22).
+    A task has its own gate weights and nothing else of its own.
+
+    Parameters
+    ----------
+    height, width, patch : pixels
+    dim : channels of a token
+    heads : attention heads, each of ``dim // heads`` channels
+    depth : blocks
+    hidden : channels of the dense FFN's hidden layer
+    experts, top_k, expert_hidden : per MoE block; all 0 without MoE
+    tasks : one gate set per name; a plain ViT has the single task ``"tokens"``
+    prefix_tokens : tokens in front of the patches: 1 is CLS, 2 is CLS and distillation, 0 is none
+    final_norm : a LayerNorm follows the last block (DeiT); it runs with the head on the host
+    renormalise : gate softmax over the top k only, instead of over all experts before the top k
+    """
+
+    name: str
+    height: int
+    width: int
+    patch: int
+    dim: int
+    heads: int
+    depth: int
+    hidden: int
+    experts: int = 0
+    top_k: int = 0
+    expert_hidden: int = 0
+    tasks: tuple[str, ...] = ("tokens",)
+    prefix_tokens: int = 1
+    final_norm: bool = False
+    renormalise: bool = False
+    norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        for field in ("height", "width", "patch", "dim", "heads", "depth", "hidden"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or value < 1:
+                raise NetworkError(f"{self.name}: {field} must be a positive integer, not {value!r}")
+        if self.height % self.patch or self.width % self.patch:
+            raise NetworkError(f"{self.name}: image {self.height}x{self.width} is not a multiple of patch {self.patch}")
+        if self.dim % self.heads:
+            raise NetworkError(f"{self.name}: dim {self.dim} is not a multiple of heads {self.heads}")
+        if self.prefix_tokens not in (0, 1, 2):
+            raise NetworkError(f"{self.name}: prefix_tokens must be 0, 1 or 2, not {self.prefix_tokens!r}")
+        if not self.tasks or len(set(self.tasks)) != len(self.tasks):
+            raise NetworkError(f"{self.name}: tasks must be distinct and at least one, not {self.tasks!r}")
+        if self.experts:
+            if not 1 <= self.top_k <= self.experts:
+                raise NetworkError(f"{self.name}: top_k must be in 1..{self.experts}, not {self.top_k!r}")
+            if self.expert_hidden < 1:
+                raise NetworkError(f"{self.name}: expert_hidden must be positive, not {self.expert_hidden!r}")
+        elif self.top_k or self.expert_hidden:
+            raise NetworkError(f"{self.name}: top_k and expert_hidden must be 0 without experts")
+
+    @property
+    def patches(self) -> int:
+        return (self.height // self.patch) * (self.width // self.patch)
+
+    @property
+    def tokens(self) -> int:
+        return self.patches + self.prefix_tokens
+
+    @property
+    def patch_values(self) -> int:
+        """Values in one flattened patch, in the image's own order (row, column, channel)."""
+        return 3 * self.patch * self.patch
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.heads
+
+    def is_moe(self, block: int) -> bool:
+        return self.experts > 0 and block % 2 == 1
+
+
+_M3VIT = dict(height=128, width=256, patch=16, depth=12, experts=16, tasks=("semseg", "depth"))
+_DEIT = dict(height=224, width=224, patch=16, depth=12, final_norm=True)
+
+NETWORKS: dict[str, Network] = {
+    network.name: network
+    for network in (
+        Network(name="tiny_test", height=16, width=32, patch=8, dim=32, heads=2, depth=2, hidden=64,
+                experts=4, top_k=2, expert_hidden=32, tasks=("semseg", "depth")),
+        Network(name="demo", height=64, width=128, patch=8, dim=64, heads=2, depth=4, hidden=256,
+                experts=8, top_k=2, expert_hidden=128, tasks=("semseg", "depth")),
+        Network(name="m3vit_tiny", dim=192, heads=3, hidden=768, top_k=2, expert_hidden=384, **_M3VIT),
+        Network(name="m3vit_small", dim=384, heads=12, hidden=1536, top_k=4, expert_hidden=384, **_M3VIT),
+        Network(name="deit_tiny", dim=192, heads=3, hidden=768, **_DEIT),
+        Network(name="deit_small", dim=384, heads=6, hidden=1536, **_DEIT),
+    )
+}
