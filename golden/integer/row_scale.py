@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Per-row scales and the quantisation of a row to operands.
+
+A row scale is a pair (mantissa u16, exponent s7) worth ``mantissa x 2^(exponent - 15)``.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from moevit.spec.formats import DIGIT_BITS, QUANTISED_MAX
+from moevit.spec.tables import RECIPROCAL_BITS, quantiser_table, reciprocal_table
+
+from .rounding import bit_length, round_shift
+
+__all__ = ["UNIT", "PeakScale", "RowScale", "digits", "peak_scale", "quantise", "reciprocal"]
+
+
+class RowScale(NamedTuple):
+    """``mantissa x 2^(exponent - 15)``; mantissa u16, exponent s7; arrays of one entry per row."""
+
+    mantissa: np.ndarray
+    exponent: np.ndarray
+
+
+class PeakScale(NamedTuple):
+    """A peak rounded up to nine significant bits, ``m x 2^e``: m 256..511, e -8..17."""
+
+    m: np.ndarray
+    e: np.ndarray
+
+    @property
+    def row_scale(self) -> RowScale:
+        return RowScale(self.m << 7, self.e + 8)
+
+
+UNIT = RowScale(np.int64(1 << 15), np.int64(0))
+
+
+def peak_scale(peak: np.ndarray) -> PeakScale:
+    """The scale of a row whose largest magnitude is ``peak`` (u25; 0 counts as 1)."""
+    peak = np.maximum(np.asarray(peak, np.int64), 1)
+    e = bit_length(peak) - 9
+    down = np.maximum(e, 0)
+    m = np.where(e > 0, (peak + (1 << down) - 1) >> down, peak << np.maximum(-e, 0))
+    carry = m == 512
+    return PeakScale(np.where(carry, 256, m), e + carry)
+
+
+def quantise(value: np.ndarray, scale: PeakScale) -> np.ndarray:
+    """``value`` (s25, magnitude at most the peak of ``scale``) as an integer in +-32640: value / (m x 2^e) x 32640."""
+    q = round_shift(value * quantiser_table()[scale.m - 256], 9 + scale.e)
+    return np.clip(q, -QUANTISED_MAX, QUANTISED_MAX)
+
+
+def digits(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """High digit (s9, +-255: the operand) and low digit (-64..63) of a quantised value: ``q == high x 128 + low``."""
+    high = round_shift(q, DIGIT_BITS)
+    return high, q - (high << DIGIT_BITS)
+
+
+def reciprocal(total: np.ndarray) -> RowScale:
+    """``1 / total`` for ``total`` in 1..2^40, by a table of 11-bit mantissas; within 2^-11 of it."""
+    bits = bit_length(total)
+    down, up = np.maximum(bits - RECIPROCAL_BITS, 0), np.maximum(RECIPROCAL_BITS - bits, 0)
+    return RowScale(reciprocal_table()[((total >> down) << up) - 1024], -bits)

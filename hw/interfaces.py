@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What flows between the units: payload layouts and port signatures, all made from the configuration and ``spec``.
+
+Streams (valid, ready) carry what may wait. ``Flow`` carries what may not: the receiver takes it in the same cycle,
+because somebody upstream reserved the room for it.
+"""
+
+from amaranth import *
+from amaranth.hdl import ShapeLike
+from amaranth.lib import data, enum
+from amaranth.lib.wiring import In, Out, Signature
+from amaranth.utils import ceil_log2
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.formats import ACCUMULATOR_BITS, OPERAND_BITS, ROW_BITS
+from moevit.spec.isa import FIELDS, INSTRUCTION_BYTES
+
+__all__ = [
+    "COLUMN_SLOTS",
+    "EXPERT_BITS",
+    "PEAK_ENTRIES",
+    "SEQUENCE_BITS",
+    "TOKEN_BITS",
+    "Accumulate",
+    "Activity",
+    "Flow",
+    "MemoryRead",
+    "MemoryWrite",
+    "column_layout",
+    "command_layout",
+    "dispatch_layout",
+    "instruction_layout",
+    "load_layout",
+    "logits_layout",
+    "peak_layout",
+    "queue_entry_layout",
+    "row_layout",
+    "row_scale_layout",
+    "sums_depth",
+    "sums_layout",
+    "tag_layout",
+    "trace_layout",
+    "word_layout",
+]
+
+TOKEN_BITS = 12  # as the instruction's rows
+EXPERT_BITS = 5
+SEQUENCE_BITS = 16  # instructions are numbered modulo 2^16 as they are dispatched
+PEAK_ENTRIES = 2  # the peak table has this many times max_tokens entries
+
+
+class Accumulate(enum.Enum, shape=2):
+    """What the accumulator does with a row's dot products."""
+
+    SET = 0  #: sum := dot
+    ADD = 1  #: sum := sum + dot
+    SHIFT_ADD = 2  #: sum := round(sum / 128) + dot
+
+
+class Activity(enum.Enum, shape=3):
+    """What the row reader did in a cycle; the counters of the same names share out the run between them."""
+
+    WAIT_PROGRAM = 0
+    BUSY = 1
+    WAIT_NORM = 2
+    WAIT_WEIGHTS = 3
+    WAIT_DRAIN = 4
+    WAIT_WRITER = 5
+
+
+class Flow(Signature):
+    """``valid`` and ``payload``, without back-pressure."""
+
+    def __init__(self, payload: ShapeLike):
+        super().__init__({"valid": Out(1), "payload": Out(payload)})
+
+
+class MemoryRead(Signature):
+    """Read side of a memory, from the reader: with ``enable``, ``data`` is the word at ``address`` one cycle later."""
+
+    def __init__(self, depth: int, shape: ShapeLike):
+        super().__init__({"enable": Out(1), "address": Out(ceil_log2(depth)), "data": In(shape)})
+
+
+class MemoryWrite(Signature):
+    """Write side of a memory, from the writer: ``enable`` has one bit per granule of the word."""
+
+    def __init__(self, depth: int, shape: ShapeLike, granules: int = 1):
+        super().__init__({"enable": Out(granules), "address": Out(ceil_log2(depth)), "data": Out(shape)})
+
+
+def instruction_layout() -> data.Layout:
+    """The 512 bits of an instruction, field by field (spec.isa)."""
+    return data.FlexibleLayout(8 * INSTRUCTION_BYTES, {
+        field.name: data.Field(unsigned(field.width), 32 * field.word + field.lsb) for field in FIELDS
+    })
+
+
+def dispatch_layout() -> data.Layout:
+    """What the sequencer hands to every unit: the instruction with ``rows`` resolved, its number, its expert."""
+    return data.StructLayout({
+        "instruction": instruction_layout(),
+        "sequence": SEQUENCE_BITS,
+        "expert": EXPERT_BITS,
+    })
+
+
+def word_layout(config: MachineConfig) -> data.Layout:
+    """A word of a row memory: k_lanes x s16, lane 0 lowest."""
+    return data.ArrayLayout(signed(ROW_BITS), config.k_lanes)
+
+
+def load_layout(config: MachineConfig) -> data.Layout:
+    """One beat into the array's shadow tile, n_lanes x s8.
+
+    by_row 0: columns ``index x ratio`` onwards, each k_lanes values (k 0 lowest).
+    by_row 1: row k = ``index``, n_lanes values (n 0 lowest).
+    """
+    return data.StructLayout({
+        "by_row": 1,
+        "index": ceil_log2(config.k_lanes),
+        "data": data.ArrayLayout(signed(8), config.n_lanes),
+    })
+
+
+def row_layout(config: MachineConfig) -> data.Layout:
+    """One row entering the array. ``swap``: the shadow tile becomes the active one, for this row on.
+
+    ``address`` is the row's place in the accumulator (0..rows-1 of the pass); ``last``: its sums leave the accumulator.
+    """
+    return data.StructLayout({
+        "swap": 1,
+        "operands": data.ArrayLayout(signed(OPERAND_BITS), config.k_lanes),
+        "address": ceil_log2(config.max_tokens),
+        "operation": Accumulate,
+        "last": 1,
+    })
+
+
+def sums_layout(config: MachineConfig) -> data.Layout:
+    """Finished accumulators of one row: n_lanes x s27."""
+    return data.ArrayLayout(signed(ACCUMULATOR_BITS), config.n_lanes)
+
+
+def row_scale_layout() -> data.Layout:
+    """A row scale worth ``mantissa x 2^(exponent - 15)``."""
+    return data.StructLayout({"mantissa": 16, "exponent": signed(8)})
+
+
+def tag_layout(config: MachineConfig) -> data.Layout:
+    """What the row writer must know of a row whose sums leave the accumulator; in the same order as the sums.
+
+    ``row`` is the destination row (the token, when scattering).
+    """
+    return data.StructLayout({
+        "row": TOKEN_BITS,
+        "scale": row_scale_layout(),
+        "score": 17,
+    })
+
+
+def column_layout(config: MachineConfig) -> data.Layout:
+    """Column scales and biases of one row-memory word: k_lanes x {scale u16, bias s16}; 32 bits a lane."""
+    return data.ArrayLayout(data.StructLayout({"scale": 16, "bias": signed(16)}), config.k_lanes)
+
+
+def queue_entry_layout() -> data.Layout:
+    """An entry of an expert's queue."""
+    return data.StructLayout({"token": TOKEN_BITS, "score": 17})
+
+
+def logits_layout(config: MachineConfig) -> data.Layout:
+    """Gate logits of one token, max_experts x s24 Q8.16 (log2 units), and how to choose among the first ``experts``.
+
+    Tokens come in order, 0 with ``first``, the last with ``last``.
+    """
+    return data.StructLayout({
+        "logits": data.ArrayLayout(signed(24), config.max_experts),
+        "first": 1,
+        "last": 1,
+        "experts": EXPERT_BITS + 1,
+        "top_k": EXPERT_BITS + 1,
+        "renormalise": 1,
+    })
+
+
+def command_layout() -> data.Layout:
+    """A stretch of consecutive beats of the memory bus: byte address (a multiple of the bus width) and beats."""
+    return data.StructLayout({"address": 40, "beats": 24})
+
+
+def trace_layout(config: MachineConfig) -> data.Layout:
+    """One record of the simulation-only trace: what a unit stored, for comparison with ``golden.machine``.
+
+    kind: 0 residual, 1 hidden, 2 keys and values (s8 lanes sign-extended; address counts k_lanes-wide parts),
+    3 routing (address token x 32 + rank; lanes: expert, score 15..0, score 16), 4 norm (address row; lanes: mean,
+    peak mantissa, peak exponent, scale mantissa, scale exponent), 5 queue length (address expert; lane: length).
+    ``sequence`` is the number of the instruction.
+    """
+    return data.StructLayout({
+        "kind": 8,
+        "sequence": SEQUENCE_BITS,
+        "address": 32,
+        "data": word_layout(config),
+    })
+
+
+def sums_depth(config: MachineConfig) -> int:
+    """Rows that fit between accumulator and row writer; the reader never has more finished rows under way."""
+    return 32 if config.ratio == 1 else 128
+
+
+#: Slots for the column scales of n-tiles between loader and row writer.
+COLUMN_SLOTS = 4
+
+
+def peak_layout() -> data.Layout:
+    """A tracked peak: s17, so that both |-32768| and a negative maximum fit."""
+    return signed(17)

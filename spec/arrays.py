@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Machine configurations: the array's shape and the sizes of its memories. One RTL is generated per configuration."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+__all__ = ["CONFIGS", "ConfigError", "MachineConfig"]
+
+
+class ConfigError(ValueError):
+    """A machine configuration that cannot be built."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineConfig:
+    """What a user chooses before generating RTL. Memory depths are in words; derived sizes are properties.
+
+    Parameters
+    ----------
+    k_lanes, n_lanes : inputs and outputs of the array per cycle; a row-memory word is ``k_lanes`` values, a beat of
+        the memory bus is ``n_lanes`` bytes; ``n_lanes`` is ``k_lanes`` or twice that
+    packed : two products per DSP slice (same bits as the portable lane)
+    max_tokens : rows of a pass, tokens in the queue of an expert
+    max_experts : experts the router can tell apart, at most ``k_lanes``
+    residual_words, hidden_words : words of ``k_lanes`` x s16
+    kv_words : words of ``n_lanes`` x s8 for keys and values
+    stream_beats : depth of the weight prefetch FIFO
+    program_length : instructions the program memory holds
+    trace : simulation-only ports that show every row-memory write
+    """
+
+    name: str
+    k_lanes: int
+    n_lanes: int
+    packed: bool = True
+    max_tokens: int = 256
+    max_experts: int = 16
+    residual_words: int
+    hidden_words: int
+    kv_words: int
+    stream_beats: int = 512
+    program_length: int = 512
+    trace: bool = False
+
+    def __post_init__(self) -> None:
+        for field in ("k_lanes", "n_lanes", "max_tokens", "stream_beats", "program_length"):
+            value = getattr(self, field)
+            if value < 1 or value & (value - 1):
+                raise ConfigError(f"{self.name}: {field} must be a power of two, not {value!r}")
+        if self.k_lanes < 8 or self.k_lanes > 64:
+            raise ConfigError(f"{self.name}: k_lanes must be 8..64, not {self.k_lanes}")
+        if self.n_lanes not in (self.k_lanes, 2 * self.k_lanes) or self.n_lanes > 64:
+            raise ConfigError(f"{self.name}: n_lanes must be k_lanes or twice that and at most 64, not {self.n_lanes}")
+        if not 1 <= self.max_experts <= min(self.k_lanes, 32):
+            raise ConfigError(f"{self.name}: max_experts must be 1..min(k_lanes, 32), not {self.max_experts}")
+        if self.stream_beats < 32:
+            raise ConfigError(f"{self.name}: stream_beats must hold two bursts of 16, not {self.stream_beats}")
+
+    @property
+    def ratio(self) -> int:
+        """Row-memory words per array output row: 1 or 2."""
+        return self.n_lanes // self.k_lanes
+
+    @property
+    def bus_bytes(self) -> int:
+        """Bytes per beat of the memory bus; a tile is ``k_lanes`` beats."""
+        return self.n_lanes
+
+    @property
+    def word_beats(self) -> int:
+        """Beats per row-memory word (``k_lanes`` x s16) in the weight stream: 2 or 1."""
+        return 2 * self.k_lanes // self.n_lanes
+
+    @property
+    def macs_per_cycle(self) -> int:
+        return self.k_lanes * self.n_lanes
+
+    @property
+    def hash(self) -> int:
+        """32 bits that name this hardware: a bundle compiled for another configuration is refused by it."""
+        choices = asdict(self)
+        for field in ("name", "packed", "trace"):  # same bits, whatever the lane or the trace
+            del choices[field]
+        return int.from_bytes(hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).digest()[:4], "little")
+
+
+CONFIGS: dict[str, MachineConfig] = {
+    config.name: config
+    for config in (
+        MachineConfig(name="8x8", k_lanes=8, n_lanes=8, max_tokens=32, max_experts=8, residual_words=256,
+                      hidden_words=512, kv_words=512, stream_beats=64, program_length=64),
+        MachineConfig(name="8x16", k_lanes=8, n_lanes=16, max_tokens=32, max_experts=8, residual_words=256,
+                      hidden_words=512, kv_words=256, stream_beats=64, program_length=64),
+        MachineConfig(name="16x16", k_lanes=16, n_lanes=16, residual_words=4096, hidden_words=8192, kv_words=4096),
+        MachineConfig(name="32x32", k_lanes=32, n_lanes=32, residual_words=6144, hidden_words=12288, kv_words=8192,
+                      stream_beats=2048),
+        MachineConfig(name="32x64", k_lanes=32, n_lanes=64, residual_words=6144, hidden_words=12288, kv_words=8192,
+                      stream_beats=4096),
+        MachineConfig(name="64x64", k_lanes=64, n_lanes=64, residual_words=3072, hidden_words=8192, kv_words=8192,
+                      stream_beats=8192),
+    )
+}

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Number formats: every width of the machine and its one rounding rule. ``docs/formats.md`` is made from here."""
+
+from typing import NamedTuple
+
+__all__ = [
+    "ACCUMULATOR_BITS",
+    "BIAS_MASKED",
+    "DIGIT_BITS",
+    "EXP_ONE",
+    "FORMATS",
+    "GAIN_SHIFT",
+    "GATE_FRACTION",
+    "GELU_FRACTION",
+    "INVERSE_DIM_FRACTION",
+    "LOGIT_FRACTION",
+    "OPERAND_BITS",
+    "OPERAND_MAX",
+    "QUANTISED_MAX",
+    "ROW_BITS",
+    "SCORE_FRACTION",
+    "WEIGHT_MAX",
+    "Format",
+    "signed_range",
+]
+
+# Array: operand (a row's value) x weight (a tile's value), summed over k.
+OPERAND_BITS = 9  # s9: a quantised row value in +-255, a pixel or an exponential in 0..255
+OPERAND_MAX = 255
+WEIGHT_MAX = 127  # s8, symmetric: -128 never occurs
+ACCUMULATOR_BITS = 27  # s27: the wide port of a DSP48E2; 255 x 127 x k fits for k <= 2072
+
+# Rows in the residual and hidden memories.
+ROW_BITS = 16
+
+# A row is quantised to q in +-32640 = 255 x 128; its high digit (rounded q / 128) is the operand,
+# and the gate, which needs more than 9 bits, also uses the low digit in -64..63.
+DIGIT_BITS = 7
+QUANTISED_MAX = OPERAND_MAX << DIGIT_BITS
+
+GAIN_SHIFT = 8  # (x - mean) x gain is rounded by this before the row's peak is taken
+INVERSE_DIM_FRACTION = 24  # 1 / dim as an integer, for the mean
+
+GELU_FRACTION = 9  # Q7.9 before and after GELU
+LOGIT_FRACTION = 8  # attention logits Q8.8 in units of log2: the softmax is 2^(x - max)
+GATE_FRACTION = 16  # gate logits Q8.16 in units of log2
+EXP_ONE = 255  # exponentials of a row: u8, the maximum of the row is 255
+SCORE_FRACTION = 16  # gate score: 65536 is 1.0
+BIAS_MASKED = -32768  # the gate bias that takes an expert out of the choice
+
+
+class Format(NamedTuple):
+    """One tensor's format: ``bits`` wide two's complement (or unsigned), value = integer x ``unit``."""
+
+    tensor: str
+    bits: int
+    signed: bool
+    unit: str
+    why: str
+
+
+FORMATS = (
+    Format("pixel", 8, False, "1/256", "exact; a nine-bit operand holds it as it is"),
+    Format("weight of a linear", 8, True, "column scale", "s8 per output channel alone costs nothing visible"),
+    Format("operand", 9, True, "row scale / 255", "per-row dynamic scale; the ninth bit is free in a DSP48E2"),
+    Format("accumulator", ACCUMULATOR_BITS, True, "row scale x column scale", "cannot overflow for k <= 2072"),
+    Format("residual row", 16, True, "2^-residual_fraction", "an 8-bit residual ruins everything"),
+    Format("hidden row", 16, True, "2^-fraction of its pass", "quantised again, per row, when it is read"),
+    Format("norm gain", 16, True, "2^-gain_fraction", "folding gamma into the weights costs 5 to 10 dB"),
+    Format("query", 9, True, "static, per layer", "stored in a hidden row, used as an operand unchanged"),
+    Format("key, value", 8, True, "static, per layer", "they are the array's weights; the key bias is dropped"),
+    Format("attention logit", 16, True, "2^-8, log2", "base 2: exp needs no multiplier"),
+    Format("exponential", 8, False, "1/255 of the row maximum", "row-relative u8 is within 0.5 dB of u16"),
+    Format("1/sum, row scale", 16, False, "mantissa and exponent", "one multiply per output row"),
+    Format("column scale", 16, False, "2^-shift of its pass", ""),
+    Format("bias", 16, True, "that of the output", "added after scaling, since row scales differ"),
+    Format("pre-GELU, GELU", 16, True, "2^-9", "8 bits before GELU lose"),
+    Format("gate operand", 16, True, "row scale / 32640", "two digits: 8 x 8 bits misroute"),
+    Format("gate weight", 15, True, "column scale", "two digits of the array's s8 weights"),
+    Format("gate logit", 24, True, "2^-16, log2", "top-k on these integers, lower index wins ties"),
+    Format("gate score", 17, False, "2^-16", "65536 is 1.0"),
+)
+
+
+def signed_range(bits: int) -> tuple[int, int]:
+    """Smallest and largest two's complement integer of ``bits`` bits."""
+    return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
