@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The quantised model: every integer that the machine needs of a network, and the file that holds them.
+
+A ``.npz`` with one array per name of ``tensor_shapes`` and ``meta`` (JSON: network, fractions, version). The
+integers are complete: the integer golden model and the compiler add nothing to them.
+
+How a real multiplier is stored: ``column_scale`` (u16) and ``shift`` of the pass, so that an output is
+``accumulator x row scale x column_scale / 2^shift`` (``golden.integer.row_writer``). Channels keep the network's order;
+image patches are flattened as (row, column, channel).
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .networks import Network
+
+__all__ = ["QuantisedModel", "QuantisedModelError", "tensor_shapes"]
+
+FORMAT_VERSION = 1
+
+
+class QuantisedModelError(ValueError):
+    """A quantised model that is incomplete, of the wrong shape, or out of range."""
+
+
+def tensor_shapes(network: Network) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of every tensor of a quantised ``network``."""
+    tensors: dict[str, tuple[tuple[int, ...], str]] = {}
+
+    def linear(name: str, outputs: int, inputs: int, *batch: int) -> None:
+        tensors[f"{name}.weight"] = ((*batch, outputs, inputs), "int8")
+        tensors[f"{name}.column_scale"] = ((*batch, outputs), "uint16")
+        tensors[f"{name}.bias"] = ((*batch, outputs), "int16")
+        tensors[f"{name}.shift"] = ((), "uint8")
+
+    dim = network.dim
+    linear("patch_embed", dim, network.patch_values)
+    tensors["position"] = ((network.tokens, dim), "int16")  # CLS and the patch embedding's bias are added in
+    for block in range(network.depth):
+        name = f"blocks.{block}"
+        for norm in ("norm1", "norm2"):
+            tensors[f"{name}.{norm}.gain"] = ((dim,), "int16")
+            tensors[f"{name}.{norm}.epsilon"] = ((), "uint32")
+        for projection in ("query", "key", "value", "proj"):
+            linear(f"{name}.attn.{projection}", dim, dim)
+        for product in ("logit", "mix"):  # queries x keys, exponentials x values
+            tensors[f"{name}.attn.{product}.scale"] = ((), "uint16")
+            tensors[f"{name}.attn.{product}.shift"] = ((), "uint8")
+        if network.is_moe(block):
+            tasks, experts = len(network.tasks), network.experts
+            tensors[f"{name}.moe.gate.weight"] = ((tasks, experts, dim), "int16")  # 15 bits: see golden.quant
+            tensors[f"{name}.moe.gate.column_scale"] = ((tasks, experts), "uint16")
+            tensors[f"{name}.moe.gate.bias"] = ((tasks, experts), "int16")  # -32768 masks the expert
+            tensors[f"{name}.moe.gate.shift"] = ((), "uint8")
+            linear(f"{name}.moe.fc1", network.expert_hidden, dim, experts)
+            linear(f"{name}.moe.fc2", dim, network.expert_hidden, experts)
+        else:
+            linear(f"{name}.mlp.fc1", network.hidden, dim)
+            linear(f"{name}.mlp.fc2", dim, network.hidden)
+    return tensors
+
+
+@dataclass(frozen=True)
+class QuantisedModel:
+    """A network and its integer tensors. ``residual_fraction``: output token = integer x 2^-residual_fraction."""
+
+    network: Network
+    tensors: dict[str, np.ndarray]
+    residual_fraction: int
+    notes: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expected = tensor_shapes(self.network)
+        for name in sorted(expected.keys() - self.tensors.keys()):
+            raise QuantisedModelError(f"tensor {name} is missing")
+        for name in sorted(self.tensors.keys() - expected.keys()):
+            raise QuantisedModelError(f"tensor {name} is not part of network {self.network.name}")
+        for name, (shape, dtype) in expected.items():
+            tensor = self.tensors[name]
+            if tensor.shape != shape or tensor.dtype != dtype:
+                raise QuantisedModelError(f"tensor {name} is {tensor.dtype}{list(tensor.shape)}, "
+                                          f"expected {dtype}{list(shape)}")
+            if dtype == "int8" and tensor.size and tensor.min() < -127:
+                raise QuantisedModelError(f"tensor {name} contains -128; weights are symmetric, -127..127")
+            if name.endswith("gate.weight") and np.abs(tensor.astype(int)).max() > 127 * 128 + 63:
+                raise QuantisedModelError(f"tensor {name} exceeds +-16319, the range of two digits")
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.tensors[name]
+
+    def save(self, path: Path) -> None:
+        meta = {"version": FORMAT_VERSION, "network": asdict(self.network),
+                "residual_fraction": self.residual_fraction, "notes": self.notes}
+        np.savez(path, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **self.tensors)
+
+    @classmethod
+    def load(cls, path: Path) -> "QuantisedModel":
+        """Raises QuantisedModelError for anything that is not a complete quantised model of this version."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+            meta = json.loads(arrays.pop("meta").tobytes())
+            if meta["version"] != FORMAT_VERSION:
+                raise QuantisedModelError(f"{path} has version {meta['version']}, this is {FORMAT_VERSION}: quantise again")
+            network = Network(**{**meta["network"], "tasks": tuple(meta["network"]["tasks"])})
+            return cls(network, arrays, meta["residual_fraction"], meta["notes"])
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, QuantisedModelError):
+                raise
+            raise QuantisedModelError(f"{path} is not a quantised model: {error}") from error
