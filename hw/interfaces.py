@@ -45,7 +45,7 @@ __all__ = [
 TOKEN_BITS = 12  # as the instruction's rows
 EXPERT_BITS = 5
 SEQUENCE_BITS = 16  # instructions are numbered modulo 2^16 as they are dispatched
-PEAK_ENTRIES = 2  # the peak table has this many times max_tokens entries
+PEAK_ENTRIES = 4  # the peak table has this many times max_tokens entries (three in use: two heads and the mix)
 
 
 class Accumulate(enum.Enum, shape=2):
