@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Steps to a bundle: lay the payloads out in the order of their use, encode the program, write the manifest."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.bundle import Bundle
+from moevit.spec.isa import Opcode, Stream, encode
+from moevit.spec.quantised import QuantisedModel
+
+from .plan import DoesNotFit, check_fit
+from .steps import Step, schedule
+
+__all__ = ["compile_model"]
+
+PAGE = 4096  # a task's gates start on a page, so that its register value is easy to read
+
+
+def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str, np.ndarray] | None = None) -> Bundle:
+    """Compile for one array configuration. Raises DoesNotFit."""
+    plan = check_fit(model.network, config)
+    steps = schedule(model, plan)
+    if len(steps) > config.program_length:
+        raise DoesNotFit(f"{model.network.name} needs {len(steps)} instructions, {config.name} holds "
+                         f"{config.program_length}; raise program_length")
+    tasks = len(model.network.tasks)
+    weights, gates = bytearray(), [bytearray() for _ in range(tasks)]
+    words, entries = [], []
+    for step in steps:
+        words.append(encode(**{**step.fields, **_place(step, config, weights, gates)}))
+        entries.append({"name": step.name, "opcode": Opcode(step.fields["opcode"]).name, "macs_per_row": step.macs})
+    stride = max(PAGE, -(-len(gates[0]) // PAGE) * PAGE)
+    network = model.network
+    manifest: dict[str, Any] = {
+        "network": asdict(network),
+        "config": config.name,
+        "config_hash": config.hash,
+        "tasks": list(network.tasks),
+        "gate_stride": stride,
+        "image": {"height": network.height, "width": network.width},
+        "output": {"tokens": network.tokens, "words": plan.dim_words, "lanes": config.k_lanes, "dim": network.dim,
+                   "fraction": model.residual_fraction},
+        "instructions": entries,
+    }
+    return Bundle(manifest, np.concatenate(words).astype("<u4").tobytes(), bytes(weights),
+                  b"".join(bytes(task.ljust(stride, b"\0")) for task in gates), heads or {})
+
+
+def _place(step: Step, config: MachineConfig, weights: bytearray, gates: list[bytearray]) -> dict[str, int]:
+    """Append the step's payloads and return where they lie."""
+    if not step.payloads:
+        return {}
+    beats, rest = divmod(len(step.payloads[0]), config.bus_bytes)
+    assert not rest and len({len(payload) for payload in step.payloads}) == 1, step.name
+    if step.fields["stream"] == Stream.GATES:
+        offset = len(gates[0])
+        for gate, payload in zip(gates, step.payloads, strict=True):
+            gate += payload
+        return {"stream_offset": offset, "stream_beats": beats}
+    offset = len(weights)
+    for payload in step.payloads:
+        weights += payload
+    experts = {"expert_beats": beats} if len(step.payloads) > 1 else {}
+    return {"stream_offset": offset, "stream_beats": beats, **experts}

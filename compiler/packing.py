@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes in the order in which the machine uses them: tiles, column parameters, rows of words."""
+
+import numpy as np
+
+from moevit.spec.arrays import MachineConfig
+
+from .plan import ceil_div
+
+__all__ = ["gate_digits", "pack_linear", "pack_words", "pad_groups"]
+
+
+def pad_groups(matrix: np.ndarray, axis: int, groups: int, size: int) -> np.ndarray:
+    """Split ``axis`` into ``groups`` equal parts and pad each with zeros to ``size`` (heads to whole words)."""
+    shape = list(matrix.shape)
+    part = shape[axis] // groups
+    split = matrix.reshape(*shape[:axis], groups, part, *shape[axis + 1:])
+    pad = [(0, 0)] * split.ndim
+    pad[axis + 1] = (0, size - part)
+    shape[axis] = groups * size
+    return np.pad(split, pad).reshape(shape)
+
+
+def gate_digits(weight: np.ndarray) -> np.ndarray:
+    """Gate weights (experts, dim words x lanes) s16 as three k-groups for the digits high, low, high of a row.
+
+    ``w = 128 x high + low``: the row's high digit meets the low digit of the weight, then the low meets the high,
+    then (after the accumulator is divided by 128) high meets high. Low x low is below the result's last bit.
+    """
+    wide = weight.astype(np.int64)
+    high = (wide + 64) >> 7
+    low = wide - (high << 7)
+    return np.concatenate([low, high, high], axis=1).astype(np.int8)
+
+
+def pack_linear(config: MachineConfig, weight: np.ndarray, column_scale: np.ndarray, bias: np.ndarray) -> bytes:
+    """Column parameters and tiles of a linear layer, n-tile by n-tile.
+
+    weight s8 (outputs, inputs), inputs already a multiple of k_lanes; column_scale u16, bias s16 (outputs,).
+    Per n-tile: n_lanes x {scale, bias}, then its k-tiles, each n_lanes columns of k_lanes bytes.
+    """
+    k, n = config.k_lanes, config.n_lanes
+    outputs, inputs = weight.shape
+    n_tiles, k_tiles = ceil_div(outputs, n), inputs // k
+    pad = n_tiles * n - outputs
+    tiles = np.pad(weight.astype(np.int8), ((0, pad), (0, 0))).reshape(n_tiles, n, k_tiles, k).transpose(0, 2, 1, 3)
+    columns = np.stack([np.pad(column_scale.astype(np.uint16), (0, pad)),
+                        np.pad(bias.astype(np.int16), (0, pad)).view(np.uint16)], axis=1)
+    columns_bytes = columns.astype("<u2").reshape(n_tiles, n * 2).view(np.uint8)
+    tile_bytes = np.ascontiguousarray(tiles).view(np.uint8).reshape(n_tiles, -1)
+    return np.concatenate([columns_bytes, tile_bytes], axis=1).tobytes()
+
+
+def pack_words(config: MachineConfig, rows: np.ndarray) -> bytes:
+    """Rows (rows, channels) s16 as row-memory words, each row padded with zeros to whole words."""
+    pad = -rows.shape[1] % config.k_lanes
+    return np.pad(rows.astype("<i2"), ((0, 0), (0, pad))).tobytes()

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A PASS: rows to operands, operands x tiles, accumulators to stored rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moevit.golden.integer.norm import apply_gain
+from moevit.golden.integer.rounding import round_shift
+from moevit.golden.integer.router import queues, route
+from moevit.golden.integer.row_scale import PeakScale, RowScale, digits, peak_scale, quantise, reciprocal
+from moevit.golden.integer.row_writer import gate_logits, write_rows
+from moevit.golden.integer.softmax import exponentials
+from moevit.spec.formats import DIGIT_BITS, SCORE_FRACTION
+from moevit.spec.isa import Destination, Operand, Peak, Saturation, Source, WeightSource
+from moevit.spec.trace import Kind
+
+if TYPE_CHECKING:
+    from .machine import State
+
+__all__ = ["run_pass"]
+
+Instruction = dict[str, int]
+
+
+def run_pass(state: State, instruction: Instruction, beats: np.ndarray, rows: int, expert: int) -> int:
+    """Execute one PASS on ``state``; returns the array's multiply-accumulates."""
+    place = np.arange(rows)
+    token, score = place, np.full(rows, 1 << SCORE_FRACTION)
+    if instruction["gather"] or instruction["scatter"] or instruction["score"]:
+        queue = state.queues[expert]
+        token, score = queue.tokens[:rows], queue.scores[:rows]
+    source_row = token if instruction["gather"] else place
+    operands, scale = _operands(state, instruction, source_row)
+    weight, column_scale, bias = _tiles(state, instruction, beats)
+    accumulator = _multiply(operands, weight, instruction["digits"])
+    row = token if instruction["scatter"] else place
+    columns = instruction["columns"]
+    parameters = (accumulator[:, :columns], scale, column_scale[:columns], bias[:columns], instruction["shift"])
+    if instruction["destination"] == Destination.ROUTER:
+        _route(state, instruction, gate_logits(*parameters))
+    else:
+        _write(state, instruction, parameters, row, score)
+    tiles = instruction["n_tiles"] * instruction["k_tiles"] * (3 if instruction["digits"] else 1)
+    return rows * tiles * state.config.macs_per_cycle
+
+
+def _operands(state: State, instruction: Instruction, row: np.ndarray) -> tuple[np.ndarray, RowScale]:
+    """Operands (rows, k lanes) s9, high and low digit side by side for ``digits``, and the row scales."""
+    memory = state.residual if instruction["source"] == Source.RESIDUAL else state.hidden
+    address = instruction["source_base"] + row[:, None] * instruction["source_stride"]
+    x = memory[address + np.arange(instruction["k_tiles"])].reshape(len(row), -1)
+    match instruction["operand"]:
+        case Operand.RAW:
+            value = x & 511
+            return value - ((value & 256) << 1), RowScale(np.full(len(row), 1 << 15), np.zeros(len(row), np.int64))
+        case Operand.EXP:
+            e = exponentials(x, state.peaks[instruction["source_peak"] + row], instruction["keys"])
+            return e, reciprocal(e.sum(axis=1))
+        case Operand.ROW:
+            peak = peak_scale(state.peaks[instruction["source_peak"] + row])
+            value, scale = x, peak.row_scale
+        case Operand.NORM:
+            assert state.norm is not None, "PASS reads normalised rows before any NORM"
+            mean, peak, scale = (_take(part, row) for part in state.norm)
+            value = apply_gain(x, mean[:, None], state.gain)
+    high, low = digits(quantise(value, PeakScale(peak.m[:, None], peak.e[:, None])))
+    return (np.concatenate([high, low, high], axis=1) if instruction["digits"] else high), scale
+
+
+def _take(part, row: np.ndarray):
+    return part[row] if isinstance(part, np.ndarray) else type(part)(*(field[row] for field in part))
+
+
+def _tiles(state: State, instruction: Instruction,
+           beats: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights (k lanes, n lanes), column scales and biases (n lanes,) of the whole pass."""
+    k, n, config = state.config.k_lanes, state.config.n_lanes, state.config
+    n_tiles, k_tiles = instruction["n_tiles"], instruction["k_tiles"] * (3 if instruction["digits"] else 1)
+    stream = beats.reshape(n_tiles, -1)
+    if instruction["constant"]:
+        column_scale = np.full(n_tiles * n, instruction["constant_scale"])
+        bias = np.zeros(n_tiles * n, np.int64)
+    else:
+        columns = np.ascontiguousarray(stream[:, :4 * n]).view("<i2").reshape(-1, 2).astype(np.int64)
+        column_scale, bias = columns[:, 0] & 0xFFFF, columns[:, 1]
+        stream = stream[:, 4 * n:]
+    if instruction["weights"] == WeightSource.STREAM:
+        tiles = np.ascontiguousarray(stream).view(np.int8).reshape(n_tiles, k_tiles, n, k).astype(np.int64)
+        return tiles.transpose(1, 3, 0, 2).reshape(k_tiles * k, n_tiles * n), column_scale, bias
+    words = state.kv.reshape(-1, n)
+    address = (instruction["kv_base"] + np.arange(n_tiles)[:, None, None] * instruction["kv_n_stride"]
+               + np.arange(k_tiles)[:, None] * instruction["kv_k_stride"] + np.arange(k))
+    tiles = words[address]  # (n_tiles, k_tiles, k beats, n bytes)
+    if instruction["weights"] == WeightSource.KEYS:  # a beat is `ratio` columns
+        tiles = tiles.reshape(n_tiles, k_tiles, n, k).transpose(0, 1, 3, 2)
+    assert config.n_lanes == tiles.shape[-1]
+    return tiles.transpose(1, 2, 0, 3).reshape(k_tiles * k, n_tiles * n), column_scale, bias
+
+
+def _multiply(operands: np.ndarray, weight: np.ndarray, with_digits: int) -> np.ndarray:
+    """operands @ weight in exact integers (double precision holds every sum); digits: shift before the third group."""
+    if not with_digits:
+        return _exact(operands, weight)
+    split = weight.shape[0] // 3 * 2
+    low = _exact(operands[:, :split], weight[:split])
+    return round_shift(low, DIGIT_BITS) + _exact(operands[:, split:], weight[split:])
+
+
+def _exact(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64)
+
+
+def _write(state: State, instruction: Instruction, parameters: tuple, row: np.ndarray, score: np.ndarray) -> None:
+    config, columns = state.config, instruction["columns"]
+    lanes = config.k_lanes
+    words = np.arange(-(-columns // lanes))
+    destination = Destination(instruction["destination"])
+    base, stride = instruction["destination_base"], instruction["destination_stride"]
+    match destination:
+        case Destination.RESIDUAL | Destination.HIDDEN:
+            memory = state.residual if destination == Destination.RESIDUAL else state.hidden
+            address = base + row[:, None] * stride + words
+        case Destination.KEYS:
+            memory, address = state.kv, (base + words * stride) * config.ratio + row[:, None]
+        case Destination.VALUES:
+            word, part = words // config.ratio, words % config.ratio
+            memory, address = state.kv, (base + word * stride + row[:, None]) * config.ratio + part
+    residual = None
+    if destination == Destination.RESIDUAL:
+        residual = memory[address].reshape(len(row), -1)[:, :columns]
+    written = write_rows(*parameters, use_gelu=bool(instruction["gelu"]),
+                         score=score if instruction["score"] else None, residual=residual,
+                         saturation=Saturation(instruction["saturation"]))
+    state.run.saturated += written.saturated
+    stored = np.pad(written.rows, ((0, 0), (0, len(words) * lanes - columns))).reshape(len(row), len(words), lanes)
+    memory[address] = stored
+    kind = {Destination.RESIDUAL: Kind.RESIDUAL, Destination.HIDDEN: Kind.HIDDEN}.get(destination, Kind.KV)
+    state.record(kind, address, stored)
+    _track(state, instruction, written.rows, row)
+
+
+def _track(state: State, instruction: Instruction, rows: np.ndarray, row: np.ndarray) -> None:
+    if instruction["peak"] == Peak.NONE:
+        return
+    peak = (np.abs(rows) if instruction["peak"] == Peak.ABSOLUTE else rows).max(axis=1)
+    entry = instruction["destination_peak"] + row
+    state.peaks[entry] = peak if instruction["peak_first"] else np.maximum(state.peaks[entry], peak)
+
+
+def _route(state: State, instruction: Instruction, logits: np.ndarray) -> None:
+    routing = route(logits, instruction["top_k"], bool(instruction["renormalise"]))
+    state.queues = queues(routing, instruction["columns"])
+    token, rank = np.indices(routing.experts.shape)
+    state.record(Kind.ROUTE, token * 32 + rank,
+                 np.stack([routing.experts, routing.scores & 0xFFFF, routing.scores >> 16], axis=2))
+    lengths = np.array([len(queue.tokens) for queue in state.queues])
+    state.record(Kind.QUEUE, np.arange(len(lengths)), lengths)

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Executes a program from memory as the RTL does, a whole pass at a time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from moevit.golden.integer.norm import NormRows, norm_rows
+from moevit.golden.integer.router import Queue
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.isa import INSTRUCTION_BYTES, Opcode, Stream, decode
+from moevit.spec.trace import Kind, record_dtype
+
+from .array_pass import run_pass
+
+__all__ = ["Finished", "Machine", "ProgramStopped", "Run", "State"]
+
+ReadMemory = Callable[[int, int], np.ndarray]
+WriteMemory = Callable[[int, np.ndarray], None]
+
+
+class ProgramStopped(RuntimeError):
+    """A program that the machine refuses; names the instruction."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An instruction of the run: its place in the program, its expert, its rows, and what it cost.
+
+    ``macs`` are the array's: rows x tiles x k_lanes x n_lanes. ``beats`` came from the memory bus.
+    """
+
+    pc: int
+    expert: int
+    rows: int
+    macs: int
+    beats: int
+
+
+@dataclass
+class Run:
+    """What a run leaves behind besides its output."""
+
+    finished: list[Finished] = field(default_factory=list)
+    saturated: int = 0
+    trace: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def records(self) -> np.ndarray:
+        return np.concatenate(self.trace)
+
+
+class State:
+    """Everything that the machine keeps on chip; memories hold one word per row of the array."""
+
+    def __init__(self, config: MachineConfig):
+        self.config = config
+        self.residual = np.zeros((config.residual_words, config.k_lanes), np.int64)
+        self.hidden = np.zeros((config.hidden_words, config.k_lanes), np.int64)
+        self.kv = np.zeros((config.kv_words * config.ratio, config.k_lanes), np.int64)  # by parts
+        self.peaks = np.zeros(4 * config.max_tokens, np.int64)
+        self.norm: NormRows | None = None
+        self.gain = np.zeros(0, np.int64)
+        self.queues: list[Queue] = []
+        self.run = Run()
+        self.sequence = 0
+
+    def record(self, kind: Kind, address: np.ndarray, data: np.ndarray) -> None:
+        """Note stores at ``address`` (any shape) of ``data`` (that shape, at most k_lanes)."""
+        records = np.zeros(address.size, record_dtype(self.config.k_lanes))
+        records["kind"], records["sequence"], records["address"] = kind, self.sequence, address.ravel()
+        flat = data.reshape(address.size, -1)
+        records["data"][:, :flat.shape[1]] = flat.astype(np.int64).astype(np.uint16).view(np.int16)
+        self.run.trace.append(records)
+
+
+class Machine:
+    """One machine with its on-chip state, which survives from run to run as in hardware.
+
+    ``read(address, bytes) -> u8 array`` and ``write(address, u8 array)`` are the memory bus.
+    """
+
+    def __init__(self, config: MachineConfig, read: ReadMemory, write: WriteMemory):
+        self.config, self.state = config, State(config)
+        self._read, self._write = read, write
+
+    def run(self, bases: dict[Stream, int], output: int, program: int, length: int) -> Run:
+        """Execute ``length`` instructions at address ``program``; ``bases`` are the stream base addresses."""
+        words = self._read(program, length * INSTRUCTION_BYTES).view("<u4").reshape(length, -1)
+        state = self.state
+        state.run, state.sequence = Run(), 0
+        pc = 0
+        while pc < length:
+            instruction = self._decode(words, pc)
+            if instruction["opcode"] == Opcode.END:
+                return state.run
+            if instruction["opcode"] == Opcode.EXPERTS:
+                body = range(pc + 1, pc + 1 + instruction["body"])
+                for expert, queue in enumerate(state.queues):
+                    for inner in body if len(queue.tokens) else ():
+                        self._execute(self._decode(words, inner), inner, expert, bases, output)
+                pc = body.stop
+            else:
+                self._execute(instruction, pc, 0, bases, output)
+                pc += 1
+        raise ProgramStopped(f"the program of {length} instructions has no END")
+
+    def _decode(self, words: np.ndarray, pc: int) -> dict[str, int]:
+        if pc >= len(words):
+            raise ProgramStopped(f"instruction {pc} is past the end of the program")
+        try:
+            return decode(words[pc])
+        except ValueError as error:
+            raise ProgramStopped(f"instruction {pc}: {error}") from error
+
+    def _execute(self, instruction: dict[str, int], pc: int, expert: int, bases: dict[Stream, int],
+                 output: int) -> None:
+        state, beats = self.state, np.zeros(0, np.uint8)
+        rows = instruction["rows"]
+        if instruction.get("queued"):
+            rows = len(state.queues[expert].tokens)
+        if instruction.get("stream"):
+            offset = instruction["stream_offset"]
+            offset += expert * instruction.get("expert_beats", 0) * self.config.bus_bytes
+            beats = self._read(bases[Stream(instruction["stream"])] + offset,
+                               instruction["stream_beats"] * self.config.bus_bytes)
+        macs = 0
+        match instruction["opcode"]:
+            case Opcode.LOAD:
+                self._load(instruction, beats)
+            case Opcode.IMAGE:
+                self._image(instruction, beats)
+            case Opcode.NORM:
+                self._norm(instruction, beats)
+            case Opcode.PASS:
+                macs = run_pass(state, instruction, beats, rows, expert)
+            case Opcode.STORE:
+                self._write(output + instruction["stream_offset"],
+                            self._rows(instruction).astype("<i2").reshape(-1).view(np.uint8))
+        state.run.finished.append(Finished(pc, expert, rows, macs, len(beats) // self.config.bus_bytes))
+        state.sequence += 1
+
+    def _rows(self, instruction: dict[str, int]) -> np.ndarray:
+        """Residual rows (rows, k_tiles words, lanes)."""
+        row = np.arange(instruction["rows"])[:, None] * instruction["source_stride"]
+        return self.state.residual[instruction["source_base"] + row + np.arange(instruction["k_tiles"])]
+
+    def _load(self, instruction: dict[str, int], beats: np.ndarray) -> None:
+        words = beats.view("<i2").reshape(-1, self.config.k_lanes)
+        first = instruction["destination_base"]
+        self.state.residual[first:first + instruction["rows"] * instruction["k_tiles"]] = words
+
+    def _image(self, instruction: dict[str, int], beats: np.ndarray) -> None:
+        """HxWx3 u8 to one row per patch, a patch flattened as (row, column, channel)."""
+        patch, across, lanes = instruction["patch"], instruction["patches_x"], self.config.k_lanes
+        bytes_across = 8 * instruction["segment"]
+        down = instruction["rows"] // across
+        pixels = beats[:down * patch * across * bytes_across].reshape(down, patch, across, bytes_across)
+        rows = pixels.transpose(0, 2, 1, 3).reshape(down * across, patch * bytes_across).astype(np.int64)
+        flat = self.state.hidden.reshape(-1)
+        start = (instruction["destination_base"] + np.arange(len(rows)) * instruction["destination_stride"]) * lanes
+        flat[start[:, None] + np.arange(rows.shape[1])] = rows
+
+    def _norm(self, instruction: dict[str, int], beats: np.ndarray) -> None:
+        state, rows = self.state, self._rows(instruction)
+        state.gain = beats.view("<i2").astype(np.int64)
+        if instruction["copy"]:
+            row = np.arange(len(rows))[:, None] * instruction["source_stride"]
+            state.residual[instruction["destination_base"] + row + np.arange(rows.shape[1])] = rows
+        norm = norm_rows(rows.reshape(len(rows), -1), state.gain, instruction["dim"], instruction["inverse_dim"],
+                         instruction["epsilon"])
+        state.norm = norm
+        state.record(Kind.NORM, np.arange(len(rows)),
+                     np.stack([norm.mean, norm.peak.m, norm.peak.e, norm.scale.mantissa, norm.scale.exponent], axis=1))
+
+
