@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The performance counters of ``spec.registers.COUNTERS``."""
+
+from amaranth import *
+from amaranth.lib import data
+from amaranth.lib.wiring import Component, In, Out
+from amaranth.utils import exact_log2
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.registers import COUNTERS
+
+from ..interfaces import Activity
+
+__all__ = ["Counters", "counters_layout"]
+
+
+def counters_layout() -> data.StructLayout:
+    """All counters by their names in lower case, 64 bits each."""
+    return data.StructLayout({name.lower(): 64 for name, _ in COUNTERS})
+
+
+class Counters(Component):
+    """Counts what happens while ``running``; ``clear`` starts all counters afresh; steady otherwise.
+
+    BUSY and the WAIT counters share out CYCLES exactly, since each cycle has one activity. A counter shows an event
+    two cycles after it: an event in the last cycle of a run is counted too.
+
+    Parameters
+    ----------
+    config : gives what a row in the array (k_lanes x n_lanes MACs) and a beat (bus_bytes) are worth
+
+    Members
+    -------
+    clear : START; a pulse before the first cycle of ``running``
+    running : the run is under way, in this cycle
+    activity : what the row reader does in this cycle
+    row : a row enters the array
+    beat_read, beat_written : a beat crosses the memory bus
+    saturated : number of values clipped by the row writer
+    counters : the counters
+    """
+
+    def __init__(self, config: MachineConfig):
+        self._row = exact_log2(config.macs_per_cycle)
+        self._beat = exact_log2(config.bus_bytes)
+        super().__init__({
+            "clear": In(1),
+            "running": In(1),
+            "activity": In(Activity),
+            "row": In(1),
+            "beat_read": In(1),
+            "beat_written": In(1),
+            "saturated": In(range(config.k_lanes + 1)),
+            "counters": Out(counters_layout()),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        # name -> (what it grows by in this cycle, log2 of what one is worth)
+        growth = {
+            "cycles": (C(1), 0),
+            "macs": (self.row, self._row),
+            "bytes_read": (self.beat_read, self._beat),
+            "bytes_written": (self.beat_written, self._beat),
+            "saturated": (self.saturated, 0),
+            **{activity.name.lower(): (self.activity == activity, 0) for activity in Activity},
+        }
+        for name, (step, worth) in growth.items():
+            # Stage 1: the event. Stage 2: the sum; worth a power of two, so its low bits are wires.
+            event = Signal(step.shape(), name=f"{name}_event")
+            m.d.sync += event.eq(Mux(self.running, step, 0))
+            total = Signal(64 - worth, name=name)
+            with m.If(self.clear):
+                m.d.sync += total.eq(0)
+            with m.Else():
+                m.d.sync += total.eq(total + event)
+            m.d.comb += getattr(self.counters, name).eq(total << worth)
+        return m

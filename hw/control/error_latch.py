@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the first error of a run: everything after it is usually its consequence."""
+
+from amaranth import *
+from amaranth.lib import data
+from amaranth.lib.wiring import Component, In, Out
+
+from ..bus.fault import ADDRESS_BITS, CODE_BITS
+from ..interfaces import Flow
+
+__all__ = ["PC_BITS", "ErrorLatch", "error_layout"]
+
+PC_BITS = 12  # as the pass log has it
+
+
+def error_layout() -> data.StructLayout:
+    """``spec.registers.ErrorCode``, the instruction concerned, and the bus address (0 where none is concerned)."""
+    return data.StructLayout({"code": CODE_BITS, "pc": PC_BITS, "address": ADDRESS_BITS})
+
+
+class ErrorLatch(Component):
+    """Keeps the first error that any source reports, until ``clear``.
+
+    Sources that report in the same cycle: the one with the lowest index wins. An error reported in the cycle of
+    ``clear`` belongs to the time before it and is dropped. Latency: one cycle.
+
+    Parameters
+    ----------
+    sources : number of sources, at least 1
+
+    Members
+    -------
+    source_0.. : reports, one pulse each
+    clear : START or RESET
+    error : the first error; all 0 (ErrorCode.NONE) without one
+    failed : there is one
+    raised : one pulse as ``failed`` rises
+    """
+
+    def __init__(self, sources: int):
+        if sources < 1:
+            raise ValueError(f"an error latch needs at least one source, not {sources!r}")
+        self._count = sources
+        super().__init__({
+            **{f"source_{index}": In(Flow(error_layout())) for index in range(sources)},
+            "clear": In(1),
+            "error": Out(error_layout()),
+            "failed": Out(1),
+            "raised": Out(1),
+        })
+
+    @property
+    def sources(self) -> list:
+        """The reporting ports, in order of precedence."""
+        return [getattr(self, f"source_{index}") for index in range(self._count)]
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.d.sync += self.raised.eq(0)
+        with m.If(self.clear):
+            m.d.sync += self.error.eq(0)
+            m.d.sync += self.failed.eq(0)
+        with m.Elif(~self.failed):
+            for source in reversed(self.sources):  # the last assignment wins
+                with m.If(source.valid):
+                    m.d.sync += self.error.eq(source.payload)
+                    m.d.sync += self.failed.eq(1)
+                    m.d.sync += self.raised.eq(1)
+        return m
