@@ -3,7 +3,6 @@
 
 from dataclasses import dataclass, field
 
-
 from moevit.spec.formats import INVERSE_DIM_FRACTION
 from moevit.spec.isa import Destination, Opcode, Operand, Peak, Saturation, Source, Stream, WeightSource
 from moevit.spec.quantised import QuantisedModel

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make` lists the targets. Everything runs inside .venv, which the first target makes.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install sim test test-all lint docs train-demo demo synth coverage clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+install: $(INSTALLED)  ## make .venv with pinned dependencies
+
+sim: $(INSTALLED)  ## run the demo network on the RTL: both tasks, table, pictures
+	$(RUN) -m moevit.sim demo
+
+test: $(INSTALLED)  ## the test suite
+	$(RUN) -m pytest -n $(JOBS) -m "not slow"
+
+test-all: $(INSTALLED)  ## the test suite with the slow, exhaustive runs
+	$(RUN) -m pytest -n $(JOBS)
+
+lint: $(INSTALLED)  ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	mkdir -p build/ns && ln -sfn ../.. build/ns/moevit
+	MYPYPATH=build/ns $(VENV)/bin/mypy
+
+docs: $(INSTALLED)  ## write the generated tables of docs/
+	$(RUN) -m moevit.spec.tables_of_contents
+
+train-demo: $(INSTALLED)  ## train the demo network from scratch (CPU)
+	$(RUN) -m moevit.golden.demo.train
+
+synth: $(INSTALLED)  ## Yosys cell counts per unit, into docs/area.md
+	$(RUN) -m moevit.rtl_gen.synth
+
+coverage: $(INSTALLED)  ## line and branch coverage of the Python packages
+	$(RUN) -m pytest -n $(JOBS) -m "not slow" --cov --cov-branch --cov-report=term
+
+clean:  ## remove everything that was built
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache
