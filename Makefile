@@ -35,7 +35,7 @@ lint: $(INSTALLED)  ## ruff and mypy
 	MYPYPATH=build/ns $(VENV)/bin/mypy
 
 docs: $(INSTALLED)  ## write the generated tables of docs/
-	$(RUN) -m moevit.spec.tables_of_contents
+	$(RUN) -m moevit.spec
 
 train-demo: $(INSTALLED)  ## train the demo network from scratch (CPU)
 	$(RUN) -m moevit.golden.demo.train

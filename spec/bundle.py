@@ -20,7 +20,7 @@ import numpy as np
 
 from .isa import INSTRUCTION_BYTES
 
-__all__ = ["Bundle", "BundleError", "MANIFEST_KEYS"]
+__all__ = ["MANIFEST_KEYS", "Bundle", "BundleError"]
 
 MAGIC = b"MOEVBNDL"
 FORMAT_VERSION = 1

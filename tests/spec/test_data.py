@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks, configurations, registers, tables: declarations that must hold together."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from moevit.spec import tables
+from moevit.spec.arrays import CONFIGS, ConfigError
+from moevit.spec.networks import NETWORKS, NetworkError
+from moevit.spec.registers import APERTURE, PASS_LOG, REGISTERS
+
+
+def test_m3vit_tiny_has_the_published_size():
+    network = NETWORKS["m3vit_tiny"]
+    assert (network.tokens, network.patch_values, network.head_dim) == (129, 768, 64)
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"height": 100}, "not a multiple of patch"), ({"heads": 5}, "not a multiple of heads"),
+    ({"top_k": 17}, "top_k must be"), ({"dim": 0}, "dim must be a positive"), ({"tasks": ()}, "tasks must be"),
+    ({"experts": 0}, "must be 0 without experts"), ({"prefix_tokens": 3}, "prefix_tokens"),
+    ({"expert_hidden": 0}, "expert_hidden must be positive"),
+])
+def test_contradictory_network_is_refused(change, message):
+    with pytest.raises(NetworkError, match=message):
+        dataclasses.replace(NETWORKS["m3vit_tiny"], **change)
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"k_lanes": 12}, "power of two"), ({"k_lanes": 4}, "8..64"), ({"n_lanes": 64}, "twice"),
+    ({"max_experts": 99}, "max_experts"), ({"stream_beats": 16}, "two bursts"),
+])
+def test_impossible_config_is_refused(change, message):
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(CONFIGS["16x16"], **change)
+
+
+def test_hash_names_the_hardware():
+    hashes = {config.hash for config in CONFIGS.values()}
+    assert len(hashes) == len(CONFIGS)
+    config = CONFIGS["8x8"]
+    assert dataclasses.replace(config, packed=False, trace=True).hash == config.hash
+    assert dataclasses.replace(config, kv_words=1024).hash != config.hash
+
+
+def test_registers_are_apart_and_inside():
+    offsets = [register.offset for register in REGISTERS]
+    assert len(set(offsets)) == len(offsets) and all(o % 4 == 0 and o < PASS_LOG < APERTURE for o in offsets)
+    assert len({register.name for register in REGISTERS}) == len(REGISTERS)
+
+
+@pytest.mark.parametrize("name, bits", [
+    ("quantiser_table", 16), ("exp2_table", 10), ("exp2_wide_table", 16), ("reciprocal_table", 16),
+    ("rsqrt_table", 16), ("gelu_delta_table", 9),
+])
+def test_tables_fit_and_cannot_be_changed(name, bits):
+    table = getattr(tables, name)()
+    assert table.min() >= 0 and table.max() < 1 << bits
+    with pytest.raises(ValueError):
+        table[0] = 1
+    np.testing.assert_array_equal(table, getattr(tables, name)())

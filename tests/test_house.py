@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The house keeps its shape: import arrows, listed packages, licence lines, generated docs."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from moevit.spec.markdown import DOCUMENTS
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    tomllib = None
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("spec", "golden", "compiler", "hw", "rtl_gen", "sim", "host")
+
+#: Who may import whom (besides itself). A star around spec.
+ARROWS = {
+    "spec": set(),
+    "golden": {"spec"},
+    "compiler": {"spec"},
+    "hw": {"spec"},
+    "host": {"spec"},
+    "rtl_gen": {"spec", "hw"},
+    "sim": {"spec", "hw", "rtl_gen", "host"},
+}
+#: What a package may import from outside besides the standard library; others are free within their extra.
+BOARD = {"numpy"}
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level modules that a file imports; ``moevit.x`` as ``moevit.x``."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names |= {node.module} if node.module != "moevit" else {f"moevit.{alias.name}" for alias in node.names}
+    return {".".join(name.split(".")[:2]) if name.startswith("moevit.") else name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_arrows(package):
+    for path in sources(package):
+        for name in imported(path):
+            assert name not in PACKAGES, f"{path} imports {name}: say moevit.{name}"
+            if name.startswith("moevit."):
+                target = name.split(".")[1]
+                assert target == package or target in ARROWS[package], f"{path}: {package} may not import {target}"
+
+
+@pytest.mark.parametrize("package", ["spec", "host"])
+def test_board_packages_need_numpy_alone(package):
+    import sys
+    for path in sources(package):
+        outside = {n for n in imported(path) if not n.startswith("moevit.") and n not in sys.stdlib_module_names}
+        assert outside <= BOARD, f"{path} imports {outside - BOARD}; the board has only numpy"
+
+
+@pytest.mark.skipif(tomllib is None, reason="tomllib needs Python 3.11")
+def test_every_package_is_listed():
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = {".".join(("moevit", *path.parent.relative_to(ROOT).parts))
+             for package in PACKAGES for path in (ROOT / package).rglob("__init__.py")}
+    assert listed == found
+
+
+def test_every_file_names_its_licence():
+    for pattern in ("**/*.py", "**/*.sv", "Makefile", ".ci/run"):
+        for path in ROOT.glob(pattern):
+            if not {".venv", "build"} & set(path.relative_to(ROOT).parts):
+                assert "SPDX-License-Identifier: Apache-2.0" in path.read_text()[:200], path
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_generated_docs_are_current(name):
+    assert (ROOT / "docs" / name).read_text() == DOCUMENTS[name](), "run `make docs`"
