@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-
 from moevit.golden.integer.norm import NormRows, norm_rows
 from moevit.golden.integer.router import Queue
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import INSTRUCTION_BYTES, Opcode, Stream, decode
+from moevit.spec.registers import ErrorCode
 from moevit.spec.trace import Kind, record_dtype
 
 from .array_pass import run_pass
@@ -21,7 +21,11 @@ WriteMemory = Callable[[int, np.ndarray], None]
 
 
 class ProgramStopped(RuntimeError):
-    """A program that the machine refuses; names the instruction."""
+    """A program that the machine refuses; names the instruction and the ErrorCode that the RTL would latch."""
+
+    def __init__(self, code: ErrorCode, pc: int, reason: str, address: int = 0):
+        super().__init__(f"instruction {pc}: {reason}")
+        self.code, self.pc, self.address = code, pc, address
 
 
 @dataclass(frozen=True)
@@ -104,15 +108,15 @@ class Machine:
             else:
                 self._execute(instruction, pc, 0, bases, output)
                 pc += 1
-        raise ProgramStopped(f"the program of {length} instructions has no END")
+        raise ProgramStopped(ErrorCode.PROGRAM_RANGE, pc, f"the program of {length} instructions has no END")
 
     def _decode(self, words: np.ndarray, pc: int) -> dict[str, int]:
         if pc >= len(words):
-            raise ProgramStopped(f"instruction {pc} is past the end of the program")
+            raise ProgramStopped(ErrorCode.PROGRAM_RANGE, pc, "past the end of the program")
         try:
             return decode(words[pc])
         except ValueError as error:
-            raise ProgramStopped(f"instruction {pc}: {error}") from error
+            raise ProgramStopped(ErrorCode.ILLEGAL_OPCODE, pc, str(error)) from error
 
     def _execute(self, instruction: dict[str, int], pc: int, expert: int, bases: dict[Stream, int],
                  output: int) -> None:
