@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leading one of an unsigned integer, by halving: the front of every table that is indexed by a mantissa."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from ..interfaces import Flow
+
+__all__ = ["Normalise", "normal_layout"]
+
+_STEPS_PER_STAGE = 2
+
+
+def normal_layout(width: int) -> data.StructLayout:
+    """``value == mantissa x 2^(position - (W - 1))``, W the width rounded up to a power of two: the mantissa's top bit
+    is the leading one, which was bit ``position``."""
+    steps = ceil_log2(width)
+    return data.StructLayout({"mantissa": 1 << steps, "position": steps})
+
+
+class Normalise(wiring.Component):
+    """Shifts the leading one of a value (1 .. 2^width - 1) to the top. Exact; 0 comes out as mantissa 0, position 0.
+
+    One value per cycle, :attr:`latency` cycles, no back-pressure. ``golden.integer.rounding.bit_length`` is
+    ``position + 1``.
+
+    Parameters
+    ----------
+    width : bits of the value, at least 2
+
+    Members
+    -------
+    i : In(Flow(width))
+    o : Out(Flow(normal_layout(width)))
+    """
+
+    def __init__(self, width: int):
+        if width < 2:
+            raise ValueError(f"the width to normalise must be at least 2, not {width!r}")
+        self._steps = ceil_log2(width)
+        super().__init__({"i": In(Flow(unsigned(width))), "o": Out(Flow(normal_layout(width)))})
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``i`` to ``o``."""
+        return -(-self._steps // _STEPS_PER_STAGE)
+
+    def elaborate(self, platform):
+        m = Module()
+        width = 1 << self._steps
+        steps = [1 << index for index in reversed(range(self._steps))]
+        valid, mantissa, zeros = self.i.valid, self.i.payload, C(0, 0)
+        mantissa = Cat(mantissa, C(0, width - len(mantissa)))
+        for stage in range(self.latency):
+            # Stage 1 + n: two steps of the binary search for the leading one.
+            for step in steps[_STEPS_PER_STAGE * stage:_STEPS_PER_STAGE * (stage + 1)]:
+                small = ~mantissa[width - step:].any()
+                mantissa = Mux(small, Cat(C(0, step), mantissa[:width - step]), mantissa)
+                zeros = Cat(small, zeros)
+            registers = Signal(len(mantissa), name=f"mantissa_{stage}"), Signal(len(zeros), name=f"zeros_{stage}")
+            m.d.sync += [registers[0].eq(mantissa), registers[1].eq(zeros)]
+            next_valid = Signal(name=f"valid_{stage}")
+            m.d.sync += next_valid.eq(valid)
+            valid, (mantissa, zeros) = next_valid, registers
+        m.d.comb += [
+            self.o.valid.eq(valid),
+            self.o.payload.mantissa.eq(mantissa),
+            self.o.payload.position.eq(~zeros),
+        ]
+        return m

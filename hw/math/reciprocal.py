@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""1 / n as a row scale, by a table of eleven-bit mantissas."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from moevit.spec.tables import RECIPROCAL_BITS, reciprocal_table
+
+from ..interfaces import Flow, row_scale_layout
+from .normalise import Normalise
+
+__all__ = ["Reciprocal"]
+
+
+class Reciprocal(wiring.Component):
+    """``1 / total = mantissa x 2^(exponent - 15)`` within 2^-11 (``golden.integer.row_scale.reciprocal``, exactly).
+
+    One value per cycle, :attr:`latency` cycles (4 for widths 17..32), no back-pressure.
+
+    Parameters
+    ----------
+    width : bits of ``total``, 11..40; ``total`` is at least 1
+
+    Members
+    -------
+    i : In(Flow(width))
+    o : Out(Flow(row_scale_layout()))
+    """
+
+    def __init__(self, width: int):
+        if not RECIPROCAL_BITS <= width <= 40:
+            raise ValueError(f"the reciprocal takes {RECIPROCAL_BITS} to 40 bits, not {width!r}")
+        self._normalise = Normalise(width)
+        super().__init__({"i": In(Flow(unsigned(width))), "o": Out(Flow(row_scale_layout()))})
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``i`` to ``o``."""
+        return self._normalise.latency + 1
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.normalise = normalise = self._normalise
+        entries = [int(entry) for entry in reciprocal_table()]
+        m.submodules.table = table = Memory(shape=16, depth=len(entries), init=entries)
+        read = table.read_port()
+        # Stages 1 .. latency - 1: normalise.
+        wiring.connect(m, wiring.flipped(self.i), normalise.i)
+        # Stage latency: look up. The leading one is no part of the index.
+        index = normalise.o.payload.mantissa[-RECIPROCAL_BITS:-1]
+        m.d.comb += [read.addr.eq(index), self.o.payload.mantissa.eq(read.data)]
+        m.d.sync += [
+            self.o.valid.eq(normalise.o.valid),
+            self.o.payload.exponent.eq(~Cat(normalise.o.payload.position, 0).as_signed()),
+        ]
+        return m
