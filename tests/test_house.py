@@ -5,6 +5,7 @@ import ast
 from pathlib import Path
 
 import pytest
+
 from moevit.spec.markdown import DOCUMENTS
 
 try:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from moevit.golden.integer.norm import apply_gain
 from moevit.golden.integer.rounding import round_shift
 from moevit.golden.integer.router import queues, route

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from moevit.golden.integer.norm import NormRows, norm_rows
 from moevit.golden.integer.router import Queue
 from moevit.spec.arrays import MachineConfig

@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from moevit.spec import tables
 from moevit.spec.arrays import CONFIGS, ConfigError
 from moevit.spec.networks import NETWORKS, NetworkError

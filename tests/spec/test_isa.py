@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
+
 from moevit.spec.isa import FIELDS, INSTRUCTION_BYTES, Opcode, ProgramError, decode, encode
 
 
