@@ -62,7 +62,8 @@ def fit() -> None:
     """Which network fits which configuration, and what is in the way."""
     table = Table("network", *CONFIGS)
     for network in NETWORKS.values():
-        cells = [", ".join(reason.split(":")[0] for reason in reasons_against(network, config)) or "[green]fits[/green]" for config in CONFIGS.values()]
+        against = [reasons_against(network, config) for config in CONFIGS.values()]
+        cells = [", ".join(reason.split(":")[0] for reason in reasons) or "[green]fits[/green]" for reasons in against]
         table.add_row(network.name, *cells)
     console.print(table)
 

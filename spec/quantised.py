@@ -104,7 +104,8 @@ class QuantisedModel:
                 arrays = dict(file)
             meta = json.loads(arrays.pop("meta").tobytes())
             if meta["version"] != FORMAT_VERSION:
-                raise QuantisedModelError(f"{path} has version {meta['version']}, this is {FORMAT_VERSION}: quantise again")
+                raise QuantisedModelError(f"{path} has version {meta['version']}, this is {FORMAT_VERSION}: "
+                                          "quantise again")
             network = Network(**{**meta["network"], "tasks": tuple(meta["network"]["tasks"])})
             return cls(network, arrays, meta["residual_fraction"], meta["notes"])
         except (OSError, KeyError, TypeError, ValueError) as error:

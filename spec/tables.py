@@ -58,7 +58,7 @@ def rsqrt_table() -> np.ndarray:
 
 @cache
 def gelu_delta_table() -> np.ndarray:
-    """(97,) u9: ``relu(a) - gelu(a)`` at ``a = index / 16`` in units of 2^-11 (exact erf GELU; Edge-MoE, section IV)."""
+    """(97,) u9: ``relu(a) - gelu(a)`` at ``a = index / 16`` in units of 2^-11 (exact erf GELU; after Edge-MoE)."""
     points = np.arange(GELU_STEPS + 1) / (1 << (GELU_FRACTION - GELU_STEP_BITS))
     delta = points - points * 0.5 * (1 + np.vectorize(erf)(points / np.sqrt(2.0)))
     return _frozen(delta * (1 << (GELU_FRACTION + GELU_GUARD)))

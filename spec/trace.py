@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trace: one record for everything that a unit stores, written by the RTL's simulation and by the golden machine."""
+"""The trace: one record for every store of a unit, written by the RTL's simulation and by the golden machine."""
 
 from enum import IntEnum
 
