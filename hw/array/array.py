@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The weight-stationary array: a tile of weights stays, one row of operands enters per cycle."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.formats import OPERAND_BITS
+
+from ..interfaces import Flow, load_layout, row_layout
+from .accumulator import accumulate_layout, dots_layout
+from .lane import DSP48E2, WEIGHT_BITS, DotProduct, PackedDotProduct, Packing
+
+__all__ = ["Array", "Column"]
+
+
+def _delays(m: Module, value: Value, cycles: int, name: str, *, reset: bool = False) -> list[Value]:
+    """``value`` 0..cycles cycles late."""
+    late = [Value.cast(value)]
+    for i in range(cycles):
+        register = Signal.like(late[-1], name=f"{name}_{i + 1}", reset_less=not reset)
+        m.d.sync += register.eq(late[-1])
+        late.append(register)
+    return late
+
+
+class Column(wiring.Component):
+    """One column, or a pair of them: the shadow tile that is being loaded and the lane with the active one.
+
+    All ports are skewed: position p (lanes p x k_lanes / group onwards) is p cycles late. Load and swap controls are
+    one cycle ahead of their data, so that they can be held here; their nets would be too large otherwise.
+
+    Parameters
+    ----------
+    lane : `DotProduct` or `PackedDotProduct`
+
+    Members
+    -------
+    select : per column and position: take ``weights``
+    shift : per position: take ``row`` as the position's last lane, all its lanes moving down by one
+    swap : per position: make the shadow tile the active one
+    weights : per column, k_lanes x s8
+    row : per column and position, s8
+    operands : k_lanes x s9
+    dots : per column; ``latency`` cycles after position 0's ``swap``
+    """
+
+    def __init__(self, lane: DotProduct | PackedDotProduct):
+        self.lane = lane
+        self.latency = 1 + lane.latency
+        ports = lane.signature.members
+        self.count = ports["weights"].shape.length
+        super().__init__({
+            "select": In(data.ArrayLayout(lane.group, self.count)),
+            "shift": In(lane.group),
+            "swap": In(lane.group),
+            "weights": In(ports["weights"].shape),
+            "row": In(data.ArrayLayout(data.ArrayLayout(WEIGHT_BITS, lane.group), self.count)),
+            "operands": In(ports["operands"].shape),
+            "dots": Out(ports["dots"].shape),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.lane = lane = self.lane
+        # Stage 1: hold the controls.
+        select, shift, swap = Signal.like(self.select), Signal.like(self.shift), Signal.like(self.swap)
+        m.d.sync += [select.eq(self.select), shift.eq(self.shift), swap.eq(self.swap)]
+        m.d.comb += [lane.swap.eq(swap), lane.operands.eq(self.operands), self.dots.eq(lane.dots)]
+        # Stage 2: shadow tile.
+        width = lane.stride * WEIGHT_BITS
+        for index, weights in enumerate(lane.weights):
+            for position in range(lane.group):
+                part = slice(position * width, (position + 1) * width)
+                shadow = Signal(width, name=f"shadow_{index}_{position}", reset_less=True)
+                with m.If(select[index][position]):
+                    m.d.sync += shadow.eq(self.weights[index].as_value()[part])
+                with m.Elif(shift[position]):
+                    m.d.sync += shadow.eq(Cat(shadow[WEIGHT_BITS:], self.row[index][position]))
+                m.d.comb += weights.as_value()[part].eq(shadow)
+        return m
+
+
+class Array(wiring.Component):
+    """``dots[n] = sum over k of tile[k][n] x operands[k]``, for every row that enters.
+
+    The next tile is loaded while rows stream; the first row that asks for it swaps. A tile is loaded either whole by
+    columns, in any order, or whole by rows, in order: row 0 first. Its last beat must come before the swap, the next
+    tile's first beat after it. Exact for operands in -255..255, weights in -127..127; columns do not mix and a zero
+    operand makes any weight count nothing, so padded lanes reach no sum.
+
+    Golden: numpy's integer ``@``. One row and one beat per cycle, no back-pressure. ``LATENCY`` cycles from a row to
+    its ``dots``, whose ``address``, ``operation`` and ``last`` come ``lead`` cycles ahead of them.
+
+    Parameters
+    ----------
+    config : its ``packed`` chooses the lane
+    packing : the multiplier's shape; its ``group`` also of the unpacked lane
+    lead : how much earlier than the dots the accumulator wants to know what to do with them
+
+    Members
+    -------
+    load, row : Flow in
+    ahead : Flow out, what to do with the dots that come ``lead`` cycles later
+    dots : sums of the row
+    """
+
+    def __init__(self, config: MachineConfig, packing: Packing = DSP48E2, *, lead: int = 0):
+        if config.packed:
+            lanes = [PackedDotProduct(config.k_lanes, packing) for _ in range(config.n_lanes // 2)]
+        else:
+            lanes = [DotProduct(config.k_lanes, packing.group) for _ in range(config.n_lanes)]
+        self.config = config
+        self.columns = [Column(lane) for lane in lanes]
+        self.LATENCY = 1 + self.columns[0].latency
+        self.lead = lead
+        super().__init__({
+            "load": In(Flow(load_layout(config))),
+            "row": In(Flow(row_layout(config))),
+            "ahead": Out(Flow(accumulate_layout(config))),
+            "dots": Out(dots_layout(config)),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        k_lanes, ratio = self.config.k_lanes, self.config.ratio
+        group, stride = self.columns[0].lane.group, self.columns[0].lane.stride
+        load, row = self.load.payload, self.row.payload
+
+        # Stage 1: input registers of the controls; which columns a beat is for.
+        chosen, shifted, swap = Signal(k_lanes), Signal(group), Signal()
+        m.d.sync += [
+            chosen.eq(Mux(self.load.valid & ~load.by_row, 1 << load.index, 0)),
+            swap.eq(self.row.valid & row.swap),
+        ]
+        for position in range(group):
+            here = load.index[exact_log2(stride):] == position
+            m.d.sync += shifted[position].eq(self.load.valid & load.by_row & here)
+
+        # Stages 1, 2, 3 + position: skewed controls, beats, operands.
+        chosen = _delays(m, chosen, group - 1, "chosen", reset=True)
+        shifted = _delays(m, shifted, group - 1, "shifted", reset=True)
+        swap = _delays(m, swap, group - 1, "swap", reset=True)
+        beats = _delays(m, load.data, group + 1, "beat")[2:]
+        operands = []
+        for position in range(group):
+            part = row.operands.as_value()[position * stride * OPERAND_BITS:][:stride * OPERAND_BITS]
+            operands.append(_delays(m, part, 3 + position, f"operands_{position}")[-1])
+
+        count = self.columns[0].count
+        for index, column in enumerate(self.columns):
+            m.submodules[f"column_{index}"] = column
+            m.d.comb += [
+                column.shift.eq(Cat(shifted[position][position] for position in range(group))),
+                column.swap.eq(Cat(swap)),
+                column.operands.eq(Cat(operands)),
+            ]
+            for i, n in enumerate(range(index * count, (index + 1) * count)):
+                start = n % ratio * k_lanes * WEIGHT_BITS
+                m.d.comb += [
+                    column.select[i].eq(Cat(one[n // ratio] for one in chosen)),
+                    column.weights[i].eq(Cat(beat[start:][position * stride * WEIGHT_BITS:][:stride * WEIGHT_BITS]
+                                             for position, beat in enumerate(beats))),
+                    column.row[i].eq(Cat(beat.word_select(n, WEIGHT_BITS) for beat in beats)),
+                    self.dots[n].eq(column.dots[i]),
+                ]
+
+        # Stages 1 to LATENCY - lead: what to do with the dots.
+        ahead = _delays(m, Cat(row.address, row.operation, row.last), self.LATENCY - self.lead, "ahead")[-1]
+        valid = _delays(m, self.row.valid, self.LATENCY - self.lead, "valid", reset=True)[-1]
+        m.d.comb += [self.ahead.valid.eq(valid), self.ahead.payload.eq(ahead)]
+        return m

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compute unit against numpy: random schedules of tiles and rows, cycle for cycle."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+
+from moevit.golden.integer.rounding import round_shift
+from moevit.hw.array.accumulator import Accumulator
+from moevit.hw.array.compute import Compute
+from moevit.hw.array.lane import DSP48E1, DSP48E2, Packing
+from moevit.hw.interfaces import Accumulate
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.formats import ACCUMULATOR_BITS, DIGIT_BITS, OPERAND_BITS
+
+VARIANTS = [(packed, packing) for packed in (False, True) for packing in (DSP48E2, DSP48E1)]
+
+
+@dataclass
+class Schedule:
+    """What enters in each cycle, and what must leave: {cycle: sums}."""
+
+    config: object
+    load: dict = field(default_factory=dict)
+    row: dict = field(default_factory=dict)
+    expected: dict = field(default_factory=dict)
+
+    @property
+    def cycles(self) -> int:
+        return max([*self.load, *self.row]) + 1
+
+    def tile(self, start: int, tile: np.ndarray, by_row: bool, gap=lambda: 0) -> int:
+        """Load a (k_lanes, n_lanes) tile from cycle ``start`` on; returns the first cycle in which it may be used."""
+        k_lanes, ratio = self.config.k_lanes, self.config.ratio
+        for index in range(k_lanes):
+            beat = tile[index] if by_row else tile[:, index * ratio:(index + 1) * ratio].T.ravel()
+            self.load[start] = (by_row, index, beat)
+            start += 1 + gap()
+        return max(self.load) + 1
+
+
+def packed_int(values: np.ndarray, bits: int) -> int:
+    """Lanes as one integer, lane 0 lowest."""
+    return sum((int(value) & ((1 << bits) - 1)) << (bits * lane) for lane, value in enumerate(values))
+
+
+def unpacked(value: int, bits: int, lanes: int) -> np.ndarray:
+    raw = np.array([(value >> (bits * lane)) & ((1 << bits) - 1) for lane in range(lanes)], np.int64)
+    return raw - ((raw >> (bits - 1)) << bits)
+
+
+def simulate(config, schedule: Schedule, packing: Packing = DSP48E2) -> dict[int, np.ndarray]:
+    """The sums that leave, by the cycle in which they do."""
+    dut = Compute(config, packing)
+    seen = {}
+
+    async def drive(ctx):
+        for cycle in range(schedule.cycles):
+            beat, row = schedule.load.get(cycle), schedule.row.get(cycle)
+            ctx.set(dut.load.valid, beat is not None)
+            if beat is not None:
+                ctx.set(dut.load.payload.by_row, beat[0])
+                ctx.set(dut.load.payload.index, beat[1])
+                ctx.set(dut.load.payload.data.as_value(), packed_int(beat[2], 8))
+            ctx.set(dut.row.valid, row is not None)
+            # A row that is not valid carries noise: nobody may look at it.
+            ctx.set(dut.row.payload.swap, row is None or row[0])
+            ctx.set(dut.row.payload.last, row is None or row[4])
+            if row is not None:
+                ctx.set(dut.row.payload.operands.as_value(), packed_int(row[1], OPERAND_BITS))
+                ctx.set(dut.row.payload.address, row[2])
+                ctx.set(dut.row.payload.operation, row[3])
+            await ctx.tick()
+        ctx.set(dut.load.valid, 0)
+        ctx.set(dut.row.valid, 0)
+
+    async def watch(ctx):
+        for cycle in range(schedule.cycles + dut.LATENCY + 1):
+            if ctx.get(dut.sums.valid):
+                value = ctx.get(dut.sums.payload.as_value())
+                seen[cycle - dut.LATENCY] = unpacked(value, ACCUMULATOR_BITS, config.n_lanes)
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(drive)
+    simulator.add_testbench(watch, background=False)
+    simulator.run()
+    return seen
+
+
+def extremes(rng, size, bound: int) -> np.ndarray:
+    """Half random, half the largest magnitudes."""
+    return np.where(rng.random(size) < 0.5, rng.choice([-bound, bound], size), rng.integers(-bound, bound + 1, size))
+
+
+def random_schedule(config, seed: int, tiles: int, busy: float) -> Schedule:
+    """Tiles in both directions, loaded while the rows of the one before stream; gaps everywhere unless ``busy`` is 1."""
+    rng = np.random.default_rng(seed)
+    schedule = Schedule(config)
+    gap = lambda: 0 if rng.random() < busy else int(rng.integers(1, 4))  # noqa: E731
+    sums = np.zeros((config.max_tokens, config.n_lanes), np.int64)
+    written = 0
+    loaded = schedule.tile(0, tile := extremes(rng, (config.k_lanes, config.n_lanes), 127), False, gap)
+    cycle = 0
+    for _ in range(tiles):
+        active = tile
+        cycle = max(cycle, loaded) + gap()
+        rows = int(rng.choice([1, 2, config.k_lanes, config.max_tokens]))
+        schedule_next = cycle + 1 + gap()
+        tile = extremes(rng, tile.shape, 127)
+        loaded = schedule.tile(schedule_next, tile, bool(rng.integers(2)), gap)
+        for address in range(rows):
+            # Only what an earlier tile stored may be added to.
+            operation = Accumulate(int(rng.integers(3))) if address < written else Accumulate.SET
+            last = bool(rng.random() < 0.3) and address < written
+            operands = extremes(rng, config.k_lanes, 255)
+            schedule.row[cycle] = (address == 0, operands, address, operation, last)
+            old = {Accumulate.SET: 0, Accumulate.ADD: sums[address],
+                   Accumulate.SHIFT_ADD: round_shift(sums[address], DIGIT_BITS)}[operation]
+            total = old + operands @ active
+            if last:
+                schedule.expected[cycle] = total
+            else:
+                sums[address] = total
+            cycle += 1 + gap()
+        written = max(written, rows)
+    return schedule
+
+
+def check(seen: dict, expected: dict) -> None:
+    assert sorted(seen) == sorted(expected)
+    for cycle, sums in expected.items():
+        np.testing.assert_array_equal(seen[cycle], sums, f"row of cycle {cycle}")
+
+
+@pytest.mark.parametrize("name", ["8x8", "8x16"])
+@pytest.mark.parametrize(("packed", "packing"), VARIANTS)
+@pytest.mark.parametrize(("seed", "busy"), [(1, 1.0), (2, 0.5)])
+def test_random_schedules(name, packed, packing, seed, busy):
+    print(f"seed {seed}")
+    config = replace(CONFIGS[name], packed=packed)
+    schedule = random_schedule(config, seed, tiles=12, busy=busy)
+    assert len(schedule.expected) > 10
+    check(simulate(config, schedule, packing), schedule.expected)
