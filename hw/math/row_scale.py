@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Row scales and the quantisation of a row; twin of ``golden.integer.row_scale``."""
+
+from amaranth import *
+from amaranth.hdl import ValueLike
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from moevit.spec.formats import DIGIT_BITS, OPERAND_BITS, QUANTISED_MAX
+from moevit.spec.tables import quantiser_table
+
+from ..interfaces import Flow
+from .normalise import Normalise
+from .rounding import round_shift, saturate
+
+__all__ = ["PeakScale", "Quantiser", "operand_digit", "peak_scale_layout", "quantised"]
+
+_FRACTION_BITS = 8  # m has nine significant bits; the first is always 1
+
+
+def peak_scale_layout() -> data.StructLayout:
+    """``m x 2^e`` with ``m = 256 + fraction``, e -8..17. As a row scale: mantissa ``m << 7``, exponent ``e + 8``."""
+    return data.StructLayout({"fraction": _FRACTION_BITS, "e": signed(6)})
+
+
+class PeakScale(wiring.Component):
+    """A peak rounded up to nine significant bits (``golden.integer.row_scale.peak_scale``); 0 counts as 1.
+
+    One peak per cycle, :attr:`latency` cycles (3 for widths up to 16, 4 up to 32), no back-pressure.
+
+    Parameters
+    ----------
+    width : bits of the peak, 9..25
+
+    Members
+    -------
+    i : In(Flow(width))
+    o : Out(Flow(peak_scale_layout()))
+    """
+
+    def __init__(self, width: int):
+        if not _FRACTION_BITS < width <= 25:
+            raise ValueError(f"a peak has 9 to 25 bits, not {width!r}")
+        self._normalise = Normalise(width)
+        super().__init__({"i": In(Flow(unsigned(width))), "o": Out(Flow(peak_scale_layout()))})
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``i`` to ``o``."""
+        return self._normalise.latency + 1
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.normalise = normalise = self._normalise
+        # Stages 1 .. latency - 1: normalise.
+        wiring.connect(m, wiring.flipped(self.i), normalise.i)
+        # Stage latency: round up. The leading one is implied, which also makes 0 count as 1.
+        mantissa = normalise.o.payload.mantissa
+        rest, fraction = mantissa[:-1 - _FRACTION_BITS], mantissa[-1 - _FRACTION_BITS:-1]
+        rounded = Signal(_FRACTION_BITS + 1)
+        m.d.comb += rounded.eq(fraction + rest.any())
+        m.d.sync += [
+            self.o.valid.eq(normalise.o.valid),
+            self.o.payload.fraction.eq(rounded),
+            self.o.payload.e.eq(normalise.o.payload.position - 8 + rounded[-1]),
+        ]
+        return m
+
+
+class Quantiser(wiring.Component):
+    """The multiplier of a row: ``32640 x 2^9 / m``. One lookup per cycle, 1 cycle, no back-pressure.
+
+    Members
+    -------
+    i : In(Flow(8)), ``m - 256``
+    o : Out(Flow(16))
+    """
+
+    latency = 1
+
+    def __init__(self):
+        super().__init__({"i": In(Flow(unsigned(_FRACTION_BITS))), "o": Out(Flow(unsigned(16)))})
+
+    def elaborate(self, platform):
+        m = Module()
+        entries = [int(entry) for entry in quantiser_table()]
+        m.submodules.table = table = Memory(shape=16, depth=len(entries), init=entries)
+        read = table.read_port()
+        m.d.comb += [read.addr.eq(self.i.payload), self.o.payload.eq(read.data)]
+        m.d.sync += self.o.valid.eq(self.i.valid)
+        return m
+
+
+def quantised(shifted: ValueLike) -> Value:
+    """+-32640 from ``value x multiplier >> (8 + e)``, the last bit of which rounds."""
+    return saturate(round_shift(shifted, 1), -QUANTISED_MAX, QUANTISED_MAX)[0]
+
+
+def operand_digit(q: ValueLike, low: ValueLike) -> Value:
+    """The s9 operand of a quantised value s16: its high digit ``round(q / 128)``, or with ``low`` what that leaves."""
+    q = Value.cast(q)
+    return Mux(low, q[:DIGIT_BITS].as_signed(), round_shift(q, DIGIT_BITS)[:OPERAND_BITS].as_signed())

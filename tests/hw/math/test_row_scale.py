@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+from amaranth.hdl import Module, Signal, signed
+from amaranth.sim import Simulator
+
+from moevit.golden.integer.rounding import round_shift
+from moevit.golden.integer.row_scale import digits, peak_scale
+from moevit.hw.math.row_scale import PeakScale, Quantiser, operand_digit, quantised
+from moevit.spec.formats import QUANTISED_MAX
+from moevit.spec.tables import quantiser_table
+
+SEED = 3
+
+
+def check_peaks(run_flow, width, peaks):
+    out = run_flow(PeakScale(width), [int(peak) for peak in peaks])
+    expected = peak_scale(np.array(peaks, np.int64))
+    assert [row.fraction + 256 for row in out] == list(expected.m)
+    assert [row.e for row in out] == list(expected.e)
+
+
+def test_every_peak_of_a_row(run_flow):
+    check_peaks(run_flow, 16, np.arange((1 << 15) + 1))
+
+
+def test_peaks_of_a_norm(run_flow):
+    print(f"seed {SEED}")
+    random = np.random.default_rng(SEED)
+    edges = [edge for bit in range(25) for edge in ((1 << bit) - 1, 1 << bit, (2 << bit) - 1)]
+    carries = [(511 << shift) + add for shift in range(16) for add in (0, 1, (1 << shift) - 1)]
+    check_peaks(run_flow, 25, [*edges, *carries, *random.integers(0, 1 << random.integers(1, 26, 1000))])
+
+
+@pytest.mark.parametrize("width", [8, 26])
+def test_width_refused(width, unused_allowed):
+    with pytest.raises(ValueError, match=str(width)):
+        PeakScale(width)
+
+
+def test_every_entry_of_the_quantiser(run_flow):
+    assert run_flow(Quantiser(), range(256)) == list(quantiser_table())
+
+
+def combinational(function, shape, values):
+    m, i = Module(), Signal(shape)
+    o = Signal(signed(32))
+    m.d.comb += o.eq(function(i))
+    out = []
+
+    async def bench(ctx):
+        for value in values:
+            ctx.set(i, int(value))
+            out.append(ctx.get(o))
+
+    simulator = Simulator(m)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return out
+
+
+@pytest.mark.parametrize("low", [0, 1])
+def test_every_digit(low):
+    q = np.arange(-QUANTISED_MAX, QUANTISED_MAX + 1)
+    assert combinational(lambda i: operand_digit(i, low), signed(16), q) == list(digits(q)[low])
+
+
+def test_quantised_rounds_and_clips():
+    limits = [sign * (2 * QUANTISED_MAX + off) for sign in (-1, 1) for off in (-1, 0, 1, 2)]
+    shifted = np.array([0, 1, -1, 2, -2, -3, *limits, 131071, -131072])
+    expected = np.clip(round_shift(shifted, 1), -QUANTISED_MAX, QUANTISED_MAX)
+    assert combinational(quantised, signed(18), shifted) == list(expected)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+from amaranth.hdl import signed, unsigned
+from amaranth.sim import Simulator
+
+from moevit.hw.math.wide_multiply import WideMultiply
+
+SEED = 5
+
+
+def edges(shape):
+    low = -(1 << (shape.width - 1)) if shape.signed else 0
+    high = low + (1 << shape.width) - 1
+    return [low, high, 0, 1, low + 1, high - 1]
+
+
+@pytest.mark.parametrize("a, b", [
+    (signed(27), unsigned(24)), (signed(27), signed(27)), (unsigned(12), unsigned(42)), (signed(8), signed(16)),
+])
+def test_products(a, b):
+    print(f"seed {SEED}")
+    random = np.random.default_rng(SEED)
+    pairs = [(left, right) for left in edges(a) for right in edges(b)]
+    pairs += [(int(random.integers(min(edges(a)), max(edges(a)))), int(random.integers(min(edges(b)), max(edges(b)))))
+              for _ in range(200)]
+    unit, out = WideMultiply(a, b), []
+
+    async def bench(ctx):
+        for cycle in range(len(pairs) + unit.latency):
+            if cycle < len(pairs):
+                ctx.set(unit.a, pairs[cycle][0])
+                ctx.set(unit.b, pairs[cycle][1])
+            if cycle >= unit.latency:
+                out.append(ctx.get(unit.o))
+            await ctx.tick()
+
+    simulator = Simulator(unit)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert out == [left * right for left, right in pairs]
+
+
+def test_width_refused(unused_allowed):
+    with pytest.raises(ValueError, match="27 signed bits"):
+        WideMultiply(unsigned(27), unsigned(4))
