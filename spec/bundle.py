@@ -30,7 +30,8 @@ _ALIGNMENT = 64
 _REQUIRED = ("manifest", "program", "weights", "gates")
 
 #: What a manifest must hold.
-MANIFEST_KEYS = ("network", "config", "config_hash", "tasks", "gate_stride", "image", "output", "instructions")
+MANIFEST_KEYS = ("network", "config", "config_hash", "bus_bytes", "tasks", "gate_stride", "image", "output",
+                 "instructions")
 
 
 class BundleError(ValueError):

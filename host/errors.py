@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong between host and machine. Each error says the cause, the state, and what to do."""
+
+from typing import Any
+
+__all__ = [
+    "AccelError", "AcceleratorTimeout", "BundleMismatch", "Busy", "BusError", "NoMachine", "OutOfContiguousMemory",
+    "ProgramRefused", "SimulationError", "VersionMismatch", "WrongInput",
+]
+
+
+class AccelError(RuntimeError):
+    """Base of all. ``state`` holds register values and addresses at the time, ``fix`` what to do about it."""
+
+    def __init__(self, cause: str, *, fix: str = "", **state: Any):
+        super().__init__(f"{cause}. {fix}".strip() if fix else cause)
+        self.cause, self.fix, self.state = cause, fix, state
+
+
+class NoMachine(AccelError):
+    """Nothing answers with the machine's magic number."""
+
+
+class VersionMismatch(AccelError):
+    """Hardware and software are of different versions."""
+
+
+class BundleMismatch(AccelError):
+    """The bundle was compiled for another configuration."""
+
+
+class WrongInput(AccelError, ValueError):
+    """An image or a task that the loaded network does not have."""
+
+
+class Busy(AccelError):
+    """A run is under way."""
+
+
+class OutOfContiguousMemory(AccelError, MemoryError):
+    """Physically contiguous memory could not be had."""
+
+
+class AcceleratorTimeout(AccelError, TimeoutError):
+    """The run did not end in time, or the machine's watchdog ended it."""
+
+
+class BusError(AccelError):
+    """The memory answered with an error, or an address lay outside its window."""
+
+
+class ProgramRefused(AccelError):
+    """The machine stopped at an instruction."""
+
+
+class SimulationError(AccelError):
+    """The simulator died or broke a rule of the bus."""

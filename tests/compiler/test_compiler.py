@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
+import numpy as np
+import pytest
+from moevit.compiler.__main__ import app
+from moevit.compiler.assemble import compile_model
+from moevit.compiler.disassemble import disassemble
+from moevit.compiler.packing import gate_digits, pack_linear, pad_groups
+from moevit.compiler.plan import DoesNotFit, check_fit, reasons_against
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.bundle import Bundle
+from moevit.spec.isa import Opcode, Stream, decode
+from moevit.spec.networks import NETWORKS
+from typer.testing import CliRunner
+
+
+def instructions(bundle: Bundle) -> list[dict[str, int]]:
+    return [decode(words) for words in np.frombuffer(bundle.program, "<u4").reshape(-1, 16)]
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_streams_are_contiguous_and_used_once(tiny_model, config):
+    """Every weight byte belongs to exactly one instruction (and expert), in the order of their use."""
+    bundle = compile_model(tiny_model, config)
+    experts, at = tiny_model.network.experts, {Stream.WEIGHTS: 0, Stream.GATES: 0}
+    for instruction in instructions(bundle):
+        if instruction.get("stream") in at:
+            stream = Stream(instruction["stream"])
+            assert instruction["stream_offset"] == at[stream]
+            copies = experts if instruction.get("expert_beats") else 1
+            at[stream] += copies * instruction["stream_beats"] * config.bus_bytes
+    assert at[Stream.WEIGHTS] == len(bundle.weights)
+    assert at[Stream.GATES] <= bundle.manifest["gate_stride"]
+    assert len(bundle.gates) == len(bundle.tasks) * bundle.manifest["gate_stride"]
+
+
+def test_tasks_share_everything_but_the_gates(tiny_model):
+    bundle = compile_model(tiny_model, CONFIGS["8x8"])
+    gates = [i for i in instructions(bundle) if i.get("stream") == Stream.GATES]
+    assert len(gates) == 1 and bundle.tasks == ("semseg", "depth")
+    stride = bundle.manifest["gate_stride"]
+    assert bundle.gates[:stride] != bundle.gates[stride:]
+
+
+def test_program_ends_and_names_every_instruction(tiny_model):
+    bundle = compile_model(tiny_model, CONFIGS["8x16"])
+    assert instructions(bundle)[-1]["opcode"] == Opcode.END
+    assert len(bundle.manifest["instructions"]) == bundle.program_length
+    macs = sum(entry["macs_per_row"] for entry in bundle.manifest["instructions"])
+    assert macs > 0
+    text = disassemble(bundle)
+    assert len(text.splitlines()) == bundle.program_length and "blocks.1.moe.gate" in text and "operand=exp" in text
+
+
+def test_network_that_does_not_fit_is_refused_with_the_nearest_that_does():
+    with pytest.raises(DoesNotFit, match="m3vit_small does not fit 16x16 .*residual memory words.*nearest .* is 32x32"):
+        check_fit(NETWORKS["m3vit_small"], CONFIGS["16x16"])
+    long = dataclasses.replace(NETWORKS["m3vit_tiny"], name="long", height=1024)
+    with pytest.raises(DoesNotFit, match="tokens: needs 1025, has 256.*no named configuration fits"):
+        check_fit(long, CONFIGS["64x64"])
+    odd = dataclasses.replace(NETWORKS["m3vit_tiny"], name="odd", height=112, width=224, patch=14)
+    assert any("patch 14" in reason for reason in reasons_against(odd, CONFIGS["32x32"]))
+    wide = dataclasses.replace(NETWORKS["tiny_test"], name="wide", hidden=3000)
+    assert any("accumulator (k = 3000)" in reason for reason in reasons_against(wide, CONFIGS["64x64"]))
+
+
+def test_program_longer_than_the_program_memory_is_refused(tiny_model):
+    short = dataclasses.replace(CONFIGS["8x8"], name="short", program_length=16)
+    with pytest.raises(DoesNotFit, match="needs 31 instructions, short holds 16"):
+        compile_model(tiny_model, short)
+
+
+def test_gate_digits_compose_the_weight():
+    weight = np.arange(-16319, 16320)[None]
+    low, high, again = np.split(gate_digits(weight).astype(int), 3, axis=1)
+    np.testing.assert_array_equal(high * 128 + low, weight)
+    np.testing.assert_array_equal(high, again)
+
+
+def test_pack_linear_places_column_parameters_then_tiles():
+    config = CONFIGS["8x16"]
+    weight = np.arange(20 * 16).reshape(20, 16).astype(np.int8)
+    stream = pack_linear(config, weight, np.arange(20) + 1000, -np.arange(20))
+    per_tile = 4 * 16 + 2 * 16 * 8
+    assert len(stream) == 2 * per_tile
+    columns = np.frombuffer(stream[:64], "<i2").reshape(16, 2)
+    np.testing.assert_array_equal(columns[:, 0], np.arange(16) + 1000)
+    np.testing.assert_array_equal(columns[:, 1], -np.arange(16))
+    second = np.frombuffer(stream[64 + 128:64 + 256], np.int8).reshape(16, 8)  # n-tile 0, k-tile 1
+    np.testing.assert_array_equal(second, weight[:16, 8:])
+    last = np.frombuffer(stream[per_tile + 64:per_tile + 64 + 128], np.int8).reshape(16, 8)
+    np.testing.assert_array_equal(last[:4], weight[16:, :8])
+    assert not last[4:].any()
+
+
+def test_pad_groups():
+    padded = pad_groups(np.arange(6)[None], 1, 2, 4)
+    np.testing.assert_array_equal(padded, [[0, 1, 2, 0, 3, 4, 5, 0]])
+
+
+def test_command_line(tiny_model, tmp_path):
+    tiny_model.save(tmp_path / "model.npz")
+    runner = CliRunner()
+    target = tmp_path / "a.bundle"
+    result = runner.invoke(app, ["compile", str(tmp_path / "model.npz"), "-o", str(target), "--config", "8x8"])
+    assert result.exit_code == 0, result.output
+    assert Bundle.load(target).manifest["config"] == "8x8"
+    result = runner.invoke(app, ["disassemble", str(target)])
+    assert result.exit_code == 0 and "PASS" in result.output
+    assert runner.invoke(app, ["fit"]).exit_code == 0
+    assert runner.invoke(app, ["disassemble", str(tmp_path / "none")]).exit_code == 1
+    (tmp_path / "bad.npz").write_bytes(b"no")
+    assert runner.invoke(app, ["compile", str(tmp_path / "bad.npz"), "-o", str(target)]).exit_code == 1
+    assert runner.invoke(app, ["compile", str(tmp_path / "model.npz"), "-o", "x", "--config", "9x9"]).exit_code == 2

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The golden machine: independent of the array's shape, and careful with bad programs."""
+
+import numpy as np
+import pytest
+from moevit.compiler.assemble import compile_model
+from moevit.golden.machine.device import GoldenDevice
+from moevit.golden.machine.machine import Machine, ProgramStopped
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.isa import Opcode, Stream, encode
+from moevit.spec.registers import BITS, ErrorCode, offset
+
+from .conftest import run_bundle  # noqa: TID252
+
+
+def test_tokens_do_not_depend_on_the_array(tiny_model, tiny_image):
+    for task in range(2):
+        tokens = [run_bundle(compile_model(tiny_model, config), config, tiny_image, task)[0]
+                  for config in CONFIGS.values()]
+        for other in tokens[1:]:
+            np.testing.assert_array_equal(tokens[0], other)
+        assert tokens[0].std() > 0
+
+
+def test_idle_experts_are_not_fetched(tiny_model, tiny_image):
+    config = CONFIGS["8x8"]
+    bundle = compile_model(tiny_model, config)
+    _, run = run_bundle(bundle, config, tiny_image, 0)
+    names = [entry["name"] for entry in bundle.manifest["instructions"]]
+    for part in ("fc1", "fc2"):
+        experts = [done.expert for done in run.finished if names[done.pc] == f"blocks.1.moe.{part}"]
+        assert len(set(experts)) == len(experts)
+        rows = sum(done.rows for done in run.finished if names[done.pc] == f"blocks.1.moe.{part}")
+        assert rows == tiny_model.network.tokens * tiny_model.network.top_k
+
+
+def run_program(*instructions: np.ndarray):
+    config = CONFIGS["8x8"]
+    program = np.concatenate(instructions).astype("<u4").view(np.uint8)
+    machine = Machine(config, lambda address, size: program[address:address + size], lambda address, content: None)
+    return machine.run({Stream.WEIGHTS: 0}, 0, 0, len(instructions))
+
+
+def test_bad_programs_stop_with_the_code_of_the_rtl():
+    end = encode(opcode=Opcode.END)
+    assert run_program(end).finished == []
+    with pytest.raises(ProgramStopped, match="no END") as stopped:
+        run_program(encode(opcode=Opcode.EXPERTS, body=0))
+    assert stopped.value.code == ErrorCode.PROGRAM_RANGE
+    with pytest.raises(ProgramStopped, match="illegal opcode 77") as stopped:
+        run_program(np.array([77] + [0] * 15, np.uint32), end)
+    assert (stopped.value.code, stopped.value.pc) == (ErrorCode.ILLEGAL_OPCODE, 0)
+
+
+def test_device_latches_a_window_error():
+    device = GoldenDevice(CONFIGS["8x8"])
+    buffer = device.allocate(64)
+    buffer.array[:] = encode(opcode=Opcode.END).astype("<u4").view(np.uint8)
+    buffer.flush()
+    device.write_register(offset("PROGRAM_LOW"), buffer.address)
+    device.write_register(offset("PROGRAM_LENGTH"), 1)
+    device.write_register(offset("CONTROL"), 1)
+    assert device.read_register(offset("ERROR_CODE")) == ErrorCode.READ_WINDOW
+    device.write_register(offset("READ_BASE_LOW"), buffer.address)
+    device.write_register(offset("READ_LIMIT_LOW"), buffer.address + 64)
+    device.write_register(offset("CONTROL"), 1)
+    assert device.read_register(offset("CONTROL")) >> BITS["DONE"] & 1
+    with pytest.raises(MemoryError):
+        device.allocate(1 << 40)
