@@ -5,6 +5,7 @@ from amaranth import *
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
+
 from moevit.spec.registers import ErrorCode
 
 from ..interfaces import Flow
@@ -32,7 +33,8 @@ class BurstSplitter(Component):
     (ALIGNMENT), when it lies below ``base``, reaches beyond ``limit`` or wraps around the address space
     (``window_code``). A command of 0 beats is checked and makes no burst.
 
-    To forget a command, reset the unit (ResetInserter). Four cycles from command to first burst, one burst per two cycles from then on; ``burst`` may wait for ever.
+    Four cycles from command to first burst, one burst per two cycles from then on; ``burst`` may wait for ever. To
+    make the unit forget a command, reset it (ResetInserter).
 
     Parameters
     ----------

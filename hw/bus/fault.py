@@ -2,6 +2,7 @@
 """How the units of the memory bus report what stopped them."""
 
 from amaranth.lib import data
+
 from moevit.spec.registers import ErrorCode
 
 __all__ = ["ADDRESS_BITS", "CODE_BITS", "fault_layout"]

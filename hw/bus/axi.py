@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AXI channels as streams: what varies is the payload; the rest (SIZE, BURST, CACHE, PROT) the wrapper ties.
+
+One ID, INCR bursts of the full bus width. All signatures are seen from the master.
+"""
+
+from amaranth import *
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out, Signature
+
+__all__ = ["RESP_DECERR", "RESP_OKAY", "RESP_SLVERR", "LiteChannels", "ReadChannels", "WriteChannels"]
+
+RESP_OKAY, RESP_SLVERR, RESP_DECERR = 0, 2, 3
+
+
+def _address() -> data.StructLayout:
+    return data.StructLayout({"addr": 40, "len": 8})
+
+
+class ReadChannels(Signature):
+    """AR and R of an AXI4 master with ``bus_bytes`` bytes per beat."""
+
+    def __init__(self, bus_bytes: int):
+        super().__init__({
+            "ar": Out(stream.Signature(_address())),
+            "r": In(stream.Signature(data.StructLayout({"data": 8 * bus_bytes, "resp": 2, "last": 1}))),
+        })
+
+
+class WriteChannels(Signature):
+    """AW, W and B of an AXI4 master with ``bus_bytes`` bytes per beat."""
+
+    def __init__(self, bus_bytes: int):
+        super().__init__({
+            "aw": Out(stream.Signature(_address())),
+            "w": Out(stream.Signature(data.StructLayout({"data": 8 * bus_bytes, "strb": bus_bytes, "last": 1}))),
+            "b": In(stream.Signature(data.StructLayout({"resp": 2}))),
+        })
+
+
+class LiteChannels(Signature):
+    """AXI4-Lite with ``address_bits`` and ``data_bits``."""
+
+    def __init__(self, address_bits: int, data_bits: int = 32):
+        address = data.StructLayout({"addr": address_bits})
+        super().__init__({
+            "aw": Out(stream.Signature(address)),
+            "w": Out(stream.Signature(data.StructLayout({"data": data_bits, "strb": data_bits // 8}))),
+            "b": In(stream.Signature(data.StructLayout({"resp": 2}))),
+            "ar": Out(stream.Signature(address)),
+            "r": In(stream.Signature(data.StructLayout({"data": data_bits, "resp": 2}))),
+        })

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+import random
+
+import pytest
+
+from moevit.hw.bus.write_master import WriteMaster
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.registers import ErrorCode
+
+BASE, LIMIT = 0x1_0000, 0x8_0000
+TOP = 1 << 40
+
+
+class Bench:
+    """A write master between sources of commands and words, and a slave."""
+
+    def __init__(self, kit, config="8x8", commands=(), *, seed=0, stall=0.0, slave=None, **options):
+        self.kit = kit
+        self.config = CONFIGS[config]
+        self.unit = WriteMaster(self.config, **options)
+        self.random = random.Random(seed)
+        self.slave = kit.WriteSlave(self.unit.bus, self.config.bus_bytes, seed=seed, stall=stall, **slave or {})
+        self.commands = kit.Source(self.unit.command, [], seed=seed + 1, stall=stall)
+        self.words = kit.Source(self.unit.words, [], seed=seed + 2, stall=stall)
+        self.faults = kit.Pulses(self.unit.fault.valid, self.unit.fault.payload.code, self.unit.fault.payload.address)
+        self.written = kit.Pulses(self.unit.beat)
+        self.done = kit.Pulses(self.unit.done)
+        self.window = (BASE, LIMIT)
+        self.memory = {}
+        for command in commands:
+            self.give(*command)
+
+    def give(self, address, words, *, with_words=True):
+        """A command, its words, and what they make of the memory."""
+        self.commands.items.append({"address": address, "words": words})
+        for _ in range(words if with_words else 0):
+            lanes = [self.random.randrange(-1 << 15, 1 << 15) for _ in range(self.config.k_lanes)]
+            self.words.items.append(lanes)
+            for byte in b"".join(lane.to_bytes(2, "little", signed=True) for lane in lanes):
+                self.memory[address] = byte
+                address += 1
+
+    def run(self, testbench):
+        async def wrapped(ctx):
+            ctx.set(self.unit.base, self.window[0])
+            ctx.set(self.unit.limit, self.window[1])
+            await testbench(ctx)
+
+        self.kit.simulate(self.unit, wrapped, self.slave, self.commands, self.words, self.faults, self.written,
+                          self.done)
+
+    async def drained(self, ctx, limit=1000):
+        return await self.kit.until(ctx, lambda: ctx.get(self.unit.drained), limit)
+
+    async def abort(self, ctx, cycles=1):
+        self.commands.items.clear()
+        self.words.items.clear()
+        ctx.set(self.unit.abort, 1)
+        await ctx.tick().repeat(cycles)
+        ctx.set(self.unit.abort, 0)
+        await ctx.tick()
+
+    async def works_again(self, ctx, address=BASE + 0x2000, words=13):
+        for record in (self.memory, self.slave.memory, self.done.seen, self.faults.seen):
+            record.clear()
+        ctx.set(self.unit.base, BASE)
+        ctx.set(self.unit.limit, LIMIT)
+        self.give(address, words)
+        await self.kit.until(ctx, lambda: self.done.seen)
+        await ctx.tick().repeat(5)
+        assert self.slave.memory == self.memory
+        assert len(self.done.seen) == 1
+        assert not self.faults.seen
+
+
+@pytest.mark.parametrize("config", ["8x8", "8x16"])
+@pytest.mark.parametrize("seed", range(8))  # B18
+def test_words_arrive_whatever_stalls(kit, config, seed):
+    rng = random.Random(seed)
+    size = CONFIGS[config].bus_bytes
+    commands = [(BASE + i * 4096 + rng.randrange(200) * size, rng.choice([0, 1, 2, 7, 8, 9, 16, rng.randrange(70)]))
+                for i in range(6)]
+    commands.append((BASE + 0x1_0000 - 3 * size, 9))
+    bench = Bench(kit, config, commands, seed=seed, stall=rng.choice([0.0, 0.2, 0.5, 0.8]),
+                  slave={"latency": rng.choice([0, 1, 20])})
+
+    async def testbench(ctx):
+        await kit.until(ctx, lambda: len(bench.done.seen) == len(commands), 20000)
+        await ctx.tick().repeat(20)
+
+    bench.run(testbench)
+    assert bench.slave.memory == bench.memory
+    assert not bench.faults.seen
+    assert len(bench.done.seen) == len(commands)
+    assert len(bench.written.seen) == sum(words * bench.config.word_beats for _, words in commands)
+
+
+@pytest.mark.parametrize("config", ["8x8", "8x16"])
+def test_a_beat_every_cycle(kit, config):
+    words = 128
+    bench = Bench(kit, config, [(BASE, words)], slave={"latency": 20})
+
+    async def testbench(ctx):
+        await kit.until(ctx, lambda: bench.done.seen)
+
+    bench.run(testbench)
+    first, last = bench.written.seen[0][0], bench.written.seen[-1][0]
+    assert last - first == words * bench.config.word_beats - 1
+
+
+# B19: the address long after the data, and the other way round.
+@pytest.mark.parametrize("late", ["accept_address", "accept_data"])
+def test_address_and_data_in_any_order(kit, late):
+    bench = Bench(kit, commands=[(BASE, 16)])
+    setattr(bench.slave, late, False)
+
+    async def testbench(ctx):
+        await ctx.tick().repeat(200)
+        if late == "accept_address":
+            assert len(bench.slave.beats) >= 16 and not bench.slave.bursts
+        else:
+            assert len(bench.slave.bursts) == 2 and not bench.slave.beats
+        setattr(bench.slave, late, True)
+        await kit.until(ctx, lambda: bench.done.seen)
+
+    bench.run(testbench)
+    assert bench.slave.memory == bench.memory
+
+
+# B14-B16: a channel that never moves. The watchdog reports it; after an abort what was shown stays until it is taken.
+@pytest.mark.parametrize("stuck", ["accept_address", "accept_data", "answer"])
+def test_a_stuck_channel_keeps_the_master_from_draining(kit, stuck):
+    bench = Bench(kit, commands=[(BASE, 100)])
+    setattr(bench.slave, stuck, False)
+
+    async def testbench(ctx):
+        await ctx.tick().repeat(300)
+        assert not bench.done.seen
+        await bench.abort(ctx)
+        await ctx.tick().repeat(300)
+        assert not ctx.get(bench.unit.drained)
+        setattr(bench.slave, stuck, True)
+        await bench.drained(ctx)
+        assert not bench.done.seen
+        await bench.works_again(ctx)
+
+    bench.run(testbench)
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("burst", [0, 2, 3])
+@pytest.mark.parametrize(("resp", "code"), [(2, ErrorCode.WRITE_SLAVE), (3, ErrorCode.WRITE_DECODE)])  # B12, B13
+def test_error_responses(kit, resp, code, burst, stall):
+    address = BASE + burst * 128
+    bench = Bench(kit, commands=[(BASE, 32), (BASE + 4096, 32)], stall=stall, seed=burst,
+                  slave={"respond": {address: resp}})
+
+    async def testbench(ctx):
+        await kit.until(ctx, lambda: bench.faults.seen)
+        await bench.drained(ctx)
+        await ctx.tick().repeat(100)
+        assert [fault[1:] for fault in bench.faults.seen] == [(code, address)]
+        assert not bench.done.seen
+        assert all(start < BASE + 4096 for start, _ in bench.slave.bursts)
+        assert bench.slave.memory.items() <= bench.memory.items()
+        await bench.abort(ctx)
+        await bench.drained(ctx)
+        await bench.works_again(ctx)
+
+    bench.run(testbench)
+
+
+def test_a_response_before_the_last_beat(kit):  # B17
+    bench = Bench(kit, commands=[(BASE, 32)], slave={"early": [BASE + 128]})
+    bench.slave.accept_data = False
+
+    async def testbench(ctx):
+        await kit.until(ctx, lambda: bench.faults.seen)
+        assert bench.faults.seen[0][1] == ErrorCode.WRITE_SLAVE
+        bench.slave.accept_data = True
+        bench.slave.early.clear()
+        await ctx.tick().repeat(200)
+        assert not bench.done.seen
+        assert set(bench.slave.memory) <= set(range(BASE, BASE + 8))  # the beat that was on W already
+        await bench.abort(ctx)
+        await bench.drained(ctx)
+        await bench.works_again(ctx)
+
+    bench.run(testbench)
+
+
+def test_responses_nobody_asked_for_are_ignored(kit):
+    bench = Bench(kit)
+
+    async def testbench(ctx):
+        bench.slave.stray.extend([2, 0, 3])
+        await ctx.tick().repeat(20)
+        assert not bench.faults.seen
+        await bench.works_again(ctx)
+
+    bench.run(testbench)
+
+
+@pytest.mark.parametrize(("window", "command", "code"), [
+    ((BASE, LIMIT), (BASE - 8, 1), ErrorCode.WRITE_WINDOW),  # C21
+    ((BASE, LIMIT), (LIMIT, 1), ErrorCode.WRITE_WINDOW),
+    ((BASE, LIMIT), (LIMIT - 64, 5), ErrorCode.WRITE_WINDOW),  # C22
+    ((BASE, LIMIT), (LIMIT - 8, 1), ErrorCode.WRITE_WINDOW),
+    ((BASE, LIMIT), (BASE, (1 << 24) - 1), ErrorCode.WRITE_WINDOW),
+    ((0, (1 << 64) - 1), (TOP - 8, 1), ErrorCode.WRITE_WINDOW),  # C23
+    ((BASE, LIMIT), (BASE + 2, 1), ErrorCode.ALIGNMENT),  # C24
+    ((LIMIT, BASE), (BASE, 1), ErrorCode.WRITE_WINDOW),  # C27
+    ((BASE, LIMIT), (LIMIT + 8, 0), ErrorCode.WRITE_WINDOW),
+])
+def test_refused_whole(kit, window, command, code):
+    bench = Bench(kit)
+    bench.give(*command, with_words=False)
+    bench.window = window
+    bench.words.items.extend([[1] * 8] * 20)
+
+    async def testbench(ctx):
+        await ctx.tick().repeat(60)
+        assert [fault[1:] for fault in bench.faults.seen] == [(code, command[0])]
+        assert not bench.slave.bursts and not bench.slave.beats and not bench.done.seen
+        assert ctx.get(bench.unit.drained)
+        await bench.abort(ctx)
+        await bench.works_again(ctx)
+
+    bench.run(testbench)
+
+
+def test_up_to_the_edge_of_the_window(kit):
+    bench = Bench(kit, commands=[(LIMIT - 64, 4)])
+
+    async def testbench(ctx):
+        await kit.until(ctx, lambda: bench.done.seen)
+
+    bench.run(testbench)
+    assert bench.slave.memory == bench.memory
+    assert not bench.faults.seen
+
+
+def test_an_abort_finishes_bursts_without_words(kit):
+    bench = Bench(kit, "8x16")
+    bench.give(BASE, 40, with_words=False)
+    bench.words.items.extend([[7] * 8] * 3)
+
+    async def testbench(ctx):
+        await ctx.tick().repeat(50)
+        assert len(bench.slave.beats) == 3
+        await bench.abort(ctx)
+        await bench.drained(ctx)
+        assert len(bench.slave.beats) == sum(length for _, length in bench.slave.bursts)
+        assert set(bench.slave.memory) == set(range(BASE, BASE + 48))
+        await bench.works_again(ctx)
+
+    bench.run(testbench)
+
+
+@pytest.mark.parametrize("config", ["8x8", "8x16"])
+@pytest.mark.parametrize("start", range(0, 60, 12))
+def test_abort_in_every_cycle(kit, start, config):  # I78, I81
+    bench = Bench(kit, config, seed=start, stall=0.3, slave={"latency": 4})
+
+    async def testbench(ctx):
+        for after in range(start, start + 12):
+            bench.give(BASE, 30)
+            await ctx.tick().repeat(after + 1)
+            await bench.abort(ctx)
+            await bench.drained(ctx)
+            assert len(bench.slave.beats) == sum(length for _, length in bench.slave.bursts)
+            assert not bench.slave.answers
+            assert bench.slave.memory.items() <= bench.memory.items()
+            await bench.works_again(ctx)
+        assert not bench.faults.seen
+
+    bench.run(testbench)
+
+
+def test_arguments_are_checked(unused_allowed):
+    with pytest.raises(ValueError, match="outstanding must be at least 1, not 0"):
+        WriteMaster(CONFIGS["8x8"], outstanding=0)
