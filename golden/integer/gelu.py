@@ -2,6 +2,7 @@
 """GELU as ReLU minus a small even table (Edge-MoE, section IV)."""
 
 import numpy as np
+
 from moevit.spec.tables import GELU_GUARD, GELU_STEP_BITS, gelu_delta_table
 
 from .rounding import round_shift

@@ -4,6 +4,7 @@
 from typing import NamedTuple
 
 import numpy as np
+
 from moevit.spec.formats import GAIN_SHIFT, INVERSE_DIM_FRACTION
 from moevit.spec.tables import rsqrt_table
 

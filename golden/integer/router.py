@@ -4,6 +4,7 @@
 from typing import NamedTuple
 
 import numpy as np
+
 from moevit.spec.formats import GATE_FRACTION, LOGIT_FRACTION, SCORE_FRACTION
 from moevit.spec.tables import exp2_wide_table
 

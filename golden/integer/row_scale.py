@@ -7,6 +7,7 @@ A row scale is a pair (mantissa u16, exponent s7) worth ``mantissa x 2^(exponent
 from typing import NamedTuple
 
 import numpy as np
+
 from moevit.spec.formats import DIGIT_BITS, QUANTISED_MAX
 from moevit.spec.tables import RECIPROCAL_BITS, quantiser_table, reciprocal_table
 

@@ -4,6 +4,7 @@
 from typing import NamedTuple
 
 import numpy as np
+
 from moevit.spec.formats import BIAS_MASKED, GATE_FRACTION, LOGIT_FRACTION, OPERAND_MAX, SCORE_FRACTION, WEIGHT_MAX
 from moevit.spec.isa import Saturation
 

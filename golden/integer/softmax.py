@@ -2,6 +2,7 @@
 """The exponential of attention rows: base 2, relative to the row's maximum."""
 
 import numpy as np
+
 from moevit.spec.formats import LOGIT_FRACTION
 from moevit.spec.tables import EXP2_GUARD, exp2_table
 

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole frame in exact integers, layer by layer and without tiling: what the machine must return."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from moevit.spec.formats import DIGIT_BITS, INVERSE_DIM_FRACTION
+from moevit.spec.isa import Saturation
+from moevit.spec.networks import Network
+from moevit.spec.quantised import QuantisedModel
+
+from .norm import NormRows, apply_gain, norm_rows
+from .rounding import round_shift
+from .router import Routing, queues, route
+from .row_scale import UNIT, PeakScale, RowScale, digits, peak_scale, quantise, reciprocal
+from .row_writer import gate_logits, write_rows
+from .softmax import exponentials
+
+__all__ = ["Frame", "FrameError", "IntegerModel"]
+
+
+class FrameError(ValueError):
+    """An image or a task that the network does not take."""
+
+
+@dataclass
+class Frame:
+    """What a frame leaves behind.
+
+    ``tokens`` s16 (tokens, dim). ``trace`` names each stored row as `golden.reference` does: ``x_embed``; of block i
+    ``i.q, i.k, i.v`` (tokens, dim), ``i.attn_logits`` (heads, tokens, tokens), ``i.attn_out, i.x_post_attn, i.gelu,
+    i.x_post_mlp``; with experts ``i.gelu`` is (tokens, k, hidden) by rank, and ``i.gate_logits`` (tokens, experts)
+    s24, ``i.top_k_index, i.top_k_score`` (tokens, k) are there too. ``saturated[name]`` counts clipped values of the
+    passes that wrote ``name``.
+    """
+
+    trace: dict[str, np.ndarray] = field(default_factory=dict)
+    saturated: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> np.ndarray:
+        return self.trace["tokens"]
+
+    def count(self, name: str, saturated: int) -> None:
+        self.saturated[name] = self.saturated.get(name, 0) + saturated
+
+
+class IntegerModel:
+    """Runs frames of one quantised model. Weights are kept as float64, whose products and sums are exact here."""
+
+    def __init__(self, model: QuantisedModel):
+        self.model, self.network = model, model.network
+        self._tensors = {name: tensor.astype(np.float64 if name.endswith(".weight") else np.int64)
+                         for name, tensor in model.tensors.items()}
+
+    def run(self, image: np.ndarray, task: int = 0) -> Frame:
+        """One u8 image (H, W, 3) for the task at this place in ``network.tasks``. Raises FrameError."""
+        network = self.network
+        if image.shape != (network.height, network.width, 3) or image.dtype != np.uint8:
+            raise FrameError(f"{network.name} takes u8 images ({network.height}, {network.width}, 3), "
+                             f"not {image.dtype} {image.shape}")
+        if not 0 <= task < len(network.tasks):
+            raise FrameError(f"{network.name} has {len(network.tasks)} tasks, none is number {task}")
+        frame = Frame()
+        frame.trace["x_embed"] = self._embed(frame, image)
+        return self.run_blocks(frame, frame.trace["x_embed"], task)
+
+    def run_blocks(self, frame: Frame, x: np.ndarray, task: int) -> Frame:
+        """Continue with residual rows ``x`` s16 (tokens, dim), as ``x_embed`` would be."""
+        for block in range(self.network.depth):
+            x = self._attention(frame, block, x)
+            frame.trace[f"{block}.x_post_attn"] = x
+            x = self._experts(frame, block, x, task) if self.network.is_moe(block) else self._dense(frame, block, x)
+            frame.trace[f"{block}.x_post_mlp"] = x
+        frame.trace["tokens"] = x
+        return frame
+
+    def _embed(self, frame: Frame, image: np.ndarray) -> np.ndarray:
+        x = self._tensors["position"].copy()
+        patches = x[self.network.prefix_tokens:]
+        pixels = patch_rows(self.network, image)
+        patches[:] = self._linear(frame, "x_embed", "patch_embed", pixels, _unit(len(pixels)), residual=patches)
+        return x
+
+    def _attention(self, frame: Frame, block: int, x: np.ndarray) -> np.ndarray:
+        network, name = self.network, f"blocks.{block}.attn"
+        normed = self._norm(f"blocks.{block}.norm1", x)
+        high, scale = _high(normed), normed.scale
+        rows = {}
+        for part, saturation in (("query", Saturation.OPERAND), ("key", Saturation.WEIGHT),
+                                 ("value", Saturation.WEIGHT)):
+            short = f"{block}.{part[0]}"
+            rows[part] = self._linear(frame, short, f"{name}.{part}", high, scale, saturation=saturation)
+            frame.trace[short] = rows[part]
+        heads = {part: np.split(value, network.heads, axis=1) for part, value in rows.items()}
+        logits, mixed = [], []
+        for query, key, value in zip(heads["query"], heads["key"], heads["value"], strict=True):
+            accumulator = _matmul(query, key.T.astype(np.float64))
+            logits.append(self._product(frame, f"{block}.attn_logits", f"{name}.logit", accumulator, _unit(len(x))))
+            e = exponentials(logits[-1], logits[-1].max(axis=1), network.tokens)
+            accumulator = _matmul(e, value.astype(np.float64))
+            mixed.append(self._product(frame, f"{block}.attn_out", f"{name}.mix", accumulator,
+                                       reciprocal(e.sum(axis=1))))
+        out = np.concatenate(mixed, axis=1)
+        frame.trace[f"{block}.attn_logits"], frame.trace[f"{block}.attn_out"] = np.stack(logits), out
+        return self._linear(frame, f"{block}.x_post_attn", f"{name}.proj", *_row_operands(out), residual=x)
+
+    def _dense(self, frame: Frame, block: int, x: np.ndarray) -> np.ndarray:
+        normed, name = self._norm(f"blocks.{block}.norm2", x), f"blocks.{block}.mlp"
+        hidden = self._linear(frame, f"{block}.gelu", f"{name}.fc1", _high(normed), normed.scale, use_gelu=True)
+        frame.trace[f"{block}.gelu"] = hidden
+        return self._linear(frame, f"{block}.x_post_mlp", f"{name}.fc2", *_row_operands(hidden), residual=x)
+
+    def _experts(self, frame: Frame, block: int, x: np.ndarray, task: int) -> np.ndarray:
+        """Experts in increasing order; each adds to a copy of ``x``, clipped after each addition."""
+        network, name = self.network, f"blocks.{block}.moe"
+        normed = self._norm(f"blocks.{block}.norm2", x)
+        routing = self._route(frame, block, normed, task)
+        high, scale = _high(normed), normed.scale
+        x = x.copy()
+        hidden = np.zeros((*routing.experts.shape, network.expert_hidden), np.int64)
+        for expert, (token, score) in enumerate(queues(routing, network.experts)):
+            if not len(token):
+                continue
+            queued = RowScale(scale.mantissa[token], scale.exponent[token])
+            rows = self._linear(frame, f"{block}.gelu", f"{name}.fc1", high[token], queued, index=expert,
+                                use_gelu=True)
+            hidden[routing.experts == expert] = rows
+            x[token] = self._linear(frame, f"{block}.x_post_mlp", f"{name}.fc2", *_row_operands(rows), index=expert,
+                                    score=score, residual=x[token])
+        frame.trace[f"{block}.gelu"] = hidden
+        return x
+
+    def _route(self, frame: Frame, block: int, normed: "Normed", task: int) -> Routing:
+        """The gate's product in three digit products: low x low is below the last bit and left out."""
+        name = f"blocks.{block}.moe.gate"
+        weight = self._tensors[f"{name}.weight"][task].T
+        weight_high = round_shift(weight.astype(np.int64), DIGIT_BITS)
+        weight_low = weight - (weight_high << DIGIT_BITS)
+        weight_high = weight_high.astype(np.float64)
+        high, low = digits(normed.rows)
+        accumulator = round_shift(_matmul(high, weight_low) + _matmul(low, weight_high), DIGIT_BITS)
+        accumulator += _matmul(high, weight_high)
+        logits = gate_logits(accumulator, normed.scale, self._tensors[f"{name}.column_scale"][task],
+                             self._tensors[f"{name}.bias"][task], int(self._tensors[f"{name}.shift"]))
+        routing = route(logits, self.network.top_k, self.network.renormalise)
+        frame.trace[f"{block}.gate_logits"] = logits
+        frame.trace[f"{block}.top_k_index"], frame.trace[f"{block}.top_k_score"] = routing
+        return routing
+
+    def _norm(self, name: str, x: np.ndarray) -> "Normed":
+        gain, dim = self._tensors[f"{name}.gain"], self.network.dim
+        inverse_dim = round((1 << INVERSE_DIM_FRACTION) / dim)
+        norm = norm_rows(x, gain, dim, inverse_dim, int(self._tensors[f"{name}.epsilon"]))
+        return Normed(quantise(apply_gain(x, norm.mean[:, None], gain), _columns(norm.peak)), norm)
+
+    def _linear(self, frame: Frame, written: str, name: str, operands: np.ndarray, scale: RowScale, *,
+                index: int | None = None, **options) -> np.ndarray:
+        """Operands s9 (rows, inputs) through the linear ``name`` (expert ``index``); counts what was clipped."""
+        weight, column_scale, bias = (self._tensors[f"{name}.{part}"] for part in ("weight", "column_scale", "bias"))
+        if index is not None:
+            weight, column_scale, bias = weight[index], column_scale[index], bias[index]
+        result = write_rows(_matmul(operands, weight.T), scale, column_scale, bias,
+                            int(self._tensors[f"{name}.shift"]), **options)
+        frame.count(written, result.saturated)
+        return result.rows
+
+    def _product(self, frame: Frame, written: str, name: str, accumulator: np.ndarray, scale: RowScale) -> np.ndarray:
+        """Rows of a product within attention: one scale for all columns, no bias."""
+        columns = np.full(accumulator.shape[1], self._tensors[f"{name}.scale"])
+        result = write_rows(accumulator, scale, columns, np.zeros_like(columns), int(self._tensors[f"{name}.shift"]))
+        frame.count(written, result.saturated)
+        return result.rows
+
+
+@dataclass(frozen=True)
+class Normed:
+    """Normalised rows as integers in +-32640, and the statistics that they came from."""
+
+    rows: np.ndarray
+    norm: NormRows
+
+    @property
+    def scale(self) -> RowScale:
+        return self.norm.scale
+
+
+def patch_rows(network: Network, image: np.ndarray) -> np.ndarray:
+    """Image (H, W, 3) -> (patches, 3 x patch x patch): patches row by row, each as (row, column, channel)."""
+    patch = network.patch
+    down, across = network.height // patch, network.width // patch
+    blocks = image.reshape(down, patch, across, patch, 3).transpose(0, 2, 1, 3, 4)
+    return blocks.reshape(down * across, network.patch_values).astype(np.int64)
+
+
+def _matmul(operands: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Exact product of small integers: each sum stays far below 2^53."""
+    return (operands.astype(np.float64) @ weight).astype(np.int64)
+
+
+def _unit(rows: int) -> RowScale:
+    return RowScale(np.full(rows, UNIT.mantissa), np.full(rows, UNIT.exponent))
+
+
+def _columns(peak: PeakScale) -> PeakScale:
+    return PeakScale(peak.m[:, None], peak.e[:, None])
+
+
+def _high(normed: Normed) -> np.ndarray:
+    return digits(normed.rows)[0]
+
+
+def _row_operands(rows: np.ndarray) -> tuple[np.ndarray, RowScale]:
+    """Stored rows s16 as operands, scaled by their own peak."""
+    peak = peak_scale(np.abs(rows).max(axis=1))
+    return digits(quantise(rows, _columns(peak)))[0], peak.row_scale

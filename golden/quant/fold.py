@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Constants moved to where they cost nothing, in float: exact in real arithmetic.
+
+* LayerNorm's beta goes through the next linear into its bias: ``b + W beta``.
+* The key bias goes: it adds the same to all logits of a row, which softmax cancels.
+* The value bias goes through ``proj`` into its bias: the weights of a softmax sum to 1.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from moevit.spec.networks import Network
+
+__all__ = ["Affine", "Offsets", "fold", "offsets"]
+
+
+class Affine(NamedTuple):
+    """A linear layer in float64: weight (..., outputs, inputs), bias (..., outputs)."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+class Offsets(NamedTuple):
+    """Constants (dim,) that the float model's keys and values contain and the folded ones do not."""
+
+    key: np.ndarray
+    value: np.ndarray
+
+
+def fold(network: Network, tensors: Mapping[str, np.ndarray]) -> dict[str, Affine]:
+    """All linear layers by their name in a quantised model. Gates: weight (tasks, experts, dim)."""
+    value = {name: np.asarray(tensor, np.float64) for name, tensor in tensors.items()}
+    patch = value["patch_embed.proj.weight"]
+    # Patches are flattened as the image lies in memory: row, column, channel.
+    layers = {"patch_embed": Affine(patch.transpose(0, 2, 3, 1).reshape(network.dim, -1), np.zeros(network.dim))}
+    for block in range(network.depth):
+        name = f"blocks.{block}"
+        offset = offsets(value, block)
+        query, key, values = np.split(value[f"{name}.attn.qkv.weight"], 3)
+        query_bias = np.split(value[f"{name}.attn.qkv.bias"], 3)[0]
+        none = np.zeros(network.dim)
+        layers[f"{name}.attn.query"] = Affine(query, query_bias + query @ value[f"{name}.norm1.bias"])
+        layers[f"{name}.attn.key"] = Affine(key, none)
+        layers[f"{name}.attn.value"] = Affine(values, none)
+        proj = value[f"{name}.attn.proj.weight"]
+        layers[f"{name}.attn.proj"] = Affine(proj, value[f"{name}.attn.proj.bias"] + proj @ offset.value)
+        beta = value[f"{name}.norm2.bias"]
+        normed = ["moe.gate", "moe.experts.fc1"] if network.is_moe(block) else ["mlp.fc1"]
+        last = "moe.experts.fc2" if network.is_moe(block) else "mlp.fc2"
+        for part in normed:
+            weight = value[f"{name}.{part}.weight"]
+            bias = value.get(f"{name}.{part}.bias", 0.0)  # a gate may have none
+            layers[f"{name}.{part}".replace(".experts", "")] = Affine(weight, bias + weight @ beta)
+        layers[f"{name}.{last}".replace(".experts", "")] = Affine(value[f"{name}.{last}.weight"],
+                                                                  value[f"{name}.{last}.bias"])
+    return layers
+
+
+def offsets(tensors: Mapping[str, np.ndarray], block: int) -> Offsets:
+    """What `fold` takes out of the keys and values of ``block``."""
+    name = f"blocks.{block}"
+    beta = np.asarray(tensors[f"{name}.norm1.bias"], np.float64)
+    _, key, value = np.split(np.asarray(tensors[f"{name}.attn.qkv.weight"], np.float64), 3)
+    _, key_bias, value_bias = np.split(np.asarray(tensors[f"{name}.attn.qkv.bias"], np.float64), 3)
+    return Offsets(key_bias + key @ beta, value_bias + value @ beta)

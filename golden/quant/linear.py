@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Integer weights, column scales and biases of one linear layer.
+
+A layer's output integer is ``accumulator x row scale x column_scale / 2^shift + bias``. The caller gives ``unit``: what
+``accumulator x row scale`` is worth in output integers when a weight integer is worth 1.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from moevit.spec.formats import WEIGHT_MAX
+
+from .errors import RangeError
+
+__all__ = ["ROW_SHIFT_MIN", "Scaled", "Weights", "bias_integers", "quantise_weights", "scale_and_shift"]
+
+ROW_SHIFT_MIN = 16  # the largest exponent of a row scale: a smaller shift would be held at 0 by the row writer
+SHIFT_MAX = 63
+COLUMN_SCALE_BITS = 16
+
+
+class Scaled(NamedTuple):
+    """``value x 2^shift`` as integers u16, the largest in [2^15, 2^16)."""
+
+    scale: np.ndarray
+    shift: int
+
+
+class Weights(NamedTuple):
+    """Weights (..., outputs, inputs), column_scale u16 (..., outputs), shift u6 of the whole stack."""
+
+    weight: np.ndarray
+    column_scale: np.ndarray
+    shift: int
+
+
+def scale_and_shift(name: str, value: np.ndarray, shift_min: int = 0) -> Scaled:
+    """Non-negative reals as u16 with one common shift, each rounded up; all zero gives zeros and shift 63.
+
+    Rounded up, so that weights divided by the scale do not exceed their range. Raises RangeError.
+    """
+    largest = float(np.max(value))
+    if largest == 0.0:
+        return Scaled(np.zeros(np.shape(value), np.int64), SHIFT_MAX)
+    shift = COLUMN_SCALE_BITS - 1 - int(np.floor(np.log2(largest)))
+    if np.ceil(np.ldexp(largest, shift)) >= 1 << COLUMN_SCALE_BITS:
+        shift -= 1
+    if shift < shift_min:
+        raise RangeError(f"{name}: its outputs grow by 2^{COLUMN_SCALE_BITS - shift} per step of its inputs, more than "
+                         f"a shift of at least {shift_min} can express; rescale the network")
+    shift = min(shift, SHIFT_MAX)
+    return Scaled(np.ceil(np.ldexp(value, shift)).astype(np.int64), shift)
+
+
+def quantise_weights(name: str, weight: np.ndarray, unit: float, *, limit: int = WEIGHT_MAX,
+                     shift_min: int = ROW_SHIFT_MIN) -> Weights:
+    """Symmetric weights in ``-limit..limit``, one scale per output; the stack shares one shift. Raises RangeError.
+
+    The column scale is rounded first and the weights are divided by what it then is, so that rounding it costs nothing.
+    """
+    weight = np.asarray(weight, np.float64)
+    column_scale, shift = scale_and_shift(f"{name}.weight", np.abs(weight).max(axis=-1) / limit * unit, shift_min)
+    step = np.ldexp(column_scale / unit, -shift)[..., None]
+    integers = np.rint(np.divide(weight, step, out=np.zeros_like(weight), where=step > 0))
+    return Weights(integers.astype(np.int64), column_scale, shift)
+
+
+def bias_integers(name: str, bias: np.ndarray, fraction: float, low: int = -32768) -> np.ndarray:
+    """``bias x fraction`` rounded to s16. Raises RangeError where it does not fit."""
+    integers = np.rint(np.asarray(bias, np.float64) * fraction)
+    if integers.size and (integers.min() < low or integers.max() > 32767):
+        worst = np.unravel_index(np.abs(integers).argmax(), integers.shape)
+        raise RangeError(f"{name}[{', '.join(map(str, worst))}] = {np.asarray(bias)[worst]:.4g}, the format ends at "
+                         f"{32767 / fraction:.4g}")
+    return integers.astype(np.int64)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Post-training quantisation: a float checkpoint and a few images -> every integer that the machine needs.
+
+The formulas for ``unit`` follow from what the machine reads (``golden.integer``), RS being the row scale:
+
+* RAW: the operand itself, RS = 1. ROW: stored value = operand x RS / 255.
+* NORM: normalised value = operand x RS x dim x 2^(8 - gain fraction) / 255, since RS lacks the factor dim of 1/std.
+* NORM by digits: the same with 32640 in place of 255, and the accumulator counts 2^14.
+* EXP: softmax = operand x RS.
+"""
+
+from collections.abc import Mapping
+from math import floor, log2
+
+import numpy as np
+import torch
+
+from moevit.golden.reference import load_state
+from moevit.spec.formats import (
+    BIAS_MASKED,
+    DIGIT_BITS,
+    GAIN_SHIFT,
+    GATE_FRACTION,
+    GELU_FRACTION,
+    LOGIT_FRACTION,
+    OPERAND_MAX,
+    QUANTISED_MAX,
+    WEIGHT_MAX,
+)
+from moevit.spec.networks import Network
+from moevit.spec.quantised import QuantisedModel, tensor_shapes
+
+from .calibrate import Ranges, calibrate
+from .errors import RangeError
+from .fold import fold
+from .linear import bias_integers, quantise_weights, scale_and_shift
+
+__all__ = ["quantise"]
+
+ROW_MAX = 32767
+RESIDUAL_FRACTION_MAX = 12
+RESIDUAL_HEADROOM = 2.0  # unseen images: a scale without headroom saturates and costs 9 dB
+PIXEL_FRACTION = 8  # a pixel n is n / 256
+LOG2_E = 1.4426950408889634
+GATE_WEIGHT_MAX = (WEIGHT_MAX << DIGIT_BITS) + (1 << (DIGIT_BITS - 1)) - 1  # two digits
+
+
+def quantise(network: Network, tensors: Mapping[str, np.ndarray], images: np.ndarray) -> QuantisedModel:
+    """Quantise float32 ``tensors``, named as in `golden.reference`, calibrated on u8 ``images`` (images, H, W, 3).
+
+    ``notes["units"]`` of the result says what 1 is worth in each stored tensor. Raises `reference.CheckpointError` for
+    tensors that are not those of ``network``, CalibrationError for images, RangeError for values out of range.
+    """
+    model = load_state(network, {name: torch.from_numpy(np.ascontiguousarray(tensor))
+                                 for name, tensor in tensors.items()})
+    complete = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    ranges = calibrate(model, complete, np.asarray(images))
+    return _Quantiser(network, complete, ranges).run()
+
+
+class _Quantiser:
+    """Collects the integer tensors of one network."""
+
+    def __init__(self, network: Network, tensors: Mapping[str, np.ndarray], ranges: Ranges):
+        self.network, self.tensors, self.ranges = network, tensors, ranges
+        self.layers = fold(network, tensors)
+        self.out: dict[str, np.ndarray | int] = {}
+        self.units: dict[str, float] = {}
+        self.residual_fraction = _residual_fraction(ranges.residual)
+
+    def run(self) -> QuantisedModel:
+        residual = 2.0**self.residual_fraction
+        self.units["residual"] = 1 / residual
+        self.linear("patch_embed", 2.0**-PIXEL_FRACTION, residual)
+        self.out["position"] = bias_integers("position", self._position(), residual)
+        for block in range(self.network.depth):
+            self._attention(f"blocks.{block}", block)
+            self._ffn(f"blocks.{block}", self.network.is_moe(block))
+        dtypes = {name: dtype for name, (_, dtype) in tensor_shapes(self.network).items()}
+        arrays = {name: np.asarray(value, dtypes[name]) for name, value in self.out.items()}
+        return QuantisedModel(self.network, arrays, self.residual_fraction, {"units": self.units})
+
+    def linear(self, name: str, operand: float, fraction: float) -> None:
+        """``operand``: what operand x row scale is worth; ``fraction``: output integers per 1."""
+        weight, bias = self.layers[name]
+        quantised = quantise_weights(name, weight, operand * fraction,
+                                     shift_min=0 if name == "patch_embed" else 16)
+        for part, value in quantised._asdict().items():
+            self.out[f"{name}.{part}"] = value
+        self.out[f"{name}.bias"] = bias_integers(f"{name}.bias", bias, fraction)
+
+    def _position(self) -> np.ndarray:
+        """What the tokens are before any patch is added (tokens, dim): position, prefix token, patch bias."""
+        position = self.tensors["pos_embed"][0].astype(np.float64)
+        prefix = self.network.prefix_tokens
+        for index, name in enumerate(("cls_token", "dist_token")[:prefix]):
+            position[index] += self.tensors[name][0, 0]
+        position[prefix:] += self.tensors["patch_embed.proj.bias"]
+        return position
+
+    def _norm(self, name: str) -> float:
+        """Store gain and epsilon; returns what operand x row scale is worth, for an operand of one digit."""
+        gamma, dim = self.tensors[f"{name}.weight"].astype(np.float64), self.network.dim
+        largest = np.abs(gamma).max()
+        fraction = floor(log2(ROW_MAX / largest)) if largest else 0
+        self.out[f"{name}.gain"] = np.rint(np.ldexp(gamma, fraction))
+        epsilon = round(dim * dim * self.network.norm_eps * 4.0**self.residual_fraction)
+        if epsilon >= 1 << 32:
+            raise RangeError(f"{name}: epsilon {self.network.norm_eps} is {epsilon} as an integer, beyond 32 bits")
+        self.out[f"{name}.epsilon"] = max(epsilon, 1)
+        return dim * 2.0 ** (GAIN_SHIFT - fraction) / OPERAND_MAX
+
+    def _attention(self, name: str, block: int) -> None:
+        normed = self._norm(f"{name}.norm1")
+        units = {}
+        for part, limit, largest in (("query", OPERAND_MAX, self.ranges.query[block]),
+                                     ("key", WEIGHT_MAX, self.ranges.key[block]),
+                                     ("value", WEIGHT_MAX, self.ranges.value[block])):
+            units[part] = (largest or 1.0) / limit
+            self.units[f"{name}.attn.{part}"] = units[part]
+            self.linear(f"{name}.attn.{part}", normed, 1 / units[part])
+        logit = units["query"] * units["key"] * self.network.head_dim**-0.5 * LOG2_E * (1 << LOGIT_FRACTION)
+        self._product(f"{name}.attn.logit", logit)
+        # A mixed row is a mean of values, so it stays within the value format's own range (but for 1/sum's 2^-11).
+        fraction = 2.0 ** floor(log2(ROW_MAX * (1 - 2.0**-10) / (WEIGHT_MAX * units["value"])))
+        self.units[f"{name}.attn.mix"] = 1 / fraction
+        self._product(f"{name}.attn.mix", units["value"] * fraction)
+        self.linear(f"{name}.attn.proj", 1 / OPERAND_MAX / fraction, 2.0**self.residual_fraction)
+
+    def _product(self, name: str, value: float) -> None:
+        scale, shift = scale_and_shift(name, np.array(value))
+        self.out[f"{name}.scale"], self.out[f"{name}.shift"] = scale, shift
+
+    def _ffn(self, name: str, moe: bool) -> None:
+        normed = self._norm(f"{name}.norm2")
+        ffn = f"{name}.moe" if moe else f"{name}.mlp"
+        if moe:
+            self._gate(f"{ffn}.gate", normed * OPERAND_MAX / QUANTISED_MAX)
+        self.linear(f"{ffn}.fc1", normed, 2.0**GELU_FRACTION)
+        self.linear(f"{ffn}.fc2", 2.0**-GELU_FRACTION / OPERAND_MAX, 2.0**self.residual_fraction)
+
+    def _gate(self, name: str, normed: float) -> None:
+        """Two digits: weights of 15 bits, accumulators in units of 2^14; a masked expert has the least bias."""
+        weight, bias = self.layers[name]
+        unit = normed * 4.0**DIGIT_BITS * LOG2_E * 2.0**GATE_FRACTION
+        quantised = quantise_weights(name, weight, unit, limit=GATE_WEIGHT_MAX, shift_min=0)
+        for part, value in quantised._asdict().items():
+            self.out[f"{name}.{part}"] = value
+        integers = bias_integers(f"{name}.bias", bias, LOG2_E * 2.0**LOGIT_FRACTION, low=BIAS_MASKED + 1)
+        self.out[f"{name}.bias"] = np.where(self.tensors[f"{name}.mask"], integers, BIAS_MASKED)
+
+
+def _residual_fraction(largest: float) -> int:
+    """Fraction bits that leave ``RESIDUAL_HEADROOM`` above the largest residual seen."""
+    if largest == 0.0:
+        return RESIDUAL_FRACTION_MAX
+    fraction = min(floor(log2(ROW_MAX / (largest * RESIDUAL_HEADROOM))), RESIDUAL_FRACTION_MAX)
+    if fraction < 0:
+        raise RangeError(f"the residual stream reaches {largest:.4g}: more than 16 bits hold with headroom")
+    return fraction

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random networks that behave like trained ones: for tests and for timing networks whose weights are not at hand."""
+
+import numpy as np
+
+from moevit.golden.reference import M3ViT
+from moevit.spec.networks import Network
+from moevit.spec.quantised import QuantisedModel
+
+from .quantiser import quantise
+
+__all__ = ["synthetic_checkpoint", "synthetic_images", "synthetic_model"]
+
+
+def synthetic_checkpoint(network: Network, seed: int) -> dict[str, np.ndarray]:
+    """Float32 tensors of ``network`` under the names of `golden.reference`, drawn from a seeded Gaussian.
+
+    Standard deviations are such that each layer's outputs are about as large as in m3vit_tiny: weights 1/sqrt(inputs),
+    gammas around 1, biases and betas a tenth, gates twice the weights' (logits that prefer some experts).
+    """
+    rng = np.random.default_rng((seed, network.dim, network.depth))
+    tensors = {}
+    for name, tensor in M3ViT(network).state_dict().items():
+        if name.endswith(".mask"):
+            continue
+        shape = tuple(tensor.shape)
+        if "norm" in name:
+            value = float(name.endswith("weight")) + 0.1 * rng.standard_normal(shape)
+        elif name in ("pos_embed", "cls_token", "dist_token"):
+            value = 0.5 * rng.standard_normal(shape)
+        elif name.endswith("bias"):
+            value = 0.1 * rng.standard_normal(shape)
+        else:
+            inputs = np.prod(shape[1:]) if name == "patch_embed.proj.weight" else shape[-1]
+            gain = 3.0 if name == "patch_embed.proj.weight" else 2.0 if name.endswith("gate.weight") else 1.0
+            value = gain / np.sqrt(inputs) * rng.standard_normal(shape)
+        tensors[name] = value.astype(np.float32)
+    return tensors
+
+
+def synthetic_images(network: Network, seed: int, count: int) -> np.ndarray:
+    """Images u8 (count, H, W, 3): random colours, a different one in each quarter patch."""
+    rng = np.random.default_rng((seed, count))
+    size = max(network.patch // 2, 1)
+    blocks = rng.integers(0, 256, (count, network.height // size, network.width // size, 3), dtype=np.uint8)
+    return blocks.repeat(size, axis=1).repeat(size, axis=2)
+
+
+def synthetic_model(network: Network, seed: int) -> QuantisedModel:
+    """A quantised `synthetic_checkpoint`, calibrated on two `synthetic_images`."""
+    return quantise(network, synthetic_checkpoint(network, seed), synthetic_images(network, seed, 2))
