@@ -4,6 +4,7 @@
 from amaranth import *
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
+from amaranth.utils import exact_log2
 
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.registers import BITS, MAGIC, PASS_LOG, PASS_LOG_ENTRIES, REGISTERS, VERSION, Register
@@ -194,7 +195,7 @@ class Registers(Component):
         groups = {}
         for group in sorted({at // _GROUP for at in words}):
             groups[group] = value = Signal(32, name=f"group_{group}")
-            with m.Switch(address[2:6]):
+            with m.Switch(address[2:2 + exact_log2(_GROUP)]):
                 for at in range(_GROUP):
                     if group * _GROUP + at in words:
                         with m.Case(at):
@@ -202,16 +203,16 @@ class Registers(Component):
                 with m.Default():
                     m.d.sync += value.eq(0)
         m.d.comb += self.log.enable.eq(chosen)
-        m.d.comb += self.log.address.eq(address[3:12])
+        m.d.comb += self.log.address.eq(address[3:3 + exact_log2(PASS_LOG_ENTRIES)])
         m.d.sync += answer.eq(chosen)
 
         # Stage 2: choose the group.
         with m.If(answer):
             m.d.sync += r.valid.eq(1)
-            with m.If(address[12]):
+            with m.If(address[exact_log2(PASS_LOG)]):
                 m.d.sync += r.payload.data.eq(Value.cast(self.log.data).word_select(address[2], 32))
             with m.Else():
-                with m.Switch(address[6:12]):
+                with m.Switch(address[2 + exact_log2(_GROUP):exact_log2(PASS_LOG)]):
                     for group, value in groups.items():
                         with m.Case(group):
                             m.d.sync += r.payload.data.eq(value)
@@ -219,4 +220,3 @@ class Registers(Component):
                         m.d.sync += r.payload.data.eq(0)
         with m.Elif(r.ready):
             m.d.sync += r.valid.eq(0)
-        assert PASS_LOG == 1 << 12

@@ -5,6 +5,7 @@ from amaranth import *
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
+
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.registers import COUNTERS
 

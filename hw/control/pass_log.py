@@ -6,6 +6,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
+
 from moevit.spec.registers import PASS_LOG_ENTRIES
 
 from ..interfaces import TOKEN_BITS, MemoryRead
