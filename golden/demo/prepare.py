@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m moevit.golden.demo.prepare``: test scenes with what the float and the integer model make of them.
+
+Writes an ``.npz``: ``images`` u8 (S, H, W, 3), labels ``semseg`` and ``depth`` (S, patches), and per task
+``float_<task>`` f32 and ``integer_<task>`` s16 tokens (S, N, D).
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from rich.progress import track
+
+from moevit.golden.integer.model import run_model
+from moevit.golden.reference import checkpoint, pixels
+from moevit.spec.quantised import QuantisedModel
+
+from .scenes import Scenes
+
+__all__ = ["prepare"]
+
+
+def prepare(model: QuantisedModel, weights: Path, first: int, count: int) -> dict[str, np.ndarray]:
+    """The arrays of the file, for scenes ``first .. first + count - 1`` of the test split."""
+    images, semseg, depth = Scenes("test").batch(first, count)
+    arrays = {"images": images, "semseg": semseg, "depth": depth}
+    reference = checkpoint.load(weights)[0].eval()
+    for index, task in enumerate(model.network.tasks):
+        with torch.no_grad():
+            arrays[f"float_{task}"] = reference(pixels(images), task).numpy()
+        tokens = [run_model(model, image, index).tokens for image in track(images, f"integer model, {task}",
+                                                                        transient=True)]
+        arrays[f"integer_{task}"] = np.stack(tokens).astype(np.int16)
+    return arrays
+
+
+def main(
+    output: Annotated[Path, typer.Option("--output", "-o", help=".npz to write")],
+    model: Annotated[Path, typer.Option(help="quantised model")] = Path("build/demo/model.npz"),
+    weights: Annotated[Path, typer.Option(help="float checkpoint")] = Path("models/demo/demo.safetensors"),
+    first: Annotated[int, typer.Option(help="first scene of the test split")] = 0,
+    count: Annotated[int, typer.Option(help="scenes")] = 1,
+) -> None:
+    """Write test scenes with their float and integer tokens."""
+    np.savez(output, **prepare(QuantisedModel.load(model), weights, first, count))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runtime over the golden machine: what it returns, and what it refuses."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from moevit.compiler.assemble import compile_model
+from moevit.golden.machine.device import GoldenDevice
+from moevit.host.errors import (
+    AccelError,
+    AcceleratorTimeout,
+    BundleMismatch,
+    BusError,
+    Busy,
+    NoMachine,
+    OutOfContiguousMemory,
+    ProgramRefused,
+    VersionMismatch,
+    WrongInput,
+)
+from moevit.host.runtime import Accelerator
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.bundle import BundleError
+from moevit.spec.registers import MAGIC, VERSION, ErrorCode, offset
+
+CONFIG = CONFIGS["8x8"]
+
+
+class Spy(GoldenDevice):
+    """A golden device that remembers register writes and can be told to answer otherwise."""
+
+    def __init__(self, **kwargs):
+        super().__init__(CONFIG, **kwargs)
+        self.writes, self.answers, self.buffers, self.late = [], {}, [], False
+
+    def write_register(self, at, value):
+        self.writes.append(at)
+        super().write_register(at, value)
+
+    def read_register(self, at):
+        return self.answers.get(at, super().read_register(at))
+
+    def allocate(self, size):
+        self.buffers.append(super().allocate(size))
+        return self.buffers[-1]
+
+    def wait(self, timeout=None):
+        if self.late:
+            raise TimeoutError
+
+    def answer(self, **names):
+        self.answers |= {offset(name): value for name, value in names.items()}
+
+
+@pytest.fixture
+def device():
+    return Spy()
+
+
+@pytest.fixture
+def bundle(tiny_model):
+    return compile_model(tiny_model, CONFIG)
+
+
+@pytest.fixture
+def loaded(device, bundle):
+    accelerator = Accelerator(device)
+    accelerator.load(bundle)
+    return accelerator
+
+
+def test_runs_and_reports(loaded, tiny_model, tiny_image):
+    network = tiny_model.network
+    tokens = loaded.run(tiny_image, "depth")
+    assert tokens.shape == (network.tokens, network.dim) and tokens.dtype == np.float32
+    np.testing.assert_array_equal(tokens * 2**tiny_model.residual_fraction, loaded.run_raw(tiny_image, "depth"))
+    report = loaded.last_run
+    rows = report.expert_rows["blocks.1"]
+    assert sum(rows.values()) == network.tokens * network.top_k and 0 not in rows.values()
+    assert report.macs > 0 and report.counters["BYTES_WRITTEN"] == 2 * network.tokens * network.dim
+    assert sum(each.bytes for each in report.passes) + 64 * loaded.bundle.program_length \
+        == report.counters["BYTES_READ"]
+
+
+def test_many_runs_without_reset_are_identical(loaded, tiny_image):
+    first = {task: loaded.run_raw(tiny_image, task) for task in loaded.tasks}
+    for _ in range(5):
+        for task in loaded.tasks:
+            np.testing.assert_array_equal(loaded.run_raw(tiny_image, task), first[task])
+
+
+def test_a_task_switch_writes_the_gates_register_alone(loaded, device, tiny_image):
+    loaded.run(tiny_image, "semseg")
+    device.writes.clear()
+    loaded.select("depth")
+    assert set(device.writes) == {offset("GATES_LOW"), offset("GATES_HIGH")}
+
+
+@pytest.mark.parametrize("image, task, message", [
+    (np.zeros((16, 32, 3), np.float32), "depth", r"float32\[16, 32, 3\]"),
+    (np.zeros((32, 16, 3), np.uint8), "depth", r"takes uint8\[16, 32, 3\]"),
+    (np.zeros((16, 32, 3), np.uint8), "colour", "The tasks are semseg, depth"),
+])
+def test_wrong_input(loaded, image, task, message):
+    with pytest.raises(WrongInput, match=message):
+        loaded.run(image, task)
+
+
+def test_image_need_not_be_contiguous(loaded, tiny_image):
+    other = np.asfortranarray(tiny_image)
+    np.testing.assert_array_equal(loaded.run_raw(other, "depth"), loaded.run_raw(tiny_image, "depth"))
+
+
+def test_nothing_loaded(device, tiny_image):
+    with pytest.raises(AccelError, match=r"Call load\(\) first"):
+        Accelerator(device).run(tiny_image, "depth")
+
+
+def test_no_machine_and_other_version(device):
+    device.answer(MAGIC=0xFFFFFFFF)
+    with pytest.raises(NoMachine, match="Load the bitstream"):
+        Accelerator(device)
+    device.answer(MAGIC=MAGIC, VERSION=VERSION + (1 << 24))
+    with pytest.raises(VersionMismatch, match="one release"):
+        Accelerator(device)
+
+
+def test_bundle_for_another_configuration(device, tiny_model):
+    accelerator = Accelerator(device)
+    with pytest.raises(BundleMismatch, match=r"configuration 8x16 .* this machine is 0x"):
+        accelerator.load(compile_model(tiny_model, CONFIGS["8x16"]))
+    assert not device.buffers
+
+
+def test_damaged_file_loads_nothing(device, bundle, tmp_path):
+    path = tmp_path / "a.bundle"
+    bundle.save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(BundleError, match="weights|gates"):
+        Accelerator(device).load(path)
+    assert not device.buffers
+
+
+def test_out_of_memory_keeps_nothing(bundle):
+    device = Spy(memory_bytes=1 << 14)
+    accelerator = Accelerator(device)
+    with pytest.raises(OutOfContiguousMemory, match="CMA"):
+        accelerator.load(bundle)
+    assert all(not len(buffer.array) for buffer in device.buffers)
+    with pytest.raises(AccelError, match="no bundle"):
+        accelerator.tasks  # noqa: B018
+
+
+def test_busy(loaded, device, tiny_image):
+    device.answer(CONTROL=0)
+    with pytest.raises(Busy):
+        loaded.run(tiny_image, "depth")
+
+
+def test_no_end_in_time(loaded, device, tiny_image):
+    device.late = True
+    with pytest.raises(AcceleratorTimeout, match="no end after 0.5 s") as caught:
+        loaded.run(tiny_image, "depth", timeout=0.5)
+    assert "stalls" in caught.value.state
+
+
+@pytest.mark.parametrize("code, error", [
+    (ErrorCode.WATCHDOG, AcceleratorTimeout), (ErrorCode.READ_SLAVE, BusError), (ErrorCode.WRITE_WINDOW, BusError),
+    (ErrorCode.ILLEGAL_OPCODE, ProgramRefused),
+])
+def test_errors_name_instruction_and_address(loaded, device, tiny_image, code, error):
+    device.answer(ERROR_CODE=int(code), ERROR_PC=4, ERROR_ADDRESS_LOW=0x1234)
+    with pytest.raises(error, match=f"{code.name} at instruction 4 .blocks.0.attn.key., address 0x1234"):
+        loaded.run(tiny_image, "depth")
+
+
+def test_a_program_that_leaves_its_window_is_stopped(device, bundle, tiny_image):
+    short = dataclasses.replace(bundle, weights=bundle.weights[:64], gates=b"")
+    accelerator = Accelerator(device)
+    accelerator.load(short)
+    with pytest.raises(BusError, match="READ_WINDOW"):
+        accelerator.run(tiny_image, "depth")
+
+
+def test_reset(loaded, device):
+    loaded.reset()
+    device.answer(CONTROL=0)
+    with pytest.raises(AcceleratorTimeout, match="Reload the bitstream"):
+        loaded.reset()
+
+
+def test_close_frees_everything(device, bundle):
+    with Accelerator(device) as accelerator:
+        accelerator.load(bundle)
+    assert all(not len(buffer.array) for buffer in device.buffers)
