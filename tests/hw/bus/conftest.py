@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """AXI slaves that stall at random, break the protocol on demand and check the master's manners."""
 
-import gc
 import random
 from collections import deque
 
 import pytest
-from amaranth.hdl import Elaboratable
 from amaranth.sim import Simulator
 
 BURST, PAGE = 16, 4096
@@ -241,11 +239,3 @@ class Kit:
 @pytest.fixture
 def kit():
     return Kit
-
-
-@pytest.fixture
-def unused_allowed(monkeypatch):
-    """For tests of refused arguments: Amaranth would warn that what was half made is not elaborated."""
-    monkeypatch.setattr(Elaboratable, "_MustUse__silence", True)
-    yield
-    gc.collect()

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+import random
+
+import pytest
+from amaranth.sim import Simulator
+
+from moevit.hw.control.error_latch import ErrorLatch
+from moevit.spec.registers import ErrorCode
+
+NONE = {"code": 0, "pc": 0, "address": 0}
+
+
+def play(sources, cycles):
+    """``cycles``: (clear, {source: report}) each. Returns (error, failed, raised) after each."""
+    unit, seen = ErrorLatch(sources), []
+
+    async def testbench(ctx):
+        for clear, reports in cycles:
+            ctx.set(unit.clear, clear)
+            for index, source in enumerate(unit.sources):
+                ctx.set(source.valid, int(index in reports))
+                ctx.set(source.payload, reports.get(index, {"code": 9, "pc": 9, "address": 9}))
+            await ctx.tick()
+            error = ctx.get(unit.error)
+            seen.append(({name: error[name] for name in NONE}, ctx.get(unit.failed), ctx.get(unit.raised)))
+
+    simulator = Simulator(unit)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(testbench)
+    simulator.run()
+    return seen
+
+
+def report(index, pc=0):
+    return {"code": int(ErrorCode(index % 12 + 1)), "pc": pc, "address": 0xFF_0000_0000 + 8 * index}
+
+
+def test_the_first_stays_until_cleared():
+    first, second = report(3, 4095), report(7, 1)
+    seen = play(2, [(0, {}), (0, {1: first}), (0, {0: second}), (0, {}), (1, {}), (0, {0: second}), (1, {1: first}),
+                    (0, {})])
+    assert seen == [(NONE, 0, 0), (first, 1, 1), (first, 1, 0), (first, 1, 0), (NONE, 0, 0), (second, 1, 1),
+                    (NONE, 0, 0), (NONE, 0, 0)]
+
+
+@pytest.mark.parametrize("mask", range(1, 16))
+def test_precedence_of_simultaneous_errors(mask):
+    reports = {index: report(index) for index in range(4) if mask >> index & 1}
+    assert play(4, [(0, reports)]) == [(reports[min(reports)], 1, 1)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_sequence(seed):
+    rng = random.Random(seed)
+    cycles = [(int(rng.random() < 0.1), {i: report(rng.randrange(12), rng.randrange(4096)) for i in range(3)
+                                         if rng.random() < 0.1}) for _ in range(300)]
+    expected, error = [], NONE
+    for clear, reports in cycles:
+        raised = 0
+        if clear:
+            error = NONE
+        elif error is NONE and reports:
+            error, raised = reports[min(reports)], 1
+        expected.append((error, int(error is not NONE), raised))
+    assert play(3, cycles) == expected
+
+
+def test_every_code_fits():
+    for code in ErrorCode:
+        if code:
+            wanted = {"code": int(code), "pc": 1, "address": 2}
+            assert play(1, [(0, {0: wanted})])[0][0] == wanted
+
+
+def test_arguments_are_checked(unused_allowed):
+    with pytest.raises(ValueError, match="at least one source, not 0"):
+        ErrorLatch(0)
