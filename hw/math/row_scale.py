@@ -7,14 +7,14 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from moevit.spec.formats import DIGIT_BITS, OPERAND_BITS, QUANTISED_MAX
+from moevit.spec.formats import DIGIT_BITS, OPERAND_BITS, OPERAND_MAX, QUANTISED_MAX
 from moevit.spec.tables import quantiser_table
 
 from ..interfaces import Flow
 from .normalise import Normalise
-from .rounding import round_shift, saturate
+from .rounding import round_shift
 
-__all__ = ["PeakScale", "Quantiser", "operand_digit", "peak_scale_layout", "quantised"]
+__all__ = ["PeakScale", "Quantiser", "operand_digit", "peak_scale_layout"]
 
 _FRACTION_BITS = 8  # m has nine significant bits; the first is always 1
 
@@ -92,12 +92,13 @@ class Quantiser(wiring.Component):
         return m
 
 
-def quantised(shifted: ValueLike) -> Value:
-    """+-32640 from ``value x multiplier >> (8 + e)``, the last bit of which rounds."""
-    return saturate(round_shift(shifted, 1), -QUANTISED_MAX, QUANTISED_MAX)[0]
+def operand_digit(q: ValueLike, low: ValueLike, clip: ValueLike) -> Value:
+    """The s9 operand of a quantised value s17: its high digit ``round(q / 128)``, or with ``low`` what that leaves.
 
-
-def operand_digit(q: ValueLike, low: ValueLike) -> Value:
-    """The s9 operand of a quantised value s16: its high digit ``round(q / 128)``, or with ``low`` what that leaves."""
+    With ``clip`` the value is first held within +-32640, which is done here in parallel to the rounding.
+    """
     q = Value.cast(q)
-    return Mux(low, q[:DIGIT_BITS].as_signed(), round_shift(q, DIGIT_BITS)[:OPERAND_BITS].as_signed())
+    above, below = clip & (q > QUANTISED_MAX), clip & (q < -QUANTISED_MAX)
+    digit = Mux(low, q[:DIGIT_BITS].as_signed(), round_shift(q, DIGIT_BITS)[:OPERAND_BITS].as_signed())
+    limit = Mux(low, 0, Mux(above, OPERAND_MAX, -OPERAND_MAX))
+    return Mux(above | below, limit, digit)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gain of a LayerNorm, one s16 per channel."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from moevit.spec.arrays import MachineConfig
+
+from ..interfaces import MemoryRead, word_layout
+from .sequence import WORD_BITS
+
+__all__ = ["Gain", "gain_words"]
+
+_CHANNELS = 2048  # an accumulator is exact for k <= 2072
+
+
+def gain_words(config: MachineConfig) -> int:
+    """Words that the gain memory holds: the most words of a row that a NORM can take."""
+    return _CHANNELS // config.k_lanes
+
+
+class Gain(wiring.Component):
+    """Takes the gain from the beats of the bus, ``word_beats`` to a word, and offers it by words.
+
+    Takes a beat per cycle while ``load`` is set. A read takes 1 cycle.
+
+    Members
+    -------
+    load : In(1)
+    last_word : In(12), words to take less one, 0..gain_words(config) - 1
+    beats : In(stream.Signature(n_lanes x 8))
+    loaded : Out(1), in the cycle in which the last beat is taken
+    read : In(MemoryRead(gain_words(config), word_layout(config)))
+    """
+
+    def __init__(self, config: MachineConfig):
+        self._config = config
+        super().__init__({
+            "load": In(1),
+            "last_word": In(WORD_BITS),
+            "beats": In(stream.Signature(8 * config.n_lanes)),
+            "loaded": Out(1),
+            "read": In(MemoryRead(gain_words(config), word_layout(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.memory = memory = Memory(shape=word_layout(config), depth=gain_words(config), init=[])
+        write, read = memory.write_port(), memory.read_port()
+        taken, word = self.load & self.beats.valid, Signal(WORD_BITS)
+        if config.word_beats == 2:
+            half, first = Signal(), Signal(8 * config.n_lanes)
+            full, value = half, Cat(first, self.beats.payload)
+            with m.If(taken):
+                m.d.sync += [half.eq(~half), first.eq(self.beats.payload)]
+        else:
+            full, value = C(1), self.beats.payload
+        m.d.comb += [
+            self.beats.ready.eq(self.load),
+            write.en.eq(taken & full),
+            write.addr.eq(word),
+            write.data.eq(value),
+            self.loaded.eq(taken & full & (word == self.last_word)),
+            read.en.eq(self.read.enable),
+            read.addr.eq(self.read.address),
+            self.read.data.eq(read.data),
+        ]
+        with m.If(taken & full):
+            m.d.sync += word.eq(Mux(self.loaded, 0, word + 1))
+        return m

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a word of a row to operands of the array, in each of k_lanes lanes."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.formats import GAIN_SHIFT, OPERAND_BITS, ROW_BITS
+from moevit.spec.isa import Operand
+
+from ..interfaces import Flow, peak_layout
+from ..math.exp2 import Exp2
+from ..math.rounding import round_shift
+from ..math.row_scale import operand_digit
+from .fetch import fetched_word_layout
+from .sequence import Kind
+from .timeline import Timeline
+
+__all__ = ["FACTOR_UNIT", "VALUE_BITS", "Lanes", "factor_layout"]
+
+VALUE_BITS = 25  # (x - mean) x gain / 2^8
+
+
+def factor_layout() -> data.StructLayout:
+    """``q = round(value x multiplier / 2^(shift + 1))``: the quantiser of a row, ``shift`` = 8 + e in 0..25."""
+    return data.StructLayout({"multiplier": 16, "shift": 5})
+
+
+#: The factor that makes q 128 x value, so that the high digit is the value: for RAW and EXP.
+FACTOR_UNIT = {"multiplier": 1 << 15, "shift": 7}
+
+
+class Lanes(wiring.Component):
+    """Subtract the mean, multiply by the gain, quantise, take a digit; two multipliers a lane.
+
+    Every operand takes the same way: ROW has mean 0 and gain 1, RAW the low nine bits, EXP the exponential, both with
+    :data:`FACTOR_UNIT`. The statistics of NORM use the first multiplier: MOMENTS squares the word.
+    ``golden.integer.row_scale.quantise`` and ``digits``, ``golden.integer.norm.apply_gain``,
+    ``golden.integer.softmax.exponentials``, exactly, if no value exceeds the peak that the factor was made from.
+    One word per cycle, :attr:`LATENCY` cycles, no back-pressure.
+
+    Members
+    -------
+    word : In(Flow(fetched_word_layout(config)))
+    maximum : In(s17), with the word (EXP)
+    factor : In(factor_layout()), 4 cycles after the word
+    operands : Out(Flow(k_lanes x s9))
+    squares : Out(k_lanes x u31), 3 cycles after the word (MOMENTS)
+    values : Out(k_lanes x s25), 4 cycles after the word (PEAKS)
+    """
+
+    LATENCY = 8
+    SQUARES = 3
+    VALUES = 4
+
+    def __init__(self, config: MachineConfig):
+        self._config = config
+        super().__init__({
+            "word": In(Flow(fetched_word_layout(config))),
+            "maximum": In(peak_layout()),
+            "factor": In(factor_layout()),
+            "operands": Out(Flow(data.ArrayLayout(signed(OPERAND_BITS), config.k_lanes))),
+            "squares": Out(data.ArrayLayout(unsigned(2 * ROW_BITS - 1), config.k_lanes)),
+            "values": Out(data.ArrayLayout(signed(VALUE_BITS), config.k_lanes)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        word, pipe = self.word.payload, Timeline(m)
+        m.submodules.exp2 = exp2 = Exp2(self._config.k_lanes)
+        m.d.comb += [exp2.logits.eq(word.data), exp2.maximum.eq(self.maximum), exp2.enable.eq(word.keys)]
+        passing, operand = word.kind == Kind.PASS, word.operand
+        pipe.put(0, valid=self.word.valid & passing, low=word.low, square=word.kind == Kind.MOMENTS,
+                 gained=~passing | (operand == Operand.NORM), raw=passing & (operand == Operand.RAW),
+                 exp=passing & (operand == Operand.EXP))
+        pipe.put(4, multiplier=self.factor.multiplier, shift=self.factor.shift)
+        for lane in range(self._config.k_lanes):
+            self._lane(m, pipe, lane, exp2.o[lane])
+        m.d.comb += self.operands.valid.eq(pipe.at(self.LATENCY, "valid"))
+        return m
+
+    def _lane(self, m: Module, pipe: Timeline, lane: int, exponential: Value) -> None:
+        word = self.word.payload
+
+        def register(shape, name):
+            return Signal(shape, name=f"{name}_{lane}", reset_less=True)
+
+        # Stage 1: subtract the mean; choose the other factor.
+        centred, gain = register(signed(18), "centred"), register(signed(ROW_BITS), "gain")
+        m.d.sync += [
+            centred.eq(word.data[lane] - word.mean),
+            gain.eq(Mux(pipe.at(0, "square"), word.data[lane],
+                        Mux(pipe.at(0, "gained"), word.gain[lane], 1 << GAIN_SHIFT))),
+        ]
+        # Stage 2: multiply by the gain.
+        product = register(signed(34), "product")
+        m.d.sync += product.eq(centred * gain)
+        # Stage 3: add half; the square stays as it is.
+        rounded = register(signed(34), "rounded")
+        m.d.sync += rounded.eq(product + Mux(pipe.at(2, "square"), 0, 1 << (GAIN_SHIFT - 1)))
+        m.d.comb += self.squares[lane].eq(rounded)
+        # Stage 4: choose the value.
+        gained = rounded >> GAIN_SHIFT
+        value = self.values[lane]
+        m.d.sync += value.eq(Mux(pipe.at(3, "exp"), exponential,
+                                 Mux(pipe.at(3, "raw"), gained[:OPERAND_BITS].as_signed(), gained)))
+        # Stage 5: multiply by the quantiser.
+        scaled = register(signed(42), "scaled")
+        m.d.sync += scaled.eq(value * pipe.at(4, "multiplier"))
+        # Stage 6: shift by eights.
+        shift = pipe.at(5, "shift")
+        coarse = register(signed(25), "coarse")
+        m.d.sync += coarse.eq(scaled >> (shift[3:] << 3))
+        # Stage 7: shift by ones, round.
+        q = register(signed(17), "q")
+        m.d.sync += q.eq(round_shift((coarse >> pipe.at(6, "shift")[:3])[:18].as_signed(), 1))
+        # Stage 8: clip, take the digit.
+        m.d.sync += self.operands.payload[lane].eq(operand_digit(q, pipe.at(7, "low"), ~pipe.at(7, "raw")))

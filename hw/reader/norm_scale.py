@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Second reading of a NORM: the scale of each normalised row."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from moevit.spec.arrays import MachineConfig
+
+from ..interfaces import TOKEN_BITS, Flow, MemoryRead
+from ..math.rounding import round_shift
+from ..math.row_scale import PeakScale
+from .lanes import VALUE_BITS
+from .moments import mean_shape, moments_layout
+from .scale import norm_scale_layout
+from .timeline import Timeline, tree
+
+__all__ = ["NormScale", "norm_row_layout"]
+
+
+def norm_row_layout() -> data.StructLayout:
+    """An entry as it is written, for the trace."""
+    return data.StructLayout({"row": TOKEN_BITS, "mean": mean_shape(), "norm": norm_scale_layout()})
+
+
+class NormScale(wiring.Component):
+    """Peak of |(x - mean) x gain| of each row, rounded up to nine bits, and its product with 1/std, into a table.
+
+    ``golden.integer.norm.norm_rows``, second half, exactly. One word per cycle, rows back to back, no back-pressure;
+    :attr:`latency` cycles from a row's last word to its entry, which can be read in the next cycle.
+
+    Members
+    -------
+    valid, first, final, end : In(1), a word of a row; its first; its last; the last of all
+    row : In(12), the word's row
+    values : In(k_lanes x s25), with ``valid``
+    moments : Out(MemoryRead(max_tokens, moments_layout()))
+    stored : Out(Flow(norm_row_layout())), each entry as it is written
+    done : Out(1), the last entry can be read
+    read : In(MemoryRead(max_tokens, norm_scale_layout()))
+    """
+
+    def __init__(self, config: MachineConfig):
+        self._config = config
+        self._peak_scale = PeakScale(VALUE_BITS)
+        super().__init__({
+            "valid": In(1),
+            "first": In(1),
+            "final": In(1),
+            "end": In(1),
+            "row": In(TOKEN_BITS),
+            "values": In(data.ArrayLayout(signed(VALUE_BITS), config.k_lanes)),
+            "moments": Out(MemoryRead(config.max_tokens, moments_layout())),
+            "stored": Out(Flow(norm_row_layout())),
+            "done": Out(1),
+            "read": In(MemoryRead(config.max_tokens, norm_scale_layout())),
+        })
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a row's last word to the write of its entry."""
+        return ceil_log2(self._config.k_lanes) + self._peak_scale.latency + 4
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes, pipe = self._config.k_lanes, Timeline(m)
+        m.submodules.peak_scale = peak_scale = self._peak_scale
+        pipe.put(0, valid=self.valid, final_valid=self.valid & self.final, end_valid=self.valid & self.end,
+                 first=self.first, row=self.row)
+
+        # Stage 1: magnitudes.
+        magnitudes = [Signal(VALUE_BITS - 1, name=f"magnitude_{lane}", reset_less=True) for lane in range(lanes)]
+        m.d.sync += [magnitude.eq(abs(self.values[lane])) for lane, magnitude in enumerate(magnitudes)]
+        # Stages 2 to `widest`: the largest of the lanes.
+        widest = 1 + ceil_log2(lanes)
+        largest = tree(m, magnitudes, lambda a, b: Mux(a > b, a, b), 1, "largest")
+        # Stage `widest` + 1: the largest of the words.
+        peak = Signal(VALUE_BITS - 1)
+        with m.If(pipe.at(widest, "valid")):
+            m.d.sync += peak.eq(Mux(pipe.at(widest, "first") | (largest > peak), largest, peak))
+        # Stages `widest` + 2 to `scaled`: its scale.
+        scaled = widest + 1 + peak_scale.latency
+        m.d.comb += [peak_scale.i.valid.eq(pipe.at(widest + 1, "final_valid")), peak_scale.i.payload.eq(peak)]
+        m.d.comb += [
+            self.moments.enable.eq(pipe.at(scaled - 1, "final_valid")),
+            self.moments.address.eq(pipe.at(scaled - 1, "row")),
+        ]
+        # Stage `scaled` + 1: times 1/std.
+        found, root = peak_scale.o.payload, self.moments.data.root
+        product, exponent = Signal(9 + 16, reset_less=True), Signal(signed(8), reset_less=True)
+        m.d.sync += [
+            product.eq(Cat(found.fraction, 1) * root.mantissa),
+            exponent.eq(found.e + 4 + root.exponent),
+        ]
+        pipe.put(scaled, found=found, mean=self.moments.data.mean)
+        # Stage `scaled` + 2: round; store.
+        written = self.latency
+        entry, mantissa = self.stored.payload, Signal(16, reset_less=True)
+        m.d.sync += mantissa.eq(round_shift(product, 9))
+        pipe.put(scaled + 1, exponent=exponent)
+        m.d.comb += [
+            self.stored.valid.eq(pipe.at(written, "final_valid")),
+            entry.row.eq(pipe.at(written, "row")),
+            entry.mean.eq(pipe.at(written, "mean")),
+            entry.norm.peak.eq(pipe.at(written, "found")),
+            entry.norm.scale.mantissa.eq(mantissa),
+            entry.norm.scale.exponent.eq(pipe.at(written, "exponent")),
+            self.done.eq(pipe.at(written + 1, "end_valid")),
+        ]
+        m.submodules.table = table = Memory(shape=norm_scale_layout(), depth=self._config.max_tokens, init=[])
+        write, read = table.write_port(), table.read_port()
+        m.d.comb += [
+            write.en.eq(self.stored.valid), write.addr.eq(entry.row), write.data.eq(entry.norm),
+            read.en.eq(self.read.enable), read.addr.eq(self.read.address), self.read.data.eq(read.data),
+        ]
+        return m

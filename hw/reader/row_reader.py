@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The row reader: from rows in memory to operands of the array, LayerNorm statistics, rows for the output."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.isa import Operand
+from moevit.spec.trace import Kind as TraceKind
+
+from ..interfaces import (
+    PEAK_ENTRIES,
+    SEQUENCE_BITS,
+    Activity,
+    Flow,
+    MemoryRead,
+    MemoryWrite,
+    dispatch_layout,
+    peak_layout,
+    queue_entry_layout,
+    row_layout,
+    tag_layout,
+    trace_layout,
+    word_layout,
+)
+from .entrance import Entrance
+from .fetch import Fetch
+from .gain import Gain
+from .lanes import Lanes
+from .moments import SQUARES_DELAY, Moments
+from .norm_scale import NormScale
+from .scale import Scale
+from .sequence import Kind, Sequence, store_command_layout
+from .store import Store
+from .tags import Tags
+from .timeline import Timeline
+
+__all__ = ["RowReader"]
+
+
+class RowReader(wiring.Component):
+    """Executes PASS (its reading half), NORM and STORE in program order; takes and drops every other instruction.
+
+    Golden: ``golden.machine.array_pass``, ``golden.integer.norm``, ``row_scale``, ``softmax``; exact.
+
+    A row enters the array every cycle when its tile is ready and the writer has room; no cycle is lost between rows,
+    tiles, or passes that may overlap. From an instruction's dispatch to its first row: :attr:`LATENCY` cycles. A tag
+    follows its row by ``Tags.latency`` cycles (8 for 8 or 16 lanes, 9 for 32 or 64). NORM: ``word_beats x k_tiles`` for
+    the gain, then ``2 x rows x k_tiles`` and about 35 cycles. rows, k_tiles, n_tiles and keys are at least 1.
+
+    Members
+    -------
+    dispatch : In(stream), every instruction but END and EXPERTS
+    finished : In(16), number of finished instructions
+    tile_ready, tile_taken : hand-over of the array's shadow tile; taken in the cycle in which its first row enters
+    residual, hidden, queue, peaks : Out(MemoryRead)
+    gain : In(stream), beats of NORM gains
+    copy : Out(MemoryWrite), rows that a NORM copies
+    row : Out(Flow(row_layout(config))), to the array
+    tag : Out(Flow(tag_layout(config))), one for each row with ``last``, in the same order
+    released : In(1), the row writer took the sums of a row; at most ``sums_depth(config)`` are on their way to it
+    store_command, store : Out(stream), a STORE and its words
+    done : Out(1), a NORM is finished
+    activity : Out(Activity)
+    trace : Out(Flow(trace_layout(config))), kind NORM; silent unless ``config.trace``
+    """
+
+    LATENCY = 17
+
+    def __init__(self, config: MachineConfig):
+        self._config = config
+        word = word_layout(config)
+        super().__init__({
+            "dispatch": In(stream.Signature(dispatch_layout())),
+            "finished": In(SEQUENCE_BITS),
+            "tile_ready": In(1),
+            "tile_taken": Out(1),
+            "residual": Out(MemoryRead(config.residual_words, word)),
+            "hidden": Out(MemoryRead(config.hidden_words, word)),
+            "queue": Out(MemoryRead(config.max_experts * config.max_tokens, queue_entry_layout())),
+            "peaks": Out(MemoryRead(PEAK_ENTRIES * config.max_tokens, peak_layout())),
+            "gain": In(stream.Signature(8 * config.n_lanes)),
+            "copy": Out(MemoryWrite(config.residual_words, word)),
+            "row": Out(Flow(row_layout(config))),
+            "tag": Out(Flow(tag_layout(config))),
+            "released": In(1),
+            "store": Out(stream.Signature(word)),
+            "store_command": Out(stream.Signature(store_command_layout())),
+            "done": Out(1),
+            "activity": Out(Activity),
+            "trace": Out(Flow(trace_layout(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.sequence = sequence = Sequence(config)
+        m.submodules.fetch = fetch = Fetch(config)
+        m.submodules.gain = gain = Gain(config)
+        m.submodules.scale = scale = Scale(config)
+        m.submodules.lanes = lanes = Lanes(config)
+        m.submodules.moments = moments = Moments(config)
+        m.submodules.norm_scale = norm_scale = NormScale(config)
+        m.submodules.entrance = entrance = Entrance(config)
+        m.submodules.tags = tags = Tags(config)
+        m.submodules.store = store = Store(config)
+        current, step, word = sequence.current.instruction, sequence.step.payload, fetch.word.payload
+
+        # What to read.
+        wiring.connect(m, wiring.flipped(self.dispatch), sequence.dispatch)
+        wiring.connect(m, sequence.store_command, wiring.flipped(self.store_command))
+        m.d.comb += [
+            sequence.finished.eq(self.finished),
+            sequence.row_room.eq(entrance.room),
+            sequence.store_room.eq(store.room),
+            sequence.busy.eq(fetch.busy),
+            sequence.gain_loaded.eq(gain.loaded),
+            sequence.measured.eq(moments.measured),
+            sequence.norm_done.eq(norm_scale.done),
+            self.done.eq(sequence.done),
+            entrance.started.eq(sequence.step.valid & (step.kind == Kind.PASS)),
+            store.started.eq(sequence.step.valid & (step.kind == Kind.STORE)),
+        ]
+        # Read it.
+        wiring.connect(m, sequence.step, fetch.step)
+        for name, inner in (("residual", "residual"), ("hidden", "hidden"), ("queue", "queue"), ("peaks", "peaks"),
+                            ("copy", "written")):
+            wiring.connect(m, getattr(fetch, inner), wiring.flipped(getattr(self, name)))
+        wiring.connect(m, fetch.gain, gain.read)
+        wiring.connect(m, fetch.mean, moments.mean)
+        wiring.connect(m, wiring.flipped(self.gain), gain.beats)
+        m.d.comb += [
+            gain.load.eq(sequence.load_gain),
+            gain.last_word.eq(sequence.last_word),
+            fetch.copy.eq(current.copy),
+            fetch.copy_base.eq(current.destination_base),
+        ]
+        # Make operands of it.
+        wiring.connect(m, fetch.row, scale.row)
+        wiring.connect(m, fetch.word, lanes.word)
+        wiring.connect(m, scale.norm, norm_scale.read)
+        m.d.comb += [lanes.maximum.eq(scale.maximum), lanes.factor.eq(scale.factor)]
+        # Let them enter the array, send their tags.
+        pipe = Timeline(m)
+        pipe.put(0, valid=fetch.word.valid, **{field: word[field] for field in (
+            "row", "operand", "swap", "operation", "first", "final", "end")})
+        waiting = entrance.waiting.payload
+        m.d.comb += [
+            entrance.waiting.valid.eq(lanes.operands.valid),
+            waiting.operands.eq(lanes.operands.payload),
+            waiting.address.eq(pipe.at(Lanes.LATENCY, "row")),
+            waiting.operation.eq(pipe.at(Lanes.LATENCY, "operation")),
+            waiting.swap.eq(pipe.at(Lanes.LATENCY, "swap")),
+            waiting.last.eq(pipe.at(Lanes.LATENCY, "final")),
+            waiting.exp.eq(pipe.at(Lanes.LATENCY, "operand") == Operand.EXP),
+            entrance.tile_ready.eq(self.tile_ready),
+            self.tile_taken.eq(entrance.tile_taken),
+            entrance.released.eq(self.released),
+        ]
+        wiring.connect(m, scale.entry, entrance.entry)
+        wiring.connect(m, entrance.row, wiring.flipped(self.row))
+        wiring.connect(m, entrance.entering, tags.row)
+        wiring.connect(m, tags.tag, wiring.flipped(self.tag))
+        # Take statistics of it.
+        pipe.put(0, peaks_valid=fetch.word.valid & (word.kind == Kind.PEAKS))
+        m.d.comb += [
+            moments.valid.eq(fetch.word.valid & (word.kind == Kind.MOMENTS)),
+            moments.first.eq(word.first),
+            moments.final.eq(word.final),
+            moments.row.eq(word.row),
+            moments.word.eq(word.data),
+            moments.squares.eq(lanes.squares),
+            moments.dim.eq(current.dim),
+            moments.inverse_dim.eq(current.inverse_dim),
+            moments.epsilon.eq(current.epsilon),
+            moments.restart.eq(sequence.load_gain),
+            norm_scale.valid.eq(pipe.at(Lanes.VALUES, "peaks_valid")),
+            norm_scale.row.eq(pipe.at(Lanes.VALUES, "row")),
+            norm_scale.first.eq(pipe.at(Lanes.VALUES, "first")),
+            norm_scale.final.eq(pipe.at(Lanes.VALUES, "final")),
+            norm_scale.end.eq(pipe.at(Lanes.VALUES, "end")),
+            norm_scale.values.eq(lanes.values),
+        ]
+        assert SQUARES_DELAY == Lanes.SQUARES
+        wiring.connect(m, norm_scale.moments, moments.read)
+        # Send it out.
+        m.d.comb += [
+            store.word.valid.eq(fetch.word.valid & (word.kind == Kind.STORE)),
+            store.word.payload.eq(word.data),
+        ]
+        wiring.connect(m, store.o, wiring.flipped(self.store))
+
+        with m.If(entrance.row.valid):
+            m.d.comb += self.activity.eq(Activity.BUSY)
+        with m.Elif(sequence.norm):
+            m.d.comb += self.activity.eq(Activity.WAIT_NORM)
+        with m.Elif(entrance.wait_tile):
+            m.d.comb += self.activity.eq(Activity.WAIT_WEIGHTS)
+        with m.Elif(sequence.waiting | entrance.filling):
+            m.d.comb += self.activity.eq(Activity.WAIT_DRAIN)
+        with m.Elif(entrance.wait_writer):
+            m.d.comb += self.activity.eq(Activity.WAIT_WRITER)
+        with m.Elif(sequence.reading):
+            m.d.comb += self.activity.eq(Activity.WAIT_DRAIN)
+        with m.Else():
+            m.d.comb += self.activity.eq(Activity.WAIT_PROGRAM)
+
+        if config.trace:
+            stored, trace = norm_scale.stored.payload, self.trace.payload
+            found, row_scale = stored.norm.peak, stored.norm.scale
+            m.d.comb += [
+                self.trace.valid.eq(norm_scale.stored.valid),
+                trace.kind.eq(TraceKind.NORM),
+                trace.sequence.eq(sequence.current.sequence),
+                trace.address.eq(stored.row),
+                trace.data[0].eq(stored.mean),
+                trace.data[1].eq(Cat(found.fraction, 1)),
+                trace.data[2].eq(found.e),
+                trace.data[3].eq(row_scale.mantissa),
+                trace.data[4].eq(row_scale.exponent),
+            ]
+        return m

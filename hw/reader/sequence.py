@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the row reader reads, word by word: the loops of an instruction, and when it may start."""
+
+from amaranth import *
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.isa import Opcode
+
+from ..interfaces import EXPERT_BITS, SEQUENCE_BITS, TOKEN_BITS, Accumulate, Flow, dispatch_layout
+
+__all__ = ["WORD_BITS", "Kind", "Sequence", "step_layout", "store_command_layout"]
+
+WORD_BITS = 12  # words of a row: the instruction's k_tiles
+_BASE_BITS = 20
+
+
+class Kind(enum.Enum, shape=2):
+    """Why a word is read."""
+
+    PASS = 0  #: it becomes operands
+    MOMENTS = 1  #: NORM, first reading: sum and sum of squares
+    PEAKS = 2  #: NORM, second reading: peak of (x - mean) x gain
+    STORE = 3  #: it goes to the output buffer
+
+
+def step_layout() -> data.StructLayout:
+    """One word to read. ``first`` and ``final``: the first and the last word of its row (PASS: of the sums).
+
+    ``end``: last step of its instruction.
+    """
+    return data.StructLayout({
+        "kind": Kind,
+        "row": TOKEN_BITS,
+        "word": WORD_BITS,
+        "first": 1,
+        "final": 1,
+        "end": 1,
+        # PASS
+        "swap": 1,
+        "operation": Accumulate,
+        "low": 1,
+        "lookup": 1,
+        "gather": 1,
+        "scatter": 1,
+        "expert": EXPERT_BITS,
+        "operand": 2,
+        "keys": 12,
+        "source_peak": 12,
+        # where the word is
+        "source": 1,
+        "source_base": _BASE_BITS,
+        "source_stride": 12,
+    })
+
+
+def store_command_layout() -> data.StructLayout:
+    """What a STORE announces: bytes from the output register, and row-memory words to come."""
+    return data.StructLayout({"offset": 32, "words": 24})
+
+
+class Sequence(wiring.Component):
+    """Turns dispatched instructions into steps, one a cycle while there is room; skips those that read no rows.
+
+    PASS: for n-tiles, for tiles (digits: three times k_tiles), for rows. NORM: loads the gain, then rows by words
+    twice; the second time starts when ``measured``; ends with ``norm_done``. STORE: announces itself, then rows by
+    words.
+
+    The first step of a PASS comes in the cycle after its dispatch at the earliest, also behind another PASS. A step
+    waits until ``(sequence - finished) mod 2^16 <= overlap``. rows, k_tiles and n_tiles are at least 1.
+
+    Members
+    -------
+    dispatch : In(stream), every instruction
+    finished : In(16), instructions finished so far
+    row_room, store_room : In(1), a PASS (STORE) step may be taken in this cycle
+    busy : In(1), earlier steps may still read the gain
+    gain_loaded : In(1), the last word of the gain was written
+    measured : In(1), the first row's moments are known
+    norm_done : In(1), the last row's scale was written
+    step : Out(Flow(step_layout()))
+    current : Out(dispatch_layout()), steady from the first step of an instruction to the last; for NORM until the end
+    last_word : Out(12), k_tiles - 1 of ``current``
+    load_gain : Out(1), the gain memory may take beats
+    store_command : Out(stream)
+    done : Out(1), a NORM is finished
+    waiting, norm, reading : Out(1), not yet allowed to start; taking statistics; issuing steps of a PASS
+    """
+
+    def __init__(self, config: MachineConfig):
+        self._config = config
+        super().__init__({
+            "dispatch": In(stream.Signature(dispatch_layout())),
+            "finished": In(SEQUENCE_BITS),
+            "row_room": In(1),
+            "store_room": In(1),
+            "busy": In(1),
+            "gain_loaded": In(1),
+            "measured": In(1),
+            "norm_done": In(1),
+            "step": Out(Flow(step_layout())),
+            "current": Out(dispatch_layout()),
+            "last_word": Out(WORD_BITS),
+            "load_gain": Out(1),
+            "store_command": Out(stream.Signature(store_command_layout())),
+            "done": Out(1),
+            "waiting": Out(1),
+            "norm": Out(1),
+            "reading": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        incoming, current, instruction = self.dispatch.payload, self.current, self.current.instruction
+        allowed, take = Signal(), Signal()
+        last_row, last_word, last_tile = Signal(TOKEN_BITS), self.last_word, Signal(12)
+        row, word, group, tile = Signal(TOKEN_BITS), Signal(WORD_BITS), Signal(2), Signal(12)
+
+        def may_start(dispatched):
+            return (dispatched.sequence - self.finished)[:SEQUENCE_BITS] <= dispatched.instruction.overlap
+
+        m.d.sync += allowed.eq(allowed | may_start(current))
+        m.d.comb += self.dispatch.ready.eq(take)
+        with m.If(take & self.dispatch.valid):
+            m.d.sync += [
+                current.eq(incoming),
+                allowed.eq(may_start(incoming)),
+                last_row.eq(incoming.instruction.rows - 1),
+                last_word.eq(incoming.instruction.k_tiles - 1),
+                last_tile.eq(incoming.instruction.n_tiles - 1),
+            ]
+
+        is_pass, is_norm = instruction.opcode == Opcode.PASS, instruction.opcode == Opcode.NORM
+        at_row, at_word, at_group, at_tile = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            at_row.eq(row == last_row),
+            at_word.eq(word == last_word),
+            at_group.eq(group == Mux(is_pass, Cat(C(0, 1), instruction.digits), is_norm)),
+            at_tile.eq(~is_pass | (tile == last_tile)),
+        ]
+        # Rows are the inner loop of a PASS, words that of the others.
+        next_row, next_word = Mux(is_pass, 1, at_word), Mux(is_pass, at_row, 1)
+        go, end = Signal(), Signal()
+        m.d.comb += end.eq(at_row & at_word & at_group & at_tile)
+        with m.If(go):
+            with m.If(next_row):
+                m.d.sync += row.eq(Mux(at_row, 0, row + 1))
+            with m.If(next_word):
+                m.d.sync += word.eq(Mux(at_word, 0, word + 1))
+            with m.If(at_row & at_word):
+                m.d.sync += group.eq(Mux(at_group, 0, group + 1))
+                with m.If(at_group):
+                    m.d.sync += tile.eq(Mux(at_tile, 0, tile + 1))
+
+        def take_next():
+            m.d.comb += take.eq(1)
+            m.next = "IDLE"
+            with m.If(self.dispatch.valid):
+                with m.Switch(incoming.instruction.opcode):
+                    with m.Case(Opcode.PASS):
+                        m.next = "READ"
+                    with m.Case(Opcode.NORM):
+                        m.next = "GAIN"
+                    with m.Case(Opcode.STORE):
+                        m.next = "COUNT"
+
+        with m.FSM() as fsm:
+            with m.State("IDLE"):
+                take_next()
+            with m.State("GAIN"):
+                m.d.comb += self.load_gain.eq(~self.busy)
+                with m.If(self.gain_loaded):
+                    m.next = "READ"
+            with m.State("COUNT"):
+                m.d.sync += self.store_command.payload.words.eq(instruction.rows * instruction.k_tiles)
+                m.next = "COMMAND"
+            with m.State("COMMAND"):
+                m.d.comb += self.store_command.valid.eq(allowed)
+                with m.If(allowed & self.store_command.ready):
+                    m.next = "READ"
+            with m.State("READ"):
+                room = Mux(is_pass, self.row_room, Mux(is_norm, self.measured | (group == 0), self.store_room))
+                m.d.comb += [go.eq(allowed & room), self.reading.eq(is_pass & allowed)]
+                with m.If(go & end):
+                    with m.If(is_norm):
+                        m.next = "FINISH"
+                    with m.Else():
+                        take_next()
+            with m.State("FINISH"):
+                m.d.comb += self.done.eq(self.norm_done)
+                with m.If(self.norm_done):
+                    take_next()
+
+        kind = Mux(is_pass, Kind.PASS, Mux(is_norm, Mux(group == 0, Kind.MOMENTS, Kind.PEAKS), Kind.STORE))
+        step, new_row = self.step.payload, word == 0
+        m.d.comb += [
+            self.step.valid.eq(go),
+            step.kind.eq(kind),
+            step.row.eq(row),
+            step.word.eq(word),
+            step.first.eq(new_row),
+            step.final.eq(at_word & (at_group | ~is_pass)),
+            step.end.eq(end),
+            step.swap.eq(row == 0),
+            step.operation.eq(Mux(~new_row | (group == 1), Accumulate.ADD,
+                                  Mux(group == 0, Accumulate.SET, Accumulate.SHIFT_ADD))),
+            step.low.eq(group == 1),
+            step.lookup.eq(instruction.gather | instruction.scatter | instruction.score),
+            step.expert.eq(current.expert),
+            self.store_command.payload.offset.eq(instruction.stream_offset),
+            self.waiting.eq(~fsm.ongoing("IDLE") & ~allowed),
+            self.norm.eq(~fsm.ongoing("IDLE") & allowed & is_norm),
+        ]
+        m.d.comb += [step[field].eq(instruction[field]) for field in (
+            "gather", "scatter", "operand", "keys", "source_peak", "source", "source_base", "source_stride")]
+        return m

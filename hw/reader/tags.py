@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tags of finished rows, and with them the sums of attention rows' exponentials."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.formats import OPERAND_BITS
+
+from ..interfaces import Flow, tag_layout
+from ..math.reciprocal import Reciprocal
+from .scale import tag_entry_layout
+from .timeline import Timeline, tree, tree_stages
+
+__all__ = ["SUM_BITS", "Tags", "entering_layout"]
+
+SUM_BITS = 20  # 255 x 4095 keys
+
+
+def entering_layout(config: MachineConfig) -> data.StructLayout:
+    """A row entering the array: ``first`` word of its sums, ``last`` word; ``entry`` counts when last."""
+    return data.StructLayout({
+        "operands": data.ArrayLayout(signed(OPERAND_BITS), config.k_lanes),
+        "address": ceil_log2(config.max_tokens),
+        "exp": 1,
+        "first": 1,
+        "last": 1,
+        "entry": tag_entry_layout(),
+    })
+
+
+class Tags(wiring.Component):
+    """Sends a tag for each last word of a row; the scale of an EXP row is 1 / (sum of its operands over all words).
+
+    One word per cycle, :attr:`latency` cycles, no back-pressure. A row's words must be at least 3 cycles apart, which
+    they are, since at least 8 cycles pass from tile to tile.
+
+    Members
+    -------
+    row : In(Flow(entering_layout(config)))
+    tag : Out(Flow(tag_layout(config)))
+    """
+
+    def __init__(self, config: MachineConfig):
+        self._config = config
+        self._reciprocal = Reciprocal(SUM_BITS)
+        super().__init__({"row": In(Flow(entering_layout(config))), "tag": Out(Flow(tag_layout(config)))})
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``row`` to ``tag``."""
+        return tree_stages(self._config.k_lanes, 2) + self._reciprocal.latency + 2
+
+    def elaborate(self, platform):
+        m = Module()
+        row, pipe, lanes = self.row.payload, Timeline(m), self._config.k_lanes
+        m.submodules.reciprocal = reciprocal = self._reciprocal
+        m.submodules.sums = sums = Memory(shape=SUM_BITS, depth=self._config.max_tokens, init=[])
+        write, read = sums.write_port(), sums.read_port()
+        pipe.put(0, exp_valid=self.row.valid & row.exp, last_valid=self.row.valid & row.last,
+                 first=row.first, address=row.address, entry=row.entry)
+        # Stages 1 to `summed`: add the lanes up; read what the row has so far.
+        summed = tree_stages(lanes, 2)
+        word = tree(m, [row.operands[lane][:8] for lane in range(lanes)], lambda a, b: a + b, 2, "word")
+        m.d.comb += [
+            read.en.eq(pipe.at(summed - 1, "exp_valid")),
+            read.addr.eq(pipe.at(summed - 1, "address")),
+        ]
+        # Stage `summed` + 1: add.
+        total, total_register = Signal(SUM_BITS), Signal(SUM_BITS, reset_less=True)
+        m.d.comb += [
+            total.eq(Mux(pipe.at(summed, "first"), 0, read.data) + word),
+            write.en.eq(pipe.at(summed, "exp_valid")),
+            write.addr.eq(pipe.at(summed, "address")),
+            write.data.eq(total),
+        ]
+        m.d.sync += total_register.eq(total)
+        # The rest: reciprocal; choose.
+        m.d.comb += [
+            reciprocal.i.valid.eq(pipe.at(summed + 1, "last_valid")),
+            reciprocal.i.payload.eq(total_register),
+        ]
+        chosen = self.latency - 1
+        entry, tag = pipe.at(chosen, "entry"), self.tag.payload
+        m.d.sync += [
+            self.tag.valid.eq(pipe.at(chosen, "last_valid")),
+            tag.row.eq(entry.row),
+            tag.score.eq(entry.score),
+            tag.scale.eq(Mux(entry.exp, reciprocal.o.payload, entry.scale)),
+        ]
+        return m

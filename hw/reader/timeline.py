@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Help for writing pipelines: signals named once, read at any later stage."""
+
+from collections.abc import Callable, Sequence
+
+from amaranth import *
+from amaranth.hdl import ValueLike
+
+__all__ = ["Timeline", "tree", "tree_stages"]
+
+
+class Timeline:
+    """Signals by name and stage; :meth:`at` delays a signal from its own stage to a later one, sharing registers."""
+
+    def __init__(self, m: Module):
+        self._m = m
+        self._chains: dict[str, tuple[int, list]] = {}
+
+    def put(self, stage: int, **values: ValueLike) -> None:
+        """Name ``values``, which are there in ``stage``."""
+        for name, value in values.items():
+            if name in self._chains:
+                raise ValueError(f"the pipeline has already a signal called {name!r}")
+            self._chains[name] = stage, [value]
+
+    def at(self, stage: int, name: str):
+        """The signal called ``name`` as it is seen in ``stage``."""
+        start, chain = self._chains[name]
+        if stage < start:
+            raise ValueError(f"{name!r} is not there before stage {start}, so not in {stage}")
+        while len(chain) <= stage - start:
+            register = Signal(chain[-1].shape(), name=f"{name}_{start + len(chain)}", reset_less="valid" not in name)
+            self._m.d.sync += register.eq(chain[-1])
+            chain.append(register)
+        return chain[stage - start]
+
+
+def tree_stages(leaves: int, levels: int) -> int:
+    """Pipeline stages of a binary tree over a power of two of ``leaves`` with ``levels`` of it per stage."""
+    return -(-(leaves - 1).bit_length() // levels)
+
+
+def tree(m: Module, leaves: Sequence[Value], combine: Callable, levels: int, name: str) -> Value:
+    """``leaves`` (a power of two) combined pairwise, with a register after every ``levels`` levels and at the end.
+
+    The result is there :func:`tree_stages` cycles after the leaves.
+    """
+    for stage in range(tree_stages(len(leaves), levels)):
+        for _ in range(min(levels, (len(leaves) - 1).bit_length())):
+            leaves = [combine(*pair) for pair in zip(leaves[::2], leaves[1::2], strict=True)]
+        registers = [Signal(leaf.shape(), name=f"{name}_{stage}_{index}", reset_less=True)
+                     for index, leaf in enumerate(leaves)]
+        m.d.sync += [register.eq(leaf) for register, leaf in zip(registers, leaves, strict=True)]
+        leaves = registers
+    return leaves[0]

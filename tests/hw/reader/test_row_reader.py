@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from moevit.hw.interfaces import Activity, sums_depth
+from moevit.hw.reader.row_reader import RowReader
+from moevit.spec.isa import Opcode, Operand, Source
+
+NAMES = ["8x8", "8x16"]
+
+
+def array_pass(operand=Operand.RAW, **fields):
+    """A PASS of five rows of three words from the hidden memory."""
+    return {"opcode": Opcode.PASS, "operand": operand, "source": Source.HIDDEN, "source_base": 17, "source_stride": 4,
+            "k_tiles": 3, "rows": 5, "n_tiles": 2, "overlap": 15, **fields}
+
+
+def norm(rows=6, k_tiles=3, dim=24, **fields):
+    """A NORM of residual rows."""
+    return {"opcode": Opcode.NORM, "source_base": 5, "source_stride": k_tiles, "k_tiles": k_tiles, "rows": rows,
+            "dim": dim, "inverse_dim": round(2**24 / dim), "epsilon": 9, "overlap": 15, **fields}
+
+
+def run_one(place, instruction, expert=0, gains=()):
+    expected = place.expect_pass(instruction, expert)
+    seen = place.run([instruction], gains, [expert])
+    place.check(seen, [expected])
+    return seen
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_raw(world, name):
+    place = world(name, 1)
+    place.hidden[:] = place.random.integers(-256, 256, place.hidden.shape)
+    run_one(place, array_pass())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("digits", [0, 1])
+def test_row(world, name, digits):
+    place = world(name, 2)
+    place.hidden >>= place.random.integers(0, 17, (len(place.hidden), 1))  # all sizes of rows, the zero row as well
+    instruction = array_pass(Operand.ROW, digits=digits, rows=20, source_peak=7)
+    place.fit_peaks(instruction, range(20))
+    run_one(place, instruction)
+
+
+def test_residual_rows(world):
+    place = world("8x8", 3)
+    instruction = array_pass(Operand.ROW, source=Source.RESIDUAL, source_peak=40)
+    place.fit_peaks(instruction, range(5))
+    run_one(place, instruction)
+
+
+@pytest.mark.parametrize("rows", [1, 32])
+@pytest.mark.parametrize("k_tiles", [1, 2])
+def test_row_counts(world, rows, k_tiles):
+    place = world("8x8", 4)
+    instruction = array_pass(Operand.ROW, rows=rows, k_tiles=k_tiles, n_tiles=3)
+    place.fit_peaks(instruction, range(rows))
+    run_one(place, instruction)
+
+
+@pytest.mark.parametrize("gather, scatter, score", [(1, 0, 0), (0, 1, 1), (1, 1, 1), (0, 0, 1)])
+def test_queue(world, gather, scatter, score):
+    place = world("8x16", 5)
+    expert = 3
+    queue = place.queue[expert * place.config.max_tokens:][:9]
+    queue[:, 0] = np.sort(place.random.permutation(place.config.max_tokens)[:9])
+    instruction = array_pass(Operand.ROW, gather=gather, scatter=scatter, score=score, queued=1, rows=9)
+    place.fit_peaks(instruction, range(place.config.max_tokens))
+    run_one(place, instruction, expert)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("keys", [1, 7, 8, 17, 23, 24])
+def test_exp(world, name, keys):
+    place = world(name, 6)
+    place.hidden >>= place.random.integers(2, 10, (len(place.hidden), 1))
+    instruction = array_pass(Operand.EXP, keys=keys, source_peak=11)
+    place.fit_peaks(instruction, range(5), absolute=False)
+    run_one(place, instruction)
+
+
+def test_exp_of_equal_logits(world):
+    place = world("8x8", 7)
+    place.hidden[:] = -32768
+    instruction = array_pass(Operand.EXP, keys=21)
+    place.fit_peaks(instruction, range(5), absolute=False)
+    seen = run_one(place, instruction)
+    assert {lane for row in seen.rows[:5] for lane in row[1]} == {255}
+
+
+def test_exp_of_single_rows(world):
+    """Words of a row follow one another as fast as tiles can."""
+    place = world("8x8", 8)
+    place.hidden >>= 4
+    instruction = array_pass(Operand.EXP, keys=24, rows=1, n_tiles=3)
+    place.fit_peaks(instruction, range(1), absolute=False)
+    run_one(place, instruction)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("digits", [0, 1])
+def test_norm(world, name, digits):
+    place = world(name, 9)
+    place.residual >>= place.random.integers(0, 14, (len(place.residual), 1))
+    gain = place.random.integers(-32768, 32768, 24)
+    gain[21:] = 0
+    statistics = norm(dim=21)
+    place.words(statistics, range(6))
+    for row in range(6):
+        place.residual[5 + 3 * row + 2, 5:] = 0
+    records = place.apply_norm(statistics, gain)
+    instruction = array_pass(Operand.NORM, source=Source.RESIDUAL, source_base=5, source_stride=3, rows=6,
+                             digits=digits, overlap=0)
+    seen = place.run([statistics, instruction], [gain])
+    assert [record[0] for record in seen.norms] == [] or seen.norms == records
+    place.check(seen, [place.expect_pass(instruction)])
