@@ -51,6 +51,11 @@ class ReadSlave:
         self.bursts = []
         self.extra = deque()  # beats nobody asked for
         self.beats = deque()  # (cycle from which on, payload)
+        self.channel = Channel("AR", bus.ar)
+
+    def reset(self):
+        """The master is reset: what it offered may vanish; what it was promised is sent all the same."""
+        self.channel.offered = None
 
     def data(self, address):
         return int.from_bytes(b"".join(beat_at(address + 8 * i).to_bytes(8, "little")
@@ -67,7 +72,7 @@ class ReadSlave:
 
     async def run(self, ctx):
         ar, r = self.bus.ar, self.bus.r
-        channel = Channel("AR", ar)
+        channel = self.channel
         cycle = 0
         r_valid = False
         while True:
@@ -107,6 +112,14 @@ class WriteSlave:
         self.stray = deque()  # responses nobody asked for
         self._cuts = deque()  # bursts whose beats are to come
         self._sent = 0
+        self.channels = Channel("AW", bus.aw), Channel("W", bus.w)
+
+    def reset(self):
+        """The master is reset: what it offered may vanish; bursts that are whole are answered all the same."""
+        for channel in self.channels:
+            channel.offered = None
+        self._cuts.clear()
+        self._sent = len(self.beats)
 
     def _commit(self, cycle):
         """Put the beats that have an address where they belong; answer the bursts that are whole."""
@@ -124,7 +137,7 @@ class WriteSlave:
 
     async def run(self, ctx):
         aw, w, b = self.bus.aw, self.bus.w, self.bus.b
-        address, words = Channel("AW", aw), Channel("W", w)
+        address, words = self.channels
         cycle = 0
         while True:
             _, _, *seen, b_ready = await ctx.tick().sample(*address.signals, *words.signals, b.ready)
@@ -160,17 +173,22 @@ class Source:
 
     def __init__(self, stream, items, *, seed=0, stall=0.0):
         self.stream, self.items, self.random, self.stall = stream, deque(items), random.Random(seed), stall
+        self.offered = False
+
+    def clear(self):
+        """Take back what has not been taken, as a unit does that is reset."""
+        self.items.clear()
+        self.offered = False
 
     async def run(self, ctx):
-        offered = False
         while True:
             _, _, ready = await ctx.tick().sample(self.stream.ready)
-            if offered and ready:
+            if self.offered and ready:
                 self.items.popleft()
-                offered = False
-            offered = bool(self.items) and (offered or self.random.random() >= self.stall)
-            ctx.set(self.stream.valid, int(offered))
-            if offered:
+                self.offered = False
+            self.offered = bool(self.items) and (self.offered or self.random.random() >= self.stall)
+            ctx.set(self.stream.valid, int(self.offered))
+            if self.offered:
                 ctx.set(self.stream.payload, self.items[0])
 
 

@@ -49,7 +49,7 @@ class Bench:
         raise AssertionError("never drained")
 
     async def abort(self, ctx, cycles=1):
-        self.source.items.clear()
+        self.source.clear()
         ctx.set(self.unit.abort, 1)
         await ctx.tick().repeat(cycles)
         ctx.set(self.unit.abort, 0)

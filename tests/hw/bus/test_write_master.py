@@ -53,8 +53,8 @@ class Bench:
         return await self.kit.until(ctx, lambda: ctx.get(self.unit.drained), limit)
 
     async def abort(self, ctx, cycles=1):
-        self.commands.items.clear()
-        self.words.items.clear()
+        self.commands.clear()
+        self.words.clear()
         ctx.set(self.unit.abort, 1)
         await ctx.tick().repeat(cycles)
         ctx.set(self.unit.abort, 0)
