@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exponential of gate logits; see ``golden.integer.router.route``."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from moevit.spec.formats import GATE_FRACTION, LOGIT_FRACTION
+from moevit.spec.tables import exp2_wide_table
+
+from .rounding import round_shift
+
+__all__ = ["Exp2Wide"]
+
+LOGIT_BITS = 24
+_MOST = 31  # larger shifts leave nothing
+
+
+class Exp2Wide(wiring.Component):
+    """``65535 x 2^(logit - maximum)`` as u16 in each lane.
+
+    Logits are s24 Q8.16, none above the maximum. One word per cycle, 3 cycles, no back-pressure. Two lanes share a
+    table of two read ports, one small block RAM.
+
+    Members
+    -------
+    logits : In(lanes x s24)
+    maximum : In(s24)
+    o : Out(lanes x u16)
+    """
+
+    latency = 3
+
+    def __init__(self, lanes: int):
+        if lanes < 1:
+            raise ValueError(f"exponentials need at least one lane, not {lanes!r}")
+        self._lanes = lanes
+        super().__init__({
+            "logits": In(data.ArrayLayout(signed(LOGIT_BITS), lanes)),
+            "maximum": In(signed(LOGIT_BITS)),
+            "o": Out(data.ArrayLayout(unsigned(16), lanes)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        entries = [int(entry) for entry in exp2_wide_table()]
+        rounded = GATE_FRACTION - LOGIT_FRACTION
+        for lane in range(self._lanes):
+            if lane % 2 == 0:
+                table = Memory(shape=16, depth=len(entries), init=entries)
+                m.submodules[f"table_{lane // 2}"] = table
+            read = table.read_port()
+            # Stage 1: distance to the maximum, rounded to the table's step.
+            below = Signal(LOGIT_BITS + 1 - rounded, name=f"below_{lane}", reset_less=True)
+            m.d.sync += below.eq(round_shift(self.maximum - self.logits[lane], rounded))
+            # Stage 2: look up the fraction.
+            whole = below[LOGIT_FRACTION:]
+            down = Signal(range(_MOST + 1), name=f"down_{lane}", reset_less=True)
+            m.d.comb += read.addr.eq(below[:LOGIT_FRACTION])
+            m.d.sync += down.eq(Mux(whole > _MOST, _MOST, whole))
+            # Stage 3: shift by the whole part, round.
+            e = Signal(16, name=f"e_{lane}", reset_less=True)
+            m.d.sync += e.eq(round_shift(Cat(C(0, 1), read.data) >> down, 1))
+            m.d.comb += self.o[lane].eq(e)
+        return m

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GELU as ReLU minus a small even table (Edge-MoE, section IV); twin of ``golden.integer.gelu``."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from moevit.spec.formats import ROW_BITS
+from moevit.spec.tables import GELU_GUARD, GELU_STEP_BITS, gelu_delta_table
+
+__all__ = ["Gelu"]
+
+_DROPPED = GELU_STEP_BITS + GELU_GUARD  # fraction bits of an interpolated delta
+_INDEX_BITS = 7
+
+
+def _entries() -> list[dict[str, int]]:
+    """Delta at each step of the argument and the way to the next one; the last entries are zero."""
+    table = [int(entry) for entry in gelu_delta_table()]
+    table += [0] * ((1 << _INDEX_BITS) + 1 - len(table))
+    if table[-2]:
+        raise ValueError(f"the delta table must end in zeros within {1 << _INDEX_BITS} entries")
+    return [{"low": low, "step": high - low} for low, high in zip(table[:-1], table[1:], strict=True)]
+
+
+class Gelu(wiring.Component):
+    """``relu(x) - delta(abs(x))`` in each lane, s16 Q7.9, or ``x`` itself without ``enable``.
+
+    The interpolation of delta is a sum of five multiples of a small step: no multiplier. One word per cycle,
+    4 cycles, no back-pressure. Two lanes share a table of two read ports.
+
+    Members
+    -------
+    i : In(lanes x s16)
+    enable : In(1), with ``i``
+    o : Out(lanes x s16)
+    """
+
+    latency = 4
+
+    def __init__(self, lanes: int):
+        if lanes < 1:
+            raise ValueError(f"GELU needs at least one lane, not {lanes!r}")
+        self._lanes = lanes
+        word = data.ArrayLayout(signed(ROW_BITS), lanes)
+        super().__init__({"i": In(word), "enable": In(1), "o": Out(word)})
+
+    def elaborate(self, platform):
+        m = Module()
+        entries = _entries()
+        entry_layout = data.StructLayout({
+            "low": max(entry["low"] for entry in entries).bit_length(),
+            "step": signed(1 + max(abs(entry["step"]) for entry in entries).bit_length()),
+        })
+        for lane in range(self._lanes):
+            if lane % 2 == 0:
+                table = Memory(shape=entry_layout, depth=len(entries), init=entries)
+                m.submodules[f"table_{lane // 2}"] = table
+            read = table.read_port()
+            x = self.i[lane]
+
+            def register(name, shape, lane=lane):
+                return Signal(shape, name=f"{name}_{lane}", reset_less=True)
+
+            # Stage 1: magnitude; ReLU. Past the table, and without enable, delta is zero.
+            magnitude, line = register("magnitude", ROW_BITS + 1), register("line", signed(ROW_BITS))
+            off = register("off", 1)
+            m.d.sync += [
+                magnitude.eq(Mux(x < 0, -x, x)),
+                line.eq(Mux(self.enable & (x < 0), 0, x)),
+                off.eq(~self.enable),
+            ]
+            # Stage 2: look up.
+            index, part = magnitude[GELU_STEP_BITS:], register("part", GELU_STEP_BITS)
+            line_2 = register("line_2", signed(ROW_BITS))
+            beyond = off | index[_INDEX_BITS:].any()
+            m.d.comb += read.addr.eq(index[:_INDEX_BITS] | beyond.replicate(_INDEX_BITS))
+            m.d.sync += [part.eq(magnitude), line_2.eq(line)]
+            # Stage 3: interpolate. round(d) is taken away from an integer by adding less than half to its fraction.
+            step = read.data.step
+            multiples = [Mux(part[bit], step, 0).as_signed() << bit for bit in range(GELU_STEP_BITS)]
+            few, many = register("few", signed(len(step) + 3)), register("many", signed(len(step) + GELU_STEP_BITS))
+            start = register("start", signed(ROW_BITS + _DROPPED + 1))
+            m.d.sync += [
+                few.eq(sum(multiples[:3])),
+                many.eq(sum(multiples[3:])),
+                start.eq(Cat(C((1 << _DROPPED - 1) - 1, _DROPPED), line_2).as_signed()
+                         - (read.data.low << GELU_STEP_BITS)),
+            ]
+            # Stage 4: ReLU minus delta, rounded.
+            o = register("o", signed(ROW_BITS))
+            m.d.sync += o.eq((start - few - many) >> _DROPPED)
+            m.d.comb += self.o[lane].eq(o)
+        return m
