@@ -13,7 +13,7 @@ import torch
 import typer
 from rich.progress import track
 
-from moevit.golden.integer.model import run_model
+from moevit.golden.integer.model import IntegerModel
 from moevit.golden.reference import checkpoint, pixels
 from moevit.spec.quantised import QuantisedModel
 
@@ -26,11 +26,11 @@ def prepare(model: QuantisedModel, weights: Path, first: int, count: int) -> dic
     """The arrays of the file, for scenes ``first .. first + count - 1`` of the test split."""
     images, semseg, depth = Scenes("test").batch(first, count)
     arrays = {"images": images, "semseg": semseg, "depth": depth}
-    reference = checkpoint.load(weights)[0].eval()
+    integer, reference = IntegerModel(model), checkpoint.load(weights)[0].eval()
     for index, task in enumerate(model.network.tasks):
         with torch.no_grad():
             arrays[f"float_{task}"] = reference(pixels(images), task).numpy()
-        tokens = [run_model(model, image, index).tokens for image in track(images, f"integer model, {task}",
+        tokens = [integer.run(image, index).tokens for image in track(images, f"integer model, {task}",
                                                                         transient=True)]
         arrays[f"integer_{task}"] = np.stack(tokens).astype(np.int16)
     return arrays

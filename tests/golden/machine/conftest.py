@@ -2,6 +2,7 @@
 """Runs a bundle on the golden machine, without the host runtime."""
 
 import numpy as np
+
 from moevit.golden.machine.machine import Machine, Run
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.bundle import Bundle

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+
 from moevit.compiler.assemble import compile_model
 from moevit.golden.machine.device import GoldenDevice
 from moevit.golden.machine.machine import Machine, ProgramStopped
@@ -10,7 +11,7 @@ from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Opcode, Stream, encode
 from moevit.spec.registers import BITS, ErrorCode, offset
 
-from .conftest import run_bundle  # noqa: TID252
+from .conftest import run_bundle
 
 
 def test_tokens_do_not_depend_on_the_array(tiny_model, tiny_image):
