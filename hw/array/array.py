@@ -11,9 +11,14 @@ from moevit.spec.formats import OPERAND_BITS
 
 from ..interfaces import Flow, load_layout, row_layout
 from .accumulator import accumulate_layout, dots_layout
-from .lane import DSP48E2, WEIGHT_BITS, DotProduct, PackedDotProduct, Packing
+from .lane import DSP48E2, WEIGHT_BITS, DotProduct, PackedDotProduct, Packing, lane_latency, sum_bits
 
-__all__ = ["Array", "Column"]
+__all__ = ["Array", "Column", "array_latency"]
+
+
+def array_latency(config: MachineConfig, packing: Packing = DSP48E2) -> int:
+    """Cycles from a row to its dot products."""
+    return 2 + lane_latency(config.k_lanes, packing)
 
 
 def _delays(m: Module, value: Value, cycles: int, name: str, *, reset: bool = False) -> list[Value]:
@@ -35,6 +40,7 @@ class Column(wiring.Component):
     Parameters
     ----------
     lane : `DotProduct` or `PackedDotProduct`
+    k_lanes, packing : the lane's
 
     Members
     -------
@@ -44,27 +50,26 @@ class Column(wiring.Component):
     weights : per column, k_lanes x s8
     row : per column and position, s8
     operands : k_lanes x s9
-    dots : per column; ``latency`` cycles after position 0's ``swap``
+    dots : per column, one cycle more than the lane's latency after position 0's ``swap``
     """
 
-    def __init__(self, lane: DotProduct | PackedDotProduct):
-        self.lane = lane
-        self.latency = 1 + lane.latency
-        ports = lane.signature.members
-        self.count = ports["weights"].shape.length
+    def __init__(self, lane: type[DotProduct | PackedDotProduct], k_lanes: int, packing: Packing = DSP48E2):
+        self._lane = lane
+        self._arguments = k_lanes, packing
+        group, count = packing.group, lane.COLUMNS
         super().__init__({
-            "select": In(data.ArrayLayout(lane.group, self.count)),
-            "shift": In(lane.group),
-            "swap": In(lane.group),
-            "weights": In(ports["weights"].shape),
-            "row": In(data.ArrayLayout(data.ArrayLayout(WEIGHT_BITS, lane.group), self.count)),
-            "operands": In(ports["operands"].shape),
-            "dots": Out(ports["dots"].shape),
+            "select": In(data.ArrayLayout(group, count)),
+            "shift": In(group),
+            "swap": In(group),
+            "weights": In(data.ArrayLayout(data.ArrayLayout(signed(WEIGHT_BITS), k_lanes), count)),
+            "row": In(data.ArrayLayout(data.ArrayLayout(WEIGHT_BITS, group), count)),
+            "operands": In(data.ArrayLayout(signed(OPERAND_BITS), k_lanes)),
+            "dots": Out(data.ArrayLayout(signed(sum_bits(k_lanes)), count)),
         })
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.lane = lane = self.lane
+        m.submodules.lane = lane = self._lane(*self._arguments)
         # Stage 1: hold the controls.
         select, shift, swap = Signal.like(self.select), Signal.like(self.shift), Signal.like(self.swap)
         m.d.sync += [select.eq(self.select), shift.eq(self.shift), swap.eq(self.swap)]
@@ -108,13 +113,9 @@ class Array(wiring.Component):
     """
 
     def __init__(self, config: MachineConfig, packing: Packing = DSP48E2, *, lead: int = 0):
-        if config.packed:
-            lanes = [PackedDotProduct(config.k_lanes, packing) for _ in range(config.n_lanes // 2)]
-        else:
-            lanes = [DotProduct(config.k_lanes, packing.group) for _ in range(config.n_lanes)]
         self.config = config
-        self.columns = [Column(lane) for lane in lanes]
-        self.LATENCY = 1 + self.columns[0].latency
+        self.packing = packing
+        self.LATENCY = array_latency(config, packing)
         self.lead = lead
         super().__init__({
             "load": In(Flow(load_layout(config))),
@@ -125,8 +126,8 @@ class Array(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        k_lanes, ratio = self.config.k_lanes, self.config.ratio
-        group, stride = self.columns[0].lane.group, self.columns[0].lane.stride
+        k_lanes, n_lanes, ratio = self.config.k_lanes, self.config.n_lanes, self.config.ratio
+        group, stride = self.packing.group, k_lanes // self.packing.group
         load, row = self.load.payload, self.row.payload
 
         # Stage 1: input registers of the controls; which columns a beat is for.
@@ -146,22 +147,22 @@ class Array(wiring.Component):
         beats = _delays(m, load.data, group + 1, "beat")[2:]
         operands = []
         for position in range(group):
-            part = row.operands.as_value()[position * stride * OPERAND_BITS:][:stride * OPERAND_BITS]
+            part = row.operands.as_value().word_select(position, stride * OPERAND_BITS)
             operands.append(_delays(m, part, 3 + position, f"operands_{position}")[-1])
 
-        count = self.columns[0].count
-        for index, column in enumerate(self.columns):
-            m.submodules[f"column_{index}"] = column
+        lane = PackedDotProduct if self.config.packed else DotProduct
+        for index in range(n_lanes // lane.COLUMNS):
+            m.submodules[f"column_{index}"] = column = Column(lane, k_lanes, self.packing)
             m.d.comb += [
                 column.shift.eq(Cat(shifted[position][position] for position in range(group))),
                 column.swap.eq(Cat(swap)),
                 column.operands.eq(Cat(operands)),
             ]
-            for i, n in enumerate(range(index * count, (index + 1) * count)):
-                start = n % ratio * k_lanes * WEIGHT_BITS
+            for i, n in enumerate(range(index * lane.COLUMNS, (index + 1) * lane.COLUMNS)):
+                first = n % ratio * group
                 m.d.comb += [
                     column.select[i].eq(Cat(one[n // ratio] for one in chosen)),
-                    column.weights[i].eq(Cat(beat[start:][position * stride * WEIGHT_BITS:][:stride * WEIGHT_BITS]
+                    column.weights[i].eq(Cat(beat.word_select(first + position, stride * WEIGHT_BITS)
                                              for position, beat in enumerate(beats))),
                     column.row[i].eq(Cat(beat.word_select(n, WEIGHT_BITS) for beat in beats)),
                     self.dots[n].eq(column.dots[i]),

@@ -9,7 +9,7 @@ from moevit.spec.arrays import MachineConfig
 
 from ..interfaces import Flow, load_layout, row_layout, sums_layout
 from .accumulator import Accumulator
-from .array import Array
+from .array import Array, array_latency
 from .lane import DSP48E2, Packing
 
 __all__ = ["Compute"]
@@ -35,9 +35,9 @@ class Compute(wiring.Component):
     """
 
     def __init__(self, config: MachineConfig, packing: Packing = DSP48E2):
-        self.array = Array(config, packing, lead=Accumulator.LEAD)
-        self.accumulator = Accumulator(config)
-        self.LATENCY = self.array.LATENCY + Accumulator.LATENCY
+        self.config = config
+        self.packing = packing
+        self.LATENCY = array_latency(config, packing) + Accumulator.LATENCY
         super().__init__({
             "load": In(Flow(load_layout(config))),
             "row": In(Flow(row_layout(config))),
@@ -46,8 +46,8 @@ class Compute(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.array = array = self.array
-        m.submodules.accumulator = accumulator = self.accumulator
+        m.submodules.array = array = Array(self.config, self.packing, lead=Accumulator.LEAD)
+        m.submodules.accumulator = accumulator = Accumulator(self.config)
         connect(m, flipped(self.load), array.load)
         connect(m, flipped(self.row), array.row)
         connect(m, array.ahead, accumulator.ahead)

@@ -16,7 +16,7 @@ from amaranth.utils import exact_log2
 
 from moevit.spec.formats import OPERAND_BITS, OPERAND_MAX, WEIGHT_MAX
 
-__all__ = ["DSP48E1", "DSP48E2", "WEIGHT_BITS", "DotProduct", "PackedDotProduct", "Packing", "sum_bits"]
+__all__ = ["DSP48E1", "DSP48E2", "WEIGHT_BITS", "DotProduct", "PackedDotProduct", "Packing", "lane_latency", "sum_bits"]
 
 WEIGHT_BITS = 8
 _PRODUCT_MAX = OPERAND_MAX * WEIGHT_MAX
@@ -67,20 +67,28 @@ def _tree(m: Module, terms: list[Value], products: int, name: str) -> Value:
     return terms[0]
 
 
-class _Lane(wiring.Component):
-    """Ports and checks that both lanes share; ``columns`` is how many dot products it makes."""
+def lane_latency(k_lanes: int, packing: Packing) -> int:
+    """Cycles from position 0's ``swap`` to the first ``dots``, of either lane. ValueError if chains would differ."""
+    if k_lanes < packing.group or k_lanes & (k_lanes - 1):
+        raise ValueError(f"k_lanes must be a power of two and at least the group of {packing.group}, not {k_lanes!r}")
+    return 3 + packing.group + exact_log2(k_lanes // packing.group)
 
-    def __init__(self, k_lanes: int, group: int, columns: int):
-        if k_lanes % group or k_lanes < group:
-            raise ValueError(f"k_lanes must be a multiple of the group of {group}, not {k_lanes!r}")
-        self.group = group
-        self.stride = k_lanes // group
-        self.latency = 3 + group + exact_log2(self.stride)
+
+class _Lane(wiring.Component):
+    """Ports that both lanes share."""
+
+    COLUMNS: int
+
+    def __init__(self, k_lanes: int, packing: Packing = DSP48E2):
+        self.LATENCY = lane_latency(k_lanes, packing)
+        self.packing = packing
+        self.group = packing.group
+        self.stride = k_lanes // packing.group
         super().__init__({
-            "swap": In(group),
-            "weights": In(data.ArrayLayout(data.ArrayLayout(signed(WEIGHT_BITS), k_lanes), columns)),
+            "swap": In(self.group),
+            "weights": In(data.ArrayLayout(data.ArrayLayout(signed(WEIGHT_BITS), k_lanes), self.COLUMNS)),
             "operands": In(data.ArrayLayout(signed(OPERAND_BITS), k_lanes)),
-            "dots": Out(data.ArrayLayout(signed(sum_bits(k_lanes)), columns)),
+            "dots": Out(data.ArrayLayout(signed(sum_bits(k_lanes)), self.COLUMNS)),
         })
 
     def _held(self, m: Module) -> list[list[Value]]:
@@ -109,24 +117,23 @@ class DotProduct(_Lane):
     """``dots[0] = sum over k of weights[0][k] x operands[k]``, one multiplier per product.
 
     Exact for operands in -255..255 and weights in -127..127; a zero operand gives 0 with any weight.
-    Golden: numpy's integer ``@``. One dot product per cycle, no back-pressure. ``latency`` cycles from position 0's
+    Golden: numpy's integer ``@``. One dot product per cycle, no back-pressure. ``LATENCY`` cycles from position 0's
     ``swap`` to the first ``dots`` of the new weights; that row's operands come one cycle after ``swap``. ``weights``
     must still hold the tile in the cycle after ``swap``.
 
     Parameters
     ----------
-    k_lanes : products
-    group : products in a chain
+    k_lanes : products, a power of two
+    packing : its ``group`` is the length of a chain
 
     Members
     -------
     swap : one bit per position: take ``weights``
-    weights, operands : see above, position p being p cycles late
+    weights, operands : k_lanes x s8 per column, k_lanes x s9; position p is p cycles late
     dots : the sums, s16 + log2(k_lanes)
     """
 
-    def __init__(self, k_lanes: int, group: int = DSP48E2.group):
-        super().__init__(k_lanes, group, columns=1)
+    COLUMNS = 1
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -163,13 +170,11 @@ class PackedDotProduct(_Lane):
 
     Parameters
     ----------
-    k_lanes : products per column
+    k_lanes : products per column, a power of two
     packing : the multiplier's shape
     """
 
-    def __init__(self, k_lanes: int, packing: Packing = DSP48E2):
-        self.packing = packing
-        super().__init__(k_lanes, packing.group, columns=2)
+    COLUMNS = 2
 
     def elaborate(self, platform) -> Module:
         m = Module()

@@ -8,7 +8,6 @@ import pytest
 from amaranth.sim import Simulator
 
 from moevit.golden.integer.rounding import round_shift
-from moevit.hw.array.accumulator import Accumulator
 from moevit.hw.array.compute import Compute
 from moevit.hw.array.lane import DSP48E1, DSP48E2, Packing
 from moevit.hw.interfaces import Accumulate
@@ -51,9 +50,11 @@ def unpacked(value: int, bits: int, lanes: int) -> np.ndarray:
     return raw - ((raw >> (bits - 1)) << bits)
 
 
-def simulate(config, schedule: Schedule, packing: Packing = DSP48E2) -> dict[int, np.ndarray]:
-    """The sums that leave, by the cycle in which they do."""
+def simulate(config, schedule: Schedule, packing: Packing = DSP48E2,
+             latency: int | None = None) -> dict[int, np.ndarray]:
+    """The sums that leave, by the cycle in which their row entered."""
     dut = Compute(config, packing)
+    assert latency in (None, dut.LATENCY)
     seen = {}
 
     async def drive(ctx):
@@ -97,7 +98,7 @@ def extremes(rng, size, bound: int) -> np.ndarray:
 
 
 def random_schedule(config, seed: int, tiles: int, busy: float) -> Schedule:
-    """Tiles in both directions, loaded while the rows of the one before stream; gaps everywhere unless ``busy`` is 1."""
+    """Tiles in both directions, each loaded while the rows of the one before stream; gaps unless ``busy`` is 1."""
     rng = np.random.default_rng(seed)
     schedule = Schedule(config)
     gap = lambda: 0 if rng.random() < busy else int(rng.integers(1, 4))  # noqa: E731
@@ -145,3 +146,81 @@ def test_random_schedules(name, packed, packing, seed, busy):
     schedule = random_schedule(config, seed, tiles=12, busy=busy)
     assert len(schedule.expected) > 10
     check(simulate(config, schedule, packing), schedule.expected)
+
+
+@pytest.mark.parametrize(("name", "packing", "latency"), [
+    ("8x8", DSP48E2, 11), ("8x16", DSP48E2, 11), ("8x8", DSP48E1, 10), ("16x16", DSP48E2, 12),
+])
+@pytest.mark.parametrize("packed", [False, True])
+def test_latency(name, packing, latency, packed):
+    """Stated, and measured: `simulate` would see the sums in another cycle."""
+    config = replace(CONFIGS[name], packed=packed)
+    schedule = Schedule(config)
+    tile = np.ones((config.k_lanes, config.n_lanes), np.int64)
+    start = schedule.tile(0, tile, False)
+    schedule.row[start] = (True, np.arange(config.k_lanes), 0, Accumulate.SET, True)
+    expected = np.full(config.n_lanes, np.arange(config.k_lanes).sum())
+    check(simulate(config, schedule, packing, latency), {start: expected})
+
+
+@pytest.mark.parametrize("name", ["8x8", "8x16"])
+@pytest.mark.parametrize("by_row", [False, True])
+def test_matrix_product(name, by_row):
+    """Several k-tiles, several rows, nothing idle: rows @ weights."""
+    print("seed 3")
+    rng = np.random.default_rng(3)
+    config = CONFIGS[name]
+    k_tiles, rows = 4, 9
+    operands = extremes(rng, (rows, k_tiles * config.k_lanes), 255)
+    weights = extremes(rng, (k_tiles * config.k_lanes, config.n_lanes), 127)
+    schedule = Schedule(config)
+    loaded = schedule.tile(0, weights[:config.k_lanes], by_row)
+    cycle, product = 0, operands @ weights
+    for k in range(k_tiles):
+        part = slice(k * config.k_lanes, (k + 1) * config.k_lanes)
+        start = max(loaded, cycle)
+        if k + 1 < k_tiles:
+            loaded = schedule.tile(start + 1, weights[part.stop:part.stop + config.k_lanes], by_row)
+        for row in range(rows):
+            cycle = start + row
+            schedule.row[cycle] = (row == 0, operands[row, part], row, Accumulate.ADD if k else Accumulate.SET,
+                                   k == k_tiles - 1)
+            if k == k_tiles - 1:
+                schedule.expected[cycle] = product[row]
+        cycle += 1
+    assert cycle == config.k_lanes + k_tiles * rows  # a row in every cycle
+    check(simulate(config, schedule), schedule.expected)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_padded_lanes_never_reach_an_accumulator(packed):
+    """Zero operands silence any weights, also -128, which is no weight; columns beyond the last disturb no other."""
+    print("seed 4")
+    rng = np.random.default_rng(4)
+    config = replace(CONFIGS["8x8"], packed=packed)
+    lanes, columns = 5, 5
+    schedule = Schedule(config)
+    tile = rng.choice([-128, -127, 127], (config.k_lanes, config.n_lanes))
+    tile[:lanes, :columns] = rng.choice([-127, 127], (lanes, columns))
+    start = schedule.tile(0, tile, False)
+    for row in range(16):
+        operands = np.zeros(config.k_lanes, np.int64)
+        operands[:lanes] = rng.choice([-255, 255], lanes)
+        schedule.row[start + row] = (row == 0, operands, row, Accumulate.SET, True)
+        schedule.expected[start + row] = (operands[:lanes] @ tile[:lanes])[:columns]
+    seen = {cycle: sums[:columns] for cycle, sums in simulate(config, schedule).items()}
+    check(seen, schedule.expected)
+
+
+def test_columns_in_any_order():
+    print("seed 5")
+    rng = np.random.default_rng(5)
+    config = CONFIGS["8x16"]
+    schedule = Schedule(config)
+    tile = extremes(rng, (config.k_lanes, config.n_lanes), 127)
+    start = schedule.tile(0, tile, False)
+    order = rng.permutation(start)
+    schedule.load = {cycle: schedule.load[order[cycle]] for cycle in range(start)}
+    operands = extremes(rng, config.k_lanes, 255)
+    schedule.row[start] = (True, operands, 0, Accumulate.SET, True)
+    check(simulate(config, schedule), {start: operands @ tile})
