@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranges of the few tensors with a static scale, from the float model on a few images."""
+"""What the quantiser must know about a network's data, from the float model on a few images."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from moevit.golden.reference import M3ViT, pixels
@@ -13,43 +14,72 @@ from moevit.golden.reference import M3ViT, pixels
 from .errors import CalibrationError
 from .fold import offsets
 
-__all__ = ["Ranges", "calibrate"]
+__all__ = ["Statistics", "calibrate"]
 
 
-@dataclass(frozen=True)
-class Ranges:
-    """Largest magnitudes over all images and tasks; ``query``, ``key``, ``value`` have one entry per block.
+@dataclass
+class Statistics:
+    """Largest magnitudes over all images and tasks, and how the inputs of each linear layer move together.
 
-    Keys and values are without the constants that `fold` moves elsewhere.
+    ``query`` and ``key`` (depth,), ``value`` (depth, dim); keys and values are without the constants that `fold` moves
+    elsewhere, and so are the inputs. ``gram[layer]`` is the mean of ``x x^T`` over the rows that enter the layer
+    (inputs, inputs); one per expert for ``moe.fc2``, whose experts are all shown all tokens.
     """
 
     residual: float
-    query: tuple[float, ...]
-    key: tuple[float, ...]
-    value: tuple[float, ...]
+    query: np.ndarray
+    key: np.ndarray
+    value: np.ndarray
+    gram: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @torch.no_grad()
-def calibrate(model: M3ViT, tensors: Mapping[str, np.ndarray], images: np.ndarray) -> Ranges:
+def calibrate(model: M3ViT, tensors: Mapping[str, np.ndarray], images: np.ndarray, grams: bool = True) -> Statistics:
     """Run u8 ``images`` (images, H, W, 3) through all tasks. Raises CalibrationError."""
     _check(images)
-    depth = model.network.depth
-    residual = 0.0
-    largest = np.zeros((3, depth))
-    constants = [offsets(tensors, block) for block in range(depth)]
+    network = model.network
+    found = Statistics(0.0, np.zeros(network.depth), np.zeros(network.depth), np.zeros((network.depth, network.dim)))
+    constants = [offsets(tensors, block) for block in range(network.depth)]
     for image in images:
-        for task in range(len(model.network.tasks)):
-            trace = model.trace(pixels(image[None]), task)
-            residual = max(residual, *(_peak(value) for name, value in trace.items()
-                                       if name.endswith(("x_embed", "x_post_attn", "x_post_mlp"))))
+        for task in range(len(network.tasks)):
+            floats = pixels(image[None])
+            trace = {name: value[0] for name, value in model.trace(floats, task).items()}
+            found.residual = max(found.residual, *(float(value.abs().max()) for name, value in trace.items()
+                                                   if name.endswith(("x_embed", "x_post_attn", "x_post_mlp"))))
             for block, constant in enumerate(constants):
-                for index, (name, offset) in enumerate((("q", 0.0), ("k", constant.key), ("v", constant.value))):
-                    largest[index, block] = max(largest[index, block], _peak(trace[f"{block}.{name}"], offset))
-    return Ranges(residual, *(tuple(map(float, row)) for row in largest))
+                trace[f"{block}.k"] = trace[f"{block}.k"] - torch.from_numpy(constant.key)
+                for part in ("v", "attn_out"):
+                    trace[f"{block}.{part}"] = trace[f"{block}.{part}"] - torch.from_numpy(constant.value)
+                query, key, value = (np.abs(trace[f"{block}.{part}"].numpy()) for part in "qkv")
+                found.query[block] = max(found.query[block], query.max())
+                found.key[block] = max(found.key[block], key.max())
+                found.value[block] = np.maximum(found.value[block], value.max(axis=0))
+            if grams:
+                for name, rows in _inputs(model, floats, trace):
+                    gram = (rows.mT @ rows / rows.shape[-2]).double().numpy() / len(images) / len(network.tasks)
+                    found.gram[name] = found.gram.get(name, 0.0) + gram
+    return found
 
 
-def _peak(value: Tensor, offset: np.ndarray | float = 0.0) -> float:
-    return float(np.abs(value.numpy() - offset).max())
+def _inputs(model: M3ViT, image: Tensor, trace: Mapping[str, Tensor]):
+    """Layer names and the rows that enter them (rows, inputs), or (experts, rows, inputs)."""
+    network = model.network
+    flat = F.unfold(image, network.patch, stride=network.patch)[0].T  # (patches, channel x row x column)
+    yield "patch_embed", flat.unflatten(1, (3, -1)).transpose(1, 2).flatten(1)
+    for index, block in enumerate(model.blocks):
+        name = f"blocks.{index}"
+        normed = trace[f"{index}.norm1"] - block.norm1.bias
+        for part in ("query", "key", "value"):
+            yield f"{name}.attn.{part}", normed
+        yield f"{name}.attn.proj", trace[f"{index}.attn_out"]
+        normed = trace[f"{index}.norm2"]
+        if block.is_moe:
+            fc1 = block.moe.experts.fc1
+            yield f"{name}.moe.fc1", normed - block.norm2.bias
+            yield f"{name}.moe.fc2", F.gelu(normed @ fc1.weight.mT + fc1.bias.unsqueeze(1))
+        else:
+            yield f"{name}.mlp.fc1", normed - block.norm2.bias
+            yield f"{name}.mlp.fc2", trace[f"{index}.gelu"]
 
 
 def _check(images: np.ndarray) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from moevit.spec.formats import WEIGHT_MAX
 
 from .errors import RangeError
+from .rounding import round_compensated
 
 __all__ = ["ROW_SHIFT_MIN", "Scaled", "Weights", "bias_integers", "quantise_weights", "scale_and_shift"]
 
@@ -53,24 +54,32 @@ def scale_and_shift(name: str, value: np.ndarray, shift_min: int = 0) -> Scaled:
     return Scaled(np.ceil(np.ldexp(value, shift)).astype(np.int64), shift)
 
 
-def quantise_weights(name: str, weight: np.ndarray, unit: float, *, limit: int = WEIGHT_MAX,
-                     shift_min: int = ROW_SHIFT_MIN) -> Weights:
+def quantise_weights(name: str, weight: np.ndarray, unit: float | np.ndarray, *, limit: int = WEIGHT_MAX,
+                     shift_min: int = ROW_SHIFT_MIN, gram: np.ndarray | None = None) -> Weights:
     """Symmetric weights in ``-limit..limit``, one scale per output; the stack shares one shift. Raises RangeError.
 
-    The column scale is rounded first and the weights are divided by what it then is, so that rounding it costs nothing.
+    weight (..., outputs, inputs); unit may be per output. The column scale is rounded first and the weights are divided
+    by what it then is, so that rounding it costs nothing. Weights are rounded to nearest, or, given the inputs' gram
+    (..., inputs, inputs), so that errors cancel.
     """
     weight = np.asarray(weight, np.float64)
     column_scale, shift = scale_and_shift(f"{name}.weight", np.abs(weight).max(axis=-1) / limit * unit, shift_min)
-    step = np.ldexp(column_scale / unit, -shift)[..., None]
-    integers = np.rint(np.divide(weight, step, out=np.zeros_like(weight), where=step > 0))
-    return Weights(integers.astype(np.int64), column_scale, shift)
+    step = np.ldexp(np.divide(column_scale, unit, out=np.zeros(column_scale.shape), where=column_scale > 0), -shift)
+    if gram is None:
+        integers = np.rint(weight / np.where(step > 0, step, np.inf)[..., None]).astype(np.int64)
+    elif weight.ndim == 2:
+        integers = round_compensated(weight, step, gram, limit)
+    else:
+        grams = np.broadcast_to(gram, (len(weight), *gram.shape[-2:]))
+        integers = np.stack([round_compensated(*each, limit) for each in zip(weight, step, grams, strict=True)])
+    return Weights(integers, column_scale, shift)
 
 
-def bias_integers(name: str, bias: np.ndarray, fraction: float, low: int = -32768) -> np.ndarray:
+def bias_integers(name: str, bias: np.ndarray, fraction: float | np.ndarray, low: int = -32768) -> np.ndarray:
     """``bias x fraction`` rounded to s16. Raises RangeError where it does not fit."""
     integers = np.rint(np.asarray(bias, np.float64) * fraction)
     if integers.size and (integers.min() < low or integers.max() > 32767):
         worst = np.unravel_index(np.abs(integers).argmax(), integers.shape)
-        raise RangeError(f"{name}[{', '.join(map(str, worst))}] = {np.asarray(bias)[worst]:.4g}, the format ends at "
-                         f"{32767 / fraction:.4g}")
+        raise RangeError(f"{name}[{', '.join(map(str, worst))}] = {np.asarray(bias)[worst]:.4g} is "
+                         f"{integers[worst]:.0f} as an integer, beyond {low}..32767")
     return integers.astype(np.int64)

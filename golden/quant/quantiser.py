@@ -30,43 +30,47 @@ from moevit.spec.formats import (
 from moevit.spec.networks import Network
 from moevit.spec.quantised import QuantisedModel, tensor_shapes
 
-from .calibrate import Ranges, calibrate
+from .calibrate import Statistics, calibrate
 from .errors import RangeError
 from .fold import fold
-from .linear import bias_integers, quantise_weights, scale_and_shift
+from .linear import ROW_SHIFT_MIN, bias_integers, quantise_weights, scale_and_shift
 
 __all__ = ["quantise"]
 
 ROW_MAX = 32767
 RESIDUAL_FRACTION_MAX = 12
 RESIDUAL_HEADROOM = 2.0  # unseen images: a scale without headroom saturates and costs 9 dB
+STATIC_HEADROOM = 1.2  # of query, key, value: clipping a tenth costs 2 dB, a fifth too much range nothing visible
+MIX_FRACTION = 8  # bits that a mean of values has below a value's own; 127 x 2^8 and 1/sum's error stay in s16
 PIXEL_FRACTION = 8  # a pixel n is n / 256
 LOG2_E = 1.4426950408889634
 GATE_WEIGHT_MAX = (WEIGHT_MAX << DIGIT_BITS) + (1 << (DIGIT_BITS - 1)) - 1  # two digits
 
 
-def quantise(network: Network, tensors: Mapping[str, np.ndarray], images: np.ndarray) -> QuantisedModel:
+def quantise(network: Network, tensors: Mapping[str, np.ndarray], images: np.ndarray, *,
+             compensate: bool = True) -> QuantisedModel:
     """Quantise float32 ``tensors``, named as in `golden.reference`, calibrated on u8 ``images`` (images, H, W, 3).
 
+    Without ``compensate`` weights are rounded to nearest, which is faster and 3 dB worse (docs/quantisation.md).
     ``notes["units"]`` of the result says what 1 is worth in each stored tensor. Raises `reference.CheckpointError` for
     tensors that are not those of ``network``, CalibrationError for images, RangeError for values out of range.
     """
     model = load_state(network, {name: torch.from_numpy(np.ascontiguousarray(tensor))
                                  for name, tensor in tensors.items()})
     complete = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    ranges = calibrate(model, complete, np.asarray(images))
-    return _Quantiser(network, complete, ranges).run()
+    statistics = calibrate(model, complete, np.asarray(images), grams=compensate)
+    return _Quantiser(network, complete, statistics).run()
 
 
 class _Quantiser:
     """Collects the integer tensors of one network."""
 
-    def __init__(self, network: Network, tensors: Mapping[str, np.ndarray], ranges: Ranges):
-        self.network, self.tensors, self.ranges = network, tensors, ranges
+    def __init__(self, network: Network, tensors: Mapping[str, np.ndarray], statistics: Statistics):
+        self.network, self.tensors, self.statistics = network, tensors, statistics
         self.layers = fold(network, tensors)
         self.out: dict[str, np.ndarray | int] = {}
-        self.units: dict[str, float] = {}
-        self.residual_fraction = _residual_fraction(ranges.residual)
+        self.units: dict[str, float | list[float]] = {}
+        self.residual_fraction = _residual_fraction(statistics.residual)
 
     def run(self) -> QuantisedModel:
         residual = 2.0**self.residual_fraction
@@ -80,11 +84,19 @@ class _Quantiser:
         arrays = {name: np.asarray(value, dtypes[name]) for name, value in self.out.items()}
         return QuantisedModel(self.network, arrays, self.residual_fraction, {"units": self.units})
 
-    def linear(self, name: str, operand: float, fraction: float) -> None:
-        """``operand``: what operand x row scale is worth; ``fraction``: output integers per 1."""
+    def linear(self, name: str, operand: float | np.ndarray, fraction: float | np.ndarray) -> None:
+        """``operand``: what operand x row scale is worth; ``fraction``: output integers per 1, may be per output.
+
+        An ``operand`` worth something else in each channel (inputs,) goes into the weights.
+        """
         weight, bias = self.layers[name]
-        quantised = quantise_weights(name, weight, operand * fraction,
-                                     shift_min=0 if name == "patch_embed" else 16)
+        gram = self.statistics.gram.get(name)
+        if np.ndim(operand):
+            weight = weight * operand
+            gram = None if gram is None else gram / np.outer(operand, operand)
+            operand = 1.0
+        quantised = quantise_weights(name, weight, operand * fraction, gram=gram,
+                                     shift_min=0 if name == "patch_embed" else ROW_SHIFT_MIN)
         for part, value in quantised._asdict().items():
             self.out[f"{name}.{part}"] = value
         self.out[f"{name}.bias"] = bias_integers(f"{name}.bias", bias, fraction)
@@ -111,24 +123,23 @@ class _Quantiser:
         return dim * 2.0 ** (GAIN_SHIFT - fraction) / OPERAND_MAX
 
     def _attention(self, name: str, block: int) -> None:
+        """A value channel has its own scale, which comes back in the weights of ``proj``; queries and keys have one."""
         normed = self._norm(f"{name}.norm1")
-        units = {}
-        for part, limit, largest in (("query", OPERAND_MAX, self.ranges.query[block]),
-                                     ("key", WEIGHT_MAX, self.ranges.key[block]),
-                                     ("value", WEIGHT_MAX, self.ranges.value[block])):
-            units[part] = (largest or 1.0) / limit
-            self.units[f"{name}.attn.{part}"] = units[part]
-            self.linear(f"{name}.attn.{part}", normed, 1 / units[part])
+        peaks = {part: getattr(self.statistics, part)[block] * STATIC_HEADROOM for part in ("query", "key", "value")}
+        units = {part: np.where(peak > 0, peak, 1.0) / (OPERAND_MAX if part == "query" else WEIGHT_MAX)
+                 for part, peak in peaks.items()}
+        for part, unit in units.items():
+            self.units[f"{name}.attn.{part}"] = unit.tolist()
+            self.linear(f"{name}.attn.{part}", normed, 1 / unit)
         logit = units["query"] * units["key"] * self.network.head_dim**-0.5 * LOG2_E * (1 << LOGIT_FRACTION)
         self._product(f"{name}.attn.logit", logit)
-        # A mixed row is a mean of values, so it stays within the value format's own range (but for 1/sum's 2^-11).
-        fraction = 2.0 ** floor(log2(ROW_MAX * (1 - 2.0**-10) / (WEIGHT_MAX * units["value"])))
-        self.units[f"{name}.attn.mix"] = 1 / fraction
-        self._product(f"{name}.attn.mix", units["value"] * fraction)
-        self.linear(f"{name}.attn.proj", 1 / OPERAND_MAX / fraction, 2.0**self.residual_fraction)
+        mix = units["value"] * 2.0**-MIX_FRACTION
+        self.units[f"{name}.attn.mix"] = mix.tolist()
+        self._product(f"{name}.attn.mix", 2.0**MIX_FRACTION)
+        self.linear(f"{name}.attn.proj", mix / OPERAND_MAX, 2.0**self.residual_fraction)
 
     def _product(self, name: str, value: float) -> None:
-        scale, shift = scale_and_shift(name, np.array(value))
+        scale, shift = scale_and_shift(name, np.asarray(value))
         self.out[f"{name}.scale"], self.out[f"{name}.shift"] = scale, shift
 
     def _ffn(self, name: str, moe: bool) -> None:

@@ -47,5 +47,5 @@ def synthetic_images(network: Network, seed: int, count: int) -> np.ndarray:
 
 
 def synthetic_model(network: Network, seed: int) -> QuantisedModel:
-    """A quantised `synthetic_checkpoint`, calibrated on two `synthetic_images`."""
-    return quantise(network, synthetic_checkpoint(network, seed), synthetic_images(network, seed, 2))
+    """A quantised `synthetic_checkpoint`, calibrated on two `synthetic_images`; weights are rounded to nearest."""
+    return quantise(network, synthetic_checkpoint(network, seed), synthetic_images(network, seed, 2), compensate=False)
