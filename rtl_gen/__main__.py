@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m moevit.rtl_gen``: write a machine's Verilog."""
+"""``python -m moevit.rtl_gen``: write the machine's Verilog."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,23 +9,26 @@ from rich.console import Console
 
 from moevit.spec.arrays import CONFIGS
 
-from .generate import generate
+from .machine import machine_rtl
 
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 console = Console()
 
 
+@app.command()
 def main(
-    config: Annotated[str, typer.Option(help="array configuration")] = "16x16",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="default build/rtl/CONFIG")] = None,
+    config: Annotated[str, typer.Option(help=f"array configuration: {', '.join(CONFIGS)}")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder to write to")],
+    trace: Annotated[bool, typer.Option("--trace", help="with the simulation-only trace ports")] = False,
 ) -> None:
-    """Write core.v, moevit.v (top, AMBA names) and manifest.json."""
+    """Write core, wrapper and manifest.json of a configuration."""
     if config not in CONFIGS:
         raise typer.BadParameter(f"no configuration is called {config!r}; there are {', '.join(CONFIGS)}")
-    directory = output or Path("build/rtl") / config
-    with console.status(f"generating {config}"):
-        manifest = generate(CONFIGS[config], directory)
-    console.print(f"{directory}: {', '.join(manifest['files'])}, configuration {manifest['config_hash']}")
+    with console.status(f"Generating {config}"):
+        rtl = machine_rtl(CONFIGS[config], trace=trace)
+    for path in rtl.write(output):
+        console.print(f"{path}: {path.stat().st_size:,} bytes", highlight=False)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

