@@ -20,8 +20,25 @@ $(INSTALLED): pyproject.toml
 
 install: $(INSTALLED)  ## make .venv with pinned dependencies
 
-sim: $(INSTALLED)  ## run the demo network on the RTL: both tasks, table, pictures
-	$(RUN) -m moevit.sim demo
+# Each step reads and writes files, so each can be run and looked at alone.
+DEMO := build/demo
+CONFIG ?= 16x16
+CHECKPOINT := models/demo/demo.safetensors
+
+$(DEMO)/model.npz: $(INSTALLED) $(CHECKPOINT)
+	mkdir -p $(DEMO)
+	$(RUN) -m moevit.golden.quant $(CHECKPOINT) -o $@
+
+$(DEMO)/scenes.npz: $(DEMO)/model.npz
+	$(RUN) -m moevit.golden.demo.prepare -o $@
+
+$(DEMO)/$(CONFIG).bundle: $(DEMO)/model.npz
+	$(RUN) -m moevit.compiler compile $< -o $@ --config $(CONFIG)
+
+sim: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## run the demo network on the RTL: both tasks, tables, pictures
+	mkdir -p build/sim
+	$(RUN) -m moevit.sim $< $(DEMO)/scenes.npz -o build/sim/demo_$(CONFIG).npz
+	$(RUN) -m moevit.golden.demo.compare $(DEMO)/scenes.npz build/sim/demo_$(CONFIG).npz -o build/sim
 
 test: $(INSTALLED)  ## the test suite
 	$(RUN) -m pytest -n $(JOBS) -m "not slow"

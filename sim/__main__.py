@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m moevit.sim``: run a bundle on the simulated board."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from moevit.host.report import RunReport
+from moevit.host.runtime import Accelerator
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.bundle import Bundle
+
+from .board import SimulatedBoard
+
+console = Console()
+
+
+def pass_table(report: RunReport, macs_per_cycle: int) -> Table:
+    """One line per finished instruction: cycles, the network's multiply-accumulates and their share of the array."""
+    table = Table("pass", "rows", "cycles", "MACs", "of the array", "bytes read", title=f"task {report.task}")
+    for each in report.passes:
+        name = f"{each.name}[{each.expert}]" if ".moe.fc" in each.name else each.name
+        share = each.macs / (each.cycles * macs_per_cycle) if each.cycles else 0
+        table.add_row(name, str(each.rows), f"{each.cycles:,}", f"{each.macs:,}", f"{share:.0%}" if each.macs else "",
+                      f"{each.bytes:,}" if each.bytes else "")
+    total = report.macs / (report.cycles * macs_per_cycle)
+    table.add_section()
+    table.add_row("frame", "", f"{report.cycles:,}", f"{report.macs:,}", f"{total:.0%}",
+                  f"{report.counters['BYTES_READ']:,}")
+    return table
+
+
+def main(
+    bundle: Annotated[Path, typer.Argument(help="bundle to run")],
+    scenes: Annotated[Path, typer.Argument(help=".npz with images u8 (S, H, W, 3) and integer_<task> to compare")],
+    output: Annotated[Path, typer.Option("--output", "-o", help=".npz to write: rtl_<task> s16 (S, N, D), report")],
+    task: Annotated[list[str] | None, typer.Option(help="task; all of them if left out")] = None,
+    latency: Annotated[int, typer.Option(help="read latency of the memory, cycles")] = 64,
+    stall: Annotated[float, typer.Option(help="probability of random back-pressure on every channel")] = 0.0,
+    seed: Annotated[int, typer.Option(help="seed of the back-pressure")] = 1,
+    waves: Annotated[bool, typer.Option(help="write waveforms")] = False,
+) -> None:
+    """Run images through the RTL behind AXI; print a table per task; exit 1 if a value is not the expected one."""
+    loaded = Bundle.load(bundle)
+    config = CONFIGS[loaded.manifest["config"]]
+    arrays = dict(np.load(scenes))
+    began, results, tasks, different = time.monotonic(), {}, {}, 0
+    with SimulatedBoard(config, latency=latency, stall=stall, seed=seed, waves=waves) as board, \
+            Accelerator(board) as accelerator:
+        accelerator.load(loaded)
+        for name in task or loaded.tasks:
+            tokens = np.stack([accelerator.run_raw(image, name, timeout=3600) for image in arrays["images"]])
+            results[f"rtl_{name}"], report = tokens, accelerator.last_run
+            console.print(pass_table(report, config.macs_per_cycle))
+            shares = ", ".join(f"{cause} {cycles / report.cycles:.0%}" for cause, cycles in report.stalls.items())
+            console.print(f"{report.cycles:,} cycles: {shares}")
+            tasks[name] = {"cycles": report.cycles, "macs": report.macs, "stalls": report.stalls,
+                           "bytes_read": report.counters["BYTES_READ"]}
+            if f"integer_{name}" in arrays:
+                wrong = int(np.count_nonzero(tokens != arrays[f"integer_{name}"]))
+                different += wrong
+                console.print(f"RTL == golden: {tokens.size:,} values, {wrong} differ\n",
+                              style="red" if wrong else "green")
+    report = {"network": loaded.manifest["network"]["name"], "array": config.name, "tasks": tasks,
+              "memory": {"latency": latency, "stall": stall}, "wall_seconds": round(time.monotonic() - began, 1)}
+    np.savez(output, report=np.frombuffer(json.dumps(report).encode(), np.uint8), **results)
+    raise typer.Exit(1 if different else 0)
+
+
+if __name__ == "__main__":
+    typer.run(main)
