@@ -98,7 +98,10 @@ def extremes(rng, size, bound: int) -> np.ndarray:
 
 
 def random_schedule(config, seed: int, tiles: int, busy: float) -> Schedule:
-    """Tiles in both directions, each loaded while the rows of the one before stream; gaps unless ``busy`` is 1."""
+    """Tiles in both directions, each loaded while the rows of the one before stream; gaps unless ``busy`` is 1.
+
+    The last sweep takes out every sum.
+    """
     rng = np.random.default_rng(seed)
     schedule = Schedule(config)
     gap = lambda: 0 if rng.random() < busy else int(rng.integers(1, 4))  # noqa: E731
@@ -106,17 +109,17 @@ def random_schedule(config, seed: int, tiles: int, busy: float) -> Schedule:
     written = 0
     loaded = schedule.tile(0, tile := extremes(rng, (config.k_lanes, config.n_lanes), 127), False, gap)
     cycle = 0
-    for _ in range(tiles):
-        active = tile
+    for step in range(tiles):
+        active, final = tile, step == tiles - 1
         cycle = max(cycle, loaded) + gap()
-        rows = int(rng.choice([1, 2, config.k_lanes, config.max_tokens]))
+        rows = written if final else int(rng.choice([1, 2, config.k_lanes, config.max_tokens]))
         schedule_next = cycle + 1 + gap()
         tile = extremes(rng, tile.shape, 127)
         loaded = schedule.tile(schedule_next, tile, bool(rng.integers(2)), gap)
         for address in range(rows):
             # Only what an earlier tile stored may be added to.
-            operation = Accumulate(int(rng.integers(3))) if address < written else Accumulate.SET
-            last = bool(rng.random() < 0.3) and address < written
+            operation = Accumulate(int(rng.integers(3 - final)) + final) if address < written else Accumulate.SET
+            last = final or (bool(rng.random() < 0.3) and address < written)
             operands = extremes(rng, config.k_lanes, 255)
             schedule.row[cycle] = (address == 0, operands, address, operation, last)
             old = {Accumulate.SET: 0, Accumulate.ADD: sums[address],
@@ -165,11 +168,12 @@ def test_latency(name, packing, latency, packed):
 
 @pytest.mark.parametrize("name", ["8x8", "8x16"])
 @pytest.mark.parametrize("by_row", [False, True])
-def test_matrix_product(name, by_row):
+@pytest.mark.parametrize("packed", [False, True])
+def test_matrix_product(name, by_row, packed):
     """Several k-tiles, several rows, nothing idle: rows @ weights."""
     print("seed 3")
     rng = np.random.default_rng(3)
-    config = CONFIGS[name]
+    config = replace(CONFIGS[name], packed=packed)
     k_tiles, rows = 4, 9
     operands = extremes(rng, (rows, k_tiles * config.k_lanes), 255)
     weights = extremes(rng, (k_tiles * config.k_lanes, config.n_lanes), 127)
