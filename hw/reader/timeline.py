@@ -10,10 +10,13 @@ __all__ = ["Timeline", "tree", "tree_stages"]
 
 
 class Timeline:
-    """Signals by name and stage; :meth:`at` delays a signal from its own stage to a later one, sharing registers."""
+    """Signals by name and stage; :meth:`at` delays a signal from its own stage to a later one, sharing registers.
+
+    The registers are in a submodule of ``m``, so that :meth:`at` may be used under any condition.
+    """
 
     def __init__(self, m: Module):
-        self._m = m
+        m.submodules.pipe = self._m = Module()
         self._chains: dict[str, tuple[int, list]] = {}
 
     def put(self, stage: int, **values: ValueLike) -> None:

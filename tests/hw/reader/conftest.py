@@ -2,7 +2,7 @@
 """A world around the row reader: memories, tiles that come when they come, a row writer that takes its time."""
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ class World:
 
     def __init__(self, name="8x8", seed=0):
         print(f"configuration {name}, seed {seed}")
-        self.config = config = CONFIGS[name]
+        self.config = config = replace(CONFIGS[name], trace=True)
         self.random = random = np.random.default_rng(seed)
         lanes = config.k_lanes
         self.residual = random.integers(-32768, 32768, (config.residual_words, lanes))

@@ -12,7 +12,7 @@ NAMES = ["8x8", "8x16"]
 def array_pass(operand=Operand.RAW, **fields):
     """A PASS of five rows of three words from the hidden memory."""
     return {"opcode": Opcode.PASS, "operand": operand, "source": Source.HIDDEN, "source_base": 17, "source_stride": 4,
-            "k_tiles": 3, "rows": 5, "n_tiles": 2, "overlap": 15, **fields}
+            "source_peak": 0, "k_tiles": 3, "rows": 5, "n_tiles": 2, "overlap": 15, **fields}
 
 
 def norm(rows=6, k_tiles=3, dim=24, **fields):
@@ -115,5 +115,5 @@ def test_norm(world, name, digits):
     instruction = array_pass(Operand.NORM, source=Source.RESIDUAL, source_base=5, source_stride=3, rows=6,
                              digits=digits, overlap=0)
     seen = place.run([statistics, instruction], [gain])
-    assert [record[0] for record in seen.norms] == [] or seen.norms == records
+    assert [(*record[:4], record[4] & 0xFFFF, record[5]) for record in seen.norms] == records
     place.check(seen, [place.expect_pass(instruction)])
