@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Column parameters and tiles of a PASS, from the memory bus or from the key and value memory."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.isa import WeightSource
+
+from ..interfaces import Flow, MemoryRead, instruction_layout, load_layout
+
+__all__ = ["COLUMN_BEATS", "Tiles"]
+
+#: Beats of column parameters per n-tile: n_lanes x {scale u16, bias s16} on a bus of n_lanes bytes.
+COLUMN_BEATS = 4
+_KV_ADDRESS_BITS = 20
+
+
+class Tiles(wiring.Component):
+    """Walks the n-tiles of a PASS: column parameters (unless constant) to ``columns``, then its tiles to ``load``.
+
+    Tiles come beat by beat from ``beats`` or, once ``allowed``, from the key and value memory:
+    ``kv_base + n x kv_n_stride + k x kv_k_stride + i``. One beat a cycle; the next tile's first beat waits in a
+    register while the shadow tile is full and is presented in the cycle after ``tile_taken``.
+
+    Members
+    -------
+    begin : take ``instruction`` (a PASS); only while not ``busy``
+    allowed : the key and value memory may be read
+    busy : not all beats of the PASS have been taken; its last ones may still be on their way to ``load``
+    beats, columns : streams of n_lanes bytes
+    kv : reads of the key and value memory
+    load, tile_ready, tile_taken : the shadow tile
+    """
+
+    def __init__(self, config: MachineConfig):
+        self._config = config
+        beat = stream.Signature(8 * config.bus_bytes)
+        super().__init__({
+            "begin": In(1),
+            "instruction": In(instruction_layout()),
+            "allowed": In(1),
+            "busy": Out(1),
+            "beats": In(beat),
+            "kv": Out(MemoryRead(config.kv_words, data.ArrayLayout(signed(8), config.n_lanes))),
+            "columns": Out(beat),
+            "load": Out(Flow(load_layout(config))),
+            "tile_ready": Out(1),
+            "tile_taken": In(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        instruction = self.instruction
+        k_lanes = self._config.k_lanes
+
+        constant, from_stream, by_row, in_columns = Signal(), Signal(), Signal(), Signal()
+        k_stride, n_stride = Signal(16), Signal(16)
+        last_k, last_n = Signal(14), Signal(12)
+        index, k, n = Signal(exact_log2(k_lanes)), Signal(14), Signal(12)
+        address, tile_base, n_base = (Signal(_KV_ADDRESS_BITS, name=name) for name in ("address", "tile_base", "n_base"))
+        with m.If(self.begin):
+            m.d.sync += [
+                self.busy.eq(1),
+                constant.eq(instruction.constant),
+                in_columns.eq(~instruction.constant),
+                from_stream.eq(instruction.weights == WeightSource.STREAM),
+                by_row.eq(instruction.weights == WeightSource.VALUES),
+                k_stride.eq(instruction.kv_k_stride),
+                n_stride.eq(instruction.kv_n_stride),
+                last_k.eq(instruction.k_tiles + Mux(instruction.digits, instruction.k_tiles << 1, 0) - 1),
+                last_n.eq(instruction.n_tiles - 1),
+                *(base.eq(instruction.kv_base) for base in (address, tile_base, n_base)),
+            ]
+
+        # Stage 1: take a beat from the bus, or read one.
+        held_valid, present = Signal(), Signal()
+        issue, column = Signal(), Signal()
+        free = ~held_valid | present
+        m.d.comb += [
+            self.columns.payload.eq(self.beats.payload),
+            self.columns.valid.eq(self.busy & in_columns & self.beats.valid),
+            column.eq(self.columns.valid & self.columns.ready),
+            issue.eq(self.busy & ~in_columns & free & Mux(from_stream, self.beats.valid, self.allowed)),
+            self.beats.ready.eq(column | (issue & from_stream)),
+            self.kv.enable.eq(issue & ~from_stream),
+            self.kv.address.eq(address),
+        ]
+        end_of_columns, end_of_tile, end_of_sum, end = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            end_of_columns.eq(column & (index == COLUMN_BEATS - 1)),
+            end_of_tile.eq(issue & (index == k_lanes - 1)),
+            end_of_sum.eq(end_of_tile & (k == last_k)),
+            end.eq(end_of_sum & (n == last_n)),
+        ]
+        with m.If(column | issue):
+            m.d.sync += index.eq(Mux(end_of_columns | end_of_tile, 0, index + 1))
+        with m.If(end_of_columns):
+            m.d.sync += in_columns.eq(0)
+        with m.If(issue):
+            m.d.sync += address.eq(address + 1)
+        with m.If(end_of_tile):
+            m.d.sync += k.eq(Mux(end_of_sum, 0, k + 1))
+            base = Mux(end_of_sum, n_base, tile_base) + Mux(end_of_sum, n_stride, k_stride)
+            m.d.sync += [address.eq(base), tile_base.eq(base)]
+        with m.If(end_of_sum):
+            m.d.sync += [in_columns.eq(~constant), n_base.eq(n_base + n_stride), n.eq(Mux(end, 0, n + 1))]
+        with m.If(end):
+            m.d.sync += self.busy.eq(0)
+
+        # Stage 2: hold it until the shadow tile is free.
+        held = Signal(load_layout(self._config))
+        held_from_stream, held_last = Signal(), Signal()
+        with m.If(issue):
+            m.d.sync += [
+                held_valid.eq(1),
+                held.by_row.eq(by_row),
+                held.index.eq(index),
+                held.data.eq(self.beats.payload),
+                held_from_stream.eq(from_stream),
+                held_last.eq(end_of_tile),
+            ]
+        with m.Elif(present):
+            m.d.sync += held_valid.eq(0)
+        m.d.comb += [
+            present.eq(held_valid & ~self.tile_ready),
+            self.load.valid.eq(present),
+            self.load.payload.by_row.eq(held.by_row),
+            self.load.payload.index.eq(held.index),
+            self.load.payload.data.eq(Mux(held_from_stream, held.data, self.kv.data)),
+        ]
+        with m.If(present & held_last):
+            m.d.sync += self.tile_ready.eq(1)
+        with m.Elif(self.tile_taken):
+            m.d.sync += self.tile_ready.eq(0)
+        return m

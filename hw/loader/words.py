@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LOAD: words from the memory bus into the residual memory."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from moevit.spec.arrays import MachineConfig
+
+from ..interfaces import instruction_layout, word_layout
+
+__all__ = ["Words", "residual_write_layout"]
+
+
+def residual_write_layout(config: MachineConfig) -> data.StructLayout:
+    """A word to be written when the memory has time for it."""
+    return data.StructLayout({"address": ceil_log2(config.residual_words), "data": word_layout(config)})
+
+
+class Words(wiring.Component):
+    """``rows x k_tiles`` words to consecutive addresses from ``destination_base`` on; one beat a cycle.
+
+    Members
+    -------
+    begin : take ``instruction`` (a LOAD); only while not ``busy``
+    allowed : the memory may be written
+    busy : words are missing; falls with the cycle after the last write
+    beats : stream of n_lanes bytes, ``config.word_beats`` per word, low half first
+    residual : stream of writes; not ready makes the bus wait
+    done : one pulse, the last word is written
+    """
+
+    def __init__(self, config: MachineConfig):
+        self._config = config
+        super().__init__({
+            "begin": In(1),
+            "instruction": In(instruction_layout()),
+            "allowed": In(1),
+            "busy": Out(1),
+            "beats": In(stream.Signature(8 * config.bus_bytes)),
+            "residual": Out(stream.Signature(residual_write_layout(config))),
+            "done": Out(1),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        last_row, last_word, row, word = (Signal(12, name=name) for name in ("last_row", "last_word", "row", "word"))
+        address = Signal.like(self.residual.payload.address)
+        m.d.sync += self.done.eq(0)
+        with m.If(self.begin):
+            m.d.sync += [
+                self.busy.eq(1),
+                last_row.eq(self.instruction.rows - 1),
+                last_word.eq(self.instruction.k_tiles - 1),
+                address.eq(self.instruction.destination_base),
+            ]
+
+        active, whole, written = Signal(), Signal(), Signal()
+        m.d.comb += active.eq(self.busy & self.allowed & self.beats.valid)
+        if self._config.word_beats == 2:
+            low = Signal(8 * self._config.bus_bytes)
+            m.d.comb += self.residual.payload.data.eq(Cat(low, self.beats.payload))
+            with m.If(active & ~whole):
+                m.d.sync += [low.eq(self.beats.payload), whole.eq(1)]
+            with m.If(written):
+                m.d.sync += whole.eq(0)
+        else:
+            m.d.comb += [self.residual.payload.data.eq(self.beats.payload), whole.eq(1)]
+        m.d.comb += [
+            self.residual.payload.address.eq(address),
+            self.residual.valid.eq(active & whole),
+            written.eq(self.residual.valid & self.residual.ready),
+            self.beats.ready.eq(active & (~whole | self.residual.ready)),
+        ]
+        with m.If(written):
+            m.d.sync += [address.eq(address + 1), word.eq(word + 1)]
+            with m.If(word == last_word):
+                m.d.sync += [word.eq(0), row.eq(row + 1)]
+                with m.If(row == last_row):
+                    m.d.sync += [row.eq(0), self.busy.eq(0), self.done.eq(1)]
+        return m

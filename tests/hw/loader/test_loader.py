@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loader, cycle by cycle, with random stalls on every side."""
+
+from collections import deque
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+from moevit.hw.interfaces import dispatch_layout
+from moevit.hw.loader.loader import Loader
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.isa import Opcode, Stream, WeightSource
+
+
+def number(values, bits):
+    """Lanes, lane 0 lowest, as one integer."""
+    return sum((int(value) & ((1 << bits) - 1)) << bits * index for index, value in enumerate(values))
+
+
+class World:
+    """Everything around a loader: its memories, who takes its tiles, who finishes instructions."""
+
+    def __init__(self, name, seed=0, stall=0.0, hold=0):
+        print(f"{name}, seed {seed}")
+        self.config, self.stall, self.hold = CONFIGS[name], stall, hold
+        self.random = np.random.default_rng(seed)
+        self.kv = self.random.integers(-127, 128, (self.config.kv_words, self.config.n_lanes))
+        self.beats = deque()
+        self.dispatches = deque()
+        self.finish_at = {}  # cycle -> finished
+        self.loads, self.columns, self.gain, self.kv_reads, self.done = [], [], [], [], []
+        self.first_loads, self.taken = [], []  # cycles
+        self.residual, self.hidden = {}, {}
+
+    def payload(self, beats):
+        """``beats`` random beats, also put on the bus."""
+        made = [self.random.integers(0, 256, self.config.bus_bytes) for _ in range(beats)]
+        self.beats.extend(made)
+        return made
+
+    def dispatch(self, sequence, **instruction):
+        self.dispatches.append({"instruction": instruction, "sequence": sequence})
+
+    def chance(self):
+        return self.random.random() >= self.stall
+
+    def run(self, cycles):
+        loader = Loader(self.config)
+        simulator = Simulator(loader)
+        simulator.add_clock(1e-6)
+
+        async def bench(ctx):
+            await self._bench(ctx, loader, cycles)
+
+        simulator.add_testbench(bench)
+        simulator.run()
+        assert not self.beats and not self.dispatches
+        return self
+
+    async def _bench(self, ctx, loader, cycles):
+        sinks = ((loader.columns, self.columns), (loader.gain, self.gain), (loader.residual, self.residual),
+                 (loader.hidden, self.hidden))
+        outstanding_tile = 0  # beats of the tile in the shadow
+        held = self.hold
+        offered = {"beats": False, "dispatch": False}
+        read = 0
+        for cycle in range(cycles):
+            offered["beats"] = bool(self.beats) and (offered["beats"] or self.chance())
+            offered["dispatch"] = bool(self.dispatches) and (offered["dispatch"] or self.chance())
+            ctx.set(loader.beats.valid, offered["beats"])
+            ctx.set(loader.beats.payload, number(self.beats[0], 8) if offered["beats"] else 0xEE)
+            ctx.set(loader.dispatch.valid, offered["dispatch"])
+            if offered["dispatch"]:
+                head = self.dispatches[0]
+                raw = dispatch_layout().const(head)
+                ctx.set(loader.dispatch.payload, raw)
+            if cycle in self.finish_at:
+                ctx.set(loader.finished, self.finish_at[cycle])
+            for port, _ in sinks:
+                ctx.set(port.ready, self.chance())
+            ctx.set(loader.kv.data, [int(v) for v in self.kv[read]])
+            ready = ctx.get(loader.tile_ready)
+            assert bool(ready) == (outstanding_tile == self.config.k_lanes)
+            held = held - 1 if ready else self.hold
+            taken = bool(ready) and held < 0 and self.chance()
+            ctx.set(loader.tile_taken, taken)
+
+            if ctx.get(loader.load.valid):
+                assert not ready, "a beat was presented to a full shadow tile"
+                load = loader.load.payload
+                self.loads.append((ctx.get(load.by_row), ctx.get(load.index), list(ctx.get(load.data))))
+                if outstanding_tile == 0:
+                    self.first_loads.append(cycle)
+                outstanding_tile += 1
+            if taken:
+                self.taken.append(cycle)
+                outstanding_tile = 0
+            for port, sink in sinks:
+                if ctx.get(port.valid) and ctx.get(port.ready):
+                    if isinstance(sink, list):
+                        sink.append(ctx.get(port.payload))
+                    else:
+                        self._store(ctx, port.payload, sink)
+            if ctx.get(loader.kv.enable):
+                read = ctx.get(loader.kv.address)
+                self.kv_reads.append(cycle)
+            if ctx.get(loader.done):
+                self.done.append(cycle)
+            if offered["beats"] and ctx.get(loader.beats.ready):
+                self.beats.popleft()
+                offered["beats"] = False
+            if offered["dispatch"] and ctx.get(loader.dispatch.ready):
+                self.dispatches.popleft()
+                offered["dispatch"] = False
+            await ctx.tick()
+        assert len(self.loads) % self.config.k_lanes == 0
+
+    def _store(self, ctx, payload, memory):
+        address, words = ctx.get(payload.address), list(ctx.get(payload.data))
+        groups = ctx.get(payload.enable) if "enable" in payload.shape().members else ~0
+        old = memory.setdefault(address, [None] * len(words))
+        for lane, word in enumerate(words):
+            if groups >> lane // 8 & 1:
+                old[lane] = word
+
+    # What must come out.
+
+    def tile(self, beats, by_row=0):
+        return [(by_row, index, [int(v) for v in np.asarray(beat).astype(np.uint8).view(np.int8)])
+                for index, beat in enumerate(beats)]
+
+
+def stream_pass(n_tiles, k_tiles, **more):
+    return {"opcode": Opcode.PASS, "n_tiles": n_tiles, "k_tiles": k_tiles, "rows": 3, "stream": Stream.WEIGHTS, **more}
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("name", ["8x8", "8x16"])
+def test_stream_passes(name, stall):
+    """Columns and tiles in order, through constant columns, digits, and instructions that load nothing."""
+    world = World(name, seed=1, stall=stall)
+    columns, tiles = [], []
+    for sequence, more in enumerate([{}, {"constant": 1}, {"digits": 1}]):
+        instruction = stream_pass(2 + sequence, 3, **more)
+        world.dispatch(sequence, **instruction)
+        world.dispatch(sequence, opcode=Opcode.STORE, rows=3, k_tiles=2)
+        for _ in range(instruction["n_tiles"]):
+            if "constant" not in more:
+                columns += [number(beat, 8) for beat in world.payload(4)]
+            for _ in range(9 if "digits" in more else 3):
+                tiles += world.tile(world.payload(world.config.k_lanes))
+    world.run(2000 if stall else 900)
+    assert world.columns == columns
+    assert world.loads == tiles
+
+
+def test_full_rate():
+    """A tile per k_lanes + 1 cycles, and the next tile's first beat in the cycle after tile_taken."""
+    world = World("8x8", seed=2)
+    world.dispatch(0, **stream_pass(1, 12, constant=1))
+    world.payload(12 * 8)
+    world.run(150)
+    assert np.all(np.diff(world.taken) == 9)
+    assert world.first_loads[1:] == [cycle + 1 for cycle in world.taken[:-1]]
+
+
+@pytest.mark.parametrize("weights", [WeightSource.KEYS, WeightSource.VALUES])
+def test_full_rate_from_memory(weights):
+    """As from the stream, when the rows take longer than the load: the next beat waits in front of the array."""
+    world = World("8x8", seed=3, hold=20)
+    world.dispatch(0, **stream_pass(3, 2, constant=1, weights=weights, kv_n_stride=16, kv_k_stride=8))
+    world.run(250)
+    assert len(world.taken) == 6
+    assert world.first_loads[1:] == [cycle + 1 for cycle in world.taken[:-1]]
+    assert np.all(np.diff(world.taken) == 8 + 21)
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+@pytest.mark.parametrize("name", ["8x8", "8x16"])
+@pytest.mark.parametrize("weights", [WeightSource.KEYS, WeightSource.VALUES])
+def test_keys_and_values(name, weights, stall):
+    """Tiles from memory by address, between tiles from the stream, with column parameters of their own."""
+    world = World(name, seed=4, stall=stall)
+    config = world.config
+    fields = {"weights": weights, "kv_base": 5, "kv_k_stride": 40, "kv_n_stride": 9, "overlap": 1}
+    expected, columns = [], []
+    world.dispatch(0, **stream_pass(1, 1, constant=1))
+    expected += world.tile(world.payload(config.k_lanes))
+    world.dispatch(1, **stream_pass(2, 3, **fields))
+    for n in range(2):
+        columns += [number(beat, 8) for beat in world.payload(4)]
+        for k in range(3):
+            first = 5 + n * 9 + k * 40
+            expected += world.tile(world.kv[first:first + config.k_lanes], int(weights == WeightSource.VALUES))
+    world.dispatch(2, **stream_pass(1, 1, constant=1))
+    expected += world.tile(world.payload(config.k_lanes))
+    world.run(1000 if stall else 200)
+    assert world.columns == columns
+    assert world.loads == expected
+
+
+@pytest.mark.parametrize("overlap", [0, 2])
+def test_start_rule(overlap):
+    """Memory is not read before all but ``overlap`` predecessors are finished; the sequence wraps."""
+    world = World("8x8", seed=5)
+    world.finish_at = {0: 0xFFFD, 60: 0xFFFE, 90: 0xFFFF, 120: 0}
+    world.dispatch(0, **stream_pass(1, 1, constant=1, weights=WeightSource.KEYS, overlap=overlap))
+    world.run(200)
+    assert world.kv_reads[0] >= {0: 120, 2: 60}[overlap]
+    assert world.kv_reads[0] <= {0: 120, 2: 60}[overlap] + 2
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("name", ["8x8", "8x16", "16x16"])
+def test_load_and_gain(name, stall):
+    world = World(name, seed=6, stall=stall)
+    config = world.config
+    world.finish_at = {0: 4, 40: 5}
+    world.dispatch(4, opcode=Opcode.NORM, rows=2, k_tiles=3, stream=Stream.WEIGHTS)
+    gain = [number(beat, 8) for beat in world.payload(3 * config.word_beats)]
+    world.dispatch(5, opcode=Opcode.LOAD, rows=5, k_tiles=3, destination_base=20, stream=Stream.WEIGHTS)
+    words = np.concatenate(world.payload(15 * config.word_beats)).astype(np.uint8).view("<i2").reshape(15, -1)
+    world.run(400)
+    assert world.gain == gain
+    assert world.residual == {20 + index: list(word) for index, word in enumerate(words)}
+    assert len(world.done) == 1 and world.done[0] > 40
+
+
+@pytest.mark.parametrize(("name", "patch", "down", "across"), [
+    ("8x8", 8, 2, 4), ("8x16", 8, 1, 2), ("16x16", 8, 2, 3), ("64x64", 16, 1, 2),
+])
+@pytest.mark.parametrize("stall", [0.0, 0.3])
+def test_image(name, patch, down, across, stall):
+    """Every pixel in the place of the flattened patch (row, column, channel); what follows the image is dropped."""
+    world = World(name, seed=7, stall=stall)
+    config = world.config
+    image = world.random.integers(0, 256, (down * patch, across * patch, 3), dtype=np.uint8)
+    flat = np.concatenate([image.reshape(-1), np.zeros(-image.size % config.bus_bytes, np.uint8)])
+    world.beats.extend(flat.reshape(-1, config.bus_bytes))
+    stride = -(-3 * patch * patch // config.k_lanes) + 1
+    world.dispatch(0, opcode=Opcode.IMAGE, rows=down * across, patch=patch, segment=3 * patch // 8, patches_x=across,
+                   destination_base=3, destination_stride=stride, stream=Stream.IMAGE)
+    world.dispatch(1, **stream_pass(1, 1, constant=1))
+    tile = world.tile(world.payload(config.k_lanes))
+    chunks = image.size // 8
+    world.run(int(chunks / (1 - stall) ** 2 * 1.3) + 12 * config.k_lanes)
+    patches = image.reshape(down, patch, across, patch * 3).transpose(0, 2, 1, 3).reshape(down * across, -1)
+    for row, expected in enumerate(patches):
+        words = range(3 + row * stride, 3 + row * stride + -(-len(expected) // config.k_lanes))
+        found = np.concatenate([world.hidden[word] for word in words])[:len(expected)]
+        assert np.array_equal(found, expected)
+    assert sum(value is not None for word in world.hidden.values() for value in word) == image.size
+    assert len(world.done) == 1 and world.loads == tile
+    if not stall:
+        assert world.done[0] <= chunks + 6
+
+
+def test_refuses_what_is_not_a_configuration(unused_allowed):
+    with pytest.raises(TypeError, match="'8x8'"):
+        Loader("8x8")
