@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from moevit.golden.reference import M3ViT, pixels
+from moevit.spec.networks import Network
 
 from .errors import CalibrationError
 from .fold import offsets
@@ -36,8 +37,8 @@ class Statistics:
 @torch.no_grad()
 def calibrate(model: M3ViT, tensors: Mapping[str, np.ndarray], images: np.ndarray, grams: bool = True) -> Statistics:
     """Run u8 ``images`` (images, H, W, 3) through all tasks. Raises CalibrationError."""
-    _check(images)
     network = model.network
+    images = _checked(network, images)
     found = Statistics(0.0, np.zeros(network.depth), np.zeros(network.depth), np.zeros((network.depth, network.dim)))
     constants = [offsets(tensors, block) for block in range(network.depth)]
     for image in images:
@@ -82,8 +83,13 @@ def _inputs(model: M3ViT, image: Tensor, trace: Mapping[str, Tensor]):
             yield f"{name}.mlp.fc2", trace[f"{index}.gelu"]
 
 
-def _check(images: np.ndarray) -> None:
+def _checked(network: Network, images: np.ndarray) -> np.ndarray:
+    expected = (network.height, network.width, 3)
+    if images.ndim != 4 or images.shape[1:] != expected or images.dtype != np.uint8:
+        raise CalibrationError(f"{network.name} is calibrated on u8 images (images, {', '.join(map(str, expected))}), "
+                               f"not on {images.dtype} {images.shape}")
     if len(images) == 0:
         raise CalibrationError("no calibration images: give at least one")
-    if all((image == image.reshape(-1, image.shape[-1])[0]).all() for image in images):
+    if all((image == image[0, 0]).all() for image in images):
         raise CalibrationError(f"every one of the {len(images)} calibration images is a single colour: give real ones")
+    return np.ascontiguousarray(images)

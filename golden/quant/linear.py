@@ -14,9 +14,8 @@ from moevit.spec.formats import WEIGHT_MAX
 from .errors import RangeError
 from .rounding import round_compensated
 
-__all__ = ["ROW_SHIFT_MIN", "Scaled", "Weights", "bias_integers", "quantise_weights", "scale_and_shift"]
+__all__ = ["Scaled", "Weights", "bias_integers", "quantise_weights", "scale_and_shift"]
 
-ROW_SHIFT_MIN = 16  # the largest exponent of a row scale: a smaller shift would be held at 0 by the row writer
 SHIFT_MAX = 63
 COLUMN_SCALE_BITS = 16
 
@@ -36,7 +35,7 @@ class Weights(NamedTuple):
     shift: int
 
 
-def scale_and_shift(name: str, value: np.ndarray, shift_min: int = 0) -> Scaled:
+def scale_and_shift(name: str, value: np.ndarray) -> Scaled:
     """Non-negative reals as u16 with one common shift, each rounded up; all zero gives zeros and shift 63.
 
     Rounded up, so that weights divided by the scale do not exceed their range. Raises RangeError.
@@ -47,15 +46,15 @@ def scale_and_shift(name: str, value: np.ndarray, shift_min: int = 0) -> Scaled:
     shift = COLUMN_SCALE_BITS - 1 - int(np.floor(np.log2(largest)))
     if np.ceil(np.ldexp(largest, shift)) >= 1 << COLUMN_SCALE_BITS:
         shift -= 1
-    if shift < shift_min:
-        raise RangeError(f"{name}: its outputs grow by 2^{COLUMN_SCALE_BITS - shift} per step of its inputs, more than "
-                         f"a shift of at least {shift_min} can express; rescale the network")
+    if shift < 0:
+        raise RangeError(f"{name}: a step of its inputs is up to {largest:.3g} steps of its outputs, a column scale "
+                         f"ends at {(1 << COLUMN_SCALE_BITS) - 1}")
     shift = min(shift, SHIFT_MAX)
     return Scaled(np.ceil(np.ldexp(value, shift)).astype(np.int64), shift)
 
 
 def quantise_weights(name: str, weight: np.ndarray, unit: float | np.ndarray, *, limit: int = WEIGHT_MAX,
-                     shift_min: int = ROW_SHIFT_MIN, gram: np.ndarray | None = None) -> Weights:
+                     gram: np.ndarray | None = None) -> Weights:
     """Symmetric weights in ``-limit..limit``, one scale per output; the stack shares one shift. Raises RangeError.
 
     weight (..., outputs, inputs); unit may be per output. The column scale is rounded first and the weights are divided
@@ -63,7 +62,7 @@ def quantise_weights(name: str, weight: np.ndarray, unit: float | np.ndarray, *,
     (..., inputs, inputs), so that errors cancel.
     """
     weight = np.asarray(weight, np.float64)
-    column_scale, shift = scale_and_shift(f"{name}.weight", np.abs(weight).max(axis=-1) / limit * unit, shift_min)
+    column_scale, shift = scale_and_shift(f"{name}.weight", np.abs(weight).max(axis=-1) / limit * unit)
     step = np.ldexp(np.divide(column_scale, unit, out=np.zeros(column_scale.shape), where=column_scale > 0), -shift)
     if gram is None:
         integers = np.rint(weight / np.where(step > 0, step, np.inf)[..., None]).astype(np.int64)

@@ -15,6 +15,7 @@ from math import floor, log2
 import numpy as np
 import torch
 
+from moevit.golden.integer.bounds import check, model_bounds
 from moevit.golden.reference import load_state
 from moevit.spec.formats import (
     BIAS_MASKED,
@@ -33,7 +34,7 @@ from moevit.spec.quantised import QuantisedModel, tensor_shapes
 from .calibrate import Statistics, calibrate
 from .errors import RangeError
 from .fold import fold
-from .linear import ROW_SHIFT_MIN, bias_integers, quantise_weights, scale_and_shift
+from .linear import bias_integers, quantise_weights, scale_and_shift
 
 __all__ = ["quantise"]
 
@@ -52,14 +53,18 @@ def quantise(network: Network, tensors: Mapping[str, np.ndarray], images: np.nda
     """Quantise float32 ``tensors``, named as in `golden.reference`, calibrated on u8 ``images`` (images, H, W, 3).
 
     Without ``compensate`` weights are rounded to nearest, which is faster and 3 dB worse (docs/quantisation.md).
-    ``notes["units"]`` of the result says what 1 is worth in each stored tensor. Raises `reference.CheckpointError` for
-    tensors that are not those of ``network``, CalibrationError for images, RangeError for values out of range.
+    ``notes["units"]`` of the result says what 1 is worth in each stored tensor.
+
+    Raises `reference.CheckpointError` for tensors that are not those of ``network``, CalibrationError for images,
+    RangeError for values out of range, BoundsError where an accumulator could overflow.
     """
     model = load_state(network, {name: torch.from_numpy(np.ascontiguousarray(tensor))
                                  for name, tensor in tensors.items()})
     complete = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     statistics = calibrate(model, complete, np.asarray(images), grams=compensate)
-    return _Quantiser(network, complete, statistics).run()
+    quantised = _Quantiser(network, complete, statistics).run()
+    check(model_bounds(quantised))
+    return quantised
 
 
 class _Quantiser:
@@ -95,8 +100,7 @@ class _Quantiser:
             weight = weight * operand
             gram = None if gram is None else gram / np.outer(operand, operand)
             operand = 1.0
-        quantised = quantise_weights(name, weight, operand * fraction, gram=gram,
-                                     shift_min=0 if name == "patch_embed" else ROW_SHIFT_MIN)
+        quantised = quantise_weights(name, weight, operand * fraction, gram=gram)
         for part, value in quantised._asdict().items():
             self.out[f"{name}.{part}"] = value
         self.out[f"{name}.bias"] = bias_integers(f"{name}.bias", bias, fraction)
@@ -154,7 +158,7 @@ class _Quantiser:
         """Two digits: weights of 15 bits, accumulators in units of 2^14; a masked expert has the least bias."""
         weight, bias = self.layers[name]
         unit = normed * 4.0**DIGIT_BITS * LOG2_E * 2.0**GATE_FRACTION
-        quantised = quantise_weights(name, weight, unit, limit=GATE_WEIGHT_MAX, shift_min=0)
+        quantised = quantise_weights(name, weight, unit, limit=GATE_WEIGHT_MAX)
         for part, value in quantised._asdict().items():
             self.out[f"{name}.{part}"] = value
         integers = bias_integers(f"{name}.bias", bias, LOG2_E * 2.0**LOGIT_FRACTION, low=BIAS_MASKED + 1)
