@@ -46,8 +46,10 @@ class RowReader(wiring.Component):
 
     A row enters the array every cycle when its tile is ready and the writer has room; no cycle is lost between rows,
     tiles, or passes that may overlap. From an instruction's dispatch to its first row: :attr:`LATENCY` cycles. A tag
-    follows its row by ``Tags.latency`` cycles (8 for 8 or 16 lanes, 9 for 32 or 64). NORM: ``word_beats x k_tiles`` for
-    the gain, then ``2 x rows x k_tiles`` and about 35 cycles. rows, k_tiles, n_tiles and keys are at least 1.
+    follows its row by ``Tags.latency`` cycles (8 for 8 or 16 lanes, 9 for 32 or 64). From a NORM's dispatch to ``done``:
+    ``k_tiles x word_beats + 2 x rows x k_tiles + 22`` cycles with 8 lanes, 26 instead of 22 with 64, and up to 19 more
+    if it has fewer words than that. An instruction that is dropped costs a cycle. rows, k_tiles, n_tiles and keys are
+    at least 1.
 
     Members
     -------
@@ -66,7 +68,7 @@ class RowReader(wiring.Component):
     trace : Out(Flow(trace_layout(config))), kind NORM; silent unless ``config.trace``
     """
 
-    LATENCY = 17
+    LATENCY = 16
 
     def __init__(self, config: MachineConfig):
         self._config = config

@@ -167,8 +167,8 @@ class World:
                     "instruction": instruction, "sequence": (first_sequence + index) & 0xFFFF,
                     "expert": experts[index] if experts else 0}))
             ctx.set(reader.finished, finished & 0xFFFF)
-            ctx.set(reader.tile_ready, cycle >= ready_at)
-            releasing = bool(release) and release[0] <= cycle
+            ctx.set(reader.tile_ready, bool(cycle >= ready_at))
+            releasing = bool(release and release[0] <= cycle)
             ctx.set(reader.released, releasing)
             offers = bool(beats) and not self.gain_stall(random)
             ctx.set(reader.gain.valid, offers)
