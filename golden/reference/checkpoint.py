@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoint files: the tensors of an M3ViT and, as JSON in the metadata, its Network (safetensors).
+
+Tensors are float32, a gate's ``mask`` is bool. ``gate.bias`` and ``gate.mask`` may be absent: zero, and all allowed.
+Names that begin with ``heads.`` belong to whoever reads the tokens, and pass through unchecked but for NaN.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from difflib import get_close_matches
+from os import PathLike
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from moevit.spec.networks import Network, NetworkError
+
+from .model import M3ViT
+
+__all__ = ["HEADS", "CheckpointError", "DtypeError", "FileFormatError", "MissingTensorError", "NotFiniteError",
+           "ShapeError", "UnexpectedTensorError", "load", "load_state", "read", "save"]
+
+HEADS = "heads."
+_OPTIONAL = (".gate.bias", ".gate.mask")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that does not hold the weights of its network."""
+
+
+class FileFormatError(CheckpointError):
+    """A file that is no checkpoint, or whose network cannot be read."""
+
+
+class MissingTensorError(CheckpointError):
+    """A tensor of the network is not there."""
+
+
+class UnexpectedTensorError(CheckpointError):
+    """A tensor is there that the network does not have."""
+
+
+class ShapeError(CheckpointError):
+    """A tensor has another shape than in the network."""
+
+
+class DtypeError(CheckpointError):
+    """A tensor has another element type than float32, or bool for a mask."""
+
+
+class NotFiniteError(CheckpointError):
+    """A tensor holds NaN or an infinity."""
+
+
+def save(path: str | PathLike, model: M3ViT, heads: Mapping[str, Tensor] | None = None) -> None:
+    """Write the model and, if given, head tensors, whose names must begin with ``heads.``.
+
+    Raises CheckpointError, and writes nothing, if the tensors could not be loaded again.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    for name, value in (heads or {}).items():
+        if not name.startswith(HEADS):
+            raise UnexpectedTensorError(f"{name}: the name of a head tensor must begin with {HEADS!r}")
+        tensors[name] = value.detach().cpu().contiguous()
+    _check(tensors, model)
+    save_file(tensors, path, metadata={"network": json.dumps(asdict(model.network))})
+
+
+def read(path: str | PathLike) -> tuple[Network, dict[str, Tensor]]:
+    """The network and all tensors of a checkpoint, heads among them, not yet checked against each other."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except SafetensorError as error:
+        raise FileFormatError(f"{path} is not a safetensors file: {error}") from error
+    if "network" not in metadata:
+        raise FileFormatError(f"{path} has no 'network' in its metadata: write it with checkpoint.save")
+    try:
+        fields = json.loads(metadata["network"])
+        network = Network(**{**fields, "tasks": tuple(fields["tasks"])})
+    except (json.JSONDecodeError, TypeError, KeyError, NetworkError) as error:
+        raise FileFormatError(f"{path}: its network is not readable: {error!r}") from error
+    return network, tensors
+
+
+def load(path: str | PathLike) -> M3ViT:
+    """The model of a checkpoint file, in eval mode. Raises CheckpointError naming the first tensor that is wrong."""
+    network, tensors = read(path)
+    return load_state(network, tensors)
+
+
+def load_state(network: Network, tensors: Mapping[str, Tensor]) -> M3ViT:
+    """The model of ``network`` with these weights, in eval mode. Raises CheckpointError, GateError."""
+    model = M3ViT(network)
+    _check(tensors, model)
+    own = {name: value for name, value in tensors.items() if not name.startswith(HEADS)}
+    model.load_state_dict({**model.state_dict(), **own})
+    return model.eval()
+
+
+def _check(tensors: Mapping[str, Tensor], model: M3ViT) -> None:
+    expected = model.state_dict()
+    for name in expected:
+        if name not in tensors and not name.endswith(_OPTIONAL):
+            raise MissingTensorError(f"{name} is missing from the checkpoint of {model.network.name}"
+                                     + _nearest(name, tensors))
+    for name, value in tensors.items():
+        if not name.startswith(HEADS):
+            if name not in expected:
+                raise UnexpectedTensorError(f"{name} is no tensor of {model.network.name}" + _nearest(name, expected))
+            if value.shape != expected[name].shape:
+                raise ShapeError(f"{name} has shape {tuple(value.shape)}, {model.network.name} needs "
+                                 f"{tuple(expected[name].shape)}")
+        dtype = expected[name].dtype if name in expected else torch.float32
+        if value.dtype != dtype:
+            raise DtypeError(f"{name} is {value.dtype}, it must be {dtype}: convert it before saving")
+        if not value.isfinite().all():
+            raise NotFiniteError(f"{name} holds {int((~value.isfinite()).sum())} values that are NaN or infinite")
+    for index, block in enumerate(model.blocks):
+        name = f"blocks.{index}.moe.gate.mask"
+        if name in tensors:
+            block.moe.gate.check_mask(tensors[name])
+
+
+def _nearest(name: str, names: Mapping[str, Tensor]) -> str:
+    close = get_close_matches(name, names, n=1)
+    return f"; the nearest name there is {close[0]}" if close else ""
