@@ -2,8 +2,6 @@
 import numpy as np
 import pytest
 
-from moevit.hw.interfaces import Activity, sums_depth
-from moevit.hw.reader.row_reader import RowReader
 from moevit.spec.isa import Opcode, Operand, Source
 
 NAMES = ["8x8", "8x16"]
