@@ -89,11 +89,12 @@ class Accumulator(wiring.Component):
             total = Signal(signed(ACCUMULATOR_BITS), name=f"sum_{lane}", reset_less=True)
             # Stage 2: what to add to; rounding is left to the adder's carry.
             m.d.sync += [
-                base.eq(Mux(adds, old, Mux(shifts, old >> DIGIT_BITS, 0))),
+                base.eq(Mux(adds, old, Mux(shifts, old.shift_right(DIGIT_BITS), 0))),
                 half.eq(shifts & old[DIGIT_BITS - 1]),
             ]
             # Stage 3: add.
-            m.d.sync += total.eq((Cat(C(1, 1), base).as_signed() + Cat(half, self.dots[lane]).as_signed()) >> 1)
+            both = Cat(C(1, 1), base).as_signed() + Cat(half, self.dots[lane]).as_signed()
+            m.d.sync += total.eq(both[1:])
             sums.append(total)
 
         # Stage 4: store or leave.

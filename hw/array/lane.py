@@ -187,7 +187,7 @@ class PackedDotProduct(_Lane):
             for position in range(self.group):
                 # Stage 2 + position: pack.
                 packed = Signal(signed(self.packing.port), name=f"packed_{position}_{i}", reset_less=True)
-                m.d.sync += packed.eq((high[position][i] << shift) + low[position][i])
+                m.d.sync += packed.eq(high[position][i].shift_left(shift) + low[position][i])
                 # Stage 3 + position: multiply.
                 product = Signal(signed(shift + sum_bits(1)), name=f"product_{position}_{i}", reset_less=True)
                 m.d.sync += product.eq(packed * held[position][i])
