@@ -60,7 +60,8 @@ class Tiles(wiring.Component):
         k_stride, n_stride = Signal(16), Signal(16)
         last_k, last_n = Signal(14), Signal(12)
         index, k, n = Signal(exact_log2(k_lanes)), Signal(14), Signal(12)
-        address, tile_base, n_base = (Signal(_KV_ADDRESS_BITS, name=name) for name in ("address", "tile_base", "n_base"))
+        address, tile_base, n_base = (Signal(_KV_ADDRESS_BITS, name=name)
+                                      for name in ("address", "tile_base", "n_base"))
         with m.If(self.begin):
             m.d.sync += [
                 self.busy.eq(1),

@@ -6,6 +6,7 @@ from collections import deque
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+
 from moevit.hw.interfaces import dispatch_layout
 from moevit.hw.loader.loader import Loader
 from moevit.spec.arrays import CONFIGS

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks an instruction over before it is dispatched: fields in range, addresses within the memories, enough beats."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.isa import Destination, Opcode, Operand, Peak, Saturation, Source, Stream, WeightSource
+from moevit.spec.registers import ErrorCode
+
+from ..bus.fault import ADDRESS_BITS, fault_layout
+from ..interfaces import EXPERT_BITS, PEAK_ENTRIES, TOKEN_BITS, instruction_layout
+from ..loader.image import CHUNK
+from ..loader.tiles import COLUMN_BEATS
+from ..reader.gain import gain_words
+from .decode import Decode
+
+__all__ = ["Check"]
+
+_TOTAL_BITS = 38
+_CHUNKS, _KV_N, _SOURCE, _EXPERT, _KV_K, _DESTINATION, _BEATS = range(7)
+_DEPTH = 3  # cycles from a step's factors to its total
+
+
+class Check(wiring.Component):
+    """``LATENCY`` cycles after ``start`` the verdict on ``instruction`` is there, and the place of its bytes.
+
+    ILLEGAL_OPCODE: see ``Decode``. OPERAND, for what this hardware cannot do:
+
+    - an enumeration's value that does not exist; rows 0 or beyond ``max_tokens``; k_tiles, n_tiles, patch, segment,
+      patches_x, keys (EXP), dim, epsilon (NORM) of 0; dim or the gain beyond the row or its memory
+    - overlap of anything but a PASS; queued outside EXPERTS; gather, scatter or score without queued
+    - columns that do not end in the last n-tile; rows that are not a multiple of patches_x
+    - digits of operands that have none, or with tiles that are not streamed
+    - a router pass with more than one n-tile, more columns than experts, top_k of 0 or beyond columns, in EXPERTS
+    - rows, tiles or peaks beyond the end of their memory
+    - stream_beats other than what the instruction consumes, or without a stream
+
+    READ_WINDOW, WRITE_WINDOW: the bytes lie beyond the bus's 40 address bits.
+
+    Parameters
+    ----------
+    config : the machine's configuration
+
+    Members
+    -------
+    start : one pulse; the inputs below are steady from then on until ``LATENCY`` cycles later
+    instruction : ``rows`` is that of the queue when queued
+    repeated, expert : it is in the body of EXPERTS, for this expert
+    tokens : rows that the router saw; the queues name no others
+    base : byte address that ``stream_offset`` counts from
+    fault : ``ErrorCode`` (NONE: go ahead), and where the bytes are (0 after ILLEGAL_OPCODE and OPERAND)
+    """
+
+    LATENCY = 15  # the division by patches_x takes longest
+
+    def __init__(self, config: MachineConfig):
+        self._config = config
+        super().__init__({
+            "start": In(1),
+            "instruction": In(instruction_layout()),
+            "repeated": In(1),
+            "expert": In(EXPERT_BITS),
+            "tokens": In(TOKEN_BITS),
+            "base": In(64),
+            "fault": Out(fault_layout()),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        config, instruction = self._config, self.instruction
+        k_lanes, n_lanes = exact_log2(config.k_lanes), exact_log2(config.n_lanes)
+        is_opcode = {opcode: Signal(name=f"is_{opcode.name.lower()}") for opcode in Opcode}
+        for opcode, signal in is_opcode.items():
+            m.d.sync += signal.eq(instruction.opcode == opcode)
+        is_pass, is_norm, is_load, is_image, is_store = (is_opcode[opcode] for opcode in (
+            Opcode.PASS, Opcode.NORM, Opcode.LOAD, Opcode.IMAGE, Opcode.STORE))
+
+        # What the steps share: counts less one, so that they reach the last row, word, tile.
+        last_source, last_row, last_k, last_n = (Signal(TOKEN_BITS, name=name) for name in (
+            "last_source", "last_row", "last_k", "last_n"))
+        last_column, tile_beats = Signal(16), Signal(21)
+        k_tiles = Signal(14)
+        m.d.comb += k_tiles.eq(instruction.k_tiles + Mux(instruction.digits, instruction.k_tiles << 1, 0))
+        m.d.sync += [
+            last_source.eq(Mux(instruction.gather, self.tokens, instruction.rows) - 1),
+            last_row.eq(Mux(instruction.scatter, self.tokens, instruction.rows) - 1),
+            last_k.eq(instruction.k_tiles - 1),
+            last_n.eq(instruction.n_tiles - 1),
+            last_column.eq(instruction.columns - 1),
+            tile_beats.eq(Mux(instruction.weights == WeightSource.STREAM, k_tiles << k_lanes, 0)
+                          + Mux(instruction.constant, 0, COLUMN_BEATS)),
+        ]
+
+        step = Signal(range(self.LATENCY + 1))
+        with m.If(self.start):
+            m.d.sync += step.eq(0)
+        with m.Elif(step != self.LATENCY):
+            m.d.sync += step.eq(step + 1)
+
+        # Stage 1: a step's factors and addends. One multiplier does for all.
+        a, b = Signal(13), Signal(24)
+        base, extra = Signal(_TOTAL_BITS), Signal(16)
+        limit = Signal(_TOTAL_BITS)
+        product, addend, total = Signal(_TOTAL_BITS), Signal(_TOTAL_BITS), Signal(_TOTAL_BITS)
+        chunks = Signal(16)  # of 8 bytes, in a row of an image
+        over, offset = Signal(), Signal(_TOTAL_BITS)
+
+        def factors(left, right, first=0, more=0, end=(1 << _TOTAL_BITS) - 1):
+            return [a.eq(left), b.eq(right), base.eq(first), extra.eq(more), limit.eq(end)]
+
+        m.d.sync += factors(0, 0)
+        with m.Switch(step):
+            with m.Case(_CHUNKS):
+                m.d.sync += factors(instruction.patch, instruction.segment)
+            with m.Case(_KV_N):
+                m.d.sync += factors(last_n, instruction.kv_n_stride, instruction.kv_base, config.k_lanes - 1)
+            with m.Case(_SOURCE):
+                with m.If(is_pass | is_norm | is_store):
+                    depth = Mux(instruction.source == Source.HIDDEN, config.hidden_words, config.residual_words)
+                    m.d.sync += factors(last_source, instruction.source_stride, instruction.source_base, last_k, depth)
+            with m.Case(_EXPERT):
+                m.d.sync += chunks.eq(total)
+                m.d.sync += factors(self.expert, instruction.expert_beats)
+            with m.Case(_KV_K):
+                with m.If(is_pass & (instruction.weights != WeightSource.STREAM)):
+                    m.d.sync += factors(last_k, instruction.kv_k_stride, total, 0, config.kv_words)
+            with m.Case(_DESTINATION):
+                self._destination(m, factors, is_opcode, last_row, last_k, last_column, chunks)
+            with m.Case(_BEATS):
+                m.d.sync += offset.eq((total << n_lanes) + instruction.stream_offset)
+                with m.If(is_pass):
+                    m.d.sync += factors(instruction.n_tiles, tile_beats)
+                with m.If(is_norm):
+                    m.d.sync += factors(instruction.k_tiles, config.word_beats)
+                with m.If(is_load):
+                    m.d.sync += factors(instruction.rows, instruction.k_tiles * config.word_beats)
+                with m.If(is_image):
+                    m.d.sync += factors(instruction.rows, chunks)
+
+        # Stage 2: multiply. Stage 3: add. Stage 4: compare.
+        limits = [limit]
+        for _ in range(2):
+            limits.append(Signal.like(limit))
+            m.d.sync += limits[-1].eq(limits[-2])
+        m.d.sync += [product.eq(a * b), addend.eq(base + extra), total.eq(product + addend)]
+        m.d.sync += over.eq(~self.start & (over | (total >= limits[-1])))
+
+        wrong_beats = Signal()
+        chunk_bits = exact_log2(config.bus_bytes // CHUNK)
+        beats = Mux(is_image, (total + (1 << chunk_bits) - 1) >> chunk_bits, total)
+        with m.If(step == _BEATS + _DEPTH):
+            m.d.sync += wrong_beats.eq(beats != instruction.stream_beats)
+
+        # Where the bytes are.
+        address = Signal(65)
+        m.d.sync += address.eq(self.base + offset)
+
+        m.submodules.decode = decode = Decode()
+        m.d.comb += decode.instruction.eq(instruction)
+        refused = Signal()
+        m.d.sync += refused.eq(Cat(self._rules(m, is_opcode, last_source, last_row, last_column, last_n)).any())
+        beyond = is_store | ((is_pass | is_norm | is_load | is_image) & (instruction.stream != Stream.NONE))
+        with m.If(decode.illegal):
+            m.d.comb += self.fault.code.eq(ErrorCode.ILLEGAL_OPCODE)
+        with m.Elif(refused | over | wrong_beats):
+            m.d.comb += self.fault.code.eq(ErrorCode.OPERAND)
+        with m.Else():
+            m.d.comb += self.fault.address.eq(address)
+        with m.If(~decode.illegal & ~refused & ~over & ~wrong_beats & beyond & address[ADDRESS_BITS:].any()):
+            m.d.comb += self.fault.code.eq(Mux(is_store, ErrorCode.WRITE_WINDOW, ErrorCode.READ_WINDOW))
+        return m
+
+    def _destination(self, m, factors, is_opcode, last_row, last_k, last_column, chunks) -> None:
+        """The step that finds the last word written."""
+        config, instruction = self._config, self.instruction
+        k_lanes, n_lanes = exact_log2(config.k_lanes), exact_log2(config.n_lanes)
+        first, stride = instruction.destination_base, instruction.destination_stride
+        with m.If(is_opcode[Opcode.PASS]):
+            word = last_column >> k_lanes
+            with m.Switch(instruction.destination):
+                for destination, depth in ((Destination.RESIDUAL, config.residual_words),
+                                           (Destination.HIDDEN, config.hidden_words)):
+                    with m.Case(destination):
+                        m.d.sync += factors(last_row, stride, first, word, depth)
+                with m.Case(Destination.KEYS):
+                    m.d.sync += factors(word, stride, first, last_row >> exact_log2(config.ratio), config.kv_words)
+                with m.Case(Destination.VALUES):
+                    m.d.sync += factors(last_column >> n_lanes, stride, first, last_row, config.kv_words)
+        with m.If(is_opcode[Opcode.LOAD]):  # reaches one word beyond the last
+            m.d.sync += factors(instruction.rows, instruction.k_tiles, first, 0, config.residual_words + 1)
+        with m.If(is_opcode[Opcode.IMAGE]):
+            word = (chunks - 1)[:16] >> exact_log2(config.k_lanes // CHUNK)
+            m.d.sync += factors(last_row, stride, first, word, config.hidden_words)
+        with m.If(is_opcode[Opcode.NORM] & instruction.copy):
+            m.d.sync += factors(last_row, instruction.source_stride, first, last_k, config.residual_words)
+
+    def _rules(self, m, is_opcode, last_source, last_row, last_column, last_n) -> list[Value]:
+        """Conditions that no multiplication is needed for; each a register."""
+        config, instruction = self._config, self.instruction
+        is_pass, is_norm, is_image = (is_opcode[opcode] for opcode in (Opcode.PASS, Opcode.NORM, Opcode.IMAGE))
+        has_rows = is_pass | is_norm | is_image | is_opcode[Opcode.LOAD] | is_opcode[Opcode.STORE]
+        routes = instruction.destination == Destination.ROUTER
+        by_peak = (instruction.operand == Operand.ROW) | (instruction.operand == Operand.EXP)
+        streamed = instruction.weights == WeightSource.STREAM
+        peaks = PEAK_ENTRIES * config.max_tokens
+        source_peak, destination_peak = Signal(TOKEN_BITS + 1), Signal(TOKEN_BITS + 1)
+        m.d.sync += source_peak.eq(instruction.source_peak + last_source)
+        m.d.sync += destination_peak.eq(instruction.destination_peak + last_row)
+
+        # rows mod patches_x, a bit of rows per cycle
+        rest, rows, bits = Signal(9), Signal(TOKEN_BITS), Signal(range(TOKEN_BITS + 1))
+        doubled = Cat(rows[-1], rest[:-1])
+        with m.If(self.start):
+            m.d.sync += [rest.eq(0), rows.eq(instruction.rows), bits.eq(TOKEN_BITS)]
+        with m.Elif(bits != 0):
+            m.d.sync += [bits.eq(bits - 1), rows.eq(rows << 1)]
+            m.d.sync += rest.eq(Mux(doubled >= instruction.patches_x, doubled - instruction.patches_x, doubled))
+
+        conditions = {
+            "overlap": ~is_pass & (instruction.overlap != 0),
+            "rows": has_rows & ((instruction.rows == 0) | (instruction.rows > config.max_tokens)),
+            "k_tiles": has_rows & ~is_image & (instruction.k_tiles == 0),
+            "stream": (instruction.stream == Stream.NONE) != (instruction.stream_beats == 0),
+            "n_tiles": is_pass & (instruction.n_tiles == 0),
+            "columns": is_pass & ((instruction.columns == 0)
+                                  | ((last_column >> exact_log2(config.n_lanes)) != last_n)),
+            "enumeration": is_pass & ((instruction.weights > max(WeightSource)) | (instruction.peak > max(Peak))
+                                      | (instruction.destination > max(Destination))
+                                      | (instruction.saturation > max(Saturation))),
+            "queue": (instruction.gather | instruction.scatter | instruction.score) & ~instruction.queued,
+            "queued": instruction.queued & ~self.repeated,
+            "digits": instruction.digits & ((instruction.operand == Operand.RAW) | (instruction.operand == Operand.EXP)
+                                            | ~streamed),
+            "router": is_pass & routes & (self.repeated | (instruction.n_tiles != 1) | (instruction.top_k == 0)
+                                          | (instruction.columns > config.max_experts)
+                                          | (instruction.top_k > instruction.columns)),
+            "keys": is_pass & (instruction.operand == Operand.EXP) & (instruction.keys == 0),
+            "gain": (is_norm | is_pass & (instruction.operand == Operand.NORM))
+                    & (instruction.k_tiles > gain_words(config)),
+            "norm": is_norm & ((instruction.dim == 0) | (instruction.epsilon == 0)
+                               | (((instruction.dim - 1)[:12] >> exact_log2(config.k_lanes)) >= instruction.k_tiles)),
+            "image": is_image & ((instruction.patch == 0) | (instruction.segment == 0) | (instruction.patches_x == 0)
+                                 | (rest != 0)),
+            "source_peak": is_pass & by_peak & (source_peak >= peaks),
+            "destination_peak": is_pass & (instruction.peak != Peak.NONE) & (destination_peak >= peaks),
+        }
+        registers = []
+        for name, condition in conditions.items():
+            registers.append(Signal(name=f"refused_{name}"))
+            m.d.sync += registers[-1].eq(condition)
+        return registers

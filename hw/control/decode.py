@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells legal instructions from illegal ones, as ``spec.isa.decode`` does."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from moevit.spec.isa import FIELDS, Opcode
+
+from ..interfaces import instruction_layout
+
+__all__ = ["Decode"]
+
+
+class Decode(wiring.Component):
+    """``illegal``: the opcode is unknown, or a field is set that the opcode does not have.
+
+    Latency ``LATENCY`` cycles; one instruction a cycle.
+    """
+
+    LATENCY = 2
+
+    instruction: In(instruction_layout())
+    illegal: Out(1)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        # Stage 1: which fields are set, which opcode is it.
+        present = {field.name: Signal(name=f"has_{field.name}") for field in FIELDS}
+        is_opcode = {opcode: Signal(name=f"is_{opcode.name.lower()}") for opcode in Opcode}
+        for field in FIELDS:
+            m.d.sync += present[field.name].eq(getattr(self.instruction, field.name).any())
+        for opcode in Opcode:
+            m.d.sync += is_opcode[opcode].eq(self.instruction.opcode == opcode)
+        # Stage 2: is one set that the opcode does not have.
+        legal = [
+            is_opcode[opcode] & ~Cat(present[field.name] for field in FIELDS if opcode not in field.opcodes).any()
+            for opcode in Opcode
+        ]
+        m.d.sync += self.illegal.eq(~Cat(legal).any())
+        return m

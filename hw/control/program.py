@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program memory: filled beat by beat, read by instructions."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.isa import INSTRUCTION_BYTES
+
+from ..interfaces import MemoryRead, instruction_layout
+
+__all__ = ["Program"]
+
+
+class Program(wiring.Component):
+    """Stores what comes on ``beats``, from instruction 0 on, while ``fill``; takes a beat a cycle.
+
+    Members
+    -------
+    fill : beats are taken; while it is low the next beat is the first of instruction 0
+    beats : stream of n_lanes bytes, ``64 / n_lanes`` per instruction
+    filled : instructions that are complete
+    read : an instruction
+    """
+
+    def __init__(self, config: MachineConfig):
+        self._config = config
+        super().__init__({
+            "fill": In(1),
+            "beats": In(stream.Signature(8 * config.bus_bytes)),
+            "filled": Out(range(config.program_length + 1)),
+            "read": In(MemoryRead(config.program_length, instruction_layout())),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        parts = INSTRUCTION_BYTES // self._config.bus_bytes
+        shape = data.ArrayLayout(8 * self._config.bus_bytes, parts)
+        m.submodules.memory = memory = Memory(shape=shape, depth=self._config.program_length, init=[])
+        write, read = memory.write_port(granularity=1), memory.read_port()
+        m.d.comb += [
+            read.en.eq(self.read.enable),
+            read.addr.eq(self.read.address),
+            Value.cast(self.read.data).eq(read.data),
+        ]
+
+        part = Signal(range(max(parts, 2)))
+        m.d.comb += [
+            self.beats.ready.eq(self.fill),
+            write.addr.eq(self.filled),
+            write.en.eq(Mux(self.fill & self.beats.valid, 1 << part[:exact_log2(parts)], 0)),
+            *(write.data[index].eq(self.beats.payload) for index in range(parts)),
+        ]
+        with m.If(~self.fill):
+            m.d.sync += [part.eq(0), self.filled.eq(0)]
+        with m.Elif(self.beats.valid):
+            m.d.sync += part.eq(part + 1)
+            with m.If(part == parts - 1):
+                m.d.sync += [part.eq(0), self.filled.eq(self.filled + 1)]
+        return m
