@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Column scales and biases of the coming n-tiles."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from moevit.spec.arrays import MachineConfig
+
+from ..interfaces import COLUMN_SLOTS, column_layout
+
+__all__ = ["ColumnStore"]
+
+_BEATS = 4  # per n-tile: n_lanes x 32 bits
+
+
+class ColumnStore(wiring.Component):
+    """COLUMN_SLOTS n-tiles of column parameters, used in the order in which they come.
+
+    One beat per cycle until the slots are full; parameters 1 cycle after ``part``.
+
+    Members
+    -------
+    beats : In(stream), 4 beats per n-tile: n_lanes x {scale u16, bias s16}, little endian
+    full : Out(1), the oldest slot holds a whole n-tile
+    part : In(1), word of the oldest n-tile wanted (always 0 where an n-tile is one word)
+    o : Out(column_layout(config))
+    release : In(1), the oldest n-tile is finished with; its last word may be asked for in the same cycle
+    """
+
+    def __init__(self, config: MachineConfig):
+        self._config = config
+        super().__init__({
+            "beats": In(stream.Signature(config.n_lanes * 8)),
+            "full": Out(1),
+            "part": In(1),
+            "o": Out(column_layout(config)),
+            "release": In(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        granules = _BEATS // config.ratio
+        m.submodules.words = words = Memory(
+            shape=data.ArrayLayout(config.n_lanes * 8, granules), depth=COLUMN_SLOTS * config.ratio, init=[])
+        write, read = words.write_port(granularity=1), words.read_port()
+        oldest, newest = Signal(range(COLUMN_SLOTS)), Signal(range(COLUMN_SLOTS))
+        beat = Signal(range(_BEATS))
+        held = Signal(range(COLUMN_SLOTS + 1))
+        accepted, completed = self.beats.valid & self.beats.ready, Signal()
+        m.d.comb += [
+            self.beats.ready.eq(held != COLUMN_SLOTS),
+            completed.eq(accepted & (beat == _BEATS - 1)),
+            self.full.eq(held != 0),
+            write.addr.eq(Cat(beat, newest) >> ceil_log2(granules)),
+            write.en.eq(accepted << beat[:ceil_log2(granules)]),
+            write.data.eq(self.beats.payload.replicate(granules)),
+            read.addr.eq(Cat(self.part[:ceil_log2(config.ratio)], oldest)),
+            self.o.eq(read.data),
+        ]
+        m.d.sync += [
+            beat.eq(beat + accepted),
+            newest.eq(newest + completed),
+            oldest.eq(oldest + self.release),
+            held.eq(held + completed - self.release),
+        ]
+        return m

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The peak of every row that will be quantised or exponentiated, tracked while the row is written."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In
+from amaranth.utils import ceil_log2
+
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.isa import Peak
+
+from ..interfaces import PEAK_ENTRIES, MemoryRead, peak_layout, word_layout
+from ..reader.timeline import Timeline, tree, tree_stages
+
+__all__ = ["PeakTable"]
+
+_LEVELS = 2  # of the maximum tree per stage
+
+
+class PeakTable(wiring.Component):
+    """``table[entry] := max(table[entry], peak of the word)``, or the peak of the word alone with ``start``.
+
+    One word per cycle, also of the same entry, no back-pressure; `latency` cycles from a word to the cycle in whose end
+    the table is written.
+
+    Members
+    -------
+    word : In(word_layout(config))
+    lanes : In, the first ``lanes`` lanes count; at least 1 when ``enable``
+    kind : In(2), ABSOLUTE: largest magnitude, MAXIMUM: largest value
+    start : In(1)
+    entry : In
+    enable : In(1)
+    read : In(MemoryRead), a second port
+    """
+
+    def __init__(self, config: MachineConfig):
+        self._config = config
+        self._depth = PEAK_ENTRIES * config.max_tokens
+        super().__init__({
+            "word": In(word_layout(config)),
+            "lanes": In(range(config.k_lanes + 1)),
+            "kind": In(2),
+            "start": In(1),
+            "entry": In(ceil_log2(self._depth)),
+            "enable": In(1),
+            "read": In(MemoryRead(self._depth, peak_layout())),
+        })
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a word to the write of its entry: visible to a read issued a cycle later."""
+        return 1 + tree_stages(self._config.k_lanes, _LEVELS) + 1
+
+    def elaborate(self, platform):
+        m = Module()
+        line = Timeline(m)
+        line.put(0, valid=self.enable, entry=self.entry, start=self.start)
+        m.submodules.table = table = Memory(shape=peak_layout(), depth=self._depth, init=[])
+        outside, inside, write = table.read_port(), table.read_port(), table.write_port()
+        m.d.comb += [
+            outside.en.eq(self.read.enable),
+            outside.addr.eq(self.read.address),
+            self.read.data.eq(outside.data),
+        ]
+        lowest = -(1 << peak_layout().width - 1)
+
+        # Stage 1: magnitudes.
+        keys = []
+        for lane, value in enumerate(self.word):
+            key = Signal(peak_layout(), name=f"key_{lane}", reset_less=True)
+            magnitude = Mux((self.kind == Peak.ABSOLUTE) & (value < 0), -value, value)
+            m.d.sync += key.eq(Mux(self.lanes > lane, magnitude, lowest))
+            keys.append(key)
+        # Stages 2 to last - 1: maximum.
+        peak = tree(m, keys, lambda a, b: Mux(a > b, a, b).as_signed(), _LEVELS, "peak")
+        # Stage last - 1: read the table. What the previous cycle is about to write cannot be read yet.
+        last = self.latency
+        entry, entry_before = line.at(last - 1, "entry"), line.at(last, "entry")
+        m.d.comb += [inside.en.eq(line.at(last - 1, "valid")), inside.addr.eq(entry)]
+        again = Signal(reset_less=True)
+        m.d.sync += again.eq(line.at(last, "valid") & (entry == entry_before))
+        word_peak, written = Signal(peak_layout(), reset_less=True), Signal(peak_layout(), reset_less=True)
+        m.d.sync += word_peak.eq(peak)
+        # Stage last: compare, write.
+        old = Mux(line.at(last, "start"), lowest, Mux(again, written, inside.data)).as_signed()
+        m.d.comb += [
+            write.data.eq(Mux(old > word_peak, old, word_peak)),
+            write.addr.eq(entry_before),
+            write.en.eq(line.at(last, "valid")),
+        ]
+        m.d.sync += written.eq(write.data)
+        return m

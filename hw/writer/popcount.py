@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many bits of a word are set."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..reader.timeline import tree, tree_stages
+
+__all__ = ["PopCount"]
+
+_LEVELS = 3  # of the adder tree per stage
+
+
+class PopCount(wiring.Component):
+    """``o`` = number of ones in ``i``. One word per cycle, `latency` cycles, no back-pressure.
+
+    Parameters
+    ----------
+    width : bits, a power of two, at least 2
+    """
+
+    def __init__(self, width: int):
+        if width < 2 or width & (width - 1):
+            raise ValueError(f"the width must be a power of two from 2 on, not {width!r}")
+        self._width = width
+        super().__init__({"i": In(width), "o": Out(range(width + 1))})
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``i`` to ``o``."""
+        return tree_stages(self._width, _LEVELS)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.eq(tree(m, list(self.i), lambda a, b: a + b, _LEVELS, "sum"))
+        return m

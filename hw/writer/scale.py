@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From accumulators to values: times row scale and column scale, plus bias."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.formats import ACCUMULATOR_BITS, GATE_FRACTION, LOGIT_FRACTION
+
+from ..interfaces import column_layout, row_scale_layout
+from ..math.rounding import round_shift, saturate
+from ..reader.timeline import Timeline
+
+__all__ = ["BIASED_BITS", "SCALED_BITS", "Scale"]
+
+SCALED_BITS = 24
+BIASED_BITS = SCALED_BITS + 1
+_FINE = 3  # low bits of the shift, done last
+_KEPT = SCALED_BITS + 1 + (1 << _FINE)  # bits that can still matter after the coarse shift, one of them for rounding
+
+
+class Scale(wiring.Component):
+    """``clip24(round(accumulator x row scale x column scale / 2^shift)) + bias``, exactly.
+
+    Golden: ``golden.integer.row_writer.scaled``. Two multipliers per lane. One word per cycle, 8 cycles, no
+    back-pressure. ``gate`` aligns the bias of the first max_experts lanes to gate logits.
+
+    Members
+    -------
+    sums : In(k_lanes x s27)
+    scale : In(row_scale_layout()), of the row
+    shift : In(6)
+    columns : In(column_layout(config))
+    constant : In(1), column scale is ``constant_scale`` and bias 0 instead
+    constant_scale : In(16)
+    gate : In(1)
+    o : Out(k_lanes x s25)
+    bias : Out(k_lanes x s16), as used for ``o`` of the same cycle
+    """
+
+    latency = 8
+
+    def __init__(self, config: MachineConfig):
+        self._config = config
+        lanes = config.k_lanes
+        super().__init__({
+            "sums": In(data.ArrayLayout(signed(ACCUMULATOR_BITS), lanes)),
+            "scale": In(row_scale_layout()),
+            "shift": In(6),
+            "columns": In(column_layout(config)),
+            "constant": In(1),
+            "constant_scale": In(16),
+            "gate": In(1),
+            "o": Out(data.ArrayLayout(signed(BIASED_BITS), lanes)),
+            "bias": Out(data.ArrayLayout(signed(16), lanes)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        line = Timeline(m)
+        line.put(0, mantissa=self.scale.mantissa, gate=self.gate)
+        # Stage 1: how far to shift.
+        distance = self.shift - self.scale.exponent
+        down = Signal(6, reset_less=True)
+        m.d.sync += down.eq(saturate(distance, 0, 63)[0])
+        line.put(1, coarse=down[_FINE:], fine=down[:_FINE])
+        for lane in range(self._config.k_lanes):
+            self._lane(m, line, lane)
+        return m
+
+    def _lane(self, m: Module, line: Timeline, lane: int) -> None:
+        def register(name, value, shape=None):
+            signal = Signal(value.shape() if shape is None else shape, name=f"{name}_{lane}", reset_less=True)
+            m.d.sync += signal.eq(value)
+            return signal
+
+        column = self.columns[lane]
+        line.put(0, **{f"sum_{lane}": self.sums[lane]})
+        # Stage 1: column scale and bias.
+        scale = register("scale", Mux(self.constant, self.constant_scale, column.scale))
+        bias = register("bias", Mux(self.constant, 0, column.bias), signed(16))
+        line.put(1, **{f"bias_{lane}": bias})
+        # Stage 2: multiply the scales.
+        product = register("product", scale * line.at(1, "mantissa"))
+        # Stage 3: round.
+        factor = register("factor", round_shift(product, 15), 17)
+        # Stage 4: multiply.
+        exact = register("exact", line.at(3, f"sum_{lane}") * factor)
+        # Stage 5: shift by eights. A bit below the last serves for rounding.
+        shifted = Cat(C(0, 1), exact).as_signed() >> (line.at(4, "coarse") << _FINE)
+        kept = register("kept", shifted[:_KEPT].as_signed())
+        over = register("over", (shifted[_KEPT - 1:] != 0) & ~shifted[_KEPT - 1:].all())
+        negative = register("negative", exact[-1])
+        # Stage 6: shift by ones.
+        fine = register("fine", kept >> line.at(5, "fine"))
+        over, negative = register("over_6", over), register("negative_6", negative)
+        # Stage 7: round.
+        rounded = register("rounded", round_shift(fine, 1))
+        over, negative = register("over_7", over), register("negative_7", negative)
+        # Stage 8: clip, add the bias.
+        low, high = -(1 << SCALED_BITS - 1), (1 << SCALED_BITS - 1) - 1
+        top = rounded[SCALED_BITS - 1:]
+        clipped = Mux(over | (top.any() & ~top.all()), Mux(negative, low, high), rounded[:SCALED_BITS].as_signed())
+        addend = line.at(7, f"bias_{lane}")
+        if lane < self._config.max_experts:
+            addend = Mux(line.at(7, "gate"), addend << (GATE_FRACTION - LOGIT_FRACTION), addend)
+        m.d.comb += [
+            self.o[lane].eq(register("biased", clipped + addend, signed(BIASED_BITS))),
+            self.bias[lane].eq(line.at(8, f"bias_{lane}")),
+        ]

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from moevit.spec.isa import Destination, Opcode, Peak, Saturation
+from moevit.spec.trace import Kind
+
+NAMES = ["8x8", "8x16"]
+each_config = pytest.mark.parametrize("name", NAMES)
+each_gap = pytest.mark.parametrize("gap", [0.0, 0.5])
+
+
+def to(destination, **fields):
+    return {"destination": destination} | fields
+
+
+@each_config
+@each_gap
+def test_hidden(world, name, gap):
+    world = world(name, 1, gap)
+    world.run([world.job(7, 37, **to(Destination.HIDDEN, destination_base=3, destination_stride=6))])
+
+
+@each_config
+@each_gap
+def test_residual_is_added_to(world, name, gap):
+    world = world(name, 2, gap)
+    seen = world.run([world.job(6, 24, **to(Destination.RESIDUAL, destination_base=9, score=1))])
+    assert seen.saturated
+
+
+@each_config
+@pytest.mark.parametrize("saturation", list(Saturation))
+@pytest.mark.parametrize("use_gelu", [0, 1])
+def test_saturation_and_gelu(world, name, saturation, use_gelu):
+    world = world(name, 3, 0.1)
+    world.run([world.job(9, 17, **to(Destination.HIDDEN, saturation=saturation, gelu=use_gelu, shift=shift))
+               for shift in (20, 26)])
+
+
+@each_config
+@pytest.mark.parametrize("destination", [Destination.KEYS, Destination.VALUES])
+@pytest.mark.parametrize("columns", [5, 8, 16, 29, 40])
+def test_keys_and_values(world, name, destination, columns):
+    world = world(name, 4, 0.2)
+    world.run([world.job(11, columns, **to(destination, destination_base=7, destination_stride=13,
+                                           saturation=Saturation.WEIGHT))])
+
+
+@each_config
+def test_constant_columns_take_no_slot(world, name):
+    world = world(name, 5, 0.3)
+    constant = to(Destination.HIDDEN, constant=1, constant_scale=54321)
+    plain = to(Destination.HIDDEN, destination_base=100)
+    world.run([world.job(3, 30, **fields) for fields in (plain, constant, plain, constant)])
+
+
+@each_config
+@pytest.mark.parametrize("exponent", [-128, -64, -20, -8, 0, 8, 17, 40, 127])
+def test_shifts(world, name, exponent):
+    """Every shift, with any exponent: the sum is held within 0..63."""
+    world = world(name, 6)
+    jobs = []
+    for shift in range(0, 64, 3):
+        job = world.job(2, 8, bits=27, **to(Destination.HIDDEN, shift=shift))
+        job.scale.exponent[:] = exponent
+        jobs.append(job)
+    world.run(jobs)
+
+
+@each_config
+def test_extremes(world, name):
+    world = world(name, 7)
+    jobs = []
+    for shift in (0, 17, 27, 28, 29, 42, 43, 44, 45):
+        for value in (-(1 << 26), (1 << 26) - 1, -1, 0, 1):
+            job = world.job(1, 8, **to(Destination.HIDDEN, shift=shift))
+            job.accumulator[:], job.scale.mantissa[:], job.scale.exponent[:] = value, 65535, 0
+            job.column_scale[:] = 65535
+            job.bias[:] = [-32768, 32767, 0, 1] * (len(job.bias) // 4)
+            jobs.append(job)
+    world.run(jobs)
+
+
+@each_config
+@each_gap
+@pytest.mark.parametrize("peak", [Peak.ABSOLUTE, Peak.MAXIMUM])
+@pytest.mark.parametrize("rows", [1, 2, 9])
+def test_peaks(world, name, gap, peak, rows):
+    """Afresh, then on top of it; with one row the same entry comes in consecutive cycles."""
+    world = world(name, 8, gap)
+    fields = to(Destination.HIDDEN, peak=peak, destination_peak=35)
+    world.run([world.job(rows, 45, peak_first=first, bits=bits, shift=17, **fields)
+               for first, bits in ((1, 18), (0, 18), (0, 20), (1, 12), (0, 14))])
+
+
+@each_config
+def test_peak_of_the_most_negative_value(world, name):
+    world = world(name, 9)
+    jobs = [world.job(2, 8, **to(Destination.HIDDEN, peak=peak, peak_first=1, destination_peak=4 * peak))
+            for peak in (Peak.ABSOLUTE, Peak.MAXIMUM)]
+    for job in jobs:
+        job.accumulator[:], job.column_scale[:], job.scale.mantissa[:] = -(1 << 26), 65535, 65535
+    world.run(jobs)
+    assert world.peaks[4 * Peak.ABSOLUTE] == 32768 and world.peaks[4 * Peak.MAXIMUM] == -32768
+
+
+@each_config
+def test_masked_lanes_touch_no_peak(world, name):
+    world = world(name, 10)
+    job = world.job(3, 9, shift=10, **to(Destination.HIDDEN, peak=Peak.MAXIMUM, peak_first=1))
+    job.accumulator[:] = -1000
+    job.accumulator[:, 9:] = 1 << 25
+    job.bias[:] = 0
+    world.run([job])
+    assert (world.peaks[:3] < 0).all()
+
+
+@each_config
+@each_gap
+def test_scatter(world, name, gap):
+    world = world(name, 11, gap)
+    row = world.random.permutation(25)[:9]
+    fields = to(Destination.RESIDUAL, scatter=1, score=1, peak=Peak.ABSOLUTE, peak_first=1, destination_stride=5)
+    world.run([world.job(9, 33, row, **fields)])
+
+
+@each_config
+@each_gap
+def test_next_pass_adds_to_what_this_one_wrote(world, name, gap):
+    """Also right behind one another, with one word each."""
+    world = world(name, 12, gap)
+    fields = to(Destination.RESIDUAL, shift=24)
+    world.run([world.job(rows, columns, **fields) for rows, columns in ((1, 8), (1, 8), (1, 8), (3, 20), (3, 20))])
+
+
+@each_config
+@each_gap
+@pytest.mark.parametrize("experts", [8, 5])
+def test_router(world, name, gap, experts):
+    world = world(name, 13, gap)
+    jobs = [world.job(rows, experts, bits=26, shift=shift, top_k=top_k, renormalise=top_k == 3,
+                      **to(Destination.ROUTER))
+            for rows, shift, top_k in ((20, 20, 2), (1, 30, experts), (5, 16, 3))]
+    jobs[0].bias[1] = -32768
+    jobs[1].bias[:] = -32768
+    jobs[2].bias[:4] = [-32767, 32767, 0, -1]
+    hidden = world.job(3, 8, **to(Destination.HIDDEN))
+    world.run([jobs[0], hidden, jobs[1], jobs[2], hidden])
+
+
+@each_config
+def test_other_instructions_are_skipped(world, name, ):
+    world = world(name, 14, 0.2)
+    from_reader = [type(world.job())({"opcode": opcode}) for opcode in (Opcode.LOAD, Opcode.NORM, Opcode.STORE)]
+    job = world.job(2, 10, **to(Destination.HIDDEN))
+    world.run([*from_reader, job, from_reader[1], job, *from_reader, job])
+
+
+@each_config
+@pytest.mark.parametrize("seed", range(4))
+def test_random_passes(world, name, seed):
+    world = world(name, 100 + seed, [0.0, 0.1, 0.4, 0.8][seed])
+    random = world.random
+    jobs = []
+    for _ in range(12):
+        destination = Destination(random.integers(0, 5))
+        fields = to(destination, destination_base=random.integers(0, 20), shift=random.integers(14, 30),
+                    saturation=random.integers(0, 3), gelu=random.integers(0, 2), score=random.integers(0, 2),
+                    peak=random.integers(0, 3), peak_first=random.integers(0, 2),
+                    destination_peak=random.integers(0, 100))
+        if random.random() < 0.3:
+            fields |= {"constant": 1, "constant_scale": random.integers(0, 65536)}
+        rows, columns = int(random.integers(1, 10)), int(random.integers(1, 50))
+        row = random.permutation(12)[:rows]
+        if destination == Destination.ROUTER:
+            columns, row = int(random.integers(1, 9)), np.arange(rows)
+            fields |= {"top_k": random.integers(1, columns + 1), "peak": 0, "gelu": 0, "score": 0}
+        elif destination == Destination.VALUES:
+            fields["destination_stride"] = 16
+        elif destination == Destination.KEYS:
+            fields["destination_stride"] = 17
+        jobs.append(world.job(rows, columns, row, bits=26, **fields))
+    world.run(jobs)
+
+
+@each_config
+def test_full_rate_and_latency(world, name):
+    """One word per cycle from the first to the last, over rows, n-tiles and passes."""
+    world = world(name, 15)
+    jobs = [world.job(13, 48, **to(Destination.HIDDEN, peak=Peak.ABSOLUTE, constant=constant, constant_scale=9))
+            for constant in (1, 0, 1)]
+    seen = world.run(jobs)
+    cycles = [cycle for cycle, *_ in seen.stores]
+    assert cycles == list(range(cycles[0], cycles[0] + len(cycles)))
+    assert cycles[0] - seen.sum_cycles[0] == world.unit.LATENCY
+
+
+@each_config
+def test_done_latency(world, name):
+    world = world(name, 16)
+    seen = world.run([world.job(1, 8, **to(Destination.HIDDEN, constant=1, constant_scale=9))])
+    assert seen.stores[0][0] - seen.sum_cycles[0] == world.unit.LATENCY
+    assert seen.done_cycles[0] - seen.sum_cycles[0] == world.unit.DONE_LATENCY
+    assert seen.stores[0][1] == Kind.HIDDEN
