@@ -1,19 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bench for units between two flows: one value in per cycle, outputs with the cycle they came in."""
 
-import gc
-
 import pytest
-from amaranth.hdl import Elaboratable
 from amaranth.sim import Simulator
-
-
-@pytest.fixture
-def unused_allowed(monkeypatch):
-    """For tests of refused arguments: what was half made is not elaborated, which Amaranth would warn about."""
-    monkeypatch.setattr(Elaboratable, "_MustUse__silence", True)
-    yield
-    gc.collect()
 
 
 @pytest.fixture

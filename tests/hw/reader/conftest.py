@@ -269,6 +269,24 @@ class World:
 
 
 @pytest.fixture
+def clocked():
+    """``clocked(unit, cycles, step)``: calls ``step(ctx, cycle)`` in each of ``cycles`` cycles."""
+
+    def run(unit, cycles, step):
+        async def bench(ctx):
+            for cycle in range(cycles):
+                step(ctx, cycle)
+                await ctx.tick()
+
+        simulator = Simulator(unit)
+        simulator.add_clock(1e-6)
+        simulator.add_testbench(bench)
+        simulator.run()
+
+    return run
+
+
+@pytest.fixture
 def world():
     """The :class:`World` of a configuration and a seed."""
     return World

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from moevit.golden.integer.norm import apply_gain
+from moevit.golden.integer.row_scale import PeakScale, digits, peak_scale, quantise
+from moevit.golden.integer.softmax import exponentials
+from moevit.hw.reader.lanes import FACTOR_UNIT, Lanes
+from moevit.hw.reader.sequence import Kind
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.isa import Operand
+from moevit.spec.tables import quantiser_table
+
+SEED = 45
+FACTOR = 4  # cycles from a word to its factor
+
+
+def factor(scale):
+    """Factors of rows with peak scales ``scale``."""
+    multiplier = quantiser_table()[scale.m - 256]
+    return [{"multiplier": int(m), "shift": int(8 + e)} for m, e in zip(multiplier, scale.e, strict=True)]
+
+
+def run(clocked, words, factors, maximums=None):
+    """Operands (words, lanes) of fetched words, given as dicts; also the squares and values."""
+    unit, count = Lanes(CONFIGS["8x8"]), len(words)
+    operands, squares, values = [], [], []
+
+    def step(ctx, cycle):
+        ctx.set(unit.word.valid, cycle < count)
+        if cycle < count:
+            ctx.set(unit.word.payload, words[cycle])
+            ctx.set(unit.maximum, int(maximums[cycle]) if maximums is not None else 0)
+        if 0 <= cycle - FACTOR < count:
+            ctx.set(unit.factor, factors[cycle - FACTOR])
+        if 0 <= cycle - Lanes.SQUARES < count:
+            squares.append(list(ctx.get(unit.squares)))
+        if 0 <= cycle - Lanes.VALUES < count:
+            values.append(list(ctx.get(unit.values)))
+        passing = 0 <= cycle - Lanes.LATENCY < count and words[cycle - Lanes.LATENCY]["kind"] == Kind.PASS
+        assert ctx.get(unit.operands.valid) == passing
+        if passing:
+            operands.append(list(ctx.get(unit.operands.payload)))
+
+    clocked(unit, count + Lanes.LATENCY, step)
+    return np.array(operands), np.array(squares), np.array(values)
+
+
+@pytest.mark.parametrize("peak", [32768, 32767, 12345, 511 << 3, 300, 1])
+@pytest.mark.parametrize("low", [0, 1])
+def test_every_value_under_a_peak(clocked, peak, low):
+    x = np.arange(max(-peak, -32768), min(peak, 32767) + 1)
+    if len(x) > 4096 and (peak != 32768 or low):  # every digit of every q: tests/hw/math/test_row_scale.py
+        x = np.concatenate([x[:1000], x[::97], x[-1000:]])
+    x = np.pad(x, (0, -len(x) % 8)).reshape(-1, 8)
+    scale = peak_scale(np.full(len(x), peak))
+    words = [{"data": row, "kind": Kind.PASS, "operand": Operand.ROW, "low": low} for row in x.tolist()]
+    operands, _, _ = run(clocked, words, factor(scale))
+    assert np.array_equal(operands, digits(quantise(x, PeakScale(scale.m[:, None], scale.e[:, None])))[low])
+
+
+def test_raw_values(clocked):
+    x = np.arange(-32768, 32768, 13)[:5040].reshape(-1, 8)
+    words = [{"data": row, "kind": Kind.PASS, "operand": Operand.RAW} for row in x.tolist()]
+    operands, _, _ = run(clocked, words, [FACTOR_UNIT] * len(words))
+    assert np.array_equal(operands, ((x + 256) & 511) - 256)
+
+
+def test_every_exponential(clocked):
+    x = np.arange(-4000, 4000).reshape(-1, 8)
+    keys = np.arange(len(x)) % 9
+    words = [{"data": row, "kind": Kind.PASS, "operand": Operand.EXP, "keys": (1 << count) - 1}
+             for row, count in zip(x.tolist(), keys.tolist(), strict=True)]
+    maximums = np.full(len(x), 3999)
+    operands, _, _ = run(clocked, words, [FACTOR_UNIT] * len(words), maximums)
+    golden = exponentials(x, maximums, 8)
+    assert np.array_equal(operands, np.where(np.arange(8) < keys[:, None], golden, 0))
+
+
+@pytest.mark.parametrize("low", [0, 1])
+def test_norm_extremes(clocked, low):
+    print(f"seed {SEED}")
+    random = np.random.default_rng(SEED)
+    ends = np.array([-32768, -32767, -1, 0, 1, 32767])
+    x, gain = ends[random.integers(0, 6, (400, 8))], ends[random.integers(0, 6, (400, 8))]
+    mean = ends[random.integers(0, 6, 400)]
+    x[200:], gain[200:], mean[200:] = (random.integers(-32768, 32768, shape) for shape in ((200, 8), (200, 8), 200))
+    value = apply_gain(x, mean[:, None], gain)
+    scale = peak_scale(np.abs(value).max(axis=1))
+    words = [{"data": row, "gain": by, "mean": middle, "kind": Kind.PASS, "operand": Operand.NORM, "low": low}
+             for row, by, middle in zip(x.tolist(), gain.tolist(), mean.tolist(), strict=True)]
+    operands, _, values = run(clocked, words, factor(scale))
+    assert np.array_equal(values, value)
+    assert np.array_equal(operands, digits(quantise(value, PeakScale(scale.m[:, None], scale.e[:, None])))[low])
+
+
+def test_statistics(clocked):
+    print(f"seed {SEED}")
+    random = np.random.default_rng(SEED)
+    x, gain = random.integers(-32768, 32768, (2, 60, 8))
+    x[0] = -32768
+    kinds = [Kind.MOMENTS, Kind.PEAKS] * 30
+    words = [{"data": row, "gain": by, "mean": 0 if kind == Kind.MOMENTS else 77, "kind": kind}
+             for row, by, kind in zip(x.tolist(), gain.tolist(), kinds, strict=True)]
+    operands, squares, values = run(clocked, words, [FACTOR_UNIT] * 60)
+    assert len(operands) == 0
+    assert np.array_equal(squares[::2], x[::2]**2)
+    assert np.array_equal(values[1::2], apply_gain(x[1::2], np.int64(77), gain[1::2]))
