@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Leading one of an unsigned integer, by halving: the front of every table that is indexed by a mantissa."""
+"""Leading one of an unsigned integer, by quarters: the front of every table that is indexed by a mantissa."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from ..interfaces import Flow
 
@@ -50,15 +50,19 @@ class Normalise(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         width = 1 << self._steps
-        steps = [1 << index for index in reversed(range(self._steps))]
         valid, mantissa, zeros = self.i.valid, self.i.payload, C(0, 0)
         mantissa = Cat(mantissa, C(0, width - len(mantissa)))
+        span = width  # top bits that hold the leading one
         for stage in range(self.latency):
-            # Stage 1 + n: two steps of the binary search for the leading one.
-            for step in steps[_STEPS_PER_STAGE * stage:_STEPS_PER_STAGE * (stage + 1)]:
-                small = ~mantissa[width - step:].any()
-                mantissa = Mux(small, Cat(C(0, step), mantissa[:width - step]), mantissa)
-                zeros = Cat(small, zeros)
+            # Stage 1 + n: the leading one's quarter of the span, or in the last stage its half.
+            parts = min(span, 4)
+            span //= parts
+            empty = [~mantissa[width - span * (part + 1):width - span * part].any() for part in range(parts - 1)]
+            if parts == 4:
+                count = Cat(empty[0] & (~empty[1] | empty[2]), empty[0] & empty[1])
+            else:
+                count = empty[0]
+            mantissa, zeros = (mantissa << (count << exact_log2(span)))[:width], Cat(count, zeros)
             registers = Signal(len(mantissa), name=f"mantissa_{stage}"), Signal(len(zeros), name=f"zeros_{stage}")
             m.d.sync += [registers[0].eq(mantissa), registers[1].eq(zeros)]
             next_valid = Signal(name=f"valid_{stage}")

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from moevit.hw.interfaces import Accumulate, dispatch_layout
+from moevit.hw.reader.sequence import Kind, Sequence
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.isa import Opcode, Operand
+
+OPERATIONS = Accumulate.SET, Accumulate.ADD, Accumulate.SHIFT_ADD  # of the first tile of each group
+
+
+class Bench:
+    """Dispatches instructions; ``inputs`` maps input ports to functions of the cycle (default 1, ``busy`` 0)."""
+
+    def __init__(self, program, **inputs):
+        self.unit, self.program, self.inputs = Sequence(CONFIGS["8x8"]), list(program), inputs
+        self.taken, self.steps, self.cycles, self.done, self.commands = [], [], [], [], []
+        self.waiting = self.norm = self.reading = self.load_gain = 0
+
+    def value(self, name, cycle):
+        return int(self.inputs[name](cycle)) if name in self.inputs else int(name not in ("busy", "finished"))
+
+    def step(self, ctx, cycle):
+        unit, offered = self.unit, len(self.taken) < len(self.program)
+        ctx.set(unit.dispatch.valid, offered)
+        if offered:
+            ctx.set(unit.dispatch.payload, dispatch_layout().const({
+                "instruction": self.program[len(self.taken)], "sequence": len(self.taken), "expert": 5}))
+        for name in ("row_room", "store_room", "busy", "gain_loaded", "measured", "norm_done", "finished"):
+            ctx.set(getattr(unit, name), self.value(name, cycle))
+        ctx.set(unit.store_command.ready, self.value("store_command", cycle))
+        if offered and ctx.get(unit.dispatch.ready):
+            self.taken.append(cycle)
+        if ctx.get(unit.step.valid):
+            self.steps.append(ctx.get(unit.step.payload))
+            self.cycles.append(cycle)
+        if ctx.get(unit.done):
+            self.done.append(cycle)
+        if ctx.get(unit.store_command.valid) and ctx.get(unit.store_command.ready):
+            command = ctx.get(unit.store_command.payload)
+            self.commands.append((cycle, command.offset, command.words))
+        for name in ("waiting", "norm", "reading", "load_gain"):
+            setattr(self, name, getattr(self, name) + ctx.get(getattr(unit, name)))
+
+
+def array_pass(**fields):
+    return {"opcode": Opcode.PASS, "rows": 3, "k_tiles": 2, "n_tiles": 2, "overlap": 15, **fields}
+
+
+@pytest.mark.parametrize("digits", [0, 1])
+def test_loops_of_a_pass(clocked, digits):
+    bench = Bench([array_pass(digits=digits, operand=Operand.NORM, source_base=7, source_stride=9, keys=11)])
+    clocked(bench.unit, 60, bench.step)
+    wanted = []
+    for _ in range(2):
+        for group in range(3 if digits else 1):
+            for word in range(2):
+                for row in range(3):
+                    operation = Accumulate.ADD if word else OPERATIONS[group]
+                    wanted.append((word, row, row == 0, operation, group == 1, group == 2 * digits and word == 1))
+    found = [(step.word, step.row, step.swap, Accumulate(step.operation), step.low, step.final) for step in bench.steps]
+    assert found == wanted
+    assert [step.end for step in bench.steps] == [0] * (len(wanted) - 1) + [1]
+    assert {(Kind(step.kind), step.operand, step.source_base, step.source_stride, step.keys, step.expert)
+            for step in bench.steps} == {(Kind.PASS, Operand.NORM, 7, 9, 11, 5)}
+    assert bench.cycles == list(range(1, 1 + len(wanted)))
+
+
+@pytest.mark.parametrize("field", ["gather", "scatter", "score"])
+def test_lookup(clocked, field):
+    bench = Bench([array_pass(**{field: 1}), array_pass()])
+    clocked(bench.unit, 40, bench.step)
+    assert [step.lookup for step in bench.steps] == [1] * 12 + [0] * 12
+
+
+def test_passes_follow_without_a_gap(clocked):
+    bench = Bench([array_pass(), array_pass(rows=1, k_tiles=1, n_tiles=1), array_pass()])
+    clocked(bench.unit, 60, bench.step)
+    assert bench.cycles == list(range(1, 26))
+
+
+def test_no_room(clocked):
+    random = np.random.default_rng(47)
+    room = random.integers(0, 2, 100)
+    bench = Bench([array_pass()], row_room=lambda cycle: room[cycle], store_room=lambda cycle: 0)
+    clocked(bench.unit, 100, bench.step)
+    assert bench.cycles == [cycle for cycle in range(1, 100) if room[cycle]][:12]
+
+
+@pytest.mark.parametrize("finished, overlap, starts", [
+    (0, 0, True), (0xFFFF, 0, False), (0xFFFF, 1, True), (0xFFF1, 15, True), (0xFFF0, 15, False), (0x7FFF, 15, False),
+])
+def test_start_rule(clocked, finished, overlap, starts):
+    bench = Bench([array_pass(overlap=overlap)], finished=lambda cycle: finished)
+    clocked(bench.unit, 40, bench.step)
+    assert len(bench.steps) == 12 * starts
+    assert bench.waiting == (0 if starts else 39)
+    assert bench.reading == 12 * starts
+
+
+def test_start_one_cycle_after_the_count(clocked):
+    bench = Bench([array_pass(overlap=2)], finished=lambda cycle: 0xFFFE if cycle >= 20 else 0xFFFD)
+    clocked(bench.unit, 40, bench.step)
+    assert bench.cycles[0] == 21
+
+
+def test_norm(clocked):
+    norm = {"opcode": Opcode.NORM, "rows": 3, "k_tiles": 2, "overlap": 15}
+    bench = Bench([norm, array_pass()], busy=lambda cycle: cycle < 4, gain_loaded=lambda cycle: cycle == 8,
+                  measured=lambda cycle: cycle >= 30, norm_done=lambda cycle: cycle == 50)
+    clocked(bench.unit, 80, bench.step)
+    assert bench.load_gain == 5
+    found = [(step.row, step.word, step.first, step.final, step.end, Kind(step.kind)) for step in bench.steps[:12]]
+    once = [(row, word, word == 0, word == 1) for row in range(3) for word in range(2)]
+    assert found == ([(*place, 0, Kind.MOMENTS) for place in once]
+                     + [(*place, index == 5, Kind.PEAKS) for index, place in enumerate(once)])
+    assert bench.cycles[:12] == [*range(9, 15), *range(30, 36)]
+    assert bench.done == [50]
+    assert bench.taken == [0, 50]
+    assert bench.norm == 50
+    assert bench.cycles[12] == 51
+
+
+def test_store(clocked):
+    store = {"opcode": Opcode.STORE, "rows": 3, "k_tiles": 2, "overlap": 15, "stream_offset": 0xABCDEF01}
+    bench = Bench([store, array_pass()], store_command=lambda cycle: cycle >= 9,
+                  store_room=lambda cycle: cycle % 2, row_room=lambda cycle: cycle >= 40)
+    clocked(bench.unit, 80, bench.step)
+    assert bench.commands == [(9, 0xABCDEF01, 6)]
+    assert [(step.row, step.word, Kind(step.kind)) for step in bench.steps[:6]] == [
+        (row, word, Kind.STORE) for row in range(3) for word in range(2)]
+    assert bench.cycles[:7] == [11, 13, 15, 17, 19, 21, 40]
+
+
+def test_others_are_dropped(clocked):
+    bench = Bench([{"opcode": Opcode.LOAD, "rows": 5}, {"opcode": Opcode.IMAGE, "rows": 5}, array_pass()])
+    clocked(bench.unit, 30, bench.step)
+    assert bench.taken == [0, 1, 2]
+    assert bench.cycles == list(range(3, 15))
