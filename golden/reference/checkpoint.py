@@ -19,6 +19,7 @@ from torch import Tensor
 from moevit.spec.networks import Network, NetworkError
 
 from .model import M3ViT
+from .moe import Gate
 
 __all__ = ["HEADS", "CheckpointError", "DtypeError", "FileFormatError", "MissingTensorError", "NotFiniteError",
            "ShapeError", "UnexpectedTensorError", "load", "load_state", "read", "save"]
@@ -120,10 +121,9 @@ def _check(tensors: Mapping[str, Tensor], model: M3ViT) -> None:
             raise DtypeError(f"{name} is {value.dtype}, it must be {dtype}: convert it before saving")
         if not value.isfinite().all():
             raise NotFiniteError(f"{name} holds {int((~value.isfinite()).sum())} values that are NaN or infinite")
-    for index, block in enumerate(model.blocks):
-        name = f"blocks.{index}.moe.gate.mask"
-        if name in tensors:
-            block.moe.gate.check_mask(tensors[name])
+    for name, module in model.named_modules():
+        if isinstance(module, Gate) and f"{name}.mask" in tensors:
+            module.check_mask(tensors[f"{name}.mask"])
 
 
 def _nearest(name: str, names: Mapping[str, Tensor]) -> str:

@@ -189,7 +189,7 @@ class M3ViT(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         nn.init.xavier_uniform_(self.patch_embed.proj.weight.flatten(1))
-        nn.init.zeros_(self.patch_embed.proj.bias)
+        nn.init.zeros_(self.get_parameter("patch_embed.proj.bias"))
         nn.init.normal_(self.pos_embed, std=0.02)
 
 

@@ -11,7 +11,7 @@ and experts reserved for a task are experts masked for the others.
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,8 @@ class GateError(ValueError):
     """A mask that leaves a task fewer experts than each token uses."""
 
 
-class Routing(NamedTuple):
+@dataclass(frozen=True)
+class Routing:
     """What a gate says of each token. ``logits`` are before the mask; the others are after it."""
 
     logits: Tensor  # (B, N, experts), with bias
@@ -49,6 +50,8 @@ class Gate(nn.Module):
     ``weight`` [tasks, experts, dim] and ``bias`` [tasks, experts] make the logits; ``mask`` [tasks, experts] is true
     where the task may use the expert. M3ViT's own gates have no bias: it is zero then.
     """
+
+    mask: Tensor
 
     def __init__(self, network: Network) -> None:
         super().__init__()

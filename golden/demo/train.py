@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train the demo network from scratch on one CPU core: ``python -m moevit.golden.demo.train``.
+
+Each step runs a batch of scenes through the gates of one task, in turns given by the recipe. The loss is that task's
+own plus a term that spreads the tokens over the experts.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from moevit.golden.reference import M3ViT, pixels, save
+from moevit.golden.reference.moe import Experts
+from moevit.spec.networks import NETWORKS
+
+from .evaluate import Metrics, evaluate
+from .heads import Heads, loss
+from .model_card import Record, write_card
+from .recipe import Recipe
+from .scenes import Scenes
+
+__all__ = ["Pool", "Trainer", "main", "train"]
+
+
+class Pool:
+    """Train scenes made once, then drawn in shuffled rounds with the colour channels in random order."""
+
+    def __init__(self, scenes: int, seed: int) -> None:
+        self.images, self.semseg, self.depth = Scenes("train").batch(0, scenes)
+        self.rng = np.random.default_rng(seed)
+        self.order = self._rounds()
+
+    def draw(self, count: int, task: str) -> tuple[Tensor, Tensor]:
+        """``count`` images as the model takes them, and their labels for ``task``."""
+        index = np.array([next(self.order) for _ in range(count)])
+        labels = self.semseg if task == "semseg" else self.depth
+        return pixels(self.images[index])[:, self.rng.permutation(3)], torch.from_numpy(labels[index])
+
+    def _rounds(self) -> Iterator[int]:
+        while True:
+            yield from self.rng.permutation(len(self.images))
+
+
+class Trainer:
+    """Model, heads, optimiser and schedule; `step` makes one update."""
+
+    def __init__(self, recipe: Recipe, pool: Pool) -> None:
+        torch.manual_seed(recipe.seed)
+        torch.set_num_threads(recipe.threads)
+        network = NETWORKS["demo"]
+        self.recipe, self.pool, self.steps_done = recipe, pool, 0
+        self.model, self.heads = M3ViT(network).train(), Heads(network)
+        _centre_pixels(self.model)
+        _experts_in_float32(self.model)
+        parameters = dict(self.model.named_parameters()) | dict(self.heads.named_parameters())
+        self.parameters = list(parameters.values())
+        decayed = [p for name, p in parameters.items() if name.endswith("weight") and p.ndim > 1]
+        others = [p for name, p in parameters.items() if not (name.endswith("weight") and p.ndim > 1)]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True,
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
+
+    def step(self) -> tuple[str, float, float]:
+        """One update: its task, and before it the task's loss and the imbalance of the experts."""
+        task = self.recipe.turns[self.steps_done % len(self.recipe.turns)]
+        images, labels = self.pool.draw(self.recipe.batch, task)
+        gates: dict[str, Tensor] = {}
+
+        def keep(name: str, value: Tensor) -> None:
+            if name.endswith(("gate_probs", "top_k_index")):
+                gates[name] = value
+
+        with torch.autocast("cpu", torch.bfloat16):
+            tokens = self.model(images, task, keep)
+        task_loss, uneven = loss(self.heads(tokens.float(), task), labels, task), _imbalance(gates)
+        self.optimiser.zero_grad()
+        (task_loss + self.recipe.balance * uneven).backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimiser.step()
+        self.schedule.step()
+        self.steps_done += 1
+        return task, task_loss.item(), uneven.item()
+
+    def _rate(self, step: int) -> float:
+        warm = min(1.0, (step + 1) / self.recipe.warmup)
+        return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.recipe.steps)))
+
+
+def _centre_pixels(model: M3ViT) -> None:
+    """Start the patch embedding as if pixels had mean 0 and deviation 1; they have about 0.4 and a quarter."""
+    weight, bias = (model.get_parameter(f"patch_embed.proj.{part}") for part in ("weight", "bias"))
+    with torch.no_grad():
+        weight.mul_(4)
+        bias.copy_(-0.4 * weight.sum((1, 2, 3)))
+
+
+def _experts_in_float32(model: M3ViT) -> None:
+    """Queue lengths differ at every step, and a bfloat16 kernel is compiled for every shape: slower than float32."""
+    for module in model.modules():
+        if isinstance(module, Experts):
+            exact = torch.autocast("cpu", enabled=False)(module.forward)
+            module.forward = exact  # type: ignore[method-assign]
+
+
+def _imbalance(gates: dict[str, Tensor]) -> Tensor:
+    """Mean over MoE blocks of experts x sum over experts of (share of slots x mean probability); 1 when even.
+
+    The auxiliary loss of the Switch Transformer, with shares counted over the top k.
+    """
+    terms = []
+    for name, index in gates.items():
+        if name.endswith("top_k_index"):
+            probs = gates[name.replace("top_k_index", "gate_probs")].float().flatten(0, 1)
+            share = index.flatten().bincount(minlength=probs.shape[-1]) / index.numel()
+            terms.append(probs.shape[-1] * (share * probs.mean(0)).sum())
+    return torch.stack(terms).mean()
+
+
+def train(recipe: Recipe, out: Path) -> Metrics:
+    """Make the scenes, train, measure, and write ``demo.safetensors`` and the model card into ``out``."""
+    started, cpu_started = time.perf_counter(), time.process_time()
+    record = Record(recipe=recipe)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+               TextColumn("{task.fields[note]}"))
+    with Progress(*columns) as progress:
+        bar = progress.add_task("train", total=recipe.steps, note=f"making {recipe.scenes} scenes")
+        trainer = Trainer(recipe, Pool(recipe.scenes, recipe.seed))
+        for _ in range(recipe.steps):
+            record.add(*trainer.step())
+            progress.update(bar, advance=1, note=record.latest())
+    trainer.model.eval()
+    metrics = evaluate(trainer.model, trainer.heads, Scenes("test"), recipe.test_scenes)
+    record.wall_seconds = round(time.perf_counter() - started, 1)
+    record.cpu_seconds = round(time.process_time() - cpu_started, 1)
+    out.mkdir(parents=True, exist_ok=True)
+    save(out / "demo.safetensors", trainer.model, trainer.heads.tensors())
+    write_card(record, metrics, out)
+    return metrics
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line; see ``--help``."""
+    parser = argparse.ArgumentParser(prog="python -m moevit.golden.demo.train", description="Train the demo network.")
+    parser.add_argument("--out", type=Path, default=Path("models/demo"), help="folder to write (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=Recipe.steps, help="updates (default: %(default)s)")
+    parser.add_argument("--scenes", type=int, default=Recipe.scenes, help="train scenes (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=Recipe.seed, help="of weights and order (default: %(default)s)")
+    parser.add_argument("--test-scenes", type=int, default=Recipe.test_scenes, help="to measure (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    recipe = Recipe(seed=options.seed, steps=options.steps, scenes=options.scenes, test_scenes=options.test_scenes)
+    metrics = train(recipe, options.out)
+    print(f"mIoU {metrics.miou:.1%}, depth RMSE {metrics.depth_rmse:.4f} (a constant: {metrics.constant_rmse:.4f}) on "
+          f"{metrics.scenes} test scenes; written to {options.out}")
+
+
+if __name__ == "__main__":
+    main()
