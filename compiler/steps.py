@@ -2,6 +2,7 @@
 """The schedule: a quantised network as a list of named instructions with the bytes that each takes from the bus."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from moevit.spec.formats import INVERSE_DIM_FRACTION
 from moevit.spec.isa import Destination, Opcode, Operand, Peak, Saturation, Source, Stream, WeightSource
@@ -36,11 +37,11 @@ class _Schedule:
         self.steps: list[Step] = []
         self.residual = 0  # residual buffer that holds the tokens now
 
-    def add(self, name: str, opcode: Opcode, payloads: list[bytes] | None = None, macs: int = 0, **fields: int) -> None:
+    def add(self, name: str, opcode: Opcode, payloads: list[bytes] | None = None, macs: int = 0, **fields: Any) -> None:
         self.steps.append(Step(name, {"opcode": opcode, **fields}, payloads or [], macs))
 
     def linear(self, name: str, tensor: str, *, columns: int, inputs: tuple[int, int] = (1, 0),
-               outputs: tuple[int, int] = (1, 0), experts: int = 0, **fields: int) -> None:
+               outputs: tuple[int, int] = (1, 0), experts: int = 0, **fields: Any) -> None:
         """A pass over streamed weights; ``inputs``/``outputs`` (groups, padded size) pad heads to boundaries."""
         def payload(index: tuple[int, ...]) -> bytes:
             weight, scale, bias = (self.model[f"{tensor}.{part}"][index] for part in ("weight", "column_scale", "bias"))
@@ -60,11 +61,11 @@ class _Schedule:
         return ceil_div(channels, self.config.k_lanes) * self.config.k_lanes
 
     @property
-    def _residual_rows(self) -> dict[str, int]:
+    def _residual_rows(self) -> dict[str, Any]:
         return {"source_base": self.plan.residual(self.residual), "source_stride": self.plan.dim_words,
                 "rows": self.network.tokens}
 
-    def _add_to_residual(self, index: int) -> dict[str, int]:
+    def _add_to_residual(self, index: int) -> dict[str, Any]:
         return {"destination": Destination.RESIDUAL, "destination_base": self.plan.residual(index),
                 "destination_stride": self.plan.dim_words}
 
@@ -82,7 +83,7 @@ class _Schedule:
                     source_base=0, source_stride=plan.patch_words, rows=network.patches, **target)
 
     def norm(self, name: str, copy_to: int | None = None) -> None:
-        copy = {} if copy_to is None else {"copy": 1, "destination_base": self.plan.residual(copy_to)}
+        copy: dict[str, Any] = {} if copy_to is None else {"copy": 1, "destination_base": self.plan.residual(copy_to)}
         self.add(name, Opcode.NORM, [pack_words(self.config, self.model[f"{name}.gain"][None])],
                  stream=Stream.WEIGHTS, k_tiles=self.plan.dim_words, dim=self.network.dim,
                  inverse_dim=round((1 << INVERSE_DIM_FRACTION) / self.network.dim),
@@ -139,7 +140,7 @@ class _Schedule:
                  destination_base=plan.mixed + head * plan.head_words, destination_stride=plan.heads_words,
                  peak=Peak.ABSOLUTE, peak_first=int(head == 0), destination_peak=2 * network.tokens)
 
-    def _hidden_rows(self, words: int) -> tuple[dict[str, int], dict[str, int]]:
+    def _hidden_rows(self, words: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Fields of a pass that writes hidden rows after GELU, and of the pass that reads them."""
         write = {"destination": Destination.HIDDEN, "destination_base": 0, "destination_stride": words, "gelu": 1,
                  "peak": Peak.ABSOLUTE, "peak_first": 1, "destination_peak": 0}

@@ -76,6 +76,13 @@ class Accelerator:
         return self._bundle
 
     @property
+    def report(self) -> RunReport:
+        """``last_run`` of a machine that has run."""
+        if self.last_run is None:
+            raise AccelError("nothing has run yet", fix="Call run() first")
+        return self.last_run
+
+    @property
     def tasks(self) -> tuple[str, ...]:
         return self.bundle.tasks
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reference tables of ``docs/``, made from the declarations. ``python -m moevit.spec`` writes them."""
 
+from collections.abc import Sequence
+
 from . import isa
 from .arrays import CONFIGS
 from .formats import FORMATS
@@ -12,7 +14,7 @@ __all__ = ["DOCUMENTS"]
 _NOTE = "<!-- Written by `make docs` from spec/; do not edit. -->\n\n"
 
 
-def _table(header: list[str], rows: list[list[object]]) -> str:
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"

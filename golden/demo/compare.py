@@ -74,9 +74,8 @@ def main(
     """Compare the rungs; exit 1 if integer model and RTL differ anywhere."""
     quantised = QuantisedModel.load(model)
     network = quantised.network
-    _, head_tensors = checkpoint.load(weights)
     heads = Heads(network)
-    heads.load_tensors(head_tensors)
+    heads.load_tensors(checkpoint.read(weights)[1])
     with np.load(scenes) as file, np.load(rtl) as machine:
         arrays = {**file, **{name: machine[name] for name in machine.files if name != "report"}}
         report = json.loads(machine["report"].tobytes())

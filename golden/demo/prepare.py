@@ -25,8 +25,8 @@ __all__ = ["prepare"]
 def prepare(model: QuantisedModel, weights: Path, first: int, count: int) -> dict[str, np.ndarray]:
     """The arrays of the file, for scenes ``first .. first + count - 1`` of the test split."""
     images, semseg, depth = Scenes("test").batch(first, count)
-    arrays = {"images": images, "semseg": semseg, "depth": depth}
-    integer, reference = IntegerModel(model), checkpoint.load(weights)[0].eval()
+    arrays: dict[str, np.ndarray] = {"images": images, "semseg": semseg, "depth": depth}
+    integer, reference = IntegerModel(model), checkpoint.load(weights)
     for index, task in enumerate(model.network.tasks):
         with torch.no_grad():
             arrays[f"float_{task}"] = reference(pixels(images), task).numpy()
@@ -44,7 +44,8 @@ def main(
     count: Annotated[int, typer.Option(help="scenes")] = 1,
 ) -> None:
     """Write test scenes with their float and integer tokens."""
-    np.savez(output, **prepare(QuantisedModel.load(model), weights, first, count))
+    arrays = prepare(QuantisedModel.load(model), weights, first, count)
+    np.savez(output, **arrays)  # type: ignore[arg-type]  # numpy 1.26 stubs
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class PeakScale(NamedTuple):
         return RowScale(self.m << 7, self.e + 8)
 
 
-UNIT = RowScale(np.int64(1 << 15), np.int64(0))
+UNIT = RowScale(np.array(1 << 15), np.array(0))
 
 
 def peak_scale(peak: np.ndarray) -> PeakScale:
