@@ -20,6 +20,7 @@ from .decode import Decode
 __all__ = ["Check"]
 
 _TOTAL_BITS = 38
+_NO_LIMIT = (1 << _TOTAL_BITS) - 1
 _CHUNKS, _KV_N, _SOURCE, _EXPERT, _KV_K, _DESTINATION, _BEATS = range(7)
 _DEPTH = 3  # cycles from a step's factors to its total
 
@@ -103,12 +104,12 @@ class Check(wiring.Component):
         # Stage 1: a step's factors and addends. One multiplier does for all.
         a, b = Signal(13), Signal(24)
         base, extra = Signal(_TOTAL_BITS), Signal(16)
-        limit = Signal(_TOTAL_BITS)
+        limit = Signal(_TOTAL_BITS, init=_NO_LIMIT)
         product, addend, total = Signal(_TOTAL_BITS), Signal(_TOTAL_BITS), Signal(_TOTAL_BITS)
         chunks = Signal(16)  # of 8 bytes, in a row of an image
         over, offset = Signal(), Signal(_TOTAL_BITS)
 
-        def factors(left, right, first=0, more=0, end=(1 << _TOTAL_BITS) - 1):
+        def factors(left, right, first=0, more=0, end=_NO_LIMIT):
             return [a.eq(left), b.eq(right), base.eq(first), extra.eq(more), limit.eq(end)]
 
         m.d.sync += factors(0, 0)
@@ -143,7 +144,7 @@ class Check(wiring.Component):
         # Stage 2: multiply. Stage 3: add. Stage 4: compare.
         limits = [limit]
         for _ in range(2):
-            limits.append(Signal.like(limit))
+            limits.append(Signal.like(limit, name=f"limit_{len(limits)}"))
             m.d.sync += limits[-1].eq(limits[-2])
         m.d.sync += [product.eq(a * b), addend.eq(base + extra), total.eq(product + addend)]
         m.d.sync += over.eq(~self.start & (over | (total >= limits[-1])))

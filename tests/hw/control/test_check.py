@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Legal instructions pass; each rule is broken once at its edge."""
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+
+from moevit.hw.control.check import Check
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.isa import (
+    FIELDS,
+    Destination,
+    Opcode,
+    Operand,
+    Peak,
+    ProgramError,
+    Saturation,
+    Source,
+    Stream,
+    WeightSource,
+    decode,
+    encode,
+)
+from moevit.spec.registers import ErrorCode
+
+LOAD = {"opcode": Opcode.LOAD, "stream": Stream.WEIGHTS, "rows": 4, "k_tiles": 3, "destination_base": 10}
+IMAGE = {"opcode": Opcode.IMAGE, "stream": Stream.IMAGE, "rows": 6, "patch": 8, "segment": 3, "patches_x": 3,
+         "destination_stride": 25}
+NORM = {"opcode": Opcode.NORM, "stream": Stream.WEIGHTS, "rows": 4, "k_tiles": 3, "dim": 20, "epsilon": 1,
+        "source_stride": 3, "inverse_dim": 1 << 20}
+STORE = {"opcode": Opcode.STORE, "rows": 4, "k_tiles": 3, "source_stride": 3}
+PASS = {"opcode": Opcode.PASS, "stream": Stream.WEIGHTS, "rows": 4, "k_tiles": 3, "n_tiles": 2, "columns": 9,
+        "source_stride": 3, "destination_stride": 3, "destination": Destination.HIDDEN, "overlap": 2}
+KEYS = PASS | {"stream": Stream.NONE, "constant": 1, "constant_scale": 5, "weights": WeightSource.KEYS,
+               "kv_n_stride": 20, "kv_k_stride": 50}
+GATE = PASS | {"stream": Stream.GATES, "operand": Operand.NORM, "digits": 1, "n_tiles": 1, "columns": 6, "top_k": 2,
+               "destination": Destination.ROUTER}
+QUEUED = {"queued": 1, "gather": 1, "expert_beats": 100}
+
+#: (instruction, changes that stay legal, changes that break OPERAND); "rep" marks the body of EXPERTS
+CASES = [
+    (LOAD, [{"rows": 32}, {"destination_base": 244}],
+     [{"rows": 0}, {"rows": 33, "k_tiles": 1}, {"k_tiles": 0}, {"destination_base": 245}, {"overlap": 1}]),
+    (IMAGE, [{"rows": 3}, {"rows": 9}, {"patches_x": 6}, {"destination_base": 512 - 5 * 25 - 24}],
+     [{"rows": 0}, {"rows": 7}, {"rows": 8}, {"patch": 0}, {"segment": 0}, {"patches_x": 0}, {"patches_x": 4},
+      {"destination_base": 512 - 5 * 25 - 23}, {"overlap": 1}]),
+    (NORM, [{"dim": 24}, {"dim": 17}, {"copy": 1, "destination_base": 244}, {"source_base": 244}],
+     [{"dim": 0}, {"dim": 25}, {"epsilon": 0}, {"copy": 1, "destination_base": 245}, {"source_base": 245},
+      {"rows": 0}, {"k_tiles": 0}, {"overlap": 1}]),
+    (STORE, [{"source_base": 244}, {"rows": 32}], [{"source_base": 245}, {"rows": 0}, {"k_tiles": 0}]),
+    (PASS, [{"columns": 16}, {"overlap": 15}, {"gelu": 1}, {"source": Source.HIDDEN, "source_base": 500},
+            {"operand": Operand.ROW, "source_peak": 124}, {"peak": Peak.ABSOLUTE, "destination_peak": 124},
+            {"operand": Operand.EXP, "keys": 1}, {"destination": Destination.RESIDUAL, "destination_base": 245},
+            {"destination_base": 501}, {"operand": Operand.NORM, "digits": 1},
+            {"destination": Destination.KEYS, "destination_base": 505},
+            {"destination": Destination.VALUES, "destination_base": 505}, {"constant": 1}, {"source_base": 244}],
+     [{"columns": 0}, {"columns": 8}, {"columns": 17}, {"n_tiles": 0}, {"k_tiles": 0}, {"rows": 0}, {"rows": 33},
+      {"weights": 3}, {"destination": 5}, {"saturation": max(Saturation) + 1}, {"peak": 3},
+      {"source": Source.HIDDEN, "source_base": 501},
+      {"operand": Operand.ROW, "source_peak": 125}, {"peak": Peak.ABSOLUTE, "destination_peak": 125},
+      {"operand": Operand.EXP, "keys": 0}, {"destination": Destination.RESIDUAL, "destination_base": 246},
+      {"destination_base": 502}, {"digits": 1}, {"digits": 1, "operand": Operand.EXP, "keys": 3},
+      {"destination": Destination.KEYS, "destination_base": 506},
+      {"destination": Destination.VALUES, "destination_base": 506}, {"gather": 1}, {"scatter": 1}, {"score": 1},
+      {"queued": 1}, {"source_base": 245}]),
+    (KEYS, [{"kv_base": 512 - 20 - 100 - 8}, {"constant": 0, "stream": Stream.GATES}],
+     [{"kv_base": 512 - 20 - 100 - 7}, {"digits": 1, "operand": Operand.ROW}, {"stream": Stream.WEIGHTS}]),
+    (GATE, [{"top_k": 6}, {"columns": 8}],
+     [{"top_k": 0}, {"top_k": 7}, {"n_tiles": 2, "columns": 9}, {"columns": 9}, {"rep": 1}]),
+    (PASS | QUEUED | {"rep": 1}, [{"scatter": 1, "score": 1}, {"source_base": 223}, {"destination_base": 501}],
+     [{"rep": 0}, {"source_base": 224}, {"scatter": 1, "destination_base": 481}]),
+    ({"opcode": Opcode.END}, [], [{"overlap": 1}]),
+    ({"opcode": Opcode.EXPERTS, "body": 2}, [], [{"overlap": 1}]),
+]
+TOKENS, EXPERT = 11, 3  # that the router saw; whose body it is
+
+
+def beats(config, fields):
+    """What the instruction consumes, or 0 without a stream."""
+    get = fields.get
+    if not get("stream"):
+        return 0
+    match fields["opcode"]:
+        case Opcode.LOAD:
+            return fields["rows"] * fields["k_tiles"] * config.word_beats
+        case Opcode.NORM:
+            return fields["k_tiles"] * config.word_beats
+        case Opcode.IMAGE:
+            return -(-fields["rows"] * fields["patch"] * fields["segment"] * 8 // config.bus_bytes)
+        case Opcode.PASS:
+            tiles = fields["k_tiles"] * (3 if get("digits") else 1) * config.k_lanes
+            return fields["n_tiles"] * ((0 if get("weights") else tiles) + (0 if get("constant") else 4))
+
+
+def examine(config, cases, base=0x1_0000_0000):
+    """The (code, address) of each (fields, repeated)."""
+    check = Check(config)
+    found = []
+
+    async def bench(ctx):
+        ctx.set(check.tokens, TOKENS)
+        ctx.set(check.expert, EXPERT)
+        ctx.set(check.base, base)
+        for words, repeated in cases:
+            value = sum(int(word) << 32 * index for index, word in enumerate(words))
+            ctx.set(check.instruction.as_value(), value)
+            ctx.set(check.repeated, repeated)
+            ctx.set(check.start, 1)
+            for _ in range(Check.LATENCY):
+                await ctx.tick()
+                ctx.set(check.start, 0)
+            found.append((ErrorCode(ctx.get(check.fault.code)), ctx.get(check.fault.address)))
+
+    simulator = Simulator(check)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return found
+
+
+def encoded(config, fields):
+    fields = dict(fields)
+    repeated = fields.pop("rep", 0)
+    fields = {"stream_beats": beats(config, fields), **fields}
+    if not fields["stream_beats"]:
+        del fields["stream_beats"]
+    return encode(**fields), repeated
+
+
+def test_rules():
+    config = CONFIGS["8x8"]
+    legal = [(base, change) for base, good, _ in CASES for change in [{}, *good]]
+    broken = [(base, change) for base, _, bad in CASES for change in bad]
+    found = examine(config, [encoded(config, base | change) for base, change in legal + broken])
+    for (base, change), (code, _) in zip(legal, found, strict=False):
+        assert code == ErrorCode.NONE, (Opcode(base["opcode"]).name, change)
+    for (base, change), (code, address) in zip(broken, found[len(legal):], strict=True):
+        assert code == ErrorCode.OPERAND, (Opcode(base["opcode"]).name, change)
+        assert address == 0
+
+
+@pytest.mark.parametrize("name", ["8x8", "8x16", "16x16", "32x64"])
+def test_beats(name):
+    """One beat more or fewer than what is consumed is refused."""
+    config = CONFIGS[name]
+    columns = {"columns": config.n_lanes + 1, "n_tiles": 2}
+    instructions = [LOAD, NORM | {"dim": 3 * config.k_lanes}, PASS | columns, PASS | columns | {"constant": 1},
+                    PASS | columns | {"operand": Operand.ROW, "digits": 1},
+                    KEYS | columns | {"constant": 0, "stream": Stream.WEIGHTS}]
+    if config.bus_bytes <= 16:
+        instructions.append(IMAGE | {"rows": 3})
+    cases, expected = [], []
+    for fields in instructions:
+        right = beats(config, fields)
+        for wrong in (0, 1, -1, 1 << 20):
+            cases.append((encode(**fields | {"stream_beats": right + wrong}), 0))
+            expected.append(ErrorCode.OPERAND if wrong else ErrorCode.NONE)
+    assert [code for code, _ in examine(config, cases)] == expected
+
+
+def test_unused_fields_are_illegal():
+    """Every field of every opcode that does not have it, and every unknown opcode."""
+    cases = []
+    for opcode in (0, *Opcode, 8, 129, 255):
+        for field in FIELDS[1:]:
+            words = np.zeros(16, np.uint32)
+            words[0] = opcode
+            words[field.word] |= np.uint32(1 << field.lsb + field.width - 1)
+            try:
+                decode(words)
+            except ProgramError:
+                cases.append((words, 0))
+    found = examine(CONFIGS["8x8"], cases)
+    assert len(cases) > 200
+    assert set(found) == {(ErrorCode.ILLEGAL_OPCODE, 0)}
+
+
+@pytest.mark.parametrize("base", [0, 0x12_3456_7890, (1 << 40) - 0x1000, 1 << 40, (1 << 64) - 0x100])
+def test_addresses(base):
+    """base + stream_offset + expert x expert_beats x bus_bytes; beyond 40 bits it is refused."""
+    config = CONFIGS["8x16"]
+    columns = {"columns": 17}
+    instructions = [
+        PASS | columns | {"stream_offset": 0x400},
+        PASS | columns | QUEUED | {"stream_offset": 0xF000_0000, "expert_beats": (1 << 24) - 1, "rep": 1},
+        STORE | {"stream_offset": 0x1000},
+    ]
+    offsets = [0x400, 0xF000_0000 + EXPERT * ((1 << 24) - 1) * 16, 0x1000]
+    codes = [ErrorCode.READ_WINDOW, ErrorCode.READ_WINDOW, ErrorCode.WRITE_WINDOW]
+    found = examine(config, [encoded(config, fields) for fields in instructions], base)
+    for offset, code, (seen, address) in zip(offsets, codes, found, strict=True):
+        assert address == (base + offset) % (1 << 40)
+        assert seen == (code if base + offset >> 40 else ErrorCode.NONE)
+
+
+def test_random_extents():
+    """Against sums in Python, around the end of each memory."""
+    seed = 4
+    print(f"seed {seed}")
+    config = CONFIGS["8x16"]
+    random = np.random.default_rng(seed)
+    cases, expected = [], []
+    for _ in range(150):
+        rows, k, n = (int(v) for v in random.integers(1, (17, 6, 4)))
+        columns = int(random.integers((n - 1) * 16, n * 16)) + 1
+        destination = Destination(int(random.integers(0, 4)))
+        source = Source(int(random.integers(0, 2)))
+        strides = [int(v) for v in random.integers(0, 30, 4)]
+        sizes = {Destination.RESIDUAL: config.residual_words, Destination.HIDDEN: config.hidden_words,
+                 Destination.KEYS: config.kv_words, Destination.VALUES: config.kv_words}
+        word = (columns - 1) // 8
+        last = {Destination.KEYS: word * strides[1] + (rows - 1) // 2,
+                Destination.VALUES: word // 2 * strides[1] + rows - 1,
+                }.get(destination, (rows - 1) * strides[1] + word)
+        last_source = (rows - 1) * strides[0] + k - 1
+        source_size = (config.residual_words, config.hidden_words)[source]
+        last_kv = (n - 1) * strides[2] + (k - 1) * strides[3] + 7
+        bases = [max(0, size - 1 - end + int(delta)) for size, end, delta in zip(
+            (source_size, sizes[destination], config.kv_words), (last_source, last, last_kv),
+            random.choice([-1, 0, 1], 3, p=[0.3, 0.5, 0.2]), strict=True)]
+        cases.append((encode(
+            opcode=Opcode.PASS, rows=rows, k_tiles=k, n_tiles=n, columns=columns, constant=1,
+            weights=WeightSource.VALUES, source=source, destination=destination, source_stride=strides[0],
+            destination_stride=strides[1], kv_n_stride=strides[2], kv_k_stride=strides[3],
+            source_base=bases[0], destination_base=bases[1], kv_base=bases[2]), 0))
+        fits = (bases[0] + last_source < source_size and bases[1] + last < sizes[destination]
+                and bases[2] + last_kv < config.kv_words)
+        expected.append(ErrorCode.NONE if fits else ErrorCode.OPERAND)
+    assert 30 < expected.count(ErrorCode.NONE) < 120
+    assert [code for code, _ in examine(config, cases)] == expected
