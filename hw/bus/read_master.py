@@ -180,7 +180,7 @@ class ReadMaster(Component):
         with m.Elif(quiet != 0):
             m.d.sync += quiet.eq(Mux(arrived, QUIET_CYCLES, quiet - 1))
 
-        m.d.comb += self.drained.eq(splitter.idle & ~pending.r_rdy & ~arrived & (quiet == 0))
+        m.d.comb += self.drained.eq(splitter.idle & ~pending.r_rdy & (quiet == 0))
         with m.If(self.abort):
             m.d.sync += failed.eq(0)
             m.d.sync += flushing.eq(1)

@@ -54,10 +54,9 @@ class Registers(Component):
     for ready. Reads have no side effects: a 64-bit value is two reads, which agree once the machine is idle. One
     write per two cycles, one read per four.
 
-    START while the machine is not idle is ignored, also when it comes with RESET or before ``idle`` has fallen from
-    the START before. While the machine is not idle, ``settings`` are locked: writes to them are ignored. RESET is
-    passed on at any time. DONE and ERROR stay until the next START or RESET, RESET_DONE likewise; neither command
-    touches settings or interrupts.
+    START is ignored while the machine is not idle, and when it comes with RESET. While the machine is not idle,
+    ``settings`` are locked: writes to them are ignored. RESET is passed on at any time. DONE and ERROR stay until the
+    next START or RESET, RESET_DONE likewise; neither command touches settings or interrupts.
 
     INTERRUPT_STATUS is set by ``done`` and ``error`` whether enabled or not; a 1 written clears the bit, unless a new
     event comes in the same cycle. The interrupt is a level: global enable and any bit both enabled and set.
@@ -107,9 +106,6 @@ class Registers(Component):
         def written(old: Value) -> Value:
             return Cat(Mux(strobes[i], word[8 * i:8 * i + 8], old[8 * i:8 * i + 8]) for i in range(len(old) // 8))
 
-        ready = Signal()
-        m.d.comb += ready.eq(self.idle & ~self.start & ~self.reset)
-
         values = {name: C(value, 32) for name, value in self._constants.items()}
         for register in REGISTERS:
             if register.name in self._constants or register.name in _OWN:
@@ -118,7 +114,7 @@ class Registers(Component):
             field = getattr(self.settings if register.access == "rw" else self.status, name)
             values[register.name] = field[bit:bit + 32]
             if register.access == "rw":
-                with m.If(select[register.name] & ready):
+                with m.If(select[register.name] & self.idle):
                     m.d.sync += field[bit:bit + 32].eq(written(field[bit:bit + 32]))
 
         # Commands and what became of them.
@@ -126,7 +122,7 @@ class Registers(Component):
         command = Signal(8)
         m.d.comb += command.eq(Mux(select["CONTROL"] & strobes[0], word[:8], 0))
         m.d.sync += self.reset.eq(command[BITS["RESET"]])
-        m.d.sync += self.start.eq(command[BITS["START"]] & ~command[BITS["RESET"]] & ready)
+        m.d.sync += self.start.eq(command[BITS["START"]] & ~command[BITS["RESET"]] & self.idle)
         with m.If(self.start | self.reset):
             m.d.sync += [done.eq(0), error.eq(0), reset_done.eq(0)]
         with m.Else():
@@ -149,7 +145,7 @@ class Registers(Component):
         m.d.sync += self.interrupt.eq(enabled & (enable & pending).any())
 
         control = Signal(32)
-        for name, value in (("DONE", done), ("IDLE", ready), ("READY", ready), ("ERROR", error),
+        for name, value in (("DONE", done), ("IDLE", self.idle), ("READY", self.idle), ("ERROR", error),
                             ("RESET_DONE", reset_done), ("INTERRUPT", self.interrupt)):
             m.d.comb += control[BITS[name]].eq(value)
         values |= {"CONTROL": control, "INTERRUPT_GLOBAL": enabled, "INTERRUPT_ENABLE": enable,

@@ -191,7 +191,7 @@ class WriteMaster(Component):
         with m.Elif(self.command.valid & self.command.ready):
             m.d.sync += active.eq(1)
 
-        m.d.comb += self.drained.eq(idle & ~arrived)
+        m.d.comb += self.drained.eq(idle)
         with m.If(self.abort):
             m.d.sync += failed.eq(0)
             m.d.sync += flushing.eq(1)

@@ -78,6 +78,33 @@ def test_the_window(kit, seed):
     assert len(inside) > 20 < len(refused)
 
 
+@pytest.mark.parametrize(("base", "limit", "command", "inside"), [
+    (0, (1 << 64) - 1, (TOP - 16, 2), True),
+    (0, (1 << 64) - 1, (TOP - 16, 3), False),
+    (0, TOP, (TOP - 16, 3), False),
+    (0, (1 << 64) - 1, (0, 1 << 23), True),
+    (1 << 40, (1 << 64) - 1, (64, 1), False),
+    (1 << 63, (1 << 64) - 1, (64, 1), False),
+    (0, 1 << 63, (TOP - 8, 1), True),
+])
+def test_the_ends_of_the_address_space(kit, base, limit, command, inside):
+    unit = BurstSplitter(8, ErrorCode.READ_WINDOW)
+    refused = kit.Pulses(unit.refused.valid)
+
+    async def testbench(ctx):
+        ctx.set(unit.base, base)
+        ctx.set(unit.limit, limit)
+        ctx.set(unit.command.payload, {"address": command[0], "beats": command[1]})
+        ctx.set(unit.command.valid, 1)
+        await ctx.tick()
+        ctx.set(unit.command.valid, 0)
+        await ctx.tick().repeat(8)
+        assert ctx.get(unit.burst.valid) == inside
+
+    kit.simulate(unit, testbench, refused)
+    assert len(refused.seen) == (not inside)
+
+
 def test_the_longest_command_is_not_cut(kit):
     beats = (1 << 25) - 1
     limit = 0x1000 + beats * 8

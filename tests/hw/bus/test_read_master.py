@@ -297,6 +297,22 @@ def test_data_that_never_come_keep_the_master_from_draining(kit):  # A6
     bench.run(testbench)
 
 
+def test_an_abort_forgets_beats_that_wait(kit):
+    bench = Bench(kit, commands=[(BASE, 60)])
+    bench.sink.accept = False
+
+    async def testbench(ctx):
+        await ctx.tick().repeat(100)
+        assert ctx.get(bench.unit.beats.valid)
+        await bench.abort(ctx)
+        await bench.settle(ctx)
+        assert not ctx.get(bench.unit.beats.valid)
+        bench.sink.accept = True
+        await bench.works_again(ctx)
+
+    bench.run(testbench)
+
+
 @pytest.mark.parametrize("start", range(0, 60, 6))
 def test_abort_in_every_cycle(kit, start):  # I78, I81
     bench = Bench(kit, commands=[(BASE, 50)], seed=start, stall=0.3, slave={"latency": 4})

@@ -391,6 +391,28 @@ def test_no_event_is_lost_to_a_write_that_clears(bench, when):  # I82: in every 
     bench.run(testbench)
 
 
+def test_no_response_is_lost_while_the_master_is_not_ready(bench):
+    async def testbench(ctx):
+        bus = bench.unit.bus
+        ctx.set(bus.aw.payload.addr, offset("WATCHDOG"))
+        ctx.set(bus.w.payload, {"data": 1, "strb": 15})
+        taken = 0
+        for _ in range(20):
+            for signal in (bus.aw.valid, bus.w.valid):
+                ctx.set(signal, int(taken < 2))
+            _, _, valid, ready = await ctx.tick().sample(bus.aw.valid, bus.aw.ready)
+            taken += valid and ready
+        assert taken == 2
+        ctx.set(bus.b.ready, 1)
+        answers = 0
+        for _ in range(20):
+            _, _, valid = await ctx.tick().sample(bus.b.valid)
+            answers += valid
+        assert answers == 2
+
+    bench.run(testbench)
+
+
 def test_reads_and_writes_at_the_same_time(bench):  # I85, I86
     rng = random.Random(4)
     at = [register.offset for register in SETTINGS]

@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in the simulator: the copier between cocotbext-axi's register master and memory."""
+
+import logging
+import os
+import random
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import RisingEdge, with_timeout
+from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
+
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.registers import BITS, MAGIC, ErrorCode, offset
+
+CONFIG = CONFIGS[os.environ["COPIER_CONFIG"]]
+SEED = int(os.environ["COPIER_SEED"])
+SIZE = 1 << 20
+READ, WRITE = (0x1_0000, 0x8_0000), (0x8_0000, 0xF_0000)  # windows
+WORD = 2 * CONFIG.k_lanes
+
+
+class Monitor:
+    """The rules of VALID on one channel that the machine drives; keeps what was taken."""
+
+    def __init__(self, dut, channel, payload):
+        self.dut, self.channel, self.payload, self.seen = dut, channel, payload, []
+        cocotb.start_soon(self._run())
+
+    async def _run(self):
+        signal = {name: getattr(self.dut, f"m_axi_{self.channel}{name}") for name in ("valid", "ready", *self.payload)}
+        offered = None
+        while True:
+            await RisingEdge(self.dut.aclk)
+            if not self.dut.aresetn.value:
+                offered = None
+                continue
+            values = tuple(int(signal[name].value) for name in self.payload)
+            valid, ready = int(signal["valid"].value), int(signal["ready"].value)
+            if offered is not None:
+                assert valid and values == offered, f"{self.channel} took back {offered}"
+            offered = values if valid and not ready else None
+            if valid and ready:
+                self.seen.append(values)
+
+
+class Faulty:
+    """Makes reads and writes of a memory fail at chosen addresses: the memory model answers SLVERR."""
+
+    def __init__(self, ram):
+        self.reads, self.writes = set(), set()
+        self._read, self._write = ram.read_if._read, ram.write_if._write
+        ram.read_if._read, ram.write_if._write = self.read, self.write
+
+    async def read(self, address, length):
+        if address in self.reads:
+            raise ValueError(f"fault injected at {address:#x}")
+        return await self._read(address, length)
+
+    async def write(self, address, data):
+        if address in self.writes:
+            raise ValueError(f"fault injected at {address:#x}")
+        await self._write(address, data)
+
+
+class Bench:
+    def __init__(self, dut):
+        self.dut = dut
+        self.random = random.Random(SEED)
+        dut._log.info("seed %d", SEED)
+        for name in ("cocotb.copier.m_axi", "cocotb.copier.s_axi"):
+            logging.getLogger(name).setLevel("WARNING")
+        cocotb.start_soon(Clock(dut.aclk, 2, "ns").start())
+        dut.aresetn.value = 0
+        self.ram = AxiRam(AxiBus.from_prefix(dut, "m_axi"), dut.aclk, dut.aresetn, reset_active_level=False, size=SIZE)
+        self.lite = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.aclk, dut.aresetn, reset_active_level=False)
+        self.faulty = Faulty(self.ram)
+        self.aw = Monitor(dut, "aw", ("addr", "len"))
+        self.w = Monitor(dut, "w", ("data", "strb", "last"))
+        self.ar = Monitor(dut, "ar", ("addr", "len"))
+        self.memory = bytes(self.random.randbytes(SIZE))
+        self.ram.write(0, self.memory)
+
+    @property
+    def channels(self):
+        write, read = self.ram.write_if, self.ram.read_if
+        return {"aw": write.aw_channel, "w": write.w_channel, "b": write.b_channel, "ar": read.ar_channel,
+                "r": read.r_channel}
+
+    def stall(self, chance):
+        """Random pauses on all five channels, the same chance or one per channel."""
+        for name, channel in self.channels.items():
+            probability = chance[name] if isinstance(chance, dict) else chance
+            rng = random.Random(self.random.random())
+            channel.clear_pause_generator()
+            channel.pause = False
+            if probability:
+                channel.set_pause_generator(rng.random() < probability for _ in iter(int, 1))
+
+    async def reset(self):
+        self.dut.aresetn.value = 0
+        valids = self.dut.m_axi_arvalid, self.dut.m_axi_awvalid, self.dut.m_axi_wvalid
+        for cycle in range(6):
+            await RisingEdge(self.dut.aclk)
+            self.dut.aresetn.value = int(cycle > 3)
+            assert cycle < 2 or not any(int(valid.value) for valid in valids), "VALID in reset or just after"
+
+    async def read(self, name):
+        return await self.lite.read_dword(offset(name))
+
+    async def read_wide(self, name):
+        return await self.lite.read_qword(offset(f"{name}_LOW"))
+
+    async def write(self, name, value):
+        await self.lite.write_dword(offset(name), value)
+
+    async def write_wide(self, name, value):
+        await self.lite.write_qword(offset(f"{name}_LOW"), value)
+
+    async def windows(self):
+        for name, value in (("READ_BASE", READ[0]), ("READ_LIMIT", READ[1]), ("WRITE_BASE", WRITE[0]),
+                            ("WRITE_LIMIT", WRITE[1])):
+            await self.write_wide(name, value)
+
+    async def start(self, source, target, words):
+        for record in (self.ar, self.aw, self.w):
+            record.seen.clear()
+        await self.write_wide("PROGRAM", source)
+        await self.write_wide("OUTPUT", target)
+        await self.write("PROGRAM_LENGTH", words)
+        await self.write("CONTROL", 1 << BITS["START"])
+
+    async def idle(self, limit=20_000):
+        for _ in range(limit):
+            control = await self.read("CONTROL")
+            if control >> BITS["IDLE"] & 1:
+                return {name for name, bit in BITS.items() if control >> bit & 1}
+        raise AssertionError("never idle")
+
+    async def soft_reset(self):
+        await self.write("CONTROL", 1 << BITS["RESET"])
+        state = await self.idle()
+        assert state == {"IDLE", "READY", "RESET_DONE"}, state
+
+    async def copies(self, source, target, words):
+        """One whole run that must go well; nothing else in memory may change."""
+        expected = bytearray(self.ram.read(0, SIZE))
+        expected[target:target + words * WORD] = expected[source:source + words * WORD]
+        await self.start(source, target, words)
+        state = await self.idle()
+        assert state == {"IDLE", "READY", "DONE"}, state
+        assert self.ram.read(0, SIZE) == expected
+        beats = words * WORD // CONFIG.bus_bytes
+        assert sum(length + 1 for _, length in self.ar.seen) == sum(length + 1 for _, length in self.aw.seen) == beats
+        assert await self.read_wide("BYTES_READ") == await self.read_wide("BYTES_WRITTEN") == words * WORD
+        waits = ("BUSY", "WAIT_NORM", "WAIT_WEIGHTS", "WAIT_DRAIN", "WAIT_WRITER", "WAIT_PROGRAM")
+        assert sum([await self.read_wide(name) for name in waits]) == await self.read_wide("CYCLES") > 0
+
+    async def fails(self, code, address):
+        """The run under way stops with an error."""
+        state = await self.idle()
+        assert state == {"IDLE", "READY", "ERROR"}, state
+        assert await self.read("ERROR_CODE") == code
+        assert await self.read_wide("ERROR_ADDRESS") == address
+
+    def place(self, window, words):
+        size = CONFIG.bus_bytes
+        return self.random.randrange(window[0], window[1] - words * WORD + 1, size)
+
+
+async def begin(dut):
+    bench = Bench(dut)
+    await bench.reset()
+    await bench.windows()
+    assert await bench.read("MAGIC") == MAGIC
+    return bench
+
+
+@cocotb.test()
+async def copies_whatever_stalls(dut):  # B18, C25
+    bench = await begin(dut)
+    for _ in range(12):
+        bench.stall({name: bench.random.choice([0, 0.1, 0.5, 0.8]) for name in bench.channels})
+        words = bench.random.choice([1, 2, 15, 16, 17, bench.random.randrange(1, 200)])
+        await bench.copies(bench.place(READ, words), bench.place(WRITE, words), words)
+    bench.stall(0)
+    await bench.copies(READ[0] + 4096 - 3 * CONFIG.bus_bytes, WRITE[0] + 8192 - 5 * CONFIG.bus_bytes, 64)
+    await bench.copies(READ[1] - 32 * WORD, WRITE[1] - 32 * WORD, 32)
+
+
+@cocotb.test()
+async def address_and_data_in_any_order(dut):  # B19
+    bench = await begin(dut)
+    for late in ("aw", "w"):
+        bench.stall({name: 0.97 if name == late else 0 for name in bench.channels})
+        await bench.copies(READ[0], WRITE[0], 40)
+
+
+@cocotb.test()
+async def slave_errors(dut):  # A1-A3, B12
+    bench = await begin(dut)
+    words = 100
+    for beat in (0, 1, 15, 16, 31, 77):
+        for side in ("reads", "writes"):
+            bench.stall(bench.random.choice([0, 0.4]))
+            source, target = READ[0] + 0x400, WRITE[0] + 0x800
+            at = (source if side == "reads" else target) + beat * CONFIG.bus_bytes
+            getattr(bench.faulty, side).add(at)
+            before = bench.ram.read(0, SIZE)
+            await bench.start(source, target, words)
+            if side == "reads":
+                await bench.fails(ErrorCode.READ_SLAVE, at)
+            else:
+                burst = target + beat // 16 * 16 * CONFIG.bus_bytes
+                await bench.fails(ErrorCode.WRITE_SLAVE, burst)
+            after = bench.ram.read(0, SIZE)
+            assert after[:target] == before[:target] and after[target + words * WORD:] == before[target + words * WORD:]
+            bench.faulty.reads.clear()
+            bench.faulty.writes.clear()
+            if beat % 2:  # START alone is enough
+                await bench.soft_reset()
+            await bench.copies(READ[0], WRITE[0] + 0x4000, 33)
+
+
+@cocotb.test()
+async def windows_are_kept(dut):  # C20-C24, C27
+    bench = await begin(dut)
+    size = CONFIG.bus_bytes
+    before = bench.ram.read(0, SIZE)
+    good = READ[0], WRITE[0]
+    for source, target, code, address in (
+        (READ[0] - size, good[1], ErrorCode.READ_WINDOW, READ[0] - size),
+        (READ[1] - 3 * WORD, good[1], ErrorCode.READ_WINDOW, READ[1] - 3 * WORD),
+        ((1 << 40) - size, good[1], ErrorCode.READ_WINDOW, (1 << 40) - size),
+        (READ[0] + 1, good[1], ErrorCode.ALIGNMENT, READ[0] + 1),
+    ):
+        await bench.start(source, target, 4)
+        await bench.fails(code, address)
+        assert not bench.ar.seen
+    for target, code in ((WRITE[0] - size, ErrorCode.WRITE_WINDOW), (WRITE[1] - 3 * WORD, ErrorCode.WRITE_WINDOW),
+                         (WRITE[0] + size // 2, ErrorCode.ALIGNMENT), (READ[0], ErrorCode.WRITE_WINDOW)):
+        await bench.start(good[0], target, 4)
+        await bench.fails(code, target)
+        assert not bench.aw.seen and not bench.w.seen
+    await bench.write_wide("READ_LIMIT", READ[0] - size)
+    await bench.start(*good, 4)
+    await bench.fails(ErrorCode.READ_WINDOW, good[0])
+    assert bench.ram.read(0, SIZE) == before
+    await bench.windows()
+    await bench.copies(*good, 4)
+
+
+@cocotb.test()
+async def watchdog_and_recovery(dut):  # A5, A6, B14-B16, I84
+    bench = await begin(dut)
+    await bench.write("WATCHDOG", 200)
+    for stuck in bench.channels:
+        bench.stall(0)
+        bench.channels[stuck].pause = True
+        await bench.start(READ[0], WRITE[0], 300)
+        for _ in range(400):
+            await RisingEdge(dut.aclk)
+        assert await bench.read("ERROR_CODE") == ErrorCode.WATCHDOG, stuck
+        control = await bench.read("CONTROL")
+        assert control >> BITS["ERROR"] & 1 and not control >> BITS["IDLE"] & 1, "idle with bursts under way"
+        bench.channels[stuck].pause = False
+        assert await bench.idle() == {"IDLE", "READY", "ERROR"}
+        await bench.soft_reset()
+        await bench.copies(READ[0] + 64 * 7, WRITE[0], 50)
+
+
+@cocotb.test()
+async def soft_reset_at_any_time(dut):  # I78
+    bench = await begin(dut)
+    for after in range(0, 120, 5):
+        bench.stall(bench.random.choice([0, 0.3]))
+        await bench.start(READ[0], WRITE[0], 400)
+        for _ in range(after):
+            await RisingEdge(dut.aclk)
+        await bench.soft_reset()
+        await bench.copies(READ[0] + 4096, WRITE[0], 20)
+
+
+@cocotb.test()
+async def hard_reset_at_any_time(dut):  # I75, I76; the memory is reset too, as on one reset net
+    bench = await begin(dut)
+    for after in range(20, 140, 15):
+        await bench.start(READ[0], WRITE[0], 400)
+        for _ in range(after):
+            await RisingEdge(dut.aclk)
+        await bench.reset()
+        assert await bench.idle() == {"IDLE", "READY"}
+        assert await bench.read("PROGRAM_LENGTH") == 0
+        await bench.windows()
+        await bench.copies(READ[0] + 4096, WRITE[0], 20)
+
+
+@cocotb.test()
+async def a_running_machine_is_left_alone(dut):  # C26, I79, I86
+    bench = await begin(dut)
+    words = 600
+    expected = bytearray(bench.ram.read(0, SIZE))
+    expected[WRITE[0]:WRITE[0] + words * WORD] = expected[READ[0]:READ[0] + words * WORD]
+    await bench.start(READ[0], WRITE[0], words)
+    await bench.write_wide("WRITE_BASE", 0)
+    await bench.write_wide("READ_LIMIT", 0)
+    await bench.write("PROGRAM_LENGTH", 1)
+    await bench.write("CONTROL", 1 << BITS["START"])
+    await bench.lite.read(0, 0x200)
+    assert not await bench.read("CONTROL") >> BITS["IDLE"] & 1
+    assert await bench.idle() == {"IDLE", "READY", "DONE"}
+    assert bench.ram.read(0, SIZE) == expected
+    assert await bench.read("PROGRAM_LENGTH") == words
+    await bench.copies(READ[0], WRITE[0] + 0x1000, 3)
+
+
+@cocotb.test()
+async def interrupts(dut):  # I83
+    bench = await begin(dut)
+    await bench.write("INTERRUPT_GLOBAL", 1)
+    await bench.write("INTERRUPT_ENABLE", 1)
+    await bench.start(READ[0], WRITE[0], 5)
+    await with_timeout(RisingEdge(dut.irq), 10, "us")
+    assert await bench.idle() == {"IDLE", "READY", "DONE", "INTERRUPT"}
+    await bench.write("INTERRUPT_STATUS", 1)
+    await RisingEdge(dut.aclk)
+    assert not dut.irq.value
+    await bench.start(0, WRITE[0], 5)
+    await bench.fails(ErrorCode.READ_WINDOW, 0)
+    assert await bench.read("INTERRUPT_STATUS") == 2 and not dut.irq.value
+    await bench.write("INTERRUPT_ENABLE", 3)
+    await RisingEdge(dut.aclk)
+    assert dut.irq.value
+
+
+@cocotb.test()
+async def register_access(dut):  # I85
+    bench = await begin(dut)
+    lite, at = bench.lite, offset("IMAGE_LOW")
+    for chance in (0, 0.6):
+        for channel in (lite.write_if.aw_channel, lite.write_if.w_channel, lite.write_if.b_channel,
+                        lite.read_if.ar_channel, lite.read_if.r_channel):
+            rng = random.Random(bench.random.random())
+            channel.set_pause_generator(rng.random() < chance for _ in iter(int, 1))
+        model = bytearray((await lite.read(at, 16)).data)
+        for _ in range(60):
+            start = bench.random.randrange(16)
+            data = bench.random.randbytes(bench.random.randrange(1, 17 - start))
+            model[start:start + len(data)] = data
+            writing = cocotb.start_soon(lite.write(at + start, data))  # byte strobes; reads at the same time
+            constant = await lite.read_dword(offset("MAGIC"))
+            await writing
+            assert constant == MAGIC
+            assert (await lite.read(at, 16)).data == model
+        assert (await lite.read(0x160, 0x40)).data == bytes(0x40)
+        await lite.write(0x160, b"\xff" * 0x40)
+        assert (await lite.read(0x160, 0x40)).data == bytes(0x40)
