@@ -150,7 +150,7 @@ def test_router(world, name, gap, experts):
 
 
 @each_config
-def test_other_instructions_are_skipped(world, name, ):
+def test_other_instructions_are_skipped(world, name):
     world = world(name, 14, 0.2)
     from_reader = [type(world.job())({"opcode": opcode}) for opcode in (Opcode.LOAD, Opcode.NORM, Opcode.STORE)]
     job = world.job(2, 10, **to(Destination.HIDDEN))
@@ -176,10 +176,8 @@ def test_random_passes(world, name, seed):
         if destination == Destination.ROUTER:
             columns, row = int(random.integers(1, 9)), np.arange(rows)
             fields |= {"top_k": random.integers(1, columns + 1), "peak": 0, "gelu": 0, "score": 0}
-        elif destination == Destination.VALUES:
-            fields["destination_stride"] = 16
-        elif destination == Destination.KEYS:
-            fields["destination_stride"] = 17
+        elif destination in (Destination.KEYS, Destination.VALUES):
+            fields |= {"destination_stride": random.integers(12, 18), "saturation": Saturation.WEIGHT}
         jobs.append(world.job(rows, columns, row, bits=26, **fields))
     world.run(jobs)
 

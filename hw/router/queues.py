@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One queue of tokens per expert."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from moevit.spec.arrays import MachineConfig
+
+from ..interfaces import EXPERT_BITS, TOKEN_BITS, MemoryRead, queue_entry_layout
+
+__all__ = ["Queues"]
+
+
+class Queues(wiring.Component):
+    """Appends entries to the queues: entry i of an expert lies at expert x max_tokens + i.
+
+    Golden: ``golden.integer.router.queues``. One entry per cycle, no back-pressure; in the next cycle it can be asked
+    for and is part of ``lengths``.
+
+    Members
+    -------
+    append : In(1)
+    clear : In(1), with ``append``: this entry is the first of all
+    expert : In(5), below max_experts
+    entry : In(queue_entry_layout())
+    lengths : Out(max_experts x u12)
+    read : In(MemoryRead)
+    """
+
+    def __init__(self, config: MachineConfig):
+        self._config = config
+        super().__init__({
+            "append": In(1),
+            "clear": In(1),
+            "expert": In(EXPERT_BITS),
+            "entry": In(queue_entry_layout()),
+            "lengths": Out(data.ArrayLayout(TOKEN_BITS, config.max_experts)),
+            "read": In(MemoryRead(config.max_experts * config.max_tokens, queue_entry_layout())),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.memory = memory = Memory(
+            shape=queue_entry_layout(), depth=config.max_experts * config.max_tokens, init=[])
+        read, write = memory.read_port(), memory.write_port()
+        index = Mux(self.clear, 0, Array(self.lengths)[self.expert])
+        m.d.comb += [
+            read.en.eq(self.read.enable),
+            read.addr.eq(self.read.address),
+            self.read.data.eq(read.data),
+            write.en.eq(self.append),
+            write.addr.eq(Cat(index[:exact_log2(config.max_tokens)], self.expert)),
+            write.data.eq(self.entry),
+        ]
+        for expert in range(config.max_experts):
+            hit = self.append & (self.expert == expert)
+            length = self.lengths[expert]
+            m.d.sync += length.eq(Mux(self.append & self.clear, 0, length) + hit)
+        return m

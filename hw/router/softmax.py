@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranks and exponentials of a token's gate logits, and one over their sum."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.formats import signed_range
+
+from ..interfaces import Flow, logits_layout, row_scale_layout
+from ..math.exp2_wide import LOGIT_BITS, Exp2Wide
+from ..math.reciprocal import Reciprocal
+from ..reader.timeline import Timeline, tree, tree_stages
+from .rank import Rank, ranks_layout
+
+__all__ = ["GateSoftmax", "shares_layout"]
+
+_LEVELS = 2  # of the adder tree per stage
+
+
+def shares_layout(config: MachineConfig) -> data.StructLayout:
+    """Per expert: its rank (0 is the best; meaningless from ``experts`` on) and its exponential, 65535 for rank 0."""
+    return data.StructLayout({
+        "ranks": ranks_layout(config.max_experts),
+        "e": data.ArrayLayout(16, config.max_experts),
+    })
+
+
+class GateSoftmax(wiring.Component):
+    """``e = 65535 x 2^(logit - best)`` and ``1 / sum(e)`` over the first ``experts`` or, if ``renormalise``, the top k.
+
+    Golden: ``golden.integer.router.route``. One token per cycle, no back-pressure: `latency` cycles to the shares,
+    `inverse_latency` to the inverse.
+
+    Members
+    -------
+    i : In(Flow(logits_layout(config)))
+    shares : Out(Flow(shares_layout(config)))
+    inverse : Out(Flow(row_scale_layout()))
+    """
+
+    latency = 1 + Rank.latency + 1 + Exp2Wide.latency
+
+    def __init__(self, config: MachineConfig):
+        self._count = count = config.max_experts
+        self._leaves = max(2, 1 << (count - 1).bit_length())
+        self._rank, self._exp = Rank(count), Exp2Wide(count)
+        self._reciprocal = Reciprocal(16 + (self._leaves - 1).bit_length())
+        super().__init__({
+            "i": In(Flow(logits_layout(config))),
+            "shares": Out(Flow(shares_layout(config))),
+            "inverse": Out(Flow(row_scale_layout())),
+        })
+
+    @property
+    def inverse_latency(self) -> int:
+        """Cycles from ``i`` to ``inverse``."""
+        return self.latency + tree_stages(self._leaves, _LEVELS) + self._reciprocal.latency
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.rank, m.submodules.exp, m.submodules.reciprocal = rank, exp, reciprocal = (
+            self._rank, self._exp, self._reciprocal)
+        token = self.i.payload
+        line = Timeline(m)
+        line.put(0, valid=self.i.valid, experts=token.experts, top_k=token.top_k, renormalise=token.renormalise)
+        # Stage 1: what is no expert goes behind all that are.
+        logits = Signal(data.ArrayLayout(signed(LOGIT_BITS), self._count), reset_less=True)
+        lowest, _ = signed_range(LOGIT_BITS)
+        for expert in range(self._count):
+            m.d.sync += logits[expert].eq(Mux(token.experts > expert, token.logits[expert], lowest))
+        line.put(1, logits=logits)
+        # Stages 2 and 3: rank.
+        m.d.comb += rank.logits.eq(logits)
+        line.put(3, ranks=rank.ranks)
+        # Stage 4: the best.
+        best = Signal(signed(LOGIT_BITS), reset_less=True)
+        m.d.sync += best.eq(_pick(self._count, lambda expert: line.at(3, "ranks")[expert] == 0,
+                                  lambda expert: line.at(3, "logits")[expert]))
+        # Stages 5 to 7: exponentials.
+        m.d.comb += [exp.maximum.eq(best), exp.logits.eq(line.at(4, "logits"))]
+        counted = Signal(self._count, reset_less=True)
+        line.put(7, counted=counted)
+        for expert in range(self._count):
+            in_top = line.at(6, "ranks")[expert] < line.at(6, "top_k")
+            m.d.sync += counted[expert].eq(Mux(line.at(6, "renormalise"), in_top, line.at(6, "experts") > expert))
+        m.d.comb += [
+            self.shares.valid.eq(line.at(7, "valid")),
+            self.shares.payload.ranks.eq(line.at(7, "ranks")),
+            self.shares.payload.e.eq(exp.o),
+        ]
+        # Stage 8 on: sum, reciprocal.
+        leaves = [Mux(counted[expert], exp.o[expert], 0) for expert in range(self._count)]
+        leaves += [C(0, 16)] * (self._leaves - self._count)
+        m.d.comb += [
+            reciprocal.i.payload.eq(tree(m, leaves, lambda a, b: a + b, _LEVELS, "total")),
+            reciprocal.i.valid.eq(line.at(self.latency + tree_stages(self._leaves, _LEVELS), "valid")),
+        ]
+        wiring.connect(m, reciprocal.o, wiring.flipped(self.inverse))
+        return m
+
+
+def _pick(count, chosen, value) -> Value:
+    """The one ``value(i)`` with ``chosen(i)``, as an AND and an OR."""
+    result = C(0, 1)
+    for index in range(count):
+        picked = value(index)
+        result |= picked & chosen(index).replicate(len(picked))
+    return result
