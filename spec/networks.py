@@ -92,7 +92,8 @@ class Network:
         return self.experts > 0 and block % 2 == 1
 
 
-_M3VIT: dict[str, Any] = {"height": 128, "width": 256, "patch": 16, "depth": 12, "experts": 16, "tasks": ("semseg", "depth")}
+_M3VIT: dict[str, Any] = {"height": 128, "width": 256, "patch": 16, "depth": 12, "experts": 16,
+                          "tasks": ("semseg", "depth")}
 _DEIT: dict[str, Any] = {"height": 224, "width": 224, "patch": 16, "depth": 12, "final_norm": True}
 
 NETWORKS: dict[str, Network] = {
