@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rung 3: the RTL equals the golden machine in every stored word, after every pass and at the end."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from moevit.host.errors import WrongInput
+from moevit.sim.settings import MemorySettings
+
+from ..conftest import model_of, random_image
+from .conftest import config_of
+
+STALLS = MemorySettings(stall=0.4, seed=3, read_latency=90)
+SLOW = MemorySettings(bandwidth=0.25)
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "portable"])
+@pytest.mark.parametrize("name", ["8x8", "8x16"])
+def test_tiny_network_both_tasks_with_and_without_stalls(pair, boards, name, packed):
+    both = pair(model_of("tiny_test"), name, packed)
+    for seed in (2, 3):
+        image = random_image("tiny_test", seed)
+        for task in ("semseg", "depth"):
+            tokens = both.run(image, task)
+            for memory in (STALLS, SLOW):
+                both.board.memory = memory
+                np.testing.assert_array_equal(both.run(image, task), tokens)
+            both.board.memory = MemorySettings()
+
+
+def test_lanes_take_the_same_cycles(pair, tiny_model, tiny_image):
+    """Packed and portable lanes have the same latency, so whole runs take the same time."""
+    cycles = []
+    for packed in (True, False):
+        both = pair(tiny_model, "8x8", packed)
+        both.run(tiny_image, "depth")
+        cycles.append(both.rtl.report.cycles)
+    assert cycles[0] == cycles[1]
+
+
+def test_twenty_runs_without_reset_and_task_switches(pair, tiny_model, tiny_image):
+    both = pair(tiny_model, "8x16")
+    first = {task: both.run(tiny_image, task) for task in both.rtl.tasks}
+    assert not np.array_equal(first["semseg"], first["depth"])
+    rng = np.random.default_rng(5)
+    for _ in range(18):
+        task = str(rng.choice(both.rtl.tasks))
+        np.testing.assert_array_equal(both.rtl.run_raw(tiny_image, task), first[task])
+    both.run(tiny_image, "semseg")
+    with pytest.raises(WrongInput):
+        both.rtl.run_raw(tiny_image, "colour")
+
+
+@pytest.mark.parametrize("block", [1])
+@pytest.mark.parametrize("biases, top_k", [
+    ([0, 9000, 0, 0], 1),  # all tokens to one expert
+    ([-32768, 0, -32768, 0], 2),  # masked experts get none
+    ([0, 0, 0, 0], 2),  # equal logits: the lower experts
+    ([0, 0, 0, 0], 4),  # all experts for all tokens
+])
+def test_routing_corner_cases(pair, tiny_model, tiny_image, block, biases, top_k):
+    name = f"blocks.{block}.moe.gate"
+    network = dataclasses.replace(tiny_model.network, top_k=top_k)
+    gate = {f"{name}.weight": np.zeros_like(tiny_model[f"{name}.weight"]),
+            f"{name}.bias": np.tile(np.array(biases, np.int16), (2, 1))}
+    model = dataclasses.replace(tiny_model, network=network, tensors={**tiny_model.tensors, **gate})
+    both = pair(model, "8x8")
+    both.run(tiny_image, "depth")
+    rows = both.rtl.report.expert_rows["blocks.1"]
+    want = {expert: network.tokens for expert in sorted(range(4), key=lambda e: (-biases[e], e))[:top_k]}
+    assert rows == dict(sorted(want.items()))
+
+
+def test_renormalised_gate(pair, tiny_model, tiny_image):
+    network = dataclasses.replace(tiny_model.network, renormalise=True)
+    pair(dataclasses.replace(tiny_model, network=network), "8x8").run(tiny_image, "semseg")
+
+
+def test_equal_attention_logits(pair, tiny_model, tiny_image):
+    """Queries of zero: every key gets the same weight."""
+    zero = {name: np.zeros_like(tensor) for name, tensor in tiny_model.tensors.items() if ".attn.query." in name
+            and not name.endswith("shift")}
+    pair(dataclasses.replace(tiny_model, tensors={**tiny_model.tensors, **zero}), "8x16").run(tiny_image, "depth")
+
+
+def test_rows_without_variance(pair, tiny_model):
+    """A constant residual: mean of every channel, variance 0, only epsilon keeps the root finite."""
+    zero = {"position": np.full_like(tiny_model["position"], 77),
+            "patch_embed.weight": np.zeros_like(tiny_model["patch_embed.weight"]),
+            "patch_embed.bias": np.zeros_like(tiny_model["patch_embed.bias"])}
+    both = pair(dataclasses.replace(tiny_model, tensors={**tiny_model.tensors, **zero}), "8x8")
+    both.run(random_image("tiny_test"), "depth")
+
+
+def test_saturation_is_counted_and_clipped_alike(pair, tiny_model, tiny_image):
+    loud = {name: np.full_like(tensor, 65535) for name, tensor in tiny_model.tensors.items()
+            if name.endswith("column_scale") and "gate" not in name}
+    quiet = {name: np.maximum(tensor, 6) - 6 for name, tensor in tiny_model.tensors.items()
+             if name.endswith("shift") and "gate" not in name}
+    quiet = {name: tensor.astype(np.uint8) for name, tensor in quiet.items()}
+    both = pair(dataclasses.replace(tiny_model, tensors={**tiny_model.tensors, **loud, **quiet}), "8x8")
+    both.run(tiny_image, "semseg")
+    assert both.rtl.report.counters["SATURATED"] > 100
+
+
+@pytest.mark.parametrize("height, width, prefix", [(8, 8, 0), (8, 8, 1), (32, 64, 0)],
+                         ids=["1 token", "2 tokens", "32 tokens: the most of 8x8"])
+def test_fewest_and_most_tokens(pair, height, width, prefix):
+    from moevit.golden.quant.synthetic import synthetic_model
+    from moevit.spec.networks import NETWORKS
+    network = dataclasses.replace(NETWORKS["tiny_test"], name=f"tiny_{height}x{width}_{prefix}", height=height,
+                                  width=width, prefix_tokens=prefix)
+    image = np.random.default_rng(4).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    pair(synthetic_model(network, 3), "8x8").run(image, "depth")
+
+
+def test_demo_network(pair):
+    both = pair(model_of("demo"), "16x16")
+    for task, memory in (("semseg", MemorySettings()), ("depth", STALLS)):
+        both.board.memory = memory
+        both.run(random_image("demo"), task)
+    assert config_of("16x16").hash == both.board.read_register(0x2C)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["32x32", "32x64"])
+def test_demo_network_on_larger_arrays(pair, name):
+    pair(model_of("demo"), name).run(random_image("demo"), "semseg")
