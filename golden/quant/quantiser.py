@@ -9,7 +9,7 @@ The formulas for ``unit`` follow from what the machine reads (``golden.integer``
 * EXP: softmax = operand x RS.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import floor, log2
 
 import numpy as np
@@ -36,12 +36,14 @@ from .errors import RangeError
 from .fold import fold
 from .linear import bias_integers, quantise_weights, scale_and_shift
 
-__all__ = ["quantise"]
+__all__ = ["LOG2_E", "layer_count", "quantise"]
 
 ROW_MAX = 32767
 RESIDUAL_FRACTION_MAX = 12
 RESIDUAL_HEADROOM = 2.0  # unseen images: a scale without headroom saturates and costs 9 dB
-STATIC_HEADROOM = 1.2  # of query, key, value: clipping a tenth costs 2 dB, a fifth too much range nothing visible
+#: Of the static scales. Clipping a tenth costs 2 dB, a fifth too much range nothing visible; values, with a peak per
+#: channel, rest on fewer samples.
+HEADROOM = {"query": 1.2, "key": 1.1, "value": 1.5}
 MIX_FRACTION = 8  # bits that a mean of values has below a value's own; 127 x 2^8 and 1/sum's error stay in s16
 PIXEL_FRACTION = 8  # a pixel n is n / 256
 LOG2_E = 1.4426950408889634
@@ -49,11 +51,12 @@ GATE_WEIGHT_MAX = (WEIGHT_MAX << DIGIT_BITS) + (1 << (DIGIT_BITS - 1)) - 1  # tw
 
 
 def quantise(network: Network, tensors: Mapping[str, np.ndarray], images: np.ndarray, *,
-             compensate: bool = True) -> QuantisedModel:
+             compensate: bool = True, watch: Callable[[str], None] | None = None) -> QuantisedModel:
     """Quantise float32 ``tensors``, named as in `golden.reference`, calibrated on u8 ``images`` (images, H, W, 3).
 
     Without ``compensate`` weights are rounded to nearest, which is faster and 3 dB worse (docs/quantisation.md).
-    ``notes["units"]`` of the result says what 1 is worth in each stored tensor.
+    ``notes["units"]`` of the result says what 1 is worth in each stored tensor. ``watch`` is called with the name of
+    each of `layer_count` linear layers when it is done.
 
     Raises `reference.CheckpointError` for tensors that are not those of ``network``, CalibrationError for images,
     RangeError for values out of range, BoundsError where an accumulator could overflow.
@@ -62,17 +65,23 @@ def quantise(network: Network, tensors: Mapping[str, np.ndarray], images: np.nda
                                  for name, tensor in tensors.items()})
     complete = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     statistics = calibrate(model, complete, np.asarray(images), grams=compensate)
-    quantised = _Quantiser(network, complete, statistics).run()
+    quantised = _Quantiser(network, complete, statistics, watch or (lambda layer: None)).run()
     check(model_bounds(quantised))
     return quantised
+
+
+def layer_count(network: Network) -> int:
+    """Linear layers that `quantise` works through; the experts of a block count as one layer, the gates as another."""
+    return 1 + sum(7 if network.is_moe(block) else 6 for block in range(network.depth))
 
 
 class _Quantiser:
     """Collects the integer tensors of one network."""
 
-    def __init__(self, network: Network, tensors: Mapping[str, np.ndarray], statistics: Statistics):
+    def __init__(self, network: Network, tensors: Mapping[str, np.ndarray], statistics: Statistics,
+                 watch: Callable[[str], None]):
         self.network, self.tensors, self.statistics = network, tensors, statistics
-        self.layers = fold(network, tensors)
+        self.layers, self.watch = fold(network, tensors), watch
         self.out: dict[str, np.ndarray | int] = {}
         self.units: dict[str, float | list[float]] = {}
         self.residual_fraction = _residual_fraction(statistics.residual)
@@ -104,6 +113,7 @@ class _Quantiser:
         for part, value in quantised._asdict().items():
             self.out[f"{name}.{part}"] = value
         self.out[f"{name}.bias"] = bias_integers(f"{name}.bias", bias, fraction)
+        self.watch(name)
 
     def _position(self) -> np.ndarray:
         """What the tokens are before any patch is added (tokens, dim): position, prefix token, patch bias."""
@@ -129,7 +139,7 @@ class _Quantiser:
     def _attention(self, name: str, block: int) -> None:
         """A value channel has its own scale, which comes back in the weights of ``proj``; queries and keys have one."""
         normed = self._norm(f"{name}.norm1")
-        peaks = {part: getattr(self.statistics, part)[block] * STATIC_HEADROOM for part in ("query", "key", "value")}
+        peaks = {part: getattr(self.statistics, part)[block] * headroom for part, headroom in HEADROOM.items()}
         units = {part: np.where(peak > 0, peak, 1.0) / (OPERAND_MAX if part == "query" else WEIGHT_MAX)
                  for part, peak in peaks.items()}
         for part, unit in units.items():
@@ -163,6 +173,7 @@ class _Quantiser:
             self.out[f"{name}.{part}"] = value
         integers = bias_integers(f"{name}.bias", bias, LOG2_E * 2.0**LOGIT_FRACTION, low=BIAS_MASKED + 1)
         self.out[f"{name}.bias"] = np.where(self.tensors[f"{name}.mask"], integers, BIAS_MASKED)
+        self.watch(name)
 
 
 def _residual_fraction(largest: float) -> int:

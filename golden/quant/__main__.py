@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m moevit.golden.quant``: quantise a checkpoint and say what it cost, layer by layer."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from moevit.golden.integer.bounds import BoundsError
+from moevit.golden.reference import CheckpointError, load_state, read
+from moevit.spec.networks import Network
+
+from .errors import CalibrationError, QuantisationError
+from .fidelity import BLOCK_TENSORS, Fidelity, compare
+from .images import photographs
+from .quantiser import layer_count, quantise
+
+DEFAULT_IMAGES = 16
+
+console = Console()
+
+
+def main(
+    checkpoint: Annotated[Path, typer.Argument(help="float checkpoint (.safetensors)")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="quantised model to write (.npz)")],
+    images: Annotated[Path | None, typer.Option(help="calibration images, u8 (images, H, W, 3) in a .npy file; "
+                                                     "without it, crops of photographs")] = None,
+    check: Annotated[int, typer.Option(min=0, help="images to compare with the float model")] = 2,
+) -> None:
+    """Quantise a checkpoint."""
+    try:
+        network, tensors = read(checkpoint)
+        chosen = _images(network, images)
+        with Progress(TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                      console=console) as progress:
+            bar = progress.add_task("calibrating", total=layer_count(network))
+            model = quantise(network, {name: tensor.numpy() for name, tensor in tensors.items()}, chosen,
+                             watch=lambda layer: progress.update(bar, advance=1, description=layer))
+            progress.update(bar, description="quantised")
+    except (BoundsError, CheckpointError, OSError, QuantisationError) as error:
+        console.print(f"[red]{error}[/red]", soft_wrap=True)
+        raise typer.Exit(1) from error
+    model.save(output)
+    console.print(f"{output}: {network.name}, tokens are integers x 2^-{model.residual_fraction}")
+    if check:
+        console.print(table(compare(load_state(network, tensors), model, chosen[:check]), network))
+
+
+def table(fidelity: Fidelity, network: Network) -> Table:
+    """SQNR in dB per block and tensor, and the share of tokens that are routed as in float."""
+    shown = [name for name in BLOCK_TENSORS if name != "gate_logits" or network.experts]
+    result = Table("block", *shown, *(["same experts"] if network.experts else []),
+                   title=f"SQNR in dB against float; embedding {fidelity.sqnr['x_embed']:.1f}, "
+                         f"output {fidelity.sqnr['tokens']:.1f}; {fidelity.saturated} values saturated")
+    for block in range(network.depth):
+        cells = [fidelity.sqnr.get(f"{block}.{name}") for name in shown]
+        routing = [f"{fidelity.routing[block]:.1%}" if block in fidelity.routing else ""] if network.experts else []
+        result.add_row(str(block), *("" if cell is None else f"{cell:.1f}" for cell in cells), *routing)
+    return result
+
+
+def _images(network: Network, path: Path | None) -> np.ndarray:
+    if path is None:
+        return photographs(network, DEFAULT_IMAGES)
+    try:
+        return np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise CalibrationError(f"{path} is not a .npy file of images: {error}") from error
+
+
+if __name__ == "__main__":
+    typer.run(main)
