@@ -6,7 +6,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from moevit.spec.arrays import MachineConfig
-from moevit.spec.formats import SCORE_FRACTION
+from moevit.spec.formats import ROW_BITS, SCORE_FRACTION
 from moevit.spec.trace import Kind
 
 from ..interfaces import (
@@ -126,15 +126,14 @@ class Router(wiring.Component):
                     self.trace.valid.eq(index < experts),
                     record.kind.eq(Kind.QUEUE),
                     record.address.eq(index),
-                    record.data[0].eq(Array(self.lengths)[index]),
+                    record.data.eq(Array(self.lengths)[index]),
                 ]
             with m.Else():
                 m.d.comb += [
                     self.trace.valid.eq(queues.append),
                     record.kind.eq(Kind.ROUTE),
                     record.address.eq(Cat(winner.rank, queues.entry.token)),
-                    record.data[0].eq(winner.expert),
-                    record.data[1].eq(winner.score[:16]),
-                    record.data[2].eq(winner.score[SCORE_FRACTION:]),
+                    record.data.eq(Cat(value | C(0, ROW_BITS) for value in (
+                        winner.expert, winner.score[:ROW_BITS], winner.score[SCORE_FRACTION:]))),
                 ]
         return end
