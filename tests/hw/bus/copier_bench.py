@@ -179,7 +179,7 @@ async def begin(dut):
 @cocotb.test()
 async def copies_whatever_stalls(dut):  # B18, C25
     bench = await begin(dut)
-    for _ in range(12):
+    for _ in range(34):  # with three seeds more than a hundred patterns of pauses
         bench.stall({name: bench.random.choice([0, 0.1, 0.5, 0.8]) for name in bench.channels})
         words = bench.random.choice([1, 2, 15, 16, 17, bench.random.randrange(1, 200)])
         await bench.copies(bench.place(READ, words), bench.place(WRITE, words), words)
