@@ -248,13 +248,13 @@ class World:
                 ctx.set(unit.residual_read.data, old)
             cycle += 1
         # In the cycle after the last done every peak can be read, the last written first.
-        last_row = [job for job in jobs if job.is_pass][-1]
-        first = last_row.instruction.get("destination_peak", 0) + int(last_row.row[-1])
+        entries = [job.instruction.get("destination_peak", 0) + row for job in reversed(jobs) if job.is_pass
+                   for row in reversed(job.row.tolist())]
         ctx.set(unit.peaks.enable, 1)
-        for entry in [first, *range(len(self.peaks))]:
+        for entry in dict.fromkeys([*entries, 0, len(self.peaks) - 1]):
             ctx.set(unit.peaks.address, entry)
             await ctx.tick()
-            seen.peaks.setdefault(entry, ctx.get(unit.peaks.data))
+            seen.peaks[entry] = ctx.get(unit.peaks.data)
 
     def _token(self, ctx):
         token = ctx.get(self.unit.logits.payload)
