@@ -44,6 +44,7 @@ RESIDUAL_HEADROOM = 2.0  # unseen images: a scale without headroom saturates and
 #: Of the static scales. Clipping a tenth costs 2 dB, a fifth too much range nothing visible; values, with a peak per
 #: channel, rest on fewer samples.
 HEADROOM = {"query": 1.2, "key": 1.1, "value": 1.5}
+LEAST_PEAK = 2.0**-6  # of the output expected of independent inputs: calibration may have met a channel at rest
 MIX_FRACTION = 8  # bits that a mean of values has below a value's own; 127 x 2^8 and 1/sum's error stay in s16
 PIXEL_FRACTION = 8  # a pixel n is n / 256
 LOG2_E = 1.4426950408889634
@@ -139,10 +140,13 @@ class _Quantiser:
     def _attention(self, name: str, block: int) -> None:
         """A value channel has its own scale, which comes back in the weights of ``proj``; queries and keys have one."""
         normed = self._norm(f"{name}.norm1")
-        peaks = {part: getattr(self.statistics, part)[block] * headroom for part, headroom in HEADROOM.items()}
-        units = {part: np.where(peak > 0, peak, 1.0) / (OPERAND_MAX if part == "query" else WEIGHT_MAX)
-                 for part, peak in peaks.items()}
-        for part, unit in units.items():
+        units = {}
+        for part, headroom in HEADROOM.items():
+            peak = getattr(self.statistics, part)[block] * headroom
+            usual = self._usual(f"{name}.attn.{part}", f"{name}.norm1")
+            least = LEAST_PEAK * (usual if np.ndim(peak) else usual.max())
+            unit = np.maximum(peak, least) / (OPERAND_MAX if part == "query" else WEIGHT_MAX)
+            unit = units[part] = np.where(unit > 0, unit, 1.0)
             self.units[f"{name}.attn.{part}"] = unit.tolist()
             self.linear(f"{name}.attn.{part}", normed, 1 / unit)
         logit = units["query"] * units["key"] * self.network.head_dim**-0.5 * LOG2_E * (1 << LOGIT_FRACTION)
@@ -151,6 +155,10 @@ class _Quantiser:
         self.units[f"{name}.attn.mix"] = mix.tolist()
         self._product(f"{name}.attn.mix", 2.0**MIX_FRACTION)
         self.linear(f"{name}.attn.proj", mix / OPERAND_MAX, 2.0**self.residual_fraction)
+
+    def _usual(self, layer: str, norm: str) -> np.ndarray:
+        """Standard deviation (outputs,) of the layer's outputs if normalised inputs were independent."""
+        return np.linalg.norm(self.layers[layer].weight * self.tensors[f"{norm}.weight"], axis=1)
 
     def _product(self, name: str, value: float) -> None:
         scale, shift = scale_and_shift(name, np.asarray(value))

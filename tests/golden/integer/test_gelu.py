@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+from math import erf
+
+import numpy as np
+
+from moevit.golden.integer.gelu import gelu
+
+X = np.arange(-32768, 32768)
+
+
+def test_every_input_is_close_to_the_exact_form():
+    real = X / 512
+    exact = real * 0.5 * (1 + np.vectorize(erf)(real / np.sqrt(2)))
+    assert np.abs(gelu(X) / 512 - exact).max() <= 2e-3
+
+
+def test_results_fit_and_relu_minus_gelu_is_even():
+    y = gelu(X)
+    assert y.min() >= -32768 and y.max() <= 32767
+    delta = np.maximum(X, 0) - y
+    np.testing.assert_array_equal(delta[1:], delta[1:][::-1])  # -32768 has no counterpart
+
+
+def test_far_from_zero_it_is_relu():
+    far = np.abs(X) >= 6 * 512
+    np.testing.assert_array_equal(gelu(X)[far], np.maximum(X, 0)[far])

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moevit.golden.integer.router import queues, route
+
+ONE = 1 << 16  # of a logit, in log2 units
+MASKED = -(1 << 23)
+
+logit_rows = st.integers(2, 16).flatmap(
+    lambda experts: st.lists(st.integers(-40 * ONE, 40 * ONE), min_size=experts, max_size=experts))
+
+
+@given(logit_rows, st.integers(1, 2), st.booleans())
+def test_scores_are_a_softmax(row, top_k, renormalise):
+    logits = np.array([row])
+    experts, scores = (part[0] for part in route(logits, top_k, renormalise))
+    exact = 2.0 ** ((logits[0] - logits[0].max()) / ONE)
+    exact = exact[experts] / (exact[experts] if renormalise else exact).sum()
+    assert np.abs(scores / ONE - exact).max() <= 2.5e-3  # distances are rounded to 2^-8, 1/sum is within 2^-11
+    assert scores.max() <= ONE and (np.diff(logits[0][experts]) <= 0).all()
+
+
+def test_lower_expert_wins_ties():
+    np.testing.assert_array_equal(route(np.array([[3, 9, 9, 9], [5, 5, 5, 5], [1, 0, 2, 2]]), 2, False).experts,
+                                  [[1, 2], [0, 1], [2, 3]])
+
+
+@pytest.mark.parametrize("renormalise, score", [(False, 1 / 16), (True, 1 / 2)])
+def test_equal_logits_share_evenly(renormalise, score):
+    scores = route(np.zeros((1, 16), np.int64), 2, renormalise).scores
+    np.testing.assert_allclose(scores / ONE, [[score, score]], rtol=2**-10)
+
+
+def test_masked_experts_are_not_chosen_and_weigh_nothing():
+    routing = route(np.array([[MASKED, 7 * ONE, MASKED, 7 * ONE]]), 2, False)
+    np.testing.assert_array_equal(routing.experts, [[1, 3]])
+    np.testing.assert_allclose(routing.scores / ONE, [[0.5, 0.5]], rtol=2**-10)
+
+
+def test_queues_hold_tokens_in_order_with_their_scores():
+    routing = route(np.array([[9, 1, 5], [1, 9, 5], [5, 9, 1]]) * ONE, 2, False)
+    found = queues(routing, 3)
+    assert [list(queue.tokens) for queue in found] == [[0, 2], [1, 2], [0, 1]]
+    np.testing.assert_array_equal(found[2].scores, routing.scores[[0, 1], [1, 1]])
+
+
+def test_all_tokens_to_one_expert():
+    logits = np.zeros((129, 16), np.int64)
+    logits[:, 11] = 20 * ONE
+    found = queues(route(logits, 1, False), 16)
+    np.testing.assert_array_equal(found[11].tokens, np.arange(129))
+    assert sum(len(queue.tokens) for queue in found) == 129
