@@ -2,7 +2,8 @@
 """A small machine with the ports of the real one: registers, and a DMA that copies memory to memory.
 
 Registers lie where ``moevit.spec.registers`` has them: CONTROL (START 0, DONE 1, IDLE 2), INTERRUPT_STATUS (bit 0,
-write one to clear), WEIGHTS (source), OUTPUT (destination), PROGRAM_LENGTH (beats). ``fault`` breaks the bus rules.
+write one to clear), WEIGHTS (source), OUTPUT (destination), PROGRAM_LENGTH (beats, a multiple of 16). FAULT makes it
+break the rules of the bus; a read of SILENT is never answered.
 """
 
 from amaranth import *
@@ -15,7 +16,8 @@ from moevit.hw.interfaces import Flow
 from moevit.spec.registers import offset
 
 BURST = 16
-FAULTS = ("crosses", "long", "drops", "changes", "last", "unaligned")
+FAULT, SILENT = 0x7F0, 0x7F8
+FAULTS = ("none", "crosses", "long", "drops", "changes", "last", "unaligned")
 
 
 def trace_record(bus_bytes: int) -> data.StructLayout:
@@ -25,9 +27,8 @@ def trace_record(bus_bytes: int) -> data.StructLayout:
 class CopyMachine(Component):
     """Copies; a trace record for every beat written. Reads run ahead as far as the FIFO has room."""
 
-    def __init__(self, bus_bytes: int = 16, fault: str | None = None, trace: bool = True):
-        assert fault is None or fault in FAULTS
-        self.bus_bytes, self.fault, self.traced = bus_bytes, fault, trace
+    def __init__(self, bus_bytes: int = 16, trace: bool = True):
+        self.bus_bytes, self.traced = bus_bytes, trace
         super().__init__({
             "control": In(LiteChannels(13, 32)),
             "read": Out(ReadChannels(bus_bytes)),
@@ -42,6 +43,10 @@ class CopyMachine(Component):
         source, destination, beats = Signal(40), Signal(40), Signal(32)
         running, done, failed, pending = Signal(), Signal(), Signal(), Signal()
         start = Signal()
+        fault = Signal(range(len(FAULTS)))
+
+        def faulty(name):
+            return fault == FAULTS.index(name)
 
         # Registers.
         lite = self.control
@@ -71,11 +76,13 @@ class CopyMachine(Component):
                         m.d.sync += register[32:].eq(value)
                 with m.Case(offset("PROGRAM_LENGTH")):
                     m.d.sync += beats.eq(value)
+                with m.Case(FAULT):
+                    m.d.sync += fault.eq(value)
         m.d.comb += lite.ar.ready.eq(~lite.r.valid)
         with m.If(lite.r.valid & lite.r.ready):
             m.d.sync += lite.r.valid.eq(0)
         with m.If(lite.ar.valid & lite.ar.ready):
-            m.d.sync += lite.r.valid.eq(1)
+            m.d.sync += lite.r.valid.eq(lite.ar.payload.addr != SILENT)
             with m.Switch(lite.ar.payload.addr):
                 with m.Case(offset("CONTROL")):
                     m.d.sync += lite.r.payload.data.eq(Cat(C(0, 1), done, ~running, ~running, C(0, 3), failed))
@@ -89,15 +96,14 @@ class CopyMachine(Component):
         ar, r, aw, w, b = self.read.ar, self.read.r, self.write.aw, self.write.w, self.write.b
         room, asked, written, to_answer = Signal(range(257), init=256), Signal(32), Signal(32), Signal(16)
         ask, taken = Signal(), Signal()
-        burst = min(BURST * 2, 4096 // size) if self.fault == "long" else BURST
+        burst = Mux(faulty("long"), 2 * BURST, BURST)
         m.d.comb += ask.eq(running & (asked != 0) & (room >= burst) & (~ar.valid | ar.ready))
         with m.If(ar.ready):
             m.d.sync += ar.valid.eq(0)
-        if self.fault == "drops":
+        with m.If(faulty("drops")):
             m.d.sync += ar.valid.eq(0)
-        if self.fault == "changes":
-            with m.If(ar.valid & ~ar.ready):
-                m.d.sync += ar.payload.addr.eq(ar.payload.addr + size)
+        with m.If(faulty("changes") & ar.valid & ~ar.ready):
+            m.d.sync += ar.payload.addr.eq(ar.payload.addr + size)
         with m.If(ask):
             m.d.sync += [ar.valid.eq(1), ar.payload.addr.eq(source), ar.payload.len.eq(burst - 1),
                          source.eq(source + burst * size), asked.eq(asked - burst)]
@@ -109,7 +115,7 @@ class CopyMachine(Component):
 
         # Writes: one burst at a time, its data after its address.
         index, inside, closing = Signal(range(BURST)), Signal(), Signal()
-        m.d.comb += closing.eq(index == BURST - (2 if self.fault == "last" else 1))
+        m.d.comb += closing.eq(index == BURST - 1 - faulty("last"))
         with m.If(running & ~inside & ~aw.valid & (written != 0) & fifo.r_rdy):
             m.d.sync += [aw.valid.eq(1), aw.payload.addr.eq(destination), aw.payload.len.eq(BURST - 1), inside.eq(1)]
         with m.If(aw.valid & aw.ready):
@@ -129,7 +135,7 @@ class CopyMachine(Component):
                          self.trace.payload.address.eq(destination), self.trace.payload.data.eq(w.payload.data)]
 
         with m.If(start):
-            shift = {"crosses": size, "unaligned": 1}.get(self.fault, 0)
+            shift = Mux(faulty("crosses"), size, faulty("unaligned"))
             m.d.sync += [running.eq(1), done.eq(0), failed.eq(0), asked.eq(beats), written.eq(beats),
                          source.eq(source + shift)]
         with m.Elif(running & (written == 0) & (to_answer == 0) & ~b.valid):

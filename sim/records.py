@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the simulated memory writes down, and how to count with it."""
+
+import numpy as np
+
+__all__ = ["BURST", "beat_counts"]
+
+#: One burst taken by the memory: cycle of its AR or AW, byte address, beats, 1 for a write. Little endian.
+BURST = np.dtype([("cycle", "<u8"), ("address", "<u8"), ("beats", "<u4"), ("write", "<u4")])
+
+
+def beat_counts(bursts: np.ndarray, bus_bytes: int, base: int, size: int, *, write: bool = False) -> np.ndarray:
+    """How often each beat of ``base`` <= address < ``base + size`` was read (or written).
+
+    ``bursts`` are records of ``BURST``. Returns int64, one count per ``bus_bytes``; the last beat may be partial.
+    """
+    beats = -(-size // bus_bytes)
+    chosen = bursts[bursts["write"] == write]
+    first = (chosen["address"].astype(np.int64) - base) // bus_bytes
+    last = np.clip(first + chosen["beats"], 0, beats)
+    first = np.clip(first, 0, beats)
+    steps = np.bincount(first, minlength=beats + 1) - np.bincount(last, minlength=beats + 1)
+    return np.cumsum(steps)[:beats]
