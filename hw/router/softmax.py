@@ -94,7 +94,7 @@ class GateSoftmax(wiring.Component):
         leaves = [Mux(counted[expert], exp.o[expert], 0) for expert in range(self._count)]
         leaves += [C(0, 16)] * (self._leaves - self._count)
         m.d.comb += [
-            reciprocal.i.payload.eq(tree(m, leaves, lambda a, b: a + b, _LEVELS, "total")),
+            reciprocal.i.payload.eq(tree(m, leaves, lambda a, b: a + b, levels=_LEVELS, name="total")),
             reciprocal.i.valid.eq(line.at(self.latency + tree_stages(self._leaves, _LEVELS), "valid")),
         ]
         wiring.connect(m, reciprocal.o, wiring.flipped(self.inverse))

@@ -74,7 +74,7 @@ class PeakTable(wiring.Component):
             m.d.sync += key.eq(Mux(self.lanes > lane, magnitude, lowest))
             keys.append(key)
         # Stages 2 to last - 1: maximum.
-        peak = tree(m, keys, lambda a, b: Mux(a > b, a, b).as_signed(), _LEVELS, "peak")
+        peak = tree(m, keys, lambda a, b: Mux(a > b, a, b).as_signed(), levels=_LEVELS, name="peak")
         # Stage last - 1: read the table. What the previous cycle is about to write cannot be read yet.
         last = self.latency
         entry, entry_before = line.at(last - 1, "entry"), line.at(last, "entry")

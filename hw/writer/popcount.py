@@ -33,5 +33,5 @@ class PopCount(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.o.eq(tree(m, list(self.i), lambda a, b: a + b, _LEVELS, "sum"))
+        m.d.comb += self.o.eq(tree(m, list(self.i), lambda a, b: a + b, levels=_LEVELS, name="sum"))
         return m

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+from collections import deque
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+
+from moevit.hw.interfaces import COLUMN_SLOTS
+from moevit.hw.writer.columns import ColumnStore
+from moevit.spec.arrays import CONFIGS
+
+
+def tiles_of(random, config, count):
+    """(count, n_lanes) u32, and their beats."""
+    tiles = random.integers(0, 1 << 32, (count, config.n_lanes)).astype("<u4")
+    beats = tiles.view(np.uint8).reshape(-1, config.n_lanes)
+    return tiles, deque(int.from_bytes(beat.tobytes(), "little") for beat in beats)
+
+
+@pytest.mark.parametrize("name", ["8x8", "8x16", "64x64"])
+def test_order_and_slots(name):
+    """Beats in with pauses, n-tiles out with pauses; as many n-tiles wait as there are slots."""
+    config, seed = CONFIGS[name], 2
+    print(f"seed {seed}")
+    random = np.random.default_rng(seed)
+    tiles, beats = tiles_of(random, config, 25)
+    unit, most = ColumnStore(config), 0
+
+    async def bench(ctx):
+        nonlocal most
+        taken, accepted = 0, 0
+        while taken < len(tiles):
+            # Long pauses of the reader first, of the beats later.
+            offer = bool(beats) and random.random() < (0.9 if taken < 12 else 0.3)
+            ctx.set(unit.beats.valid, offer)
+            if offer:
+                ctx.set(unit.beats.payload, beats[0])
+            want = ctx.get(unit.full) and random.random() < (0.1 if taken < 12 else 0.9)
+            part = int(random.integers(config.ratio))
+            ctx.set(unit.part, part)
+            ctx.set(unit.release, want)
+            most = max(most, accepted // 4 - taken)
+            assert ctx.get(unit.full) == (accepted // 4 > taken)
+            if offer and ctx.get(unit.beats.ready):
+                beats.popleft()
+                accepted += 1
+            await ctx.tick()
+            if want:
+                lanes = tiles[taken, part * config.k_lanes:][:config.k_lanes]
+                assert [(lane["scale"], lane["bias"] & 0xFFFF) for lane in ctx.get(unit.o)] == [
+                    (int(lane) & 0xFFFF, int(lane) >> 16) for lane in lanes]
+                taken += 1
+
+    simulator = Simulator(unit)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert most == COLUMN_SLOTS
