@@ -44,7 +44,7 @@ class GateSoftmax(wiring.Component):
 
     def __init__(self, config: MachineConfig):
         self._count = count = config.max_experts
-        self._leaves = max(2, 1 << (count - 1).bit_length())
+        self._leaves = max(1 << _LEVELS, 1 << (count - 1).bit_length())
         self._rank, self._exp = Rank(count), Exp2Wide(count)
         self._reciprocal = Reciprocal(16 + (self._leaves - 1).bit_length())
         super().__init__({
