@@ -58,12 +58,11 @@ class PeakScale(wiring.Component):
         # Stage latency: round up. The leading one is implied, which also makes 0 count as 1.
         mantissa = normalise.o.payload.mantissa
         rest, fraction = mantissa[:-1 - _FRACTION_BITS], mantissa[-1 - _FRACTION_BITS:-1]
-        rounded = Signal(_FRACTION_BITS + 1)
-        m.d.comb += rounded.eq(fraction + rest.any())
+        position, inexact = normalise.o.payload.position, rest.any()
         m.d.sync += [
             self.o.valid.eq(normalise.o.valid),
-            self.o.payload.fraction.eq(rounded),
-            self.o.payload.e.eq(normalise.o.payload.position - 8 + rounded[-1]),
+            self.o.payload.fraction.eq(fraction + inexact),
+            self.o.payload.e.eq(Mux(fraction.all() & inexact, position - 7, position - 8)),
         ]
         return m
 

@@ -77,25 +77,31 @@ class Entrance(wiring.Component):
         head, entry = data.View(waiting_layout(config), rows.r_data), data.View(tag_entry_layout(), entries.r_data)
         reserved, finished = Signal(range(DEPTH + 1)), Signal(range(depth + 1))
         tile, writer, enter = Signal(), Signal(), Signal()
+        started, entered, left, released = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             rows.w_en.eq(self.waiting.valid),
             rows.w_data.eq(self.waiting.payload),
             entries.w_en.eq(self.entry.valid),
             entries.w_data.eq(self.entry.payload),
             tile.eq(~head.swap | self.tile_ready),
-            writer.eq(~head.last | (finished != depth)),
+            writer.eq(~head.last | (finished + left < depth)),
             enter.eq(rows.r_rdy & tile & writer),
             rows.r_en.eq(enter),
             entries.r_en.eq(enter & head.last),
-            self.room.eq(reserved != DEPTH),
+            self.room.eq(reserved + started < DEPTH),
             self.tile_taken.eq(enter & head.swap),
             self.wait_tile.eq(rows.r_rdy & ~tile),
             self.wait_writer.eq(rows.r_rdy & ~writer),
-            self.filling.eq((reserved != 0) & ~rows.r_rdy),
+            self.filling.eq((reserved + started != entered) & ~rows.r_rdy),
         ]
+        # The events of a cycle are counted in the next one, to keep the counters out of its longest path.
         m.d.sync += [
-            reserved.eq(reserved + self.started - enter),
-            finished.eq(finished + (enter & head.last) - self.released),
+            started.eq(self.started),
+            entered.eq(enter),
+            left.eq(enter & head.last),
+            released.eq(self.released),
+            reserved.eq(reserved + started - entered),
+            finished.eq(finished + left - released),
         ]
         row, entering = self.row.payload, self.entering.payload
         m.d.comb += [

@@ -75,7 +75,7 @@ class NormScale(wiring.Component):
         m.d.sync += [magnitude.eq(abs(self.values[lane])) for lane, magnitude in enumerate(magnitudes)]
         # Stages 2 to `widest`: the largest of the lanes.
         widest = 1 + ceil_log2(lanes)
-        largest = tree(m, magnitudes, lambda a, b: Mux(a > b, a, b), 1, "largest")
+        largest = tree(m, magnitudes, lambda a, b: Mux(a > b, a, b), "largest", levels=1)
         # Stage `widest` + 1: the largest of the words.
         peak = Signal(VALUE_BITS - 1)
         with m.If(pipe.at(widest, "valid")):

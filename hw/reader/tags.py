@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tags of finished rows, and with them the sums of attention rows' exponentials."""
 
+from operator import add
+
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
@@ -52,7 +54,7 @@ class Tags(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from ``row`` to ``tag``."""
-        return tree_stages(self._config.k_lanes, 2) + self._reciprocal.latency + 2
+        return tree_stages(self._config.k_lanes, first=1) + self._reciprocal.latency + 2
 
     def elaborate(self, platform):
         m = Module()
@@ -63,8 +65,8 @@ class Tags(wiring.Component):
         pipe.put(0, exp_valid=self.row.valid & row.exp, last_valid=self.row.valid & row.last,
                  first=row.first, address=row.address, entry=row.entry)
         # Stages 1 to `summed`: add the lanes up; read what the row has so far.
-        summed = tree_stages(lanes, 2)
-        word = tree(m, [row.operands[lane][:8] for lane in range(lanes)], lambda a, b: a + b, 2, "word")
+        summed = tree_stages(lanes, first=1)
+        word = tree(m, [row.operands[lane][:8] for lane in range(lanes)], add, "word", first=1)
         m.d.comb += [
             read.en.eq(pipe.at(summed - 1, "exp_valid")),
             read.addr.eq(pipe.at(summed - 1, "address")),

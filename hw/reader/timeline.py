@@ -38,18 +38,23 @@ class Timeline:
         return chain[stage - start]
 
 
-def tree_stages(leaves: int, levels: int) -> int:
-    """Pipeline stages of a binary tree over a power of two of ``leaves`` with ``levels`` of it per stage."""
-    return -(-(leaves - 1).bit_length() // levels)
+def _stages(leaves: int, levels: int, first: int | None) -> list[int]:
+    """Levels of the tree in each of its stages."""
+    depth = (leaves - 1).bit_length()
+    first = levels if first is None else first
+    return [first] + [min(levels, depth - done) for done in range(first, depth, levels)]
 
 
-def tree(m: Module, leaves: Sequence[Value], combine: Callable, levels: int, name: str) -> Value:
-    """``leaves`` (a power of two) combined pairwise, with a register after every ``levels`` levels and at the end.
+def tree_stages(leaves: int, levels: int = 2, first: int | None = None) -> int:
+    """Pipeline stages of a binary tree over ``leaves`` with ``levels`` of it per stage, ``first`` in the first one."""
+    return len(_stages(leaves, levels, first))
 
-    The result is there :func:`tree_stages` cycles after the leaves.
-    """
-    for stage in range(tree_stages(len(leaves), levels)):
-        for _ in range(min(levels, (len(leaves) - 1).bit_length())):
+
+def tree(m: Module, leaves: Sequence[Value], combine: Callable, name: str, levels: int = 2,
+         first: int | None = None) -> Value:
+    """``leaves`` (a power of two) combined pairwise, with a register after every stage (:func:`tree_stages`)."""
+    for stage, depth in enumerate(_stages(len(leaves), levels, first)):
+        for _ in range(depth):
             leaves = [combine(*pair) for pair in zip(leaves[::2], leaves[1::2], strict=True)]
         registers = [Signal(leaf.shape(), name=f"{name}_{stage}_{index}", reset_less=True)
                      for index, leaf in enumerate(leaves)]

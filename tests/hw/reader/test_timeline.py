@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from operator import add
+
 import pytest
 from amaranth.hdl import Module, Signal, signed
 
@@ -35,12 +37,14 @@ def test_misuse(clocked):
     clocked(m, 1, lambda ctx, cycle: None)
 
 
-@pytest.mark.parametrize("leaves, levels", [(8, 2), (16, 2), (8, 1), (64, 2), (2, 2)])
-def test_tree(clocked, leaves, levels):
+@pytest.mark.parametrize("leaves, levels, first, expected", [
+    (8, 2, None, 2), (16, 2, None, 2), (8, 1, None, 3), (64, 2, None, 3), (2, 1, None, 1), (16, 2, 1, 3), (64, 2, 1, 4),
+])
+def test_tree(clocked, leaves, levels, first, expected):
     m = Module()
     values = [Signal(signed(5), name=f"value_{leaf}") for leaf in range(leaves)]
-    total = tree(m, values, lambda a, b: a + b, levels, "total")
-    o, seen, stages = Signal(signed(12)), [], tree_stages(leaves, levels)
+    total = tree(m, values, add, "total", levels, first)
+    o, seen, stages = Signal(signed(12)), [], tree_stages(leaves, levels, first)
     m.d.comb += o.eq(total)
 
     def step(ctx, cycle):
@@ -49,4 +53,5 @@ def test_tree(clocked, leaves, levels):
         seen.append(ctx.get(o))
 
     clocked(m, 30, step)
+    assert stages == expected
     assert seen[stages:] == [sum((leaf * cycle) % 32 - 16 for leaf in range(leaves)) for cycle in range(30 - stages)]
