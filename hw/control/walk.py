@@ -32,7 +32,7 @@ class Walk(wiring.Component):
     complete) and at END. An expert without tokens costs one cycle.
 
     Refused besides what ``Check`` refuses: PROGRAM_RANGE, a program of no instructions, of more than the memory holds,
-    without END, or a body of EXPERTS that reaches beyond it; OPERAND, EXPERTS without a body, within EXPERTS or before
+    or without END; OPERAND, EXPERTS without a body, with one that reaches beyond the program, within EXPERTS or before
     any router pass of the run, and END within EXPERTS.
 
     Members
@@ -209,7 +209,7 @@ class Walk(wiring.Component):
 
             with m.State("EXPERTS"):
                 with m.If(body_end > length):
-                    refuse(ErrorCode.PROGRAM_RANGE)
+                    refuse(ErrorCode.OPERAND)
                 with m.Elif(all_finished):
                     m.d.sync += [repeated.eq(1), pc.eq(body), expert.eq(0)]
                     m.next = "NEXT_EXPERT"

@@ -237,7 +237,7 @@ def test_stop_after():
     ([linear(), END | {"overlap": 1}], ErrorCode.OPERAND, 1),
     ([EXPERTS, FC1, FC2, END], ErrorCode.OPERAND, 0),
     ([gate(), EXPERTS | {"body": 0}, END], ErrorCode.OPERAND, 1),
-    ([gate(), EXPERTS | {"body": 3}, FC1, END], ErrorCode.PROGRAM_RANGE, 1),
+    ([gate(), EXPERTS | {"body": 3}, FC1, END], ErrorCode.OPERAND, 1),
     ([gate(), EXPERTS, FC1, EXPERTS, FC1, FC2, END], ErrorCode.OPERAND, 3),
     ([gate(), EXPERTS, FC1, END], ErrorCode.OPERAND, 3),
     ([gate(), FC1, END], ErrorCode.OPERAND, 1),
