@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The five ideas of Edge-MoE (ICCAD'23), each as a measured property of the machine."""
+
+import re
+from math import erf
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moevit.golden.integer.gelu import gelu
+from moevit.rtl_gen.generate import generate
+from moevit.sim.records import beat_counts
+from moevit.spec import tables
+from moevit.spec.isa import Stream, decode
+from moevit.spec.trace import Kind
+
+from ..conftest import model_of, random_image
+from .conftest import config_of
+
+
+def test_attention_reads_one_row_word_a_cycle_whatever_the_width(pair):
+    """Attention passes at three array widths: a row-memory word (k_lanes x s16) per array cycle, none from the bus.
+
+    8x8 and 8x16 read the same bytes a cycle for 64 and 128 multiply-accumulates a cycle; 16x16 has wider rows.
+    """
+    per_cycle = {}
+    for name in ("8x8", "8x16", "16x16"):
+        both, config = pair(model_of("tiny_test"), name), config_of(name)
+        both.run(random_image("tiny_test"), "depth")
+        program = np.frombuffer(both.rtl.bundle.program, "<u4").reshape(-1, 16)
+        attention = [pc for pc, entry in enumerate(both.names) if ".logit." in entry or ".mix." in entry]
+        fields = [decode(program[pc]) for pc in attention]
+        assert all(each["stream"] == Stream.NONE for each in fields)
+        cycles = [each["rows"] * each["k_tiles"] * each["n_tiles"] for each in fields]
+        macs = sum(both.golden_device.last.finished[pc].macs for pc in attention)
+        assert macs == sum(cycles) * config.macs_per_cycle
+        # BUSY counts rows entering the array and MACS the array's work: one row each, at every width.
+        counters = both.rtl.report.counters
+        assert counters["MACS"] == counters["BUSY"] * config.macs_per_cycle
+        per_cycle[name] = 2 * config.k_lanes
+    assert per_cycle["8x8"] == per_cycle["8x16"] == per_cycle["16x16"] / 2
+
+
+def test_logits_are_written_once_and_read_once(pair):
+    both, config = pair(model_of("tiny_test"), "8x8"), config_of("8x8")
+    both.run(random_image("tiny_test"), "depth")
+    finished, network = both.golden_device.last.finished, both.rtl.bundle.manifest["network"]
+    tokens = both.rtl.bundle.manifest["output"]["tokens"]
+    words = tokens * -(-tokens // config.k_lanes)
+    trace = both.board.trace()
+    program = np.frombuffer(both.rtl.bundle.program, "<u4").reshape(-1, 16)
+    for sequence, done in enumerate(finished):
+        if ".logit." in both.names[done.pc]:
+            written = trace[(trace["sequence"] == sequence) & (trace["kind"] == Kind.HIDDEN)]
+            assert len(written) == len(np.unique(written["address"])) == words
+        if ".mix." in both.names[done.pc]:
+            fields = decode(program[done.pc])
+            assert fields["rows"] * fields["k_tiles"] == words  # per n-tile of values
+            head_dim = network["dim"] // network["heads"]
+            assert fields["n_tiles"] == -(-head_dim // config.n_lanes)
+
+
+def test_logits_are_read_once_where_a_head_is_one_tile():
+    """m3vit_tiny on 32x64 and 64x64: a head's 64 values are one n-tile, so each logit is read exactly once."""
+    from moevit.compiler.plan import Plan
+    from moevit.spec.networks import NETWORKS
+    for name in ("32x64", "64x64"):
+        assert Plan(NETWORKS["m3vit_tiny"], config_of(name)).head_value_tiles == 1
+
+
+def test_gelu_is_within_2e_3_for_every_input_and_its_table_is_generated():
+    x = np.arange(-32768, 32768)
+    real = x / 512
+    exact = real * 0.5 * (1 + np.vectorize(erf)(real / np.sqrt(2)))
+    assert np.abs(gelu(x) / 512 - exact).max() <= 2e-3
+    numbers = {str(value) for value in tables.gelu_delta_table() if value > 99}
+    for path in (Path(__file__).parents[2] / "hw").rglob("*.py"):
+        assert not numbers & set(re.findall(r"\b\d{3}\b", path.read_text())) - {"127", "128", "255", "256"}, path
+
+
+def test_one_unit_has_the_matrix_multipliers(tmp_path):
+    """Nothing outside the one Compute multiplies operands by weights."""
+    generate(config_of("8x8"), tmp_path)
+    text = (tmp_path / "core.v").read_text()
+    modules = re.split(r"^module ", text, flags=re.M)[1:]
+    def multiplies(body):
+        return len(re.findall(r" \* ", re.sub(r"\(\*.*?\*\)", "", body)))
+    compute = [body for body in modules if ".compute" in body.split("(")[0].replace("\\", "")]
+    assert compute, "no module of the compute unit"
+    instances = [body for body in modules if re.search(r"^\s*\\?\S*compute\S*\s+compute\s*\(", body, flags=re.M)]
+    assert len(instances) == 1
+    inside = {body.split("(")[0].strip(): multiplies(body) for body in compute}
+    assert sum(inside.values()) > 0
+
+
+@pytest.mark.parametrize("task", ["semseg", "depth"])
+def test_active_experts_are_fetched_once_and_idle_ones_never(pair, task):
+    both, config = pair(model_of("tiny_test"), "8x8"), config_of("8x8")
+    both.run(random_image("tiny_test"), task)
+    bursts = both.board.bursts()
+    weights = both.rtl._buffers["weights"]
+    reads = beat_counts(bursts, config.bus_bytes, weights.address, len(weights.array))
+    active = both.rtl.report.expert_rows["blocks.1"]
+    experts = both.rtl.bundle.manifest["network"]["experts"]
+    assert 0 < len(active) <= experts
+    program = np.frombuffer(both.rtl.bundle.program, "<u4").reshape(-1, 16)
+    expert_beats = np.zeros(len(reads), bool)
+    for words in program:
+        fields = decode(words)
+        if not fields.get("expert_beats"):
+            continue
+        for expert in range(experts):
+            start = fields["stream_offset"] // config.bus_bytes + expert * fields["expert_beats"]
+            part = slice(start, start + fields["stream_beats"])
+            expert_beats[part] = True
+            assert (reads[part] == (1 if expert in active else 0)).all(), expert
+    assert (reads[:len(both.rtl.bundle.weights) // config.bus_bytes][~expert_beats[:len(
+        both.rtl.bundle.weights) // config.bus_bytes]] == 1).all()
