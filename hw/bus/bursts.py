@@ -33,7 +33,7 @@ class BurstSplitter(Component):
     (ALIGNMENT), when it lies below ``base``, reaches beyond ``limit`` or wraps around the address space
     (``window_code``). A command of 0 beats is checked and makes no burst.
 
-    Four cycles from command to first burst, one burst per two cycles from then on; ``burst`` may wait for ever. To
+    Five cycles from command to first burst, one burst per two cycles from then on; ``burst`` may wait for ever. To
     make the unit forget a command, reset it (ResetInserter).
 
     Parameters

@@ -30,7 +30,7 @@ class WriteMaster(Component):
 
     Commands are cut and checked by ``BurstSplitter`` and done one after the other: the next is taken when all
     responses of the one before are in. A word is ``config.word_beats`` beats, low half first. AW runs ahead of W and
-    neither waits for the other; BREADY is constantly 1. Throughput one beat a cycle; two cycles from ``words`` to W.
+    neither waits for the other; BREADY is constantly 1. Throughput one beat a cycle; one cycle from ``words`` to W.
 
     The first error (a refused command, SLVERR, DECERR) is reported once, with the address of the burst. A response
     that comes before the last beat of its burst was taken is reported as WRITE_SLAVE: the slave cannot have written
