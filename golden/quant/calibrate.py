@@ -22,8 +22,8 @@ __all__ = ["Statistics", "calibrate"]
 class Statistics:
     """Largest magnitudes over all images and tasks, and how the inputs of each linear layer move together.
 
-    ``query`` and ``key`` (depth,), ``value`` (depth, dim); keys and values are without the constants that `fold` moves
-    elsewhere, and so are the inputs. ``gram[layer]`` is the mean of ``x x^T`` over the rows that enter the layer
+    ``query``, ``key``, ``value`` (depth, dim); keys and values are without the constants that `fold` moves elsewhere,
+    and so are the inputs. ``gram[layer]`` is the mean of ``x x^T`` over the rows that enter the layer
     (inputs, inputs); one per expert for ``moe.fc2``, whose experts are all shown all tokens.
     """
 
@@ -39,7 +39,7 @@ def calibrate(model: M3ViT, tensors: Mapping[str, np.ndarray], images: np.ndarra
     """Run u8 ``images`` (images, H, W, 3) through all tasks. Raises CalibrationError."""
     network = model.network
     images = _checked(network, images)
-    found = Statistics(0.0, np.zeros(network.depth), np.zeros(network.depth), np.zeros((network.depth, network.dim)))
+    found = Statistics(0.0, *np.zeros((3, network.depth, network.dim)))
     constants = [offsets(tensors, block) for block in range(network.depth)]
     for image in images:
         for task in range(len(network.tasks)):
@@ -52,9 +52,9 @@ def calibrate(model: M3ViT, tensors: Mapping[str, np.ndarray], images: np.ndarra
                 for part in ("v", "attn_out"):
                     trace[f"{block}.{part}"] = trace[f"{block}.{part}"] - torch.from_numpy(constant.value)
                 query, key, value = (np.abs(trace[f"{block}.{part}"].numpy()) for part in "qkv")
-                found.query[block] = max(found.query[block], query.max())
-                found.key[block] = max(found.key[block], key.max())
-                found.value[block] = np.maximum(found.value[block], value.max(axis=0))
+                for part, values in (("query", query), ("key", key), ("value", value)):
+                    peak = getattr(found, part)
+                    peak[block] = np.maximum(peak[block], values.max(axis=0))
             if grams:
                 for name, rows in _inputs(model, floats, trace):
                     gram = (rows.mT @ rows / rows.shape[-2]).double().numpy() / len(images) / len(network.tasks)

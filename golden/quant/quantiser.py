@@ -138,23 +138,32 @@ class _Quantiser:
         return dim * 2.0 ** (GAIN_SHIFT - fraction) / OPERAND_MAX
 
     def _attention(self, name: str, block: int) -> None:
-        """A value channel has its own scale, which comes back in the weights of ``proj``; queries and keys have one."""
+        """Channels have their own scales where these come back later at no cost.
+
+        A value channel's in the weights of ``proj``; a key channel's in that of the query, with which it is multiplied:
+        both are scaled so that their peaks are alike.
+        """
         normed = self._norm(f"{name}.norm1")
-        units = {}
-        for part, headroom in HEADROOM.items():
-            peak = getattr(self.statistics, part)[block] * headroom
-            usual = self._usual(f"{name}.attn.{part}", f"{name}.norm1")
-            least = LEAST_PEAK * (usual if np.ndim(peak) else usual.max())
-            unit = np.maximum(peak, least) / (OPERAND_MAX if part == "query" else WEIGHT_MAX)
-            unit = units[part] = np.where(unit > 0, unit, 1.0)
+        peaks = {part: self._peak(name, part, block) for part in HEADROOM}
+        product = np.sqrt(peaks["query"] * peaks["key"])  # of a channel, either peak once they are alike
+        balance = product / peaks["key"]
+        largest = product.max()
+        units = {"query": largest / OPERAND_MAX * peaks["query"] / product, "key": largest / WEIGHT_MAX / balance,
+                 "value": peaks["value"] / WEIGHT_MAX}
+        for part, unit in units.items():
             self.units[f"{name}.attn.{part}"] = unit.tolist()
             self.linear(f"{name}.attn.{part}", normed, 1 / unit)
-        logit = units["query"] * units["key"] * self.network.head_dim**-0.5 * LOG2_E * (1 << LOGIT_FRACTION)
-        self._product(f"{name}.attn.logit", logit)
+        logit = largest**2 / (OPERAND_MAX * WEIGHT_MAX)
+        self._product(f"{name}.attn.logit", logit * self.network.head_dim**-0.5 * LOG2_E * (1 << LOGIT_FRACTION))
         mix = units["value"] * 2.0**-MIX_FRACTION
         self.units[f"{name}.attn.mix"] = mix.tolist()
         self._product(f"{name}.attn.mix", 2.0**MIX_FRACTION)
         self.linear(f"{name}.attn.proj", mix / OPERAND_MAX, 2.0**self.residual_fraction)
+
+    def _peak(self, name: str, part: str, block: int) -> np.ndarray:
+        peak = getattr(self.statistics, part)[block] * HEADROOM[part]
+        peak = np.maximum(peak, LEAST_PEAK * self._usual(f"{name}.attn.{part}", f"{name}.norm1"))
+        return np.where(peak > 0, peak, 1.0)
 
     def _usual(self, layer: str, norm: str) -> np.ndarray:
         """Standard deviation (outputs,) of the layer's outputs if normalised inputs were independent."""
