@@ -95,8 +95,8 @@ and brighter and hide those behind. Per patch of 8x8 pixels the tasks are: which
 {recipe["batch"]} scenes from {recipe["scenes"]}, in turns {", ".join(recipe["turns"])}; AdamW, learning rate
 {recipe["learning_rate"]} with warm-up and cosine, weight decay {recipe["weight_decay"]}; a term of weight
 {recipe["balance"]} spreads tokens over experts; seed {recipe["seed"]}, {recipe["threads"]} thread, bfloat16 products.
-This run took {contents["wall_seconds"]:.0f} s with everything ({contents["cpu_seconds"]:.0f} s of processor time), with
-torch {contents["torch"]}.
+This run took {contents["cpu_seconds"]:.0f} s of processor time with everything
+({contents["wall_seconds"]:.0f} s by the clock), with torch {contents["torch"]}.
 
 ![loss curves](training.png)
 
