@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
+from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from moevit.golden.integer.row_scale import RowScale
@@ -164,15 +165,19 @@ class World:
                         "scale": {"mantissa": int(job.scale.mantissa[index]),
                                   "exponent": int(job.scale.exponent[index])}}
 
-    def run(self, jobs):
-        """Simulates, compares with the golden functions, and returns what was seen."""
+    def run(self, jobs, interrupted=None):
+        """Simulates, compares with the golden functions, and returns what was seen.
+
+        ``interrupted``: jobs that are under way when the machine is reset, before ``jobs`` come."""
         memories = {Kind.RESIDUAL: self.residual.copy(), Kind.HIDDEN: self.hidden.copy(), Kind.KV: self.kv.copy()}
         stores, logits, saturated = self.expect(jobs)
-        self.unit, self.seen = RowWriter(self.config), Seen()
-        simulator = Simulator(self.unit)
+        self.unit, self.seen, reset = RowWriter(self.config), Seen(), Signal()
+        simulator = Simulator(ResetInserter(reset)(self.unit))
         simulator.add_clock(1e-6)
 
         async def bench(ctx):
+            if interrupted:
+                await self._interrupt(ctx, interrupted, reset)
             await self._bench(ctx, jobs, memories, len(saturated), len(logits))
 
         simulator.add_testbench(bench)
@@ -255,6 +260,26 @@ class World:
             ctx.set(unit.peaks.address, entry)
             await ctx.tick()
             seen.peaks[entry] = ctx.get(unit.peaks.data)
+
+    async def _interrupt(self, ctx, jobs, reset):
+        """Offers all of ``jobs`` for some cycles, then resets."""
+        unit = self.unit
+        queues = [(unit.dispatch, self._dispatch(jobs)), (unit.columns, self._columns(jobs)),
+                  (unit.sums, (row for row, _ in self._rows(jobs))), (unit.tag, (tag for _, tag in self._rows(jobs)))]
+        for port, queue in queues:
+            ctx.set(port.payload, next(queue))
+            ctx.set(port.valid, 1)
+        for _ in range(sums_depth(self.config) // 2):
+            taken = [port in (unit.sums, unit.tag) or ctx.get(port.ready) for port, _ in queues]
+            await ctx.tick()
+            for (port, queue), move in zip(queues, taken, strict=True):
+                if move:
+                    ctx.set(port.payload, next(queue))
+        for port, _ in queues:
+            ctx.set(port.valid, 0)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
 
     def _token(self, ctx):
         token = ctx.get(self.unit.logits.payload)

@@ -179,6 +179,16 @@ def test_random_passes(world, name, seed):
 
 
 @each_config
+@pytest.mark.parametrize("destination", [Destination.RESIDUAL, Destination.ROUTER])
+def test_reset_in_the_middle(world, name, destination):
+    """What was under way leaves no trace: neither words, columns, tokens nor reservations."""
+    world = world(name, 17)
+    before = [world.job(20, 8, bits=26, **to(destination, shift=26, top_k=2)) for _ in range(9)]
+    world.run([world.job(rows, 8, bits=26, **to(where, shift=20, top_k=2))
+               for rows, where in ((5, destination), (3, Destination.HIDDEN))], interrupted=before)
+
+
+@each_config
 def test_full_rate_and_latency(world, name):
     """One word per cycle from the first to the last, over rows, n-tiles and passes."""
     world = world(name, 15)
