@@ -3,7 +3,6 @@
 
 from amaranth import *
 from amaranth.lib import data, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -11,6 +10,8 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import OPERAND_BITS
 
 from ..interfaces import Accumulate, Flow, row_layout, sums_depth
+from .credit import Credit
+from .fifo import ReservedFifo
 from .scale import tag_entry_layout
 from .tags import entering_layout
 
@@ -71,37 +72,30 @@ class Entrance(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config, depth = self._config, sums_depth(self._config)
-        m.submodules.rows = rows = SyncFIFO(width=waiting_layout(config).size, depth=DEPTH)
-        m.submodules.entries = entries = SyncFIFO(width=tag_entry_layout().size, depth=DEPTH)
-        head, entry = data.View(waiting_layout(config), rows.r_data), data.View(tag_entry_layout(), entries.r_data)
-        reserved, finished = Signal(range(DEPTH + 1)), Signal(range(depth + 1))
+        config = self._config
+        m.submodules.rows = rows = ReservedFifo(waiting_layout(config), DEPTH)
+        m.submodules.entries = entries = ReservedFifo(tag_entry_layout(), DEPTH)
+        head = rows.o.payload
+        m.submodules.reserved = reserved = Credit(DEPTH)
+        m.submodules.finished = finished = Credit(sums_depth(config))
+        wiring.connect(m, wiring.flipped(self.waiting), rows.i)
+        wiring.connect(m, wiring.flipped(self.entry), entries.i)
         tile, writer, enter = Signal(), Signal(), Signal()
-        started, entered, left, released = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            rows.w_en.eq(self.waiting.valid),
-            rows.w_data.eq(self.waiting.payload),
-            entries.w_en.eq(self.entry.valid),
-            entries.w_data.eq(self.entry.payload),
             tile.eq(~head.swap | self.tile_ready),
-            writer.eq(~head.last | (finished + left < depth)),
-            enter.eq(rows.r_rdy & tile & writer),
-            rows.r_en.eq(enter),
-            entries.r_en.eq(enter & head.last),
-            self.room.eq(reserved + started < DEPTH),
+            writer.eq(~head.last | finished.room),
+            enter.eq(rows.o.valid & tile & writer),
+            rows.o.ready.eq(tile & writer),
+            entries.o.ready.eq(enter & head.last),
+            reserved.take.eq(self.started),
+            reserved.give.eq(enter),
+            finished.take.eq(enter & head.last),
+            finished.give.eq(self.released),
+            self.room.eq(reserved.room),
             self.tile_taken.eq(enter & head.swap),
-            self.wait_tile.eq(rows.r_rdy & ~tile),
-            self.wait_writer.eq(rows.r_rdy & ~writer),
-            self.filling.eq((reserved + started != entered) & ~rows.r_rdy),
-        ]
-        # The events of a cycle are counted in the next one, to keep the counters out of its longest path.
-        m.d.sync += [
-            started.eq(self.started),
-            entered.eq(enter),
-            left.eq(enter & head.last),
-            released.eq(self.released),
-            reserved.eq(reserved + started - entered),
-            finished.eq(finished + left - released),
+            self.wait_tile.eq(rows.o.valid & ~tile),
+            self.wait_writer.eq(rows.o.valid & ~writer),
+            self.filling.eq(~reserved.idle & ~rows.o.valid),
         ]
         row, entering = self.row.payload, self.entering.payload
         m.d.comb += [
@@ -117,6 +111,6 @@ class Entrance(wiring.Component):
             entering.exp.eq(head.exp),
             entering.first.eq(head.operation == Accumulate.SET),
             entering.last.eq(head.last),
-            entering.entry.eq(entry),
+            entering.entry.eq(entries.o.payload),
         ]
         return m

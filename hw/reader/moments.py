@@ -74,7 +74,7 @@ class Moments(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a row's last word to the write of its entry."""
-        return SQUARES_DELAY + tree_stages(self._config.k_lanes) + 4 + self._rsqrt.latency
+        return SQUARES_DELAY + tree_stages(self._config.k_lanes, first=1) + 4 + self._rsqrt.latency
 
     def elaborate(self, platform):
         m = Module()
@@ -83,10 +83,10 @@ class Moments(wiring.Component):
         pipe.put(0, valid=self.valid, final_valid=self.valid & self.final, first=self.first, row=self.row)
 
         # Stages 1 to `summed`: add the lanes up.
-        stages = tree_stages(lanes)
+        stages = tree_stages(lanes, first=1)
         summed = SQUARES_DELAY + stages
-        pipe.put(stages, sum=tree(m, [self.word[lane] for lane in range(lanes)], add, "sum"))
-        squares = tree(m, [self.squares[lane] for lane in range(lanes)], add, "squares")
+        pipe.put(stages, sum=tree(m, [self.word[lane] for lane in range(lanes)], add, "sum", first=1))
+        squares = tree(m, [self.squares[lane] for lane in range(lanes)], add, "squares", first=1)
         # Stage `summed` + 1: add the words up.
         total, total_squares = Signal(signed(_TOTAL_BITS)), Signal(_SQUARES_BITS)
         with m.If(pipe.at(summed, "valid")):

@@ -47,7 +47,7 @@ class RowReader(wiring.Component):
     A row enters the array every cycle when its tile is ready and the writer has room; no cycle is lost between rows,
     tiles, or passes that may overlap. From an instruction's dispatch to its first row: :attr:`LATENCY` cycles. A tag
     follows its row by ``Tags.latency`` cycles (8 for 8 lanes, 9 for 16 and 32, 10 for 64). From a NORM's dispatch to
-    its end: ``k_tiles x word_beats + 2 x rows x k_tiles + 22`` cycles with 8 lanes, 26 instead of 22 with 64, and up
+    its end: ``k_tiles x word_beats + 2 x rows x k_tiles + 22`` cycles with 8 lanes, 27 instead of 22 with 64, and up
     to 19 more if it has fewer words than that. An instruction that is dropped costs a cycle. rows, k_tiles, n_tiles
     and keys are at least 1.
 

@@ -118,8 +118,8 @@ class Sequence(wiring.Component):
         row, word, group, tile = Signal(TOKEN_BITS), Signal(WORD_BITS), Signal(2), Signal(12)
 
         def may_start(dispatched):
-            ahead, overlap = (dispatched.sequence - self.finished)[:SEQUENCE_BITS], dispatched.instruction.overlap
-            return ~ahead[len(overlap):].any() & (ahead[:len(overlap)] <= overlap)
+            # The sign of overlap - (sequence - finished): never is an instruction 2^15 ahead.
+            return ~(self.finished - dispatched.sequence + dispatched.instruction.overlap)[SEQUENCE_BITS - 1]
 
         m.d.sync += allowed.eq(allowed | may_start(current))
         m.d.comb += self.dispatch.ready.eq(take)

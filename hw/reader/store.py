@@ -3,16 +3,17 @@
 
 from amaranth import *
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from moevit.spec.arrays import MachineConfig
 
 from ..interfaces import Flow, word_layout
+from .credit import Credit
+from .fifo import ReservedFifo
 
 __all__ = ["Store"]
 
-_DEPTH = 8  # the cycles from a step to its word, so that one word per cycle can leave
+_DEPTH = 10  # cycles from a step to the count of its word's leaving, so that one word per cycle can leave
 
 
 class Store(wiring.Component):
@@ -39,15 +40,13 @@ class Store(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.words = words = SyncFIFO(width=Shape.cast(self.word.payload.shape()).width, depth=_DEPTH)
-        reserved = Signal(range(_DEPTH + 1))
+        m.submodules.words = words = ReservedFifo(self.word.payload.shape(), _DEPTH)
+        m.submodules.reserved = reserved = Credit(_DEPTH)
+        wiring.connect(m, wiring.flipped(self.word), words.i)
+        wiring.connect(m, words.o, wiring.flipped(self.o))
         m.d.comb += [
-            words.w_en.eq(self.word.valid),
-            words.w_data.eq(self.word.payload),
-            self.o.valid.eq(words.r_rdy),
-            self.o.payload.eq(words.r_data),
-            words.r_en.eq(self.o.ready),
-            self.room.eq(reserved != _DEPTH),
+            reserved.take.eq(self.started),
+            reserved.give.eq(self.o.valid & self.o.ready),
+            self.room.eq(reserved.room),
         ]
-        m.d.sync += reserved.eq(reserved + self.started - (self.o.valid & self.o.ready))
         return m
