@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of ``Device``, held by every body that can be had on this computer: golden machine, simulated board."""
+
+import inspect
+
+import pytest
+
+from moevit.golden.machine.device import GoldenDevice
+from moevit.host.device import Buffer, Device
+from moevit.sim.board import SimulatedBoard
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.registers import BITS, MAGIC, REGISTERS, ErrorCode, offset
+
+pytestmark = pytest.mark.timeout(900)  # the first build of a simulation
+CONFIG = CONFIGS["8x8"]
+BODIES = {"golden": GoldenDevice, "simulated": SimulatedBoard}
+
+
+@pytest.fixture(scope="module", params=BODIES)
+def device(request):
+    with BODIES[request.param](CONFIG) as device:
+        yield device
+
+
+def write(device, **registers):
+    for name, value in registers.items():
+        device.write_register(offset(name), value)
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_methods_are_those_of_the_protocol(body):
+    for name, method in inspect.getmembers(Device, inspect.isfunction):
+        if not name.startswith("_"):
+            wanted = list(inspect.signature(method).parameters)
+            assert list(inspect.signature(getattr(BODIES[body], name)).parameters) == wanted, name
+
+
+def test_buffers_have_what_the_protocol_says(device):
+    buffer = device.allocate(5000)
+    for name in vars(Buffer):
+        if not name.startswith("_"):
+            assert hasattr(buffer, name), name
+    assert buffer.address % 4096 == 0
+    assert buffer.array.shape == (5000,) and buffer.array.dtype == "u1"
+    buffer.free()
+    buffer.free()
+
+
+def test_identity(device):
+    assert device.read_register(offset("MAGIC")) == MAGIC
+    assert device.read_register(offset("CONFIG_HASH")) == CONFIG.hash
+
+
+def test_registers_keep_what_is_written(device):
+    for index, register in enumerate(register for register in REGISTERS if register.access == "rw"):
+        if not register.name.startswith("INTERRUPT"):  # a machine has only the bits that mean something
+            device.write_register(register.offset, 0x1234_5600 + index)
+            assert device.read_register(register.offset) == 0x1234_5600 + index, register.name
+            device.write_register(register.offset, 0)
+
+
+def test_unused_addresses_read_zero(device):
+    device.write_register(0xFF0, 7)
+    assert device.read_register(0xFF0) == 0
+
+
+def test_bytes_move_by_flush_and_invalidate(device):
+    buffer = device.allocate(300)
+    buffer.array[:] = 9
+    buffer.flush()
+    buffer.array[:] = 1
+    buffer.invalidate()
+    assert (buffer.array == 9).all()
+    buffer.free()
+
+
+def test_buffers_do_not_overlap(device):
+    one, two = device.allocate(4097), device.allocate(10)
+    one.array[:], two.array[:] = 1, 2
+    one.flush()
+    two.flush()
+    one.invalidate()
+    assert (one.array == 1).all()
+    one.free()
+    two.free()
+
+
+def test_too_much_memory_is_refused(device):
+    with pytest.raises(MemoryError):
+        device.allocate(1 << 40)
+
+
+def test_a_run_ends_and_wait_returns(device):
+    """A program that cannot be read: the machine stops with the reason."""
+    write(device, PROGRAM_LOW=0x1000, PROGRAM_LENGTH=1, READ_BASE_LOW=0x8000, READ_LIMIT_LOW=0x9000, CONTROL=1)
+    device.wait(1.0)
+    assert device.read_register(offset("CONTROL")) >> BITS["ERROR"] & 1
+    assert device.read_register(offset("ERROR_CODE")) == ErrorCode.READ_WINDOW
+    assert device.read_register(offset("INTERRUPT_STATUS")) == 2
+    write(device, INTERRUPT_STATUS=3, CONTROL=1 << BITS["RESET"])
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_close_may_be_called_twice(body):
+    device = BODIES[body](CONFIG)
+    device.close()
+    device.close()
