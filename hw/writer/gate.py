@@ -26,7 +26,7 @@ def gate_layout(config: MachineConfig) -> data.StructLayout:
         "experts": EXPERT_BITS + 1,
         "top_k": EXPERT_BITS + 1,
         "renormalise": 1,
-        "sequence": SEQUENCE_BITS if config.trace else 0,
+        "sequence": SEQUENCE_BITS,
     })
 
 

@@ -153,7 +153,7 @@ class RowWriter(wiring.Component):
             word=step.word,
             lanes=step.lanes,
             instruction=instruction,
-            sequence=walk.current.sequence[:SEQUENCE_BITS if config.trace else 0],
+            sequence=walk.current.sequence,
             first=step.first,
             last=step.last,
             starts=instruction.peak_first & (step.word == 0),
