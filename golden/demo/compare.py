@@ -54,7 +54,7 @@ def picture(image: np.ndarray, label: np.ndarray, outputs: dict[str, np.ndarray]
         axis.imshow(patches.reshape(grid), interpolation="nearest", **limits)
         axis.set_title(name)
     axes[-1].imshow(np.abs(difference), cmap="gray", vmin=0, vmax=max(1, int(np.abs(difference).max())), aspect="auto")
-    axes[-1].set_title(f"integer - RTL, {np.count_nonzero(difference)} of {difference.size} differ")
+    axes[-1].set_title(f"integer - RTL: {np.count_nonzero(difference)} differ")
     for axis in axes:
         axis.set_xticks([])
         axis.set_yticks([])
