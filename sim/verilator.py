@@ -105,7 +105,7 @@ def _commands(tools: Tools, directory: Path, top: str, sources: Sequence[Path], 
         # The wheel was configured on another machine: name this one's programs and the flag it lacks.
         f"CXX={tools.compiler}", f"LINK={tools.compiler}", "AR=ar", f"PYTHON3={sys.executable}",
         "CFG_CXXFLAGS_PCH_I=-include",
-        *(part for object_ in ready for part in ("-o", object_)),  # Verilator's run-time library, compiled before
+        *(part for name in ready for part in ("-o", name)),  # Verilator's run-time library, compiled before
     ]
     return [verilate, compile_]
 
@@ -148,8 +148,8 @@ def build(sources: Mapping[str, str], top: str, public: Sequence[str], *, native
         environment.pop("MAKEFLAGS", None)  # of a make that started us
         runtime = root / f"runtime-{_digest([tools.version, options, _OPTIMISE])}"
         ready = sorted(path.name for path in runtime.glob("*.o"))
-        for object_ in ready:
-            os.link(runtime / object_, work / object_)
+        for name in ready:
+            os.link(runtime / name, work / name)
         for command in _commands(tools, work, top, [work / name for name in files], native, options, ready):
             with open(log, "a") as file:
                 print(*command, file=file, flush=True)
@@ -162,9 +162,9 @@ def build(sources: Mapping[str, str], top: str, public: Sequence[str], *, native
                     f"{Path(command[0]).name} stopped with {done.returncode} building {top}; the end of "
                     f"{root / f'{key}.log'}:\n{tail(root / f'{key}.log')}", log=str(root / f"{key}.log"))
         runtime.mkdir(exist_ok=True)
-        for object_ in work.glob("verilated*.o"):
-            if object_.name not in ready:
-                os.replace(object_, runtime / object_.name)
+        for compiled in work.glob("verilated*.o"):
+            if compiled.name not in ready:
+                os.replace(compiled, runtime / compiled.name)
         for leftover in (*work.glob("*.o"), *work.glob("*.gch"), *work.glob("*.a")):
             leftover.unlink()
         work.rename(final)
