@@ -131,7 +131,7 @@ def test_memory_fails_on_a_read(accelerator, boards, bundle, tiny_image, kind, e
     accelerator.load(bundle)
     weights = accelerator._buffers["weights"].address
     tokens = accelerator.run_raw(tiny_image, "depth", timeout=0.01)
-    boards(NAME).memory = MemorySettings(fault=Fault(kind=kind, base=weights + 4096, limit=weights + 4160))
+    boards(NAME).memory = MemorySettings(fault=Fault(kind=kind, base=weights + 4096, limit=weights + 4224))
     with pytest.raises(error, match=code.name):
         accelerator.run_raw(tiny_image, "depth", timeout=0.01)
     boards(NAME).memory = MemorySettings()
