@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m moevit.golden.quant.score``: what quantising the demo model costs on scenes that it has not seen.
+
+Writes ``quantised.json`` beside the checkpoint.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from moevit.golden.demo.compare import metric, predictions
+from moevit.golden.demo.heads import Heads
+from moevit.golden.demo.scenes import Scenes
+from moevit.golden.integer.model import IntegerModel
+from moevit.golden.reference import checkpoint, pixels
+from moevit.spec.networks import Network
+from moevit.spec.quantised import QuantisedModel
+
+__all__ = ["score"]
+
+METRICS = {"semseg": "miou", "depth": "rmse"}
+
+
+def score(weights: Path, model: QuantisedModel, count: int) -> dict[str, Any]:
+    """Metrics of float and integers over test scenes ``0 .. count - 1``, SQNR of the tokens, and what saturated.
+
+    ``same_experts`` is the share of tokens of a block, over both tasks, that float and integers send to the same ones.
+    """
+    reference, network = checkpoint.load(weights), model.network
+    heads = Heads(network)
+    heads.load_tensors(checkpoint.read(weights)[1])
+    images, *labels = Scenes("test").batch(0, count)
+    integer = IntegerModel(model)
+    result: dict[str, Any] = {"network": network.name, "scenes": count, "residual_fraction": model.residual_fraction}
+    saturated = values = 0
+    same: dict[int, list[np.ndarray]] = {block: [] for block in range(network.depth) if network.is_moe(block)}
+    for index, (task, label) in enumerate(zip(network.tasks, labels, strict=True)):
+        tokens: dict[str, list[np.ndarray]] = {"float": [], "integer": []}
+        for image in track(images, task, transient=True):
+            with torch.no_grad():
+                trace = reference.trace(pixels(image[None]), index)
+            frame = integer.run(image, index)
+            tokens["float"].append(trace["tokens"][0].numpy())
+            tokens["integer"].append((frame.tokens * 2.0**-model.residual_fraction).astype(np.float32))
+            saturated += sum(frame.saturated.values())
+            values += _written(network)
+            for block, found in same.items():
+                pair = (np.sort(frame.trace[f"{block}.top_k_index"]),
+                        np.sort(trace[f"{block}.top_k_index"][0].numpy()))
+                found.append((pair[0] == pair[1]).all(axis=1))
+        rungs = {rung: np.stack(each) for rung, each in tokens.items()}
+        noise = np.square(rungs["float"] - rungs["integer"]).sum(dtype=np.float64)
+        signal = np.square(rungs["float"]).sum(dtype=np.float64)
+        result[task] = {METRICS[task]: {rung: metric(predictions(heads, each, task), label, task)
+                                        for rung, each in rungs.items()},
+                        "tokens_sqnr_db": round(float(10 * np.log10(signal / noise)), 2)}
+    result["same_experts"] = {str(block): float(np.mean(found)) for block, found in same.items()}
+    result["saturated"] = {"values": saturated, "of": values}
+    return result
+
+
+def _written(network: Network) -> int:
+    """Values that the passes of one frame write."""
+    attention = network.tokens * (5 * network.dim + network.heads * network.tokens)
+    dense = network.tokens * (network.hidden + network.dim)
+    experts = network.tokens * network.top_k * (network.expert_hidden + network.dim)
+    blocks = (attention + (experts if network.is_moe(block) else dense) for block in range(network.depth))
+    return network.patches * network.dim + sum(blocks)
+
+
+def main(
+    model: Annotated[Path, typer.Option(help="quantised model")] = Path("build/demo/model.npz"),
+    weights: Annotated[Path, typer.Option(help="float checkpoint with heads")] = Path("models/demo/demo.safetensors"),
+    count: Annotated[int, typer.Option(min=1, help="test scenes per task")] = 256,
+) -> None:
+    """Score a quantised demo model against its float checkpoint."""
+    result = score(weights, QuantisedModel.load(model), count)
+    weights.with_name("quantised.json").write_text(json.dumps(result, indent=1) + "\n")
+    table = Table("task", "metric", "float", "integer", "tokens, dB", title=f"{count} test scenes per task")
+    for task, name in METRICS.items():
+        found = result[task]
+        table.add_row(task, name, *(f"{found[name][rung]:.4f}" for rung in ("float", "integer")),
+                      f"{found['tokens_sqnr_db']:.1f}")
+    console = Console()
+    console.print(table)
+    console.print(f"same experts: {result['same_experts']}, saturated: {result['saturated']}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from moevit.golden.quant.__main__ import main
+from moevit.golden.quant.synthetic import synthetic_checkpoint, synthetic_images
+from moevit.golden.reference import load_state, save
+from moevit.spec.networks import NETWORKS
+from moevit.spec.quantised import QuantisedModel
+
+TINY = NETWORKS["tiny_test"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tensors = {name: torch.from_numpy(tensor) for name, tensor in synthetic_checkpoint(TINY, 1).items()}
+    save("tiny.safetensors", load_state(TINY, tensors))
+    app = typer.Typer()
+    app.command()(main)
+    return lambda *arguments: CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+
+
+def test_checkpoint_to_model_with_a_table(run):
+    result = run("tiny.safetensors", "-o", "model.npz")
+    assert result.exit_code == 0, result.output
+    assert "SQNR in dB" in result.output and "same experts" in result.output
+    assert QuantisedModel.load("model.npz").network == TINY
+
+
+def test_own_images(run):
+    np.save("images.npy", synthetic_images(TINY, 1, 3))
+    assert run("tiny.safetensors", "-o", "model.npz", "--images", "images.npy", "--check", "0").exit_code == 0
+
+
+@pytest.mark.parametrize("content, message", [
+    (np.zeros((2, 16, 32, 3), np.uint8), "single colour"), (np.zeros((0, 16, 32, 3), np.uint8), "no calibration"),
+    (np.zeros(5), "calibrated on u8 images"), (b"not numpy", "is not a .npy file"),
+])
+def test_useless_images(run, content, message, tmp_path):
+    if isinstance(content, bytes):
+        (tmp_path / "images.npy").write_bytes(content)
+    else:
+        np.save("images.npy", content)
+    result = run("tiny.safetensors", "-o", "model.npz", "--images", "images.npy")
+    assert result.exit_code == 1 and message in result.output
+    assert not (tmp_path / "model.npz").exists()
+
+
+def test_wrong_checkpoint(run, tmp_path):
+    (tmp_path / "other.safetensors").write_bytes(b"no checkpoint")
+    result = run("other.safetensors", "-o", "model.npz")
+    assert result.exit_code == 1 and "is not a safetensors file" in result.output
+    assert run("absent.safetensors", "-o", "model.npz").exit_code == 1
