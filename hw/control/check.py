@@ -149,10 +149,10 @@ class Check(wiring.Component):
         m.d.sync += [product.eq(a * b), addend.eq(base + extra), total.eq(product + addend)]
         m.d.sync += over.eq(~self.start & (over | (total >= limits[-1])))
 
-        wrong_beats = Signal()
+        wrong_beats, beats = Signal(), Signal(_TOTAL_BITS)
         chunk_bits = exact_log2(config.bus_bytes // CHUNK)
-        beats = Mux(is_image, (total + (1 << chunk_bits) - 1) >> chunk_bits, total)
-        with m.If(step == _BEATS + _DEPTH):
+        m.d.sync += beats.eq(Mux(is_image, (total + (1 << chunk_bits) - 1) >> chunk_bits, total))
+        with m.If(step == _BEATS + _DEPTH + 1):
             m.d.sync += wrong_beats.eq(beats != instruction.stream_beats)
 
         # Where the bytes are.

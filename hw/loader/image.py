@@ -29,8 +29,8 @@ class Image(wiring.Component):
     """Takes a raw HxWx3 u8 image line by line and puts each chunk of 8 bytes into the row of its patch.
 
     Chunk ``s`` of patch column ``x`` in line ``y`` of a band of patches is chunk ``y x segment + s`` of the row of
-    that patch; pixels are zero-extended. One chunk a cycle; what follows the last chunk in its beat is dropped.
-    ``rows`` is a multiple of ``patches_x``.
+    that patch; pixels are zero-extended. One chunk a cycle, or two if ``segment`` is even and both the bus and the
+    words hold two; what follows the last chunk in its beat is dropped. ``rows`` is a multiple of ``patches_x``.
 
     Members
     -------
@@ -63,18 +63,21 @@ class Image(wiring.Component):
         segment, last_segment, last_x, last_y = (Signal(8, name=name) for name in ("segment", "last_segment", "last_x",
                                                                                    "last_y"))
         patches_x, left = Signal(8), Signal(12)  # left: rows of this band and the bands below
+        pair = Signal()  # two chunks a cycle; chunks are counted by twos then
         stride = Signal(16)
         s, x, y = (Signal(8, name=name) for name in "sxy")
         chunk, line = Signal(16), Signal(16)  # within the row; where this line starts
         row_base, band_base = Signal.like(self.hidden.payload.address), Signal.like(self.hidden.payload.address)
         ended = Signal()  # no chunk is missing but the one that is being written
+        both = C(0, 1) if groups == 1 else ~instruction.segment[0]
         m.d.sync += self.done.eq(0)
         with m.If(self.begin):
             m.d.sync += [
                 self.busy.eq(1),
                 ended.eq(0),
                 segment.eq(instruction.segment),
-                last_segment.eq(instruction.segment - 1),
+                pair.eq(both),
+                last_segment.eq(instruction.segment - 1 - both),
                 patches_x.eq(instruction.patches_x),
                 last_x.eq(instruction.patches_x - 1),
                 last_y.eq(instruction.patch - 1),
@@ -95,7 +98,7 @@ class Image(wiring.Component):
             end.eq(end_y & (left <= patches_x)),
         ]
         with m.If(take):
-            m.d.sync += [s.eq(s + 1), chunk.eq(chunk + 1)]
+            m.d.sync += [s.eq(s + 1 + pair), chunk.eq(chunk + 1 + pair)]
             with m.If(end_s):
                 m.d.sync += [s.eq(0), chunk.eq(line), x.eq(x + 1), row_base.eq(row_base + stride)]
             with m.If(end_x):
@@ -107,23 +110,27 @@ class Image(wiring.Component):
             with m.If(end):
                 m.d.sync += ended.eq(1)
 
-        pixels = self.beats.payload
+        pixels, odd = self.beats.payload, C(0, 1)
         if parts > 1:
             part = Signal(exact_log2(parts))
             with m.If(take):
-                m.d.sync += part.eq(Mux(end, 0, part + 1))
-            m.d.comb += self.beats.ready.eq(take & (end | (part == parts - 1)))
-            pixels = pixels.word_select(part, 8 * CHUNK)
+                m.d.sync += part.eq(Mux(end, 0, part + 1 + pair))
+            m.d.comb += self.beats.ready.eq(take & (end | (part + pair == parts - 1)))
+            pixels, odd = pixels.word_select(part[1:], 16 * CHUNK), part[0]
         else:
             m.d.comb += self.beats.ready.eq(take)
+        chunks = pixels[:8 * CHUNK], pixels[-8 * CHUNK:]
 
         # Stage 2: write.
         with m.If(take):
             m.d.sync += self.hidden.valid.eq(1)
             m.d.sync += self.hidden.payload.address.eq(row_base + (chunk >> exact_log2(groups)))
-            m.d.sync += self.hidden.payload.enable.eq(1 << chunk[:exact_log2(groups)])
+            m.d.sync += self.hidden.payload.enable.eq(Cat(1, pair) << chunk[:exact_log2(groups)])
             for lane in range(self._config.k_lanes):
-                m.d.sync += self.hidden.payload.data[lane].eq(pixels.word_select(lane % CHUNK, 8))
+                # Even groups of lanes get the first chunk of a pair, odd ones the second; or all the one there is.
+                second = Mux(pair, lane // CHUNK % 2, odd)
+                first, other = (each.word_select(lane % CHUNK, 8) for each in chunks)
+                m.d.sync += self.hidden.payload.data[lane].eq(Mux(second, other, first))
         with m.Elif(self.hidden.ready):
             m.d.sync += self.hidden.valid.eq(0)
         with m.If(self.busy & ended & self.hidden.ready):

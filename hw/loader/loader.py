@@ -24,7 +24,7 @@ class Loader(wiring.Component):
     as the receivers let it; only what depends on earlier instructions (tiles from the key and value memory, writes of
     LOAD and IMAGE) waits until ``(sequence - finished) mod 2^16 <= overlap``.
 
-    One beat a cycle, for IMAGE 8 bytes a cycle; two idle cycles between instructions.
+    One beat a cycle, for IMAGE 8 or 16 bytes a cycle; two idle cycles between instructions.
 
     Parameters
     ----------

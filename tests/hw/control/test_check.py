@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Legal instructions pass; each rule is broken once at its edge."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
@@ -23,6 +25,8 @@ from moevit.spec.isa import (
 )
 from moevit.spec.registers import ErrorCode
 
+#: Sizes that the addresses below are at the edge of.
+CONFIG = replace(CONFIGS["8x8"], max_tokens=32, residual_words=256, hidden_words=512, kv_words=512)
 LOAD = {"opcode": Opcode.LOAD, "stream": Stream.WEIGHTS, "rows": 4, "k_tiles": 3, "destination_base": 10}
 IMAGE = {"opcode": Opcode.IMAGE, "stream": Stream.IMAGE, "rows": 6, "patch": 8, "segment": 3, "patches_x": 3,
          "destination_stride": 25}
@@ -128,7 +132,7 @@ def encoded(config, fields):
 
 
 def test_rules():
-    config = CONFIGS["8x8"]
+    config = CONFIG
     legal = [(base, change) for base, good, _ in CASES for change in [{}, *good]]
     broken = [(base, change) for base, _, bad in CASES for change in bad]
     found = examine(config, [encoded(config, base | change) for base, change in legal + broken])
