@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the quantiser must know about a network's data, from the float model on a few images."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,31 +56,32 @@ def calibrate(model: M3ViT, tensors: Mapping[str, np.ndarray], images: np.ndarra
                     peak = getattr(found, part)
                     peak[block] = np.maximum(peak[block], values.max(axis=0))
             if grams:
-                for name, rows in _inputs(model, floats, trace):
+                for name, rows in _inputs(network, tensors, floats, trace):
                     gram = (rows.mT @ rows / rows.shape[-2]).double().numpy() / len(images) / len(network.tasks)
                     found.gram[name] = found.gram.get(name, 0.0) + gram
     return found
 
 
-def _inputs(model: M3ViT, image: Tensor, trace: Mapping[str, Tensor]):
+def _inputs(network: Network, tensors: Mapping[str, np.ndarray], image: Tensor,
+            trace: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Layer names and the rows that enter them (rows, inputs), or (experts, rows, inputs)."""
-    network = model.network
     flat = F.unfold(image, network.patch, stride=network.patch)[0].T  # (patches, channel x row x column)
     yield "patch_embed", flat.unflatten(1, (3, -1)).transpose(1, 2).flatten(1)
-    for index, block in enumerate(model.blocks):
-        name = f"blocks.{index}"
-        normed = trace[f"{index}.norm1"] - block.norm1.bias
+    for block in range(network.depth):
+        name = f"blocks.{block}"
+        normed = trace[f"{block}.norm1"] - torch.from_numpy(tensors[f"{name}.norm1.bias"])
         for part in ("query", "key", "value"):
             yield f"{name}.attn.{part}", normed
-        yield f"{name}.attn.proj", trace[f"{index}.attn_out"]
-        normed = trace[f"{index}.norm2"]
-        if block.is_moe:
-            fc1 = block.moe.experts.fc1
-            yield f"{name}.moe.fc1", normed - block.norm2.bias
-            yield f"{name}.moe.fc2", F.gelu(normed @ fc1.weight.mT + fc1.bias.unsqueeze(1))
+        yield f"{name}.attn.proj", trace[f"{block}.attn_out"]
+        normed = trace[f"{block}.norm2"]
+        folded = normed - torch.from_numpy(tensors[f"{name}.norm2.bias"])
+        if network.is_moe(block):
+            weight, bias = (torch.from_numpy(tensors[f"{name}.moe.experts.fc1.{part}"]) for part in ("weight", "bias"))
+            yield f"{name}.moe.fc1", folded
+            yield f"{name}.moe.fc2", F.gelu(normed @ weight.mT + bias.unsqueeze(1))
         else:
-            yield f"{name}.mlp.fc1", normed - block.norm2.bias
-            yield f"{name}.mlp.fc2", trace[f"{index}.gelu"]
+            yield f"{name}.mlp.fc1", folded
+            yield f"{name}.mlp.fc2", trace[f"{block}.gelu"]
 
 
 def _checked(network: Network, images: np.ndarray) -> np.ndarray:

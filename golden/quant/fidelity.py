@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf, log10
+from typing import cast
 
 import numpy as np
 import torch
@@ -51,8 +52,8 @@ class Fidelity:
 def compare(model: M3ViT, quantised: QuantisedModel, images: np.ndarray, margin: float = 0.02) -> Fidelity:
     """Run u8 ``images`` (images, H, W, 3) through both, for every task."""
     integer, network = IntegerModel(quantised), model.network
-    power = defaultdict(lambda: np.zeros(2))
-    counts = defaultdict(lambda: np.zeros(4))  # tokens, of these right; clear tokens, of these right
+    power: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(2))
+    counts: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(4))  # tokens, right; clear ones, right
     saturated = 0
     tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     for image in images:
@@ -80,7 +81,7 @@ def dequantised(quantised: QuantisedModel, tensors: dict[str, np.ndarray], frame
     is stored: without the constants that `fold` moves, attention logits less the mean of their row. A MoE block's
     ``gelu`` is left out, since its rows are other experts' where the routing differs.
     """
-    units, residual = quantised.notes["units"], 2.0**-quantised.residual_fraction
+    units, residual = cast(dict[str, list[float]], quantised.notes["units"]), 2.0**-quantised.residual_fraction
     yield "x_embed", frame.trace["x_embed"] * residual, trace["x_embed"]
     for block in range(quantised.network.depth):
         constant, attention = offsets(tensors, block), f"blocks.{block}.attn"

@@ -84,12 +84,11 @@ class _Quantiser:
         self.network, self.tensors, self.statistics = network, tensors, statistics
         self.layers, self.watch = fold(network, tensors), watch
         self.out: dict[str, np.ndarray | int] = {}
-        self.units: dict[str, float | list[float]] = {}
+        self.units: dict[str, list[float]] = {}
         self.residual_fraction = _residual_fraction(statistics.residual)
 
     def run(self) -> QuantisedModel:
         residual = 2.0**self.residual_fraction
-        self.units["residual"] = 1 / residual
         self.linear("patch_embed", 2.0**-PIXEL_FRACTION, residual)
         self.out["position"] = bias_integers("position", self._position(), residual)
         for block in range(self.network.depth):

@@ -36,7 +36,8 @@ def score(weights: Path, model: QuantisedModel, count: int) -> dict[str, Any]:
     reference, network = checkpoint.load(weights), model.network
     heads = Heads(network)
     heads.load_tensors(checkpoint.read(weights)[1])
-    images, *labels = Scenes("test").batch(0, count)
+    images, semseg, depth = Scenes("test").batch(0, count)
+    labels: tuple[np.ndarray, ...] = (semseg, depth)
     integer = IntegerModel(model)
     result: dict[str, Any] = {"network": network.name, "scenes": count, "residual_fraction": model.residual_fraction}
     saturated = values = 0

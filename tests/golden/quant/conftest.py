@@ -1,57 +1,74 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The published part of m3vit_tiny: all of block 0, and of block 1 all but the experts' matrices."""
+"""Integers against the float files of the published weights, from the image to the gates of block 1."""
 
-import dataclasses
-import os
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from moevit.golden.quant.synthetic import synthetic_checkpoint
-from moevit.spec.networks import NETWORKS, Network
+from moevit.golden.integer.model import Frame, IntegerModel
+from moevit.golden.quant import quantise
+from moevit.golden.quant.fidelity import dequantised, sqnr
+from moevit.golden.quant.images import photographs
+from moevit.golden.quant.quantiser import LOG2_E
+from moevit.spec.quantised import QuantisedModel
 
-ROOT = Path(__file__).resolve().parents[3]
-SHARED = Path(os.environ.get("MOEVIT_SHARED", ROOT.parent / "shared")) / "data"
-
-
-class Published(NamedTuple):
-    """Two blocks of m3vit_tiny, its image u8 (H, W, 3), and the float intermediates that came with it."""
-
-    network: Network
-    tensors: dict[str, np.ndarray]
-    image: np.ndarray
-    golden: dict[str, np.ndarray]
+IMAGES = 16
+CLEAR = 0.02  # lead, in float logits, of an expert that is chosen over the next one
 
 
 @pytest.fixture(scope="session")
-def published() -> Published:
-    files = SHARED / "m3vit_tiny_layers0-3.npz", SHARED / "m3vit_tiny_golden.npz"
-    for file in files:
-        if not file.exists():
-            pytest.skip(f"{file} is not there: the published weights are not part of the repository")
-    weights, golden = (dict(np.load(file)) for file in files)
-    network = dataclasses.replace(NETWORKS["m3vit_tiny"], depth=2)
-    image = np.rint(weights["image"] * 256).astype(np.uint8).transpose(1, 2, 0)
-    return Published(network, _named(network, weights), np.ascontiguousarray(image), golden)
+def calibration(published) -> np.ndarray:
+    return photographs(published.network, IMAGES)
 
 
-def _named(network: Network, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    tensors = synthetic_checkpoint(network, seed=1)  # what remains of it are the experts' matrices
-    tensors["patch_embed.proj.weight"] = weights["patch_embed_weight"]
-    tensors["patch_embed.proj.bias"] = weights["patch_embed_bias"]
-    tensors["pos_embed"] = weights["pos_embed"][None]
-    tensors["cls_token"] = np.zeros_like(tensors["cls_token"])  # row 0 of the positions contains it
-    for block in range(network.depth):
-        parts = {"norm1": "norm1", "norm2": "norm2", "attn.qkv": "qkv", "attn.proj": "attn_proj"}
-        if not network.is_moe(block):
-            parts |= {"mlp.fc1": "fc1", "mlp.fc2": "fc2"}
-        for ours, theirs in parts.items():
-            for kind in ("weight", "bias"):
-                tensors[f"blocks.{block}.{ours}.{kind}"] = weights[f"l{block}_{theirs}_{kind}"]
-    tensors["blocks.1.moe.gate.weight"] = np.stack([weights[f"l1_w_gate_T_task{task}"] for task in range(2)])
-    tensors["blocks.1.moe.gate.bias"] = np.zeros((2, network.experts), np.float32)
-    tensors["blocks.1.moe.experts.fc1.bias"] = weights["l1_htoh4_bias"]
-    tensors["blocks.1.moe.experts.fc2.bias"] = weights["l1_h4toh_bias"]
-    return tensors
+@pytest.fixture(scope="session")
+def quantised(published, calibration) -> QuantisedModel:
+    return quantise(published.network, published.tensors, calibration)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """SQNR in dB of what the float files have, task 0; per task the share of tokens with the same experts, how many of
+    the clear ones have others, and the standard deviation of the gate's error."""
+
+    sqnr: dict[str, float]
+    same: tuple[float, float]
+    clear_wrong: tuple[int, int]
+    gate_noise: tuple[float, float]
+
+
+def measure(published, quantised: QuantisedModel, from_image: bool = True) -> Outcome:
+    """Run the integer model from the image, or from the float ``x_embed``."""
+    integer, golden, found = IntegerModel(quantised), published.golden, []
+    decibels = {}
+    for task in range(2):
+        if from_image:
+            frame = integer.run(published.image, task)
+        else:
+            x = np.rint(golden["x_embed"] * 2.0**quantised.residual_fraction).astype(np.int64)
+            frame = integer.run_blocks(Frame({"x_embed": x}), x, task)
+        if task == 0:
+            decibels = {name: sqnr(reference, value)
+                        for name, value, reference in dequantised(quantised, published.tensors, frame,
+                                                                  _Names(golden), task) if reference is not None}
+        logits, float_logits = frame.trace["1.gate_logits"] / (65536 * LOG2_E), golden[f"l1_gate_logits_task{task}"]
+        same = (np.sort(frame.trace["1.top_k_index"]) == np.sort(golden[f"l1_top2_idx_task{task}"])).all(axis=1)
+        descending = -np.sort(-float_logits)
+        clear = descending[:, 1] - descending[:, 2] > CLEAR
+        found.append((same.mean(), int((clear & ~same).sum()), (logits - float_logits).std()))
+    return Outcome(decibels, *zip(*found, strict=True))
+
+
+class _Names(dict):
+    """The float files under the reference's names; None where they have nothing."""
+
+    def __init__(self, golden):
+        super().__init__({"x_embed": golden["x_embed"]})
+        for name, value in golden.items():
+            if name.startswith(("l0_", "l1_")):
+                self[f"{name[1]}.{name[3:]}"] = value
+        self["1.gate_logits"] = golden["l1_gate_logits_task0"]
+
+    def __missing__(self, name):
+        return None

@@ -2,80 +2,13 @@
 """Integers against float on the published weights of m3vit_tiny and its image; ``-s`` prints the tables of
 docs/quantisation.md. Calibration never sees that image."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
-from moevit.golden.integer import model as integer_model
-from moevit.golden.integer.model import Frame, IntegerModel
-from moevit.golden.integer.row_scale import digits
 from moevit.golden.quant import quantise
-from moevit.golden.quant.fidelity import dequantised, sqnr
 from moevit.golden.quant.images import photographs
-from moevit.golden.quant.quantiser import LOG2_E
-from moevit.spec.isa import Saturation
-from moevit.spec.quantised import QuantisedModel
 
-IMAGES = 16
-CLEAR = 0.02  # lead, in float logits, of an expert that is chosen over the next one
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """SQNR in dB of what the float files have, task 0; per task the share of tokens with the same experts, how many of
-    the clear ones have others, and the standard deviation of the gate's error."""
-
-    sqnr: dict[str, float]
-    same: tuple[float, float]
-    clear_wrong: tuple[int, int]
-    gate_noise: tuple[float, float]
-
-
-def measure(published, quantised: QuantisedModel, from_image: bool = True) -> Outcome:
-    """Run the integer model from the image, or from the float ``x_embed``."""
-    integer, golden, found = IntegerModel(quantised), published.golden, []
-    decibels = {}
-    for task in range(2):
-        if from_image:
-            frame = integer.run(published.image, task)
-        else:
-            x = np.rint(golden["x_embed"] * 2.0**quantised.residual_fraction).astype(np.int64)
-            frame = integer.run_blocks(Frame({"x_embed": x}), x, task)
-        if task == 0:
-            decibels = {name: sqnr(reference, value)
-                        for name, value, reference in dequantised(quantised, published.tensors, frame,
-                                                                  _Names(golden), task) if reference is not None}
-        logits, float_logits = frame.trace["1.gate_logits"] / (65536 * LOG2_E), golden[f"l1_gate_logits_task{task}"]
-        same = (np.sort(frame.trace["1.top_k_index"]) == np.sort(golden[f"l1_top2_idx_task{task}"])).all(axis=1)
-        descending = -np.sort(-float_logits)
-        clear = descending[:, 1] - descending[:, 2] > CLEAR
-        found.append((same.mean(), int((clear & ~same).sum()), (logits - float_logits).std()))
-    return Outcome(decibels, *zip(*found, strict=True))
-
-
-class _Names(dict):
-    """The float files under the reference's names; None where they have nothing."""
-
-    def __init__(self, golden):
-        super().__init__({"x_embed": golden["x_embed"]})
-        for name, value in golden.items():
-            if name.startswith(("l0_", "l1_")):
-                self[f"{name[1]}.{name[3:]}"] = value
-        self["1.gate_logits"] = golden["l1_gate_logits_task0"]
-
-    def __missing__(self, name):
-        return None
-
-
-@pytest.fixture(scope="module")
-def calibration(published):
-    return photographs(published.network, IMAGES)
-
-
-@pytest.fixture(scope="module")
-def quantised(published, calibration):
-    return quantise(published.network, published.tensors, calibration)
+from .conftest import CLEAR, IMAGES, measure
 
 
 def test_block_0(published, quantised):
@@ -95,39 +28,6 @@ def test_routing_of_block_1(published, quantised, from_image):
           f"different {found.clear_wrong}; gate noise {found.gate_noise[0]:.4f}, {found.gate_noise[1]:.4f}")
     assert found.clear_wrong == (0, 0)
     assert min(found.same) >= 0.95
-
-
-def test_what_each_choice_is_worth(published, calibration, quantised, monkeypatch):
-    """Compensated rounding, and nine-bit operands, against the plain choice; the plain choice too meets the target."""
-    block = {"all": measure(published, quantised)}
-    nearest = quantise(published.network, published.tensors, calibration, compensate=False)
-    block["rounded to nearest"] = measure(published, nearest)
-    with monkeypatch.context() as patch:
-        patch.setattr(integer_model, "digits", _eight_bits)
-        patch.setattr(integer_model.IntegerModel, "_linear", _eight_bit_queries)
-        block["eight-bit operands"] = measure(published, quantised)
-        block["eight-bit operands, rounded to nearest"] = measure(published, nearest)
-    print()
-    for name, outcome in block.items():
-        print(f"{name}: block 0 {outcome.sqnr['0.x_post_mlp']:.1f} dB, block 1 after attention "
-              f"{outcome.sqnr['1.x_post_attn']:.1f} dB, gate noise {np.mean(outcome.gate_noise):.4f}")
-    decibel = {name: outcome.sqnr["0.x_post_mlp"] for name, outcome in block.items()}
-    assert decibel["rounded to nearest"] >= 39
-    assert decibel["all"] >= decibel["rounded to nearest"] + 2
-    assert decibel["all"] >= decibel["eight-bit operands"] + 2
-
-
-def _eight_bits(q):
-    """The high digit as it would be in -127..127, on the scale of 255."""
-    return np.rint(q * (127 / 32640)) * (255 / 127), digits(q)[1]
-
-
-_linear = IntegerModel._linear
-
-
-def _eight_bit_queries(self, *arguments, **options):
-    rows = _linear(self, *arguments, **options)
-    return 2 * ((rows + 1) >> 1) if options.get("saturation") == Saturation.OPERAND else rows
 
 
 @pytest.mark.slow
