@@ -20,7 +20,7 @@ _MOST = 31  # larger shifts leave nothing
 class Exp2Wide(wiring.Component):
     """``65535 x 2^(logit - maximum)`` as u16 in each lane.
 
-    Logits are s24 Q8.16, none above the maximum. One word per cycle, 3 cycles, no back-pressure. Two lanes share a
+    Logits are s24 Q8.16, none above the maximum. One word per cycle, 4 cycles, no back-pressure. Two lanes share a
     table of two read ports, one small block RAM.
 
     Members
@@ -30,7 +30,7 @@ class Exp2Wide(wiring.Component):
     o : Out(lanes x u16)
     """
 
-    latency = 3
+    latency = 4
 
     def __init__(self, lanes: int):
         if lanes < 1:
@@ -59,8 +59,12 @@ class Exp2Wide(wiring.Component):
             down = Signal(range(_MOST + 1), name=f"down_{lane}", reset_less=True)
             m.d.comb += read.addr.eq(below[:LOGIT_FRACTION])
             m.d.sync += down.eq(Mux(whole > _MOST, _MOST, whole))
-            # Stage 3: shift by the whole part, round.
+            # Stage 3: the memory's output register.
+            entry = Signal(16, name=f"entry_{lane}", reset_less=True)
+            down_3 = Signal(range(_MOST + 1), name=f"down_3_{lane}", reset_less=True)
+            m.d.sync += [entry.eq(read.data), down_3.eq(down)]
+            # Stage 4: shift by the whole part, round.
             e = Signal(16, name=f"e_{lane}", reset_less=True)
-            m.d.sync += e.eq(round_shift(Cat(C(0, 1), read.data) >> down, 1))
+            m.d.sync += e.eq(round_shift(Cat(C(0, 1), entry) >> down_3, 1))
             m.d.comb += self.o[lane].eq(e)
         return m

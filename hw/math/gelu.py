@@ -28,7 +28,7 @@ class Gelu(wiring.Component):
     """``relu(x) - delta(abs(x))`` in each lane, s16 Q7.9, or ``x`` itself without ``enable``.
 
     The interpolation of delta is a sum of five multiples of a small step: no multiplier. One word per cycle,
-    4 cycles, no back-pressure. Two lanes share a table of two read ports.
+    5 cycles, no back-pressure. Two lanes share a table of two read ports.
 
     Members
     -------
@@ -37,7 +37,7 @@ class Gelu(wiring.Component):
     o : Out(lanes x s16)
     """
 
-    latency = 4
+    latency = 5
 
     def __init__(self, lanes: int):
         if lanes < 1:
@@ -77,18 +77,21 @@ class Gelu(wiring.Component):
             beyond = off | index[_INDEX_BITS:].any()
             m.d.comb += read.addr.eq(index[:_INDEX_BITS] | beyond.replicate(_INDEX_BITS))
             m.d.sync += [part.eq(magnitude), line_2.eq(line)]
-            # Stage 3: interpolate. round(d) is taken away from an integer by adding less than half to its fraction.
-            step = read.data.step
-            multiples = [Mux(part[bit], step, 0).as_signed() << bit for bit in range(GELU_STEP_BITS)]
-            few, many = register("few", signed(len(step) + 3)), register("many", signed(len(step) + GELU_STEP_BITS))
+            # Stage 3: the memory's output register.
+            entry, part_3 = register("entry", entry_layout), register("part_3", GELU_STEP_BITS)
+            line_3 = register("line_3", signed(ROW_BITS))
+            m.d.sync += [entry.eq(read.data), part_3.eq(part), line_3.eq(line_2)]
+            # Stage 4: interpolate. round(d) is taken away from an integer by adding less than half to its fraction.
+            multiples = [Mux(part_3[bit], entry.step, 0).as_signed() << bit for bit in range(GELU_STEP_BITS)]
+            few = register("few", signed(len(entry.step) + 3))
+            many = register("many", signed(len(entry.step) + GELU_STEP_BITS))
             start = register("start", signed(ROW_BITS + _DROPPED + 1))
             m.d.sync += [
                 few.eq(sum(multiples[:3])),
                 many.eq(sum(multiples[3:])),
-                start.eq(Cat(C((1 << _DROPPED - 1) - 1, _DROPPED), line_2).as_signed()
-                         - (read.data.low << GELU_STEP_BITS)),
+                start.eq(Cat(C((1 << _DROPPED - 1) - 1, _DROPPED), line_3).as_signed() - (entry.low << GELU_STEP_BITS)),
             ]
-            # Stage 4: ReLU minus delta, rounded.
+            # Stage 5: ReLU minus delta, rounded.
             o = register("o", signed(ROW_BITS))
             m.d.sync += o.eq((start - few - many) >> _DROPPED)
             m.d.comb += self.o[lane].eq(o)

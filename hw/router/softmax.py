@@ -78,24 +78,25 @@ class GateSoftmax(wiring.Component):
         best = Signal(signed(LOGIT_BITS), reset_less=True)
         m.d.sync += best.eq(_pick(self._count, lambda expert: line.at(3, "ranks")[expert] == 0,
                                   lambda expert: line.at(3, "logits")[expert]))
-        # Stages 5 to 7: exponentials.
+        # Stages 5 to 8: exponentials.
+        last = self.latency
         m.d.comb += [exp.maximum.eq(best), exp.logits.eq(line.at(4, "logits"))]
         counted = Signal(self._count, reset_less=True)
-        line.put(7, counted=counted)
         for expert in range(self._count):
-            in_top = line.at(6, "ranks")[expert] < line.at(6, "top_k")
-            m.d.sync += counted[expert].eq(Mux(line.at(6, "renormalise"), in_top, line.at(6, "experts") > expert))
+            in_top = line.at(last - 1, "ranks")[expert] < line.at(last - 1, "top_k")
+            is_expert = line.at(last - 1, "experts") > expert
+            m.d.sync += counted[expert].eq(Mux(line.at(last - 1, "renormalise"), in_top, is_expert))
         m.d.comb += [
-            self.shares.valid.eq(line.at(7, "valid")),
-            self.shares.payload.ranks.eq(line.at(7, "ranks")),
+            self.shares.valid.eq(line.at(last, "valid")),
+            self.shares.payload.ranks.eq(line.at(last, "ranks")),
             self.shares.payload.e.eq(exp.o),
         ]
-        # Stage 8 on: sum, reciprocal.
+        # Stage 9 on: sum, reciprocal.
         leaves = [Mux(counted[expert], exp.o[expert], 0) for expert in range(self._count)]
         leaves += [C(0, 16)] * (self._leaves - self._count)
         m.d.comb += [
             reciprocal.i.payload.eq(tree(m, leaves, lambda a, b: a + b, levels=_LEVELS, name="total")),
-            reciprocal.i.valid.eq(line.at(self.latency + tree_stages(self._leaves, _LEVELS), "valid")),
+            reciprocal.i.valid.eq(line.at(last + tree_stages(self._leaves, _LEVELS), "valid")),
         ]
         wiring.connect(m, reciprocal.o, wiring.flipped(self.inverse))
         return m

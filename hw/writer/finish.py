@@ -22,7 +22,7 @@ class Finish(wiring.Component):
     """``sat(residual + score x gelu(sat16(value)))``; 0 in lanes that are not valid.
 
     Golden: the second half of ``golden.integer.row_writer.write_rows``. One multiplier per lane. One word per cycle,
-    8 cycles, no back-pressure.
+    9 cycles, no back-pressure.
 
     Members
     -------
@@ -37,7 +37,7 @@ class Finish(wiring.Component):
     clipped : Out(k_lanes), valid lanes whose value was clipped to ``o``
     """
 
-    latency = 8
+    latency = 9
     residual_stage = latency - 2
 
     def __init__(self, config: MachineConfig):
@@ -66,9 +66,9 @@ class Finish(wiring.Component):
         return m
 
     def _range(self, m: Module, line: Timeline) -> tuple[Signal, Signal]:
-        """What the values of stage 7 are clipped to."""
+        """What the values of stage 8 are clipped to."""
         low, high = Signal(signed(ROW_BITS), reset_less=True), Signal(signed(ROW_BITS), reset_less=True)
-        with m.Switch(line.at(6, "saturation")):
+        with m.Switch(line.at(7, "saturation")):
             with m.Case(Saturation.OPERAND):
                 m.d.sync += [low.eq(-OPERAND_MAX), high.eq(OPERAND_MAX)]
             with m.Case(Saturation.WEIGHT):
@@ -84,20 +84,20 @@ class Finish(wiring.Component):
         was_clipped = Signal(name=f"was_clipped_{lane}", reset_less=True)
         m.d.sync += [before.eq(value), was_clipped.eq(clipped)]
         line.put(1, **{f"clipped_{lane}": was_clipped})
-        # Stages 2 to 5: GELU.
+        # Stages 2 to 6: GELU.
         m.d.comb += gelu_i.eq(before)
-        # Stage 6: times score.
+        # Stage 7: times score.
         product = Signal(signed(ROW_BITS + SCORE_FRACTION + 2), name=f"product_{lane}", reset_less=True)
-        m.d.sync += product.eq(gelu_o * line.at(5, "score"))
-        # Stage 7: round, plus residual.
-        residual = Mux(line.at(6, "adds"), self.residual[lane], 0).as_signed()
+        m.d.sync += product.eq(gelu_o * line.at(6, "score"))
+        # Stage 8: round, plus residual.
+        residual = Mux(line.at(7, "adds"), self.residual[lane], 0).as_signed()
         total = Signal(signed(ROW_BITS + 2), name=f"total_{lane}", reset_less=True)
         m.d.sync += total.eq(round_shift(product + (residual << SCORE_FRACTION), SCORE_FRACTION))
         valid = Signal(name=f"valid_{lane}", reset_less=True)
-        m.d.sync += valid.eq(line.at(6, "lanes") > lane)
-        # Stage 8: saturate.
+        m.d.sync += valid.eq(line.at(7, "lanes") > lane)
+        # Stage 9: saturate.
         value, clipped = saturate(total, low, high)
         o = Signal(signed(ROW_BITS), name=f"o_{lane}", reset_less=True)
         lost = Signal(name=f"lost_{lane}", reset_less=True)
-        m.d.sync += [o.eq(Mux(valid, value, 0)), lost.eq(valid & (clipped | line.at(7, f"clipped_{lane}")))]
+        m.d.sync += [o.eq(Mux(valid, value, 0)), lost.eq(valid & (clipped | line.at(8, f"clipped_{lane}")))]
         m.d.comb += [self.o[lane].eq(o), self.clipped[lane].eq(lost)]

@@ -51,7 +51,7 @@ class PeakTable(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a word to the write of its entry: visible to a read issued a cycle later."""
-        return 1 + tree_stages(self._config.k_lanes, _LEVELS) + 1
+        return 1 + tree_stages(self._config.k_lanes, _LEVELS) + 2
 
     def elaborate(self, platform):
         m = Module()
@@ -73,21 +73,28 @@ class PeakTable(wiring.Component):
             magnitude = Mux((self.kind == Peak.ABSOLUTE) & (value < 0), -value, value)
             m.d.sync += key.eq(Mux(self.lanes > lane, magnitude, lowest))
             keys.append(key)
-        # Stages 2 to last - 1: maximum.
-        peak = tree(m, keys, lambda a, b: Mux(a > b, a, b).as_signed(), levels=_LEVELS, name="peak")
-        # Stage last - 1: read the table. What the previous cycle is about to write cannot be read yet.
+        # Stages 2 to last - 2: maximum.
         last = self.latency
-        entry, entry_before = line.at(last - 1, "entry"), line.at(last, "entry")
-        m.d.comb += [inside.en.eq(line.at(last - 1, "valid")), inside.addr.eq(entry)]
-        again = Signal(reset_less=True)
-        m.d.sync += again.eq(line.at(last, "valid") & (entry == entry_before))
-        word_peak, written = Signal(peak_layout(), reset_less=True), Signal(peak_layout(), reset_less=True)
-        m.d.sync += word_peak.eq(peak)
+        peak = tree(m, keys, lambda a, b: Mux(a > b, a, b).as_signed(), levels=_LEVELS, name="peak")
+        line.put(last - 2, peak=peak)
+        # Stage last - 2: read the table. What the two words before are about to write is not there yet.
+        entry = line.at(last - 2, "entry")
+        m.d.comb += [inside.en.eq(line.at(last - 2, "valid")), inside.addr.eq(entry)]
+        start, again = line.at(last - 2, "start"), []
+        for words in (1, 2):
+            same = Signal(name=f"again_{words}", reset_less=True)
+            before = last - 2 + words
+            m.d.sync += same.eq(line.at(before, "valid") & (entry == line.at(before, "entry")) & ~start)
+            again.append(same)
+        line.put(last - 1, again=again[0])
+        # Stage last - 1: the memory's output register, or what was written in the meantime.
+        written, old = Signal(peak_layout(), reset_less=True), Signal(peak_layout(), reset_less=True)
+        m.d.sync += old.eq(Mux(line.at(last - 1, "start"), lowest, Mux(again[1], written, inside.data)))
         # Stage last: compare, write.
-        old = Mux(line.at(last, "start"), lowest, Mux(again, written, inside.data)).as_signed()
+        before, now = Mux(line.at(last, "again"), written, old).as_signed(), line.at(last, "peak")
         m.d.comb += [
-            write.data.eq(Mux(old > word_peak, old, word_peak)),
-            write.addr.eq(entry_before),
+            write.data.eq(Mux(before > now, before, now)),
+            write.addr.eq(line.at(last, "entry")),
             write.en.eq(line.at(last, "valid")),
         ]
         m.d.sync += written.eq(write.data)
