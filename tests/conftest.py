@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared by all tests: synthetic models (cached), where the real data lie."""
+"""Shared by all tests: synthetic models (cached), the published weights."""
 
-import os
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
+
 from moevit.golden.quant.synthetic import synthetic_model
 from moevit.spec.networks import NETWORKS
 
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = Path(os.environ.get("MOEVIT_SHARED", ROOT.parent / "shared"))
+from .published import published  # noqa: F401  (a fixture)
 
 
 @cache

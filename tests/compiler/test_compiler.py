@@ -3,6 +3,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
+
 from moevit.compiler.__main__ import app
 from moevit.compiler.assemble import compile_model
 from moevit.compiler.disassemble import disassemble
@@ -12,7 +14,6 @@ from moevit.spec.arrays import CONFIGS
 from moevit.spec.bundle import Bundle
 from moevit.spec.isa import Opcode, Stream, decode
 from moevit.spec.networks import NETWORKS
-from typer.testing import CliRunner
 
 
 def instructions(bundle: Bundle) -> list[dict[str, int]]:

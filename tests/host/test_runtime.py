@@ -5,11 +5,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from moevit.compiler.assemble import compile_model
 from moevit.golden.machine.device import GoldenDevice
 from moevit.host.errors import (
-    AccelError,
     AcceleratorTimeout,
+    AccelError,
     BundleMismatch,
     BusError,
     Busy,

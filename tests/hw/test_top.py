@@ -11,9 +11,9 @@ from moevit.golden.machine.device import GoldenDevice
 from moevit.hw.interfaces import trace_layout
 from moevit.hw.top import Accelerator
 from moevit.sim.board import SimulatedBoard
-from moevit.sim.settings import MemorySettings
+from moevit.sim.settings import Fault, FaultKind, MemorySettings
 from moevit.spec.arrays import CONFIGS
-from moevit.spec.isa import Destination, Opcode, Operand, Peak, Saturation, Source, Stream, WeightSource, encode
+from moevit.spec.isa import Destination, Opcode, Operand, Peak, Saturation, Source, Stream, WeightSource, decode, encode
 from moevit.spec.registers import BITS, ErrorCode, offset
 from moevit.spec.trace import record_dtype, sort_records
 
@@ -201,8 +201,8 @@ class Program:
         return self
 
 
-def execute(device, program, settings=()):
-    """Run on a device. Returns the output bytes and what the error registers say."""
+def execute(device, program, settings=(), prepare=lambda buffers: None):
+    """Run on a device; ``prepare`` sees the buffers first. Returns the output and what the error registers say."""
     def write(name, value):
         device.write_register(offset(f"{name}_LOW"), value & 0xFFFF_FFFF)
         device.write_register(offset(f"{name}_HIGH"), value >> 32)
@@ -220,12 +220,13 @@ def execute(device, program, settings=()):
     for kind, part in (("READ", list(buffers.values())[:3]), ("WRITE", [output])):
         write(f"{kind}_BASE", min(buffer.address for buffer in part))
         write(f"{kind}_LIMIT", max(buffer.address + len(buffer.array) for buffer in part))
-    device.write_register(offset("WATCHDOG"), 20_000)
+    device.write_register(offset("WATCHDOG"), 2000)
     device.write_register(offset("INTERRUPT_STATUS"), 3)
     device.write_register(offset("INTERRUPT_ENABLE"), 3)
     device.write_register(offset("INTERRUPT_GLOBAL"), 1)
     for name, value in settings:
         device.write_register(offset(name), value)
+    prepare(buffers)
     device.write_register(offset("CONTROL"), 1 << BITS["START"])
     device.wait(0.01)
     output.invalidate()
@@ -296,6 +297,71 @@ def test_errors_name_the_instruction(board):
     program.add(opcode=Opcode.END)
     _, errors = execute(board, program)
     assert errors["ERROR_CODE"] == ErrorCode.READ_WINDOW and errors["ERROR_PC"] == at + 1
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 1])
+def test_memory_errors_name_the_instruction(board, share):
+    """Beats come far ahead of execution; an error is still that of the instruction whose beats they are."""
+    program = Program(CONFIGS["8x8"], 4).write(3)
+    fields = [decode(words) for words in program.words]
+    streamed = [pc for pc, each in enumerate(fields) if each.get("stream") == Stream.WEIGHTS and pc]
+    for pc in streamed[::3]:
+        at = fields[pc]["stream_offset"] + 8 * int(share * (fields[pc]["stream_beats"] - 1))
+
+        def fail(buffers, at=at):
+            first = buffers["WEIGHTS"].address + at
+            board.memory = MemorySettings(fault=Fault(kind=FaultKind.SLVERR, base=first, limit=first + 8))
+
+        _, errors = execute(board, program, prepare=fail)
+        if fields[pc].get("queued"):  # nobody may have chosen this expert
+            continue
+        assert (errors["ERROR_CODE"], errors["ERROR_PC"]) == (ErrorCode.READ_SLAVE, pc)
+
+
+def test_standstill(board):
+    """A memory that takes no address: the watchdog names the instruction that waits for it."""
+    program = Program(CONFIGS["8x8"], 5)
+    program.feed_forward()
+    program.add(opcode=Opcode.END)
+    at = decode(program.words[2])["stream_offset"]
+
+    def fail(buffers):
+        first = buffers["WEIGHTS"].address + at
+        board.memory = MemorySettings(fault=Fault(kind=FaultKind.NO_ANSWER, base=first, limit=first + 8))
+
+    _, errors = execute(board, program, prepare=fail)
+    assert (errors["ERROR_CODE"], errors["ERROR_PC"]) == (ErrorCode.WATCHDOG, 2)
+    assert not board.read_register(offset("CONTROL")) >> BITS["IDLE"] & 1, "the bus still owes beats"
+
+
+def test_reset_in_the_middle(board):
+    """After a RESET at any time a program gives what it gives otherwise."""
+    program = Program(CONFIGS["8x8"], 6)
+    program.feed_forward()  # reads nothing but what it wrote
+    result = decode(program.words[-1])
+    program.add(opcode=Opcode.LOAD, rows=result["rows"], k_tiles=result["destination_stride"],
+                destination_base=result["destination_base"],
+                **program.stream(program.s16(result["rows"] * result["destination_stride"] * 8).tobytes()))
+    program.words[-2:] = program.words[:-3:-1]  # the rows that are added to come first
+    program.add(opcode=Opcode.STORE, rows=result["rows"], k_tiles=result["destination_stride"],
+                source_base=result["destination_base"], source_stride=result["destination_stride"])
+    program.add(opcode=Opcode.END)
+    expected = execute(board, program)
+    assert not expected[1]["ERROR_CODE"]
+    cycles = board.read_register(offset("CYCLES_LOW"))
+
+    for seed in range(40):
+        def interrupt(_, seed=seed):
+            board.memory = MemorySettings(stall=0.3, seed=seed)
+            board.write_register(offset("CONTROL"), 1 << BITS["START"])
+            board.run(int(np.random.default_rng(seed).integers(1, 2 * cycles)))
+            board.write_register(offset("CONTROL"), 1 << BITS["RESET"])
+            while not board.read_register(offset("CONTROL")) >> BITS["RESET_DONE"] & 1:
+                board.run(10)
+
+        output, errors = execute(board, program, prepare=interrupt)
+        assert errors == expected[1]
+        np.testing.assert_array_equal(output, expected[0])
 
 
 def test_stop_after(board):
