@@ -221,12 +221,12 @@ def execute(device, program, settings=(), prepare=lambda buffers: None):
         write(f"{kind}_BASE", min(buffer.address for buffer in part))
         write(f"{kind}_LIMIT", max(buffer.address + len(buffer.array) for buffer in part))
     device.write_register(offset("WATCHDOG"), 2000)
-    device.write_register(offset("INTERRUPT_STATUS"), 3)
     device.write_register(offset("INTERRUPT_ENABLE"), 3)
     device.write_register(offset("INTERRUPT_GLOBAL"), 1)
     for name, value in settings:
         device.write_register(offset(name), value)
     prepare(buffers)
+    device.write_register(offset("INTERRUPT_STATUS"), 3)
     device.write_register(offset("CONTROL"), 1 << BITS["START"])
     device.wait(0.01)
     output.invalidate()
