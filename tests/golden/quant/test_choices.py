@@ -47,6 +47,7 @@ def test_rounding_to_nearest(published, calibration, shown):
     assert 2 < lost < 6
 
 
+@pytest.mark.slow
 def test_one_scale_for_all_value_channels(published, calibration, shown, monkeypatch):
     peak = quantiser._Quantiser._peak
 
@@ -60,6 +61,7 @@ def test_one_scale_for_all_value_channels(published, calibration, shown, monkeyp
     assert lost > 1
 
 
+@pytest.mark.slow
 def test_gain_folded_into_the_weights(published, calibration, shown):
     tensors = dict(published.tensors)
     for block in range(2):
@@ -114,6 +116,7 @@ def test_gate_of_one_digit(shown, monkeypatch):
     assert lost == 0 and noise > 1.1
 
 
+@pytest.mark.slow
 def test_smaller_residual_fraction(published, calibration, shown, monkeypatch):
     monkeypatch.setattr(quantiser, "RESIDUAL_HEADROOM", 4.0)
     lost, _ = shown("a residual bit less", quantise(published.network, published.tensors, calibration))
