@@ -71,6 +71,8 @@ class RowReader(wiring.Component):
     LATENCY = 16
 
     def __init__(self, config: MachineConfig):
+        if not isinstance(config, MachineConfig):
+            raise TypeError(f"config must be a MachineConfig, not {config!r}")
         self._config = config
         word = word_layout(config)
         super().__init__({

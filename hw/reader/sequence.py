@@ -68,7 +68,8 @@ class Sequence(wiring.Component):
     words.
 
     The first step of a PASS comes in the cycle after its dispatch at the earliest, also behind another PASS. A step
-    waits until ``(sequence - finished) mod 2^16 <= overlap``. rows, k_tiles and n_tiles are at least 1.
+    waits until ``(sequence - finished) mod 2^16 <= overlap``; that difference is below 2^15. rows, k_tiles and n_tiles
+    are at least 1.
 
     Members
     -------

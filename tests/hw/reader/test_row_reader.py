@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from moevit.hw.reader.row_reader import RowReader
 from moevit.spec.isa import Opcode, Operand, Source
 
 NAMES = ["8x8", "8x16"]
@@ -115,3 +116,22 @@ def test_norm(world, name, digits):
     seen = place.run([statistics, instruction], [gain])
     assert [(*record[:4], record[4] & 0xFFFF, record[5]) for record in seen.norms] == records
     place.check(seen, [place.expect_pass(instruction)])
+
+
+def test_variance_zero(world):
+    """Rows of equal values, the zero row among them: nothing but epsilon is left."""
+    place = world("8x8", 10)
+    place.residual[:] = np.arange(256)[:, None] // 3 * 100 - 300
+    statistics, gain = norm(rows=8), place.random.integers(-3000, 3000, 24)
+    statistics["source_base"] = 0
+    records = place.apply_norm(statistics, gain)
+    instruction = array_pass(Operand.NORM, source=Source.RESIDUAL, source_base=0, source_stride=3, rows=8)
+    seen = place.run([statistics, instruction], [gain])
+    assert [(*record[:4], record[4] & 0xFFFF, record[5]) for record in seen.norms] == records
+    place.check(seen, [place.expect_pass(instruction)])
+    assert {lane for row in seen.rows for lane in row[1]} == {0}
+
+
+def test_config_refused(unused_allowed):
+    with pytest.raises(TypeError, match="not '8x8'"):
+        RowReader("8x8")
