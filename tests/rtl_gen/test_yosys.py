@@ -9,7 +9,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
 from moevit.rtl_gen import yosys
-from moevit.rtl_gen.yosys import Resources, SynthesisError, cells, component_rtlil, resources, share_modules
+from moevit.rtl_gen.share import share_modules
+from moevit.rtl_gen.yosys import Resources, SynthesisError, cells, component_rtlil, resources
 
 SYNTHESIS = "synth_xilinx -family xcup -noiopad -noclkbuf"
 installed = pytest.mark.skipif(importlib.util.find_spec("pyosys") is None, reason="pyosys is not installed")
