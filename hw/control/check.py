@@ -2,7 +2,7 @@
 """Looks an instruction over before it is dispatched: fields in range, addresses within the memories, enough beats."""
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
@@ -20,9 +20,24 @@ from .decode import Decode
 __all__ = ["Check"]
 
 _TOTAL_BITS = 38
-_NO_LIMIT = (1 << _TOTAL_BITS) - 1
-_CHUNKS, _KV_N, _SOURCE, _EXPERT, _KV_K, _DESTINATION, _BEATS = range(7)
-_DEPTH = 3  # cycles from a step's factors to its total
+_LIMIT_BITS = 21
+_NO_LIMIT = (1 << _LIMIT_BITS) - 1
+_CHUNKS, _KV_N, _SOURCE, _KV_K, _EXPERT, _DESTINATION, _BEATS = range(7)
+_DEPTH = 3  # cycles from a step to its total
+
+
+def _term_layout() -> data.StructLayout:
+    """``left x right + first + extra``, which must stay below ``limit``; ``chained``: ``first`` is the total of two
+    steps before."""
+    return data.StructLayout({"left": 13, "right": 24, "first": 20, "extra": 16, "chained": 1, "limit": _LIMIT_BITS})
+
+
+def _no_term() -> data.Const:
+    return _term_layout().const({"limit": _NO_LIMIT})
+
+
+def _put(term: data.View, left, right, first=0, extra=0, limit=_NO_LIMIT) -> list:
+    return [term.left.eq(left), term.right.eq(right), term.first.eq(first), term.extra.eq(extra), term.limit.eq(limit)]
 
 
 class Check(wiring.Component):
@@ -102,52 +117,55 @@ class Check(wiring.Component):
             m.d.sync += step.eq(step + 1)
 
         # Stage 1: a step's factors and addends. One multiplier does for all.
-        a, b = Signal(13), Signal(24)
-        base, extra = Signal(_TOTAL_BITS), Signal(16)
-        limit = Signal(_TOTAL_BITS, init=_NO_LIMIT)
-        product, addend, total = Signal(_TOTAL_BITS), Signal(_TOTAL_BITS), Signal(_TOTAL_BITS)
+        term, source, destination, beats_term = (Signal(_term_layout(), name=name, init={"limit": _NO_LIMIT})
+                                                 for name in ("term", "source", "destination", "beats_term"))
+        total = Signal(_TOTAL_BITS)
         chunks = Signal(16)  # of 8 bytes, in a row of an image
-        over, offset = Signal(), Signal(_TOTAL_BITS)
-
-        def factors(left, right, first=0, more=0, end=_NO_LIMIT):
-            return [a.eq(left), b.eq(right), base.eq(first), extra.eq(more), limit.eq(end)]
-
-        m.d.sync += factors(0, 0)
+        offset = Signal(_TOTAL_BITS)
+        m.d.sync += term.eq(_no_term())
         with m.Switch(step):
             with m.Case(_CHUNKS):
-                m.d.sync += factors(instruction.patch, instruction.segment)
+                m.d.sync += _put(term, instruction.patch, instruction.segment)
             with m.Case(_KV_N):
-                m.d.sync += factors(last_n, instruction.kv_n_stride, instruction.kv_base, config.k_lanes - 1)
+                m.d.sync += _put(term, last_n, instruction.kv_n_stride, instruction.kv_base, config.k_lanes - 1)
             with m.Case(_SOURCE):
-                with m.If(is_pass | is_norm | is_store):
-                    depth = Mux(instruction.source == Source.HIDDEN, config.hidden_words, config.residual_words)
-                    m.d.sync += factors(last_source, instruction.source_stride, instruction.source_base, last_k, depth)
-            with m.Case(_EXPERT):
-                m.d.sync += chunks.eq(total)
-                m.d.sync += factors(self.expert, instruction.expert_beats)
+                m.d.sync += term.eq(source)
             with m.Case(_KV_K):
                 with m.If(is_pass & (instruction.weights != WeightSource.STREAM)):
-                    m.d.sync += factors(last_k, instruction.kv_k_stride, total, 0, config.kv_words)
+                    m.d.sync += _put(term, last_k, instruction.kv_k_stride, 0, 0, config.kv_words)
+                    m.d.sync += term.chained.eq(1)
+            with m.Case(_EXPERT):
+                m.d.sync += _put(term, self.expert, instruction.expert_beats)
             with m.Case(_DESTINATION):
-                self._destination(m, factors, is_opcode, last_row, last_k, last_column, chunks)
+                m.d.sync += term.eq(destination)
             with m.Case(_BEATS):
-                m.d.sync += offset.eq((total << n_lanes) + instruction.stream_offset)
-                with m.If(is_pass):
-                    m.d.sync += factors(instruction.n_tiles, tile_beats)
-                with m.If(is_norm):
-                    m.d.sync += factors(instruction.k_tiles, config.word_beats)
-                with m.If(is_load):
-                    m.d.sync += factors(instruction.rows, instruction.k_tiles * config.word_beats)
-                with m.If(is_image):
-                    m.d.sync += factors(instruction.rows, chunks)
+                m.d.sync += term.eq(beats_term)
+        with m.If(step == _CHUNKS + _DEPTH):
+            m.d.sync += chunks.eq(total)
+        with m.If(step == _EXPERT + _DEPTH):
+            m.d.sync += offset.eq((total << n_lanes) + instruction.stream_offset)
+        self._source(m, source, is_opcode, last_source, last_k)
+        self._destination(m, destination, is_opcode, last_row, last_k, last_column, chunks)
+        m.d.sync += beats_term.eq(_no_term())
+        for chosen, left, right in ((is_pass, instruction.n_tiles, tile_beats),
+                                    (is_norm, instruction.k_tiles, config.word_beats),
+                                    (is_load, instruction.rows, instruction.k_tiles * config.word_beats),
+                                    (is_image, instruction.rows, chunks)):
+            with m.If(chosen):
+                m.d.sync += _put(beats_term, left, right)
 
         # Stage 2: multiply. Stage 3: add. Stage 4: compare.
-        limits = [limit]
-        for _ in range(2):
-            limits.append(Signal.like(limit, name=f"limit_{len(limits)}"))
+        product, addend, over = Signal(_TOTAL_BITS), Signal(_TOTAL_BITS), Signal()
+        limits = [term.limit]
+        for stage in range(2):
+            limits.append(Signal(_LIMIT_BITS, name=f"limit_{stage}", init=_NO_LIMIT))
             m.d.sync += limits[-1].eq(limits[-2])
-        m.d.sync += [product.eq(a * b), addend.eq(base + extra), total.eq(product + addend)]
-        m.d.sync += over.eq(~self.start & (over | (total >= limits[-1])))
+        m.d.sync += [
+            product.eq(term.left * term.right),
+            addend.eq(Mux(term.chained, total, term.first) + term.extra),
+            total.eq(product + addend),
+            over.eq(~self.start & (over | ((limits[-1] != _NO_LIMIT) & (total >= limits[-1])))),
+        ]
 
         wrong_beats, beats = Signal(), Signal(_TOTAL_BITS)
         chunk_bits = exact_log2(config.bus_bytes // CHUNK)
@@ -174,29 +192,38 @@ class Check(wiring.Component):
             m.d.comb += self.fault.code.eq(Mux(is_store, ErrorCode.WRITE_WINDOW, ErrorCode.READ_WINDOW))
         return m
 
-    def _destination(self, m, factors, is_opcode, last_row, last_k, last_column, chunks) -> None:
-        """The step that finds the last word written."""
+    def _source(self, m, term, is_opcode, last_source, last_k) -> None:
+        """Where the last word read is."""
+        config, instruction = self._config, self.instruction
+        depth = Mux(instruction.source == Source.HIDDEN, config.hidden_words, config.residual_words)
+        m.d.sync += term.eq(_no_term())
+        with m.If(is_opcode[Opcode.PASS] | is_opcode[Opcode.NORM] | is_opcode[Opcode.STORE]):
+            m.d.sync += _put(term, last_source, instruction.source_stride, instruction.source_base, last_k, depth)
+
+    def _destination(self, m, term, is_opcode, last_row, last_k, last_column, chunks) -> None:
+        """Where the last word written is."""
         config, instruction = self._config, self.instruction
         k_lanes, n_lanes = exact_log2(config.k_lanes), exact_log2(config.n_lanes)
         first, stride = instruction.destination_base, instruction.destination_stride
+        word, tile = last_column >> k_lanes, last_column >> n_lanes
+        m.d.sync += term.eq(_no_term())
         with m.If(is_opcode[Opcode.PASS]):
-            word = last_column >> k_lanes
             with m.Switch(instruction.destination):
-                for destination, depth in ((Destination.RESIDUAL, config.residual_words),
-                                           (Destination.HIDDEN, config.hidden_words)):
-                    with m.Case(destination):
-                        m.d.sync += factors(last_row, stride, first, word, depth)
+                with m.Case(Destination.RESIDUAL):
+                    m.d.sync += _put(term, last_row, stride, first, word, config.residual_words)
+                with m.Case(Destination.HIDDEN):
+                    m.d.sync += _put(term, last_row, stride, first, word, config.hidden_words)
                 with m.Case(Destination.KEYS):
-                    m.d.sync += factors(word, stride, first, last_row >> exact_log2(config.ratio), config.kv_words)
+                    m.d.sync += _put(term, word, stride, first, last_row >> exact_log2(config.ratio), config.kv_words)
                 with m.Case(Destination.VALUES):
-                    m.d.sync += factors(last_column >> n_lanes, stride, first, last_row, config.kv_words)
+                    m.d.sync += _put(term, tile, stride, first, last_row, config.kv_words)
         with m.If(is_opcode[Opcode.LOAD]):  # reaches one word beyond the last
-            m.d.sync += factors(instruction.rows, instruction.k_tiles, first, 0, config.residual_words + 1)
+            m.d.sync += _put(term, instruction.rows, instruction.k_tiles, first, 0, config.residual_words + 1)
         with m.If(is_opcode[Opcode.IMAGE]):
-            word = (chunks - 1)[:16] >> exact_log2(config.k_lanes // CHUNK)
-            m.d.sync += factors(last_row, stride, first, word, config.hidden_words)
+            last = (chunks - 1)[:16] >> exact_log2(config.k_lanes // CHUNK)
+            m.d.sync += _put(term, last_row, stride, first, last, config.hidden_words)
         with m.If(is_opcode[Opcode.NORM] & instruction.copy):
-            m.d.sync += factors(last_row, instruction.source_stride, first, last_k, config.residual_words)
+            m.d.sync += _put(term, last_row, instruction.source_stride, first, last_k, config.residual_words)
 
     def _rules(self, m, is_opcode, last_source, last_row, last_column, last_n) -> list[Value]:
         """Conditions that no multiplication is needed for; each a register."""

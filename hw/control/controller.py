@@ -141,7 +141,7 @@ class Controller(wiring.Component):
             origin.clear.eq(sequencer.clear),
             origin.asked.valid.eq(command.valid & command.ready),
             origin.asked.payload.pc.eq(sequencer.walk_pc),
-            origin.asked.payload.beats.eq(command.payload.beats),
+            origin.asked.payload.last.eq(command.payload.beats - 1),
             origin.dispatched.eq(sequencer.dispatch.valid & sequencer.dispatch.ready),
             origin.dispatched_pc.eq(sequencer.walk_pc),
             origin.sequence.eq(sequencer.dispatch.payload.sequence),

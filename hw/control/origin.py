@@ -18,8 +18,8 @@ _COMMANDS = 16
 
 
 def asked_layout() -> data.StructLayout:
-    """Who asked for how many beats."""
-    return data.StructLayout({"pc": PC_BITS, "beats": 24})
+    """Who asked for how many beats, less one."""
+    return data.StructLayout({"pc": PC_BITS, "last": 24})
 
 
 class Origin(wiring.Component):
@@ -70,7 +70,7 @@ class Origin(wiring.Component):
             fifo.w_en.eq(self.asked.valid),
             fifo.w_data.eq(self.asked.payload),
             self.beat_pc.eq(head.pc),
-            fifo.r_en.eq(self.beat & (came + 1 == head.beats)),
+            fifo.r_en.eq(self.beat & (came == head.last)),
         ]
         with m.If(self.clear | fifo.r_en):
             m.d.sync += came.eq(0)

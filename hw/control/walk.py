@@ -85,7 +85,7 @@ class Walk(wiring.Component):
         expert = Signal(range(config.max_experts + 1))
         expert_rows = Signal(TOKEN_BITS)
         tokens = Signal(TOKEN_BITS)  # the router's rows
-        started = Signal(32)
+        started, enough = Signal(32), Signal()
         base = Signal(64)
         left = Signal(range(Check.LATENCY + 1))
         all_finished = Signal()
@@ -113,6 +113,8 @@ class Walk(wiring.Component):
         m.d.comb += count.eq(sum(self.done))
         m.d.sync += self.finished.eq(self.finished + count)
         m.d.comb += all_finished.eq(self.finished == sequence)
+
+        m.d.sync += enough.eq((settings.stop_after != 0) & (started + 1 == settings.stop_after))
 
         def refuse(code, at=0):
             m.d.comb += [
@@ -204,7 +206,7 @@ class Walk(wiring.Component):
                     with m.If((instruction.opcode == Opcode.PASS) & (instruction.destination == Destination.ROUTER)):
                         m.d.sync += tokens.eq(instruction.rows)
                     next_instruction()
-                    with m.If((settings.stop_after != 0) & (started + 1 == settings.stop_after)):
+                    with m.If(enough):
                         m.next = "END"
 
             with m.State("EXPERTS"):

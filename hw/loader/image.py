@@ -68,7 +68,7 @@ class Image(wiring.Component):
         s, x, y = (Signal(8, name=name) for name in "sxy")
         chunk, line = Signal(16), Signal(16)  # within the row; where this line starts
         row_base, band_base = Signal.like(self.hidden.payload.address), Signal.like(self.hidden.payload.address)
-        ended = Signal()  # no chunk is missing but the one that is being written
+        ended = Signal()  # all chunks are taken
         both = C(0, 1) if groups == 1 else ~instruction.segment[0]
         m.d.sync += self.done.eq(0)
         with m.If(self.begin):
@@ -110,12 +110,16 @@ class Image(wiring.Component):
             with m.If(end):
                 m.d.sync += ended.eq(1)
 
-        pixels, odd = self.beats.payload, C(0, 1)
+        pixels, odd, drop = self.beats.payload, C(0, 1), C(0, 1)
         if parts > 1:
-            part = Signal(exact_log2(parts))
+            part, last_part = Signal(exact_log2(parts)), Signal()
+            drop = self.busy & ended & (part != 0)
+            m.d.comb += last_part.eq(part + pair == parts - 1)
+            m.d.comb += self.beats.ready.eq((take & last_part) | drop)
             with m.If(take):
-                m.d.sync += part.eq(Mux(end, 0, part + 1 + pair))
-            m.d.comb += self.beats.ready.eq(take & (end | (part + pair == parts - 1)))
+                m.d.sync += part.eq(part + 1 + pair)
+            with m.Elif(drop):
+                m.d.sync += part.eq(0)
             pixels, odd = pixels.word_select(part[1:], 16 * CHUNK), part[0]
         else:
             m.d.comb += self.beats.ready.eq(take)
@@ -133,6 +137,6 @@ class Image(wiring.Component):
                 m.d.sync += self.hidden.payload.data[lane].eq(Mux(second, other, first))
         with m.Elif(self.hidden.ready):
             m.d.sync += self.hidden.valid.eq(0)
-        with m.If(self.busy & ended & self.hidden.ready):
+        with m.If(self.busy & ended & ~self.hidden.valid & ~drop):
             m.d.sync += [self.busy.eq(0), self.done.eq(1)]
         return m

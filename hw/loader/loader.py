@@ -82,10 +82,10 @@ class Loader(wiring.Component):
 
         # One instruction at a time; `allowed` stays once it is true.
         instruction = self.dispatch.payload.instruction
-        gain_left = Signal(13)  # beats
+        gaining, gain_left = Signal(), Signal(13)  # beats
         idle, allowed = Signal(), Signal()
         sequence, overlap = Signal(SEQUENCE_BITS), Signal.like(instruction.overlap)
-        m.d.comb += idle.eq(~(tiles.busy | words.busy | image.busy | (gain_left != 0)))
+        m.d.comb += idle.eq(~(tiles.busy | words.busy | image.busy | gaining))
         m.d.comb += self.dispatch.ready.eq(idle)
         taken = self.dispatch.valid & idle
         m.d.sync += allowed.eq(~taken & (allowed | ((sequence - self.finished)[:SEQUENCE_BITS] <= overlap)))
@@ -102,12 +102,12 @@ class Loader(wiring.Component):
 
         m.d.comb += [
             self.gain.payload.eq(self.beats.payload),
-            self.gain.valid.eq(self.beats.valid & (gain_left != 0)),
+            self.gain.valid.eq(self.beats.valid & gaining),
         ]
         gained = self.gain.valid & self.gain.ready
         with m.If(taken & (instruction.opcode == Opcode.NORM)):
-            m.d.sync += gain_left.eq(instruction.k_tiles * self._config.word_beats)
+            m.d.sync += [gaining.eq(1), gain_left.eq(instruction.k_tiles * self._config.word_beats)]
         with m.Elif(gained):
-            m.d.sync += gain_left.eq(gain_left - 1)
+            m.d.sync += [gaining.eq(gain_left != 1), gain_left.eq(gain_left - 1)]
         m.d.comb += self.beats.ready.eq(tiles.beats.ready | words.beats.ready | image.beats.ready | gained)
         return m

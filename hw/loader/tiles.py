@@ -90,11 +90,18 @@ class Tiles(wiring.Component):
             self.kv.address.eq(address),
         ]
         end_of_columns, end_of_tile, end_of_sum, end = Signal(), Signal(), Signal(), Signal()
+        # What follows a tile is known a cycle after the tile before it has ended: it has eight beats or more.
+        at_last_k, at_last_n, next_base = Signal(), Signal(), Signal(_KV_ADDRESS_BITS)
+        m.d.sync += [
+            at_last_k.eq(k == last_k),
+            at_last_n.eq(n == last_n),
+            next_base.eq(Mux(k == last_k, n_base, tile_base) + Mux(k == last_k, n_stride, k_stride)),
+        ]
         m.d.comb += [
             end_of_columns.eq(column & (index == COLUMN_BEATS - 1)),
             end_of_tile.eq(issue & (index == k_lanes - 1)),
-            end_of_sum.eq(end_of_tile & (k == last_k)),
-            end.eq(end_of_sum & (n == last_n)),
+            end_of_sum.eq(end_of_tile & at_last_k),
+            end.eq(end_of_sum & at_last_n),
         ]
         with m.If(column | issue):
             m.d.sync += index.eq(Mux(end_of_columns | end_of_tile, 0, index + 1))
@@ -104,10 +111,9 @@ class Tiles(wiring.Component):
             m.d.sync += address.eq(address + 1)
         with m.If(end_of_tile):
             m.d.sync += k.eq(Mux(end_of_sum, 0, k + 1))
-            base = Mux(end_of_sum, n_base, tile_base) + Mux(end_of_sum, n_stride, k_stride)
-            m.d.sync += [address.eq(base), tile_base.eq(base)]
+            m.d.sync += [address.eq(next_base), tile_base.eq(next_base)]
         with m.If(end_of_sum):
-            m.d.sync += [in_columns.eq(~constant), n_base.eq(n_base + n_stride), n.eq(Mux(end, 0, n + 1))]
+            m.d.sync += [in_columns.eq(~constant), n_base.eq(next_base), n.eq(Mux(end, 0, n + 1))]
         with m.If(end):
             m.d.sync += self.busy.eq(0)
 

@@ -39,7 +39,7 @@ def test_beats(seed):
             assert ctx.get(origin.command_pc) == latest
             if ask:
                 latest, beats = rng.randrange(4096), rng.randrange(1, 8)
-                ctx.set(origin.asked.payload, {"pc": latest, "beats": beats})
+                ctx.set(origin.asked.payload, {"pc": latest, "last": beats - 1})
             await ctx.tick()
             if clear:
                 owed.clear()
@@ -55,7 +55,6 @@ def test_room():
 
     async def bench(ctx):
         taken = 0
-        ctx.set(origin.asked.payload.beats, 1)
         while ctx.get(origin.room):
             ctx.set(origin.asked.valid, 1)
             await ctx.tick()
