@@ -2,6 +2,7 @@
 """The five ideas of Edge-MoE (ICCAD'23), each as a measured property of the machine."""
 
 import re
+from collections import Counter
 from math import erf
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from moevit.golden.integer.gelu import gelu
-from moevit.rtl_gen.generate import generate
+from moevit.rtl_gen.machine import machine_rtl
 from moevit.sim.records import beat_counts
 from moevit.spec import tables
 from moevit.spec.isa import Stream, decode
@@ -79,19 +80,25 @@ def test_gelu_is_within_2e_3_for_every_input_and_its_table_is_generated():
         assert not numbers & set(re.findall(r"\b\d{3}\b", path.read_text())) - {"127", "128", "255", "256"}, path
 
 
-def test_one_unit_has_the_matrix_multipliers(tmp_path):
-    """Nothing outside the one Compute multiplies operands by weights."""
-    generate(config_of("8x8"), tmp_path)
-    text = (tmp_path / "core.v").read_text()
-    modules = re.split(r"^module ", text, flags=re.M)[1:]
-    def multiplies(body):
-        return len(re.findall(r" \* ", re.sub(r"\(\*.*?\*\)", "", body)))
-    compute = [body for body in modules if ".compute" in body.split("(")[0].replace("\\", "")]
-    assert compute, "no module of the compute unit"
-    instances = [body for body in modules if re.search(r"^\s*\\?\S*compute\S*\s+compute\s*\(", body, flags=re.M)]
-    assert len(instances) == 1
-    inside = {body.split("(")[0].strip(): multiplies(body) for body in compute}
-    assert sum(inside.values()) > 0
+def multipliers(name: str) -> Counter[str]:
+    """Multiplications in the generated Verilog, by the unit of the top that they are in."""
+    text = machine_rtl(config_of(name), trace=False).files[f"moevit_{name}_core.v"]
+    count: Counter[str] = Counter()
+    for module in re.split(r"^module ", text, flags=re.M)[1:]:
+        path = module.split("(")[0].strip().lstrip("\\").split(".")
+        count[path[1] if len(path) > 1 else "top"] += len(re.findall(r" \* ", re.sub(r"\(\*.*?\*\)", "", module)))
+    return count
+
+
+def test_one_unit_has_the_matrix_multipliers():
+    """The compute unit has one packed multiplier per two weights of a tile; all others together have a few per row
+    lane, and no more of them when the array doubles."""
+    narrow, wide = multipliers("8x8"), multipliers("8x16")
+    assert narrow.pop("compute") == 8 * 8 // 2 and wide.pop("compute") == 8 * 16 // 2
+    assert wide.total() <= narrow.total()
+    lanes = {unit: count for unit, count in narrow.items() if count >= 8}
+    assert set(lanes) == {"reader", "writer"}, lanes
+    assert lanes["reader"] <= 2 * 8 + 10 and lanes["writer"] <= 3 * 8 + 2  # per row lane, and a few per row
 
 
 @pytest.mark.parametrize("task", ["semseg", "depth"])
