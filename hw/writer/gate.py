@@ -75,7 +75,8 @@ class Gate(wiring.Component):
         m.d.sync += [entry.about.eq(self.about), valid.eq(self.valid)]
         # Stages 2 and 3: queue.
         m.submodules.queue = queue = SyncFIFOBuffered(width=layout.size, depth=_DEPTH)
-        out, reserved = data.View(layout, queue.r_data), Signal(range(_DEPTH + 1))
+        out, full = data.View(layout, queue.r_data), Signal()
+        reserved, next_reserved = Signal(range(_DEPTH + 1)), Signal(range(_DEPTH + 1))
         m.d.comb += [
             queue.w_en.eq(valid),
             queue.w_data.eq(entry),
@@ -85,7 +86,8 @@ class Gate(wiring.Component):
             *(self.logits.payload[name].eq(out.about[name])
               for name in ("first", "last", "experts", "top_k", "renormalise")),
             self.sequence.eq(out.about.sequence),
-            self.room.eq(reserved != _DEPTH),
+            next_reserved.eq(reserved + self.reserve - (queue.r_rdy & queue.r_en)),
+            self.room.eq(~full),
         ]
-        m.d.sync += reserved.eq(reserved + self.reserve - (queue.r_rdy & queue.r_en))
+        m.d.sync += [reserved.eq(next_reserved), full.eq(next_reserved == _DEPTH)]
         return m

@@ -125,15 +125,17 @@ class RowWriter(wiring.Component):
         to_router = instruction.destination == Destination.ROUTER
         to_residual = instruction.destination == Destination.RESIDUAL
 
-        adding = Signal(range(self._stored + 1))  # residual words under way
-        m.d.sync += adding.eq(adding + (stored & to_residual) - self.residual.enable)
+        # Residual words under way, and whether there are any.
+        count, next_count, adding = Signal(range(self._stored + 1)), Signal(range(self._stored + 1)), Signal()
+        m.d.comb += next_count.eq(count + (stored & to_residual) - self.residual.enable)
+        m.d.sync += [count.eq(next_count), adding.eq(next_count != 0)]
         m.d.comb += [
             sums.w_en.eq(self.sums.valid),
             sums.w_data.eq(self.sums.payload),
             tags.w_en.eq(self.tag.valid),
             tags.w_data.eq(self.tag.payload),
             walk.go.eq(walk.active & sums.r_rdy & tags.r_rdy & (instruction.constant | columns.full)
-                       & (gate.room | ~to_router) & ~(walk.opening & to_residual & (adding != 0))),
+                       & (gate.room | ~to_router) & ~(walk.opening & to_residual & adding)),
             sums.r_en.eq(walk.go & walk.next_row),
             tags.r_en.eq(walk.go & walk.next_row),
             columns.part.eq(step.part),

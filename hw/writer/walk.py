@@ -4,7 +4,6 @@
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Opcode
@@ -66,48 +65,59 @@ class Walk(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         k_lanes, n_lanes, ratio = self._config.k_lanes, self._config.n_lanes, self._config.ratio
-        instruction, step = self.current.instruction, self.step
-        row, last_row = Signal.like(instruction.rows), Signal.like(instruction.rows)
-        tile, last_tile = Signal.like(instruction.n_tiles), Signal.like(instruction.n_tiles)
-        columns = Signal.like(instruction.columns)  # from this n-tile on
-        part = Signal()
-        finished, take = Signal(), Signal()
+        step, incoming = self.step, self.dispatch.payload
+        part, take = Signal(), Signal()
+        tile = Signal.like(incoming.instruction.n_tiles)
+        # Rows and n-tiles are counted down, and what they are compared with is known a cycle before.
+        rows, rows_left = Signal.like(incoming.instruction.rows), Signal.like(incoming.instruction.rows)
+        tiles_left, columns = Signal.like(tile), Signal.like(incoming.instruction.columns)
+        single_row, first_row, last_row, last_tile = Signal(), Signal(), Signal(), Signal()
+        single_part, lanes = Signal(init=ratio == 1), Array(Signal(range(k_lanes + 1)) for _ in range(ratio))
 
-        ahead = columns
-        single = C(1, 1)
-        if ratio == 2:
-            ahead = Mux(part, columns - k_lanes, columns)
-            single = columns <= k_lanes
+        finished = self.go & step.end
         m.d.comb += [
             step.part.eq(part),
-            step.word.eq(Cat(part[:ceil_log2(ratio)], tile)),
-            step.lanes.eq(Mux(ahead > k_lanes, k_lanes, ahead)),
-            step.first.eq(row == 0),
-            step.last.eq(row == last_row),
-            step.end.eq(self.next_tile & (tile == last_tile)),
-            self.next_row.eq(single | part),
-            self.next_tile.eq(self.next_row & step.last),
-            finished.eq(self.go & step.end),
-            take.eq(self.dispatch.valid & self.dispatch.ready),
+            step.word.eq(Cat(part, tile) if ratio == 2 else tile),
+            step.lanes.eq(lanes[part] if ratio == 2 else lanes[0]),
+            step.first.eq(first_row),
+            step.last.eq(last_row),
+            step.end.eq(self.next_tile & last_tile),
+            self.next_row.eq(single_part | part),
+            self.next_tile.eq(self.next_row & last_row),
             self.dispatch.ready.eq(~self.active | finished),
+            take.eq(self.dispatch.valid & self.dispatch.ready),
         ]
+        coming = Signal.like(columns)  # columns from the next n-tile on
+        m.d.comb += coming.eq(Mux(take, incoming.instruction.columns, Mux(columns > n_lanes, columns - n_lanes, 0)))
         with m.If(self.go):
             m.d.sync += [part.eq(~self.next_row), self.opening.eq(0)]
             with m.If(self.next_row):
-                m.d.sync += row.eq(Mux(step.last, 0, row + 1))
+                m.d.sync += [
+                    first_row.eq(last_row),
+                    rows_left.eq(Mux(last_row, rows, rows_left) - 1),
+                    last_row.eq(Mux(last_row, single_row, rows_left == 1)),
+                ]
             with m.If(self.next_tile):
-                m.d.sync += [tile.eq(tile + 1), columns.eq(Mux(columns > n_lanes, columns - n_lanes, 0))]
+                m.d.sync += [tile.eq(tile + 1), tiles_left.eq(tiles_left - 1), last_tile.eq(tiles_left == 1)]
         with m.If(finished):
             m.d.sync += self.active.eq(0)
         with m.If(take):
-            incoming = self.dispatch.payload
             m.d.sync += [
                 self.current.eq(incoming),
                 self.active.eq(incoming.instruction.opcode == Opcode.PASS),
                 self.opening.eq(1),
-                last_row.eq(incoming.instruction.rows - 1),
-                last_tile.eq(incoming.instruction.n_tiles - 1),
-                columns.eq(incoming.instruction.columns),
+                first_row.eq(1),
+                rows.eq(incoming.instruction.rows),
+                rows_left.eq(incoming.instruction.rows - 1),
+                single_row.eq(incoming.instruction.rows == 1),
+                last_row.eq(incoming.instruction.rows == 1),
                 tile.eq(0),
+                tiles_left.eq(incoming.instruction.n_tiles - 1),
+                last_tile.eq(incoming.instruction.n_tiles == 1),
             ]
+        with m.If(take | (self.go & self.next_tile)):
+            m.d.sync += [columns.eq(coming), single_part.eq((ratio == 1) | (coming <= k_lanes))]
+            for index in range(ratio):
+                ahead = Mux(coming > index * k_lanes, coming - index * k_lanes, 0)
+                m.d.sync += lanes[index].eq(Mux(ahead > k_lanes, k_lanes, ahead))
         return m
