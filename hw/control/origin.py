@@ -3,7 +3,7 @@
 
 from amaranth import *
 from amaranth.lib import data, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -61,7 +61,8 @@ class Origin(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        fifo = SyncFIFO(width=asked_layout().size, depth=_COMMANDS)
+        # Its output is a register; a beat comes several cycles after the command.
+        fifo = SyncFIFOBuffered(width=asked_layout().size, depth=_COMMANDS + 1)
         m.submodules.fifo = ResetInserter(self.clear)(fifo)
         head = data.View(asked_layout(), fifo.r_data)
         came = Signal(24)  # beats of the head
