@@ -135,3 +135,21 @@ def test_variance_zero(world):
 def test_config_refused(unused_allowed):
     with pytest.raises(TypeError, match="not '8x8'"):
         RowReader("8x8")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_norms_close_together(world, name):
+    """Each short NORM waits for its own moments, and leaves the gain alone until the rows before it have read it."""
+    place = world(name, 11)
+    program, gains, records, expected = [], [], [], []
+    for base in range(0, 40, 10):
+        statistics = norm(rows=2, k_tiles=1, dim=8, source_base=base)
+        gains.append(place.random.integers(-3000, 3000, 8))
+        records += place.apply_norm(statistics, gains[-1])
+        instruction = array_pass(Operand.NORM, source=Source.RESIDUAL, source_base=base, source_stride=1, k_tiles=1,
+                                 rows=2)
+        program += [statistics, instruction]
+        expected.append(place.expect_pass(instruction))
+    seen = place.run(program, gains)
+    assert [(*record[:4], record[4] & 0xFFFF, record[5]) for record in seen.norms] == records
+    place.check(seen, expected)
