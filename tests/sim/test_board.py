@@ -199,3 +199,38 @@ def test_keep_keeps_the_records(design, tmp_path):
         copy.run()
     assert {path.name for path in tmp_path.iterdir()} >= {"simulator.log", "bursts.bin", "trace.bin"}
     assert not (tmp_path / "memory.bin").exists()
+
+
+def test_a_simulator_that_does_not_start_is_an_error(design, monkeypatch, tmp_path):
+    from moevit.sim.verilator import Simulation
+
+    environment = Simulation.environment
+    monkeypatch.setattr(Simulation, "environment", lambda self, module, seed=None: environment(self, "no.such.module"))
+    with pytest.raises(SimulationError, match="(?s)the simulator ended.*no.such|No module"):
+        SimulatedBoard(design, keep=tmp_path)
+    assert not (tmp_path / "memory.bin").exists()
+
+
+def test_a_long_wait_shows_a_status_line(design, monkeypatch):
+    shown = []
+    monkeypatch.setattr("moevit.sim.board._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("rich.status.Status.update", lambda self, text: shown.append(text))
+    with SimulatedBoard(design) as board:
+        board.run(1_000_000)
+    assert shown and all("cycles" in text for text in shown)
+
+
+def test_two_boards_at_once(design):
+    with SimulatedBoard(design) as one, SimulatedBoard(design) as two, Copy(one, 4096, 1) as a, Copy(two, 4096, 2) as b:
+        a.start()
+        b.start()
+        one.wait(1e-3)
+        two.wait(1e-3)
+        for copy in (a, b):
+            copy.destination.invalidate()
+            assert (copy.destination.array == copy.source.array).all()
+
+
+def test_equal_runs_take_equal_time(copy_of):
+    copy = copy_of(8192)
+    assert len({copy.cycles() for _ in range(4)}) == 1

@@ -12,7 +12,7 @@ from moevit.golden.reference import load, read
 from moevit.host import heads as host
 from moevit.spec.networks import NETWORKS
 
-from ...conftest import ROOT
+from ...published import ROOT
 
 FOLDER = ROOT / "models" / "demo"
 SCENES = 48

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line, on the real machine: what is written, and that it does not change from run to run."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from moevit.rtl_gen.machine import machine_rtl, module_name
+from moevit.spec.arrays import CONFIGS
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def run(*arguments, **environment):
+    return subprocess.run([sys.executable, "-m", "moevit.rtl_gen", *map(str, arguments)], text=True, capture_output=True,
+                          check=False, env={**os.environ, "COLUMNS": "200", **environment})
+
+
+def test_written_twice_are_the_same_bytes(tmp_path):
+    done = run("--config", "8x8", "-o", tmp_path / "rtl", PYTHONHASHSEED="1")
+    assert done.returncode == 0, done.stderr
+    written = {path.name: path.read_text() for path in (tmp_path / "rtl").iterdir()}
+    assert written == machine_rtl(CONFIGS["8x8"]).files
+    manifest = json.loads(written["manifest.json"])
+    assert manifest["config_hash"] == f"0x{CONFIGS['8x8'].hash:08X}"
+    assert manifest["parameters"]["k_lanes"] == 8
+    assert set(manifest["files"]) == {"moevit_8x8.v", "moevit_8x8_core.v"}
+    for name, digest in manifest["files"].items():
+        assert hashlib.sha256(written[name].encode()).hexdigest() == digest
+    assert "trace" not in written["moevit_8x8.v"]
+    assert str(tmp_path) not in "".join(written.values()) and "/work/" not in written["moevit_8x8_core.v"]
+
+
+def test_an_unknown_configuration_is_refused(tmp_path):
+    done = run("--config", "9x9", "-o", tmp_path)
+    assert done.returncode == 2
+    assert "9x9" in done.stderr and "16x16" in done.stderr
+
+
+def test_the_simulated_variant_has_another_name():
+    names = {module_name(config) for config in CONFIGS.values()}
+    assert len(names) == len(CONFIGS) and all(name.isidentifier() for name in names)
