@@ -10,6 +10,7 @@ from amaranth.hdl import ShapeLike
 from amaranth.lib import data, enum
 from amaranth.lib.wiring import In, Out, Signature
 from amaranth.utils import ceil_log2
+
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ACCUMULATOR_BITS, OPERAND_BITS, ROW_BITS
 from moevit.spec.isa import FIELDS, INSTRUCTION_BYTES

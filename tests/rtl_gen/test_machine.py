@@ -16,8 +16,9 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def run(*arguments, **environment):
-    return subprocess.run([sys.executable, "-m", "moevit.rtl_gen", *map(str, arguments)], text=True, capture_output=True,
-                          check=False, env={**os.environ, "COLUMNS": "200", **environment})
+    command = [sys.executable, "-m", "moevit.rtl_gen", *map(str, arguments)]
+    return subprocess.run(command, text=True, capture_output=True, check=False,
+                          env={**os.environ, "COLUMNS": "200", **environment})
 
 
 def test_written_twice_are_the_same_bytes(tmp_path):
