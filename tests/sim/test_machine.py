@@ -5,7 +5,7 @@ import pytest
 
 from moevit.rtl_gen.generate import generate
 from moevit.sim import machine
-from moevit.sim.testbench import TOP, testbench
+from moevit.sim import testbench as around
 from moevit.spec.arrays import CONFIGS
 
 from .example import CopyMachine
@@ -39,8 +39,8 @@ def test_sources_are_those_that_the_verilog_depends_on():
 
 
 def test_testbench_without_trace():
-    text = testbench(generate(CopyMachine(8, trace=False), "copy"))
-    assert f"module {TOP} (" in text
+    text = around.testbench(generate(CopyMachine(8, trace=False), "copy"))
+    assert f"module {around.TOP} (" in text
     assert "trace_write" not in text
 
 
@@ -48,4 +48,4 @@ def test_odd_traces_are_refused():
     rtl = generate(CopyMachine(8), "copy")
     rtl.table.traces[0] = type(rtl.table.traces[0])("trace", 77)
     with pytest.raises(ValueError, match="77"):
-        testbench(rtl)
+        around.testbench(rtl)
