@@ -16,7 +16,7 @@ def share_modules(text: str) -> str:
 
     while True:
         first, same, kept = {}, {}, []
-        for block in re.split(r"(?m)^(?=(?:attribute [^\n]*\n)*module )", text):
+        for block in re.split(r"(?m)(?<=^end\n)", text):
             head = re.search(r"(?m)^module (\S+)$", block)
             if head is None:
                 kept.append(block)

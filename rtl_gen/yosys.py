@@ -27,13 +27,13 @@ class SynthesisError(RuntimeError):
 class Resources(NamedTuple):
     """Cells of a unit. ``memory_lut``: LUTs used as RAM or shift registers; ``bram``: blocks of 36 Kbit."""
 
-    dsp: int = 0
+    dsp: float = 0
     bram: float = 0
-    uram: int = 0
-    lut: int = 0
-    memory_lut: int = 0
-    ff: int = 0
-    carry: int = 0
+    uram: float = 0
+    lut: float = 0
+    memory_lut: float = 0
+    ff: float = 0
+    carry: float = 0
 
     def plus(self, other: "Resources", count: int = 1) -> "Resources":
         return Resources(*(a + count * b for a, b in zip(self, other, strict=True)))
