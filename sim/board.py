@@ -3,14 +3,10 @@
 
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.status import Status
 
 from moevit.host.errors import AcceleratorTimeout
 from moevit.spec.arrays import MachineConfig
@@ -20,6 +16,7 @@ from moevit.spec.trace import record_dtype
 from .arena import Arena, SimulatedBuffer
 from .machine import machine_bench
 from .process import SimulatorProcess
+from .progress import WaitProgress, status
 from .records import BURST
 from .settings import CLEAR, FLUSH, MemorySettings, setting_words
 from .testbench import NATIVE, TOP, Bench
@@ -28,7 +25,6 @@ from .verilator import build
 __all__ = ["SimulatedBoard"]
 
 _POLL_CYCLES = 50_000  # without an interrupt, CONTROL is read so often
-_PATIENCE_SECONDS = 2.0  # longer waits show progress
 _BASE = 0x1000_0000
 
 
@@ -62,13 +58,13 @@ class SimulatedBoard:
                  build_root: Path | None = None):
         self.clock_hz, self.cycle_limit, self._progress = clock_hz, cycle_limit, progress
         if isinstance(config, MachineConfig):
-            with _patience("Generating Verilog"):
+            with status("Generating Verilog"):
                 design = machine_bench(config, trace=trace, root=build_root and build_root / "rtl")
             self._record = record_dtype(config.k_lanes)
         else:
             design = config
             self._record = np.dtype((np.void, max(1, design.trace_bytes)))
-        with _patience("Building the simulation"):
+        with status("Building the simulation"):
             simulation = build(design.files, TOP, design.public, native=NATIVE, waves=waves is not None,
                                root=build_root and build_root / "sim")
         self._temporary = keep is None
@@ -104,7 +100,7 @@ class SimulatedBoard:
         limit = min(self.cycle_limit, int(timeout * self.clock_hz))
         done = 0
         ended = 1 << BITS["DONE"] | 1 << BITS["ERROR"]
-        with _Progress(self._progress) as progress:
+        with WaitProgress(self._progress) as progress:
             while True:
                 answer = self._process.ask("wait", progress.since(done), cycles=min(_POLL_CYCLES, limit - done),
                                            irq=True)
@@ -144,7 +140,7 @@ class SimulatedBoard:
 
     def run(self, cycles: int) -> None:
         """Let the clock run."""
-        with _Progress(self._progress) as progress:
+        with WaitProgress(self._progress) as progress:
             self._process.ask("wait", progress.since(0), cycles=cycles, irq=False)
 
     @property
@@ -201,37 +197,3 @@ class SimulatedBoard:
         self._files["memory"].unlink(missing_ok=True)
         if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def _patience(what: str) -> Status:
-    return Console(stderr=True).status(what)
-
-
-class _Progress:
-    """Passes progress on, or shows a status line once a wait has become long."""
-
-    def __init__(self, report: Callable[[int], None] | None):
-        self._report, self._began = report, time.monotonic()
-        self._status: Status | None = None
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        if self._status is not None:
-            self._status.stop()
-
-    def since(self, done: int) -> Callable[[int], None]:
-        return lambda cycles: self._show(done + cycles)
-
-    def _show(self, cycles: int) -> None:
-        if self._report is not None:
-            self._report(cycles)
-            return
-        seconds = time.monotonic() - self._began
-        if seconds > _PATIENCE_SECONDS:
-            text = f"Simulating: {cycles:,} cycles, {cycles / seconds:,.0f} per second"
-            if self._status is None:
-                self._status = Console(stderr=True).status(text)
-                self._status.start()
-            self._status.update(text)

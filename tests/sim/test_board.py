@@ -213,7 +213,7 @@ def test_a_simulator_that_does_not_start_is_an_error(design, monkeypatch, tmp_pa
 
 def test_a_long_wait_shows_a_status_line(design, monkeypatch):
     shown = []
-    monkeypatch.setattr("moevit.sim.board._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("moevit.sim.progress._PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr("rich.status.Status.update", lambda self, text: shown.append(text))
     with SimulatedBoard(design) as board:
         board.run(1_000_000)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells whoever waits how far the simulation is."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.status import Status
+
+__all__ = ["WaitProgress", "status"]
+
+_PATIENCE_SECONDS = 2.0  # longer waits show a status line
+
+
+def status(what: str) -> Status:
+    """A status line on stderr, where that is a terminal."""
+    return Console(stderr=True).status(what)
+
+
+class WaitProgress:
+    """Passes progress on, or shows a status line once a wait has become long."""
+
+    def __init__(self, report: Callable[[int], None] | None):
+        self._report, self._began = report, time.monotonic()
+        self._status: Status | None = None
+
+    def __enter__(self) -> "WaitProgress":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def since(self, done: int) -> Callable[[int], None]:
+        return lambda cycles: self._show(done + cycles)
+
+    def _show(self, cycles: int) -> None:
+        if self._report is not None:
+            self._report(cycles)
+            return
+        seconds = time.monotonic() - self._began
+        if seconds > _PATIENCE_SECONDS:
+            text = f"Simulating: {cycles:,} cycles, {cycles / seconds:,.0f} per second"
+            if self._status is None:
+                self._status = status(text)
+                self._status.start()
+            self._status.update(text)
