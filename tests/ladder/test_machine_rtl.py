@@ -6,11 +6,18 @@ import dataclasses
 import numpy as np
 import pytest
 
+from moevit.golden.demo.scenes import Scenes
+from moevit.golden.integer.model import IntegerModel
+from moevit.golden.quant import quantise
+from moevit.golden.quant.images import photographs
+from moevit.golden.quant.synthetic import synthetic_model
+from moevit.golden.reference.checkpoint import HEADS, read
 from moevit.host.errors import WrongInput
 from moevit.sim.settings import MemorySettings
+from moevit.spec.networks import NETWORKS
 
 from ..conftest import model_of, random_image
-from .conftest import config_of
+from ..published import ROOT
 
 STALLS = MemorySettings(stall=0.4, seed=3, read_latency=90)
 SLOW = MemorySettings(bandwidth=0.25)
@@ -108,20 +115,29 @@ def test_saturation_is_counted_and_clipped_alike(pair, tiny_model, tiny_image):
 @pytest.mark.parametrize("height, width, prefix", [(8, 8, 0), (8, 8, 1), (32, 64, 0)],
                          ids=["1 token", "2 tokens", "32 tokens: the most of 8x8"])
 def test_fewest_and_most_tokens(pair, height, width, prefix):
-    from moevit.golden.quant.synthetic import synthetic_model
-    from moevit.spec.networks import NETWORKS
     network = dataclasses.replace(NETWORKS["tiny_test"], name=f"tiny_{height}x{width}_{prefix}", height=height,
                                   width=width, prefix_tokens=prefix)
     image = np.random.default_rng(4).integers(0, 256, (height, width, 3), dtype=np.uint8)
     pair(synthetic_model(network, 3), "8x8").run(image, "depth")
 
 
-def test_demo_network(pair):
-    both = pair(model_of("demo"), "16x16")
-    for task, memory in (("semseg", MemorySettings()), ("depth", STALLS)):
-        both.board.memory = memory
-        both.run(random_image("demo"), task)
-    assert config_of("16x16").hash == both.board.read_register(0x2C)
+@pytest.fixture(scope="module")
+def demo_model():
+    """The shipped model, quantised as `make sim` does."""
+    network, tensors = read(ROOT / "models" / "demo" / "demo.safetensors")
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items() if not name.startswith(HEADS)}
+    return quantise(network, arrays, photographs(network, 4))
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "portable"])
+def test_demo_network_both_tasks_with_and_without_stalls(pair, demo_model, packed):
+    both, integer = pair(demo_model, "16x16", packed), IntegerModel(demo_model)
+    image = Scenes("test")[0].image
+    for index, task in enumerate(both.rtl.tasks):
+        for memory in (MemorySettings(), STALLS):
+            both.board.memory = memory
+            tokens = both.run(image, task)
+        np.testing.assert_array_equal(tokens, integer.run(image, index).tokens)
 
 
 @pytest.mark.slow
