@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A PASS: rows to operands, operands x tiles, accumulators to stored rows."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from moevit.golden.integer.norm import apply_gain
@@ -17,8 +13,7 @@ from moevit.spec.formats import DIGIT_BITS, SCORE_FRACTION
 from moevit.spec.isa import Destination, Operand, Peak, Saturation, Source, WeightSource
 from moevit.spec.trace import Kind
 
-if TYPE_CHECKING:
-    from .machine import State
+from .state import State
 
 __all__ = ["run_pass"]
 

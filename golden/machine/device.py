@@ -13,7 +13,8 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Stream
 from moevit.spec.registers import BITS, MAGIC, PASS_LOG, REGISTERS, VERSION, ErrorCode, offset
 
-from .machine import Machine, ProgramStopped, Run
+from .machine import Machine, ProgramStopped
+from .state import Run
 
 __all__ = ["GoldenBuffer", "GoldenDevice"]
 

@@ -2,20 +2,19 @@
 """Executes a program from memory as the RTL does, a whole pass at a time."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from moevit.golden.integer.norm import NormRows, norm_rows
-from moevit.golden.integer.router import Queue
+from moevit.golden.integer.norm import norm_rows
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import INSTRUCTION_BYTES, Opcode, Stream, decode
 from moevit.spec.registers import ErrorCode
-from moevit.spec.trace import Kind, record_dtype
+from moevit.spec.trace import Kind
 
 from .array_pass import run_pass
+from .state import Finished, Run, State
 
-__all__ = ["Finished", "Machine", "ProgramStopped", "Run", "State"]
+__all__ = ["Machine", "ProgramStopped"]
 
 ReadMemory = Callable[[int, int], np.ndarray]
 WriteMemory = Callable[[int, np.ndarray], None]
@@ -27,57 +26,6 @@ class ProgramStopped(RuntimeError):
     def __init__(self, code: ErrorCode, pc: int, reason: str, address: int = 0):
         super().__init__(f"instruction {pc}: {reason}")
         self.code, self.pc, self.address = code, pc, address
-
-
-@dataclass(frozen=True)
-class Finished:
-    """An instruction of the run: its place in the program, its expert, its rows, and what it cost.
-
-    ``macs`` are the array's: rows x tiles x k_lanes x n_lanes. ``beats`` came from the memory bus.
-    """
-
-    pc: int
-    expert: int
-    rows: int
-    macs: int
-    beats: int
-
-
-@dataclass
-class Run:
-    """What a run leaves behind besides its output."""
-
-    finished: list[Finished] = field(default_factory=list)
-    saturated: int = 0
-    trace: list[np.ndarray] = field(default_factory=list)
-
-    @property
-    def records(self) -> np.ndarray:
-        return np.concatenate(self.trace)
-
-
-class State:
-    """Everything that the machine keeps on chip; memories hold one word per row of the array."""
-
-    def __init__(self, config: MachineConfig):
-        self.config = config
-        self.residual = np.zeros((config.residual_words, config.k_lanes), np.int64)
-        self.hidden = np.zeros((config.hidden_words, config.k_lanes), np.int64)
-        self.kv = np.zeros((config.kv_words * config.ratio, config.k_lanes), np.int64)  # by parts
-        self.peaks = np.zeros(4 * config.max_tokens, np.int64)
-        self.norm: NormRows | None = None
-        self.gain = np.zeros(0, np.int64)
-        self.queues: list[Queue] = []
-        self.run = Run()
-        self.sequence = 0
-
-    def record(self, kind: Kind, address: np.ndarray, data: np.ndarray) -> None:
-        """Note stores at ``address`` (any shape) of ``data`` (that shape, at most k_lanes)."""
-        records = np.zeros(address.size, record_dtype(self.config.k_lanes))
-        records["kind"], records["sequence"], records["address"] = kind, self.sequence, address.ravel()
-        flat = data.reshape(address.size, -1)
-        records["data"][:, :flat.shape[1]] = flat.astype(np.int64).astype(np.uint16).view(np.int16)
-        self.run.trace.append(records)
 
 
 class Machine:

@@ -3,7 +3,8 @@
 
 import numpy as np
 
-from moevit.golden.machine.machine import Machine, Run
+from moevit.golden.machine.machine import Machine
+from moevit.golden.machine.state import Run
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.bundle import Bundle
 from moevit.spec.isa import Stream
