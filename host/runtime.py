@@ -87,7 +87,11 @@ class Accelerator:
         return self.bundle.tasks
 
     def load(self, bundle: Bundle | str | Path) -> None:
-        """Put a bundle into shared memory. On any error nothing stays loaded or allocated."""
+        """Put a bundle into shared memory, in place of what was loaded.
+
+        A bundle that cannot be read or is for another machine changes nothing; after any later error nothing is
+        loaded or allocated. Raises BundleError, BundleMismatch, OutOfContiguousMemory.
+        """
         if not isinstance(bundle, Bundle):
             bundle = Bundle.load(Path(bundle))
         here, wanted = self._read("CONFIG_HASH"), bundle.manifest["config_hash"]
@@ -103,15 +107,18 @@ class Accelerator:
         try:
             for name, size in sizes.items():
                 self._buffers[name] = self.device.allocate(max(size, 64))
+            for name, content in (("program", bundle.program), ("weights", bundle.weights), ("gates", bundle.gates)):
+                self._buffers[name].array[:len(content)] = np.frombuffer(content, np.uint8)
+                self._buffers[name].flush()
+            self._bundle = bundle
+            self._point()
         except MemoryError as error:
             self.close()
             raise OutOfContiguousMemory(f"{sum(sizes.values())} bytes of shared memory: {error}", **sizes,
                                         fix="Free other buffers, or raise the CMA size of the board") from error
-        for name, content in (("program", bundle.program), ("weights", bundle.weights), ("gates", bundle.gates)):
-            self._buffers[name].array[:len(content)] = np.frombuffer(content, np.uint8)
-            self._buffers[name].flush()
-        self._bundle = bundle
-        self._point()
+        except BaseException:
+            self.close()
+            raise
 
     def _point(self) -> None:
         """Tell the machine where everything lies, and what it may touch."""
@@ -138,6 +145,8 @@ class Accelerator:
     def run_raw(self, image: np.ndarray, task: str, timeout: float = 60.0) -> np.ndarray:
         """As ``run``, but the integers that the machine wrote: s16, value x 2^fraction."""
         shape = (self.bundle.manifest["image"]["height"], self.bundle.manifest["image"]["width"], 3)
+        if not isinstance(image, np.ndarray):
+            raise WrongInput(f"the image is a {type(image).__name__}, the network takes an array uint8{list(shape)}")
         if image.shape != shape or image.dtype != np.uint8:
             raise WrongInput(f"the image is {image.dtype}{list(image.shape)}, the network takes uint8{list(shape)}")
         if task not in self.tasks:

@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from .isa import INSTRUCTION_BYTES
+from .manifest import check_manifest
+from .npz import NpzError, read_npz
 
-__all__ = ["MANIFEST_KEYS", "Bundle", "BundleError"]
+__all__ = ["Bundle", "BundleError"]
 
 MAGIC = b"MOEVBNDL"
 FORMAT_VERSION = 1
@@ -28,10 +30,6 @@ _HEADER = struct.Struct("<8sIII")
 _ENTRY = struct.Struct("<16sQQI")
 _ALIGNMENT = 64
 _REQUIRED = ("manifest", "program", "weights", "gates")
-
-#: What a manifest must hold.
-MANIFEST_KEYS = ("network", "config", "config_hash", "bus_bytes", "tasks", "gate_stride", "image", "output",
-                 "instructions")
 
 
 class BundleError(ValueError):
@@ -84,19 +82,18 @@ class Bundle:
             manifest = json.loads(sections["manifest"])
         except ValueError as error:
             raise BundleError(f"{path}: section manifest is not JSON: {error}") from error
-        missing = [key for key in MANIFEST_KEYS if not isinstance(manifest, dict) or key not in manifest]
-        if missing:
-            raise BundleError(f"{path}: section manifest lacks {', '.join(missing)}")
         if not sections["program"] or len(sections["program"]) % INSTRUCTION_BYTES:
             raise BundleError(f"{path}: section program is {len(sections['program'])} bytes, "
                               f"not a multiple of {INSTRUCTION_BYTES}")
+        wrong = check_manifest(manifest, len(sections["program"]) // INSTRUCTION_BYTES, len(sections["gates"]))
+        if wrong:
+            raise BundleError(f"{path}: section manifest {wrong}")
         heads: dict[str, np.ndarray] = {}
         if "heads" in sections:
             try:
-                with np.load(io.BytesIO(sections["heads"]), allow_pickle=False) as file:
-                    heads = dict(file)
-            except (OSError, ValueError) as error:
-                raise BundleError(f"{path}: section heads is not an npz: {error}") from error
+                heads = read_npz(io.BytesIO(sections["heads"]))
+            except NpzError as error:
+                raise BundleError(f"{path}: section heads: {error}") from error
         return cls(manifest, sections["program"], sections["weights"], sections["gates"], heads)
 
 

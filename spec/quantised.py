@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .networks import Network
+from .npz import read_npz
 
 __all__ = ["QuantisedModel", "QuantisedModelError", "tensor_shapes"]
 
@@ -73,6 +74,8 @@ class QuantisedModel:
     notes: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.residual_fraction, int) or not 0 <= self.residual_fraction < 16:
+            raise QuantisedModelError(f"residual_fraction must be 0..15, not {self.residual_fraction!r}")
         expected = tensor_shapes(self.network)
         for name in sorted(expected.keys() - self.tensors.keys()):
             raise QuantisedModelError(f"tensor {name} is missing")
@@ -100,15 +103,14 @@ class QuantisedModel:
     def load(cls, path: Path) -> "QuantisedModel":
         """Raises QuantisedModelError for anything that is not a complete quantised model of this version."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
+            arrays = read_npz(path)
             meta = json.loads(arrays.pop("meta").tobytes())
             if meta["version"] != FORMAT_VERSION:
                 raise QuantisedModelError(f"{path} has version {meta['version']}, this is {FORMAT_VERSION}: "
                                           "quantise again")
             network = Network(**{**meta["network"], "tasks": tuple(meta["network"]["tasks"])})
             return cls(network, arrays, meta["residual_fraction"], meta["notes"])
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, QuantisedModelError):
                 raise
             raise QuantisedModelError(f"{path} is not a quantised model: {error}") from error

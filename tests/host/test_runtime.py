@@ -101,6 +101,7 @@ def test_a_task_switch_writes_the_gates_register_alone(loaded, device, tiny_imag
 @pytest.mark.parametrize("image, task, message", [
     (np.zeros((16, 32, 3), np.float32), "depth", r"float32\[16, 32, 3\]"),
     (np.zeros((32, 16, 3), np.uint8), "depth", r"takes uint8\[16, 32, 3\]"),
+    ([[[0, 0, 0]]], "depth", "the image is a list"), (None, "depth", "the image is a NoneType"),
     (np.zeros((16, 32, 3), np.uint8), "colour", "The tasks are semseg, depth"),
 ])
 def test_wrong_input(loaded, image, task, message):
@@ -149,6 +150,16 @@ def test_out_of_memory_keeps_nothing(bundle):
     with pytest.raises(OutOfContiguousMemory, match="CMA"):
         accelerator.load(bundle)
     assert all(not len(buffer.array) for buffer in device.buffers)
+    with pytest.raises(AccelError, match="no bundle"):
+        accelerator.tasks  # noqa: B018
+
+
+def test_device_that_fails_while_loading_keeps_nothing(device, bundle):
+    accelerator = Accelerator(device)
+    device.write_register = lambda at, value: (_ for _ in ()).throw(AccelError("the bus is gone"))
+    with pytest.raises(AccelError, match="the bus is gone"):
+        accelerator.load(bundle)
+    assert device.buffers and all(not len(buffer.array) for buffer in device.buffers)
     with pytest.raises(AccelError, match="no bundle"):
         accelerator.tasks  # noqa: B018
 

@@ -2,13 +2,19 @@
 import numpy as np
 import pytest
 
-from moevit.spec.bundle import MANIFEST_KEYS, Bundle, BundleError
+from moevit.spec.bundle import Bundle, BundleError
+
+MANIFEST = {
+    "network": {}, "config": "8x8", "config_hash": 7, "bus_bytes": 8, "tasks": ["semseg"], "gate_stride": 77,
+    "image": {"height": 16, "width": 32}, "output": {"tokens": 9, "words": 4, "lanes": 8, "dim": 32, "fraction": 9},
+    "instructions": [{"name": "a", "opcode": "PASS", "macs_per_row": 1},
+                     {"name": "b", "opcode": "END", "macs_per_row": 0}],
+}
 
 
 @pytest.fixture
 def path(tmp_path):
-    manifest = {key: 1 for key in MANIFEST_KEYS}
-    bundle = Bundle(manifest, bytes(range(128)), bytes(1000), bytes(77), {"scale": np.arange(3)})
+    bundle = Bundle(MANIFEST, bytes(range(128)), bytes(1000), bytes(77), {"scale": np.arange(3)})
     bundle.save(tmp_path / "a.bundle")
     return tmp_path / "a.bundle"
 
@@ -32,7 +38,7 @@ def test_every_flipped_byte_is_noticed(path):
             continue
         # Only padding between sections is not covered by a checksum, and it is not used.
         assert (again.manifest, again.program, again.weights, again.gates) == (
-            {key: 1 for key in MANIFEST_KEYS}, bytes(range(128)), bytes(1000), bytes(77)), at
+            MANIFEST, bytes(range(128)), bytes(1000), bytes(77)), at
 
 
 @pytest.mark.parametrize("size", [0, 7, 20, 100, 400])
@@ -55,4 +61,29 @@ def test_other_version(path):
     content[8] = 9
     path.write_bytes(content)
     with pytest.raises(BundleError, match="version 9"):
+        Bundle.load(path)
+
+
+@pytest.mark.parametrize("key, value, message", [
+    (None, [1], "is not an object"),
+    ("tasks", None, "tasks = None"), ("tasks", [], r"tasks = \[\]"), ("tasks", ["a", "a"], "2 tasks"),
+    ("gate_stride", 78, "78 bytes"), ("gate_stride", -1, "gate_stride = -1"),
+    ("config_hash", "x", "config_hash = 'x'"), ("config", 3, "config = 3"), ("bus_bytes", True, "bus_bytes = True"),
+    ("image", {"height": 16}, "image.width = None"), ("image", 5, "image.height = None"),
+    ("output", {**MANIFEST["output"], "fraction": -1}, "output.fraction = -1"),
+    ("output", {**MANIFEST["output"], "dim": 33}, "dim = 33 in 4 words of 8"),
+    ("instructions", MANIFEST["instructions"][:1], "2 instructions"), ("instructions", [1, 2], "instruction 0 as 1"),
+])
+def test_wrong_manifest(path, key, value, message):
+    manifest = value if key is None else {**MANIFEST, key: value}
+    Bundle(manifest, bytes(range(128)), bytes(1000), bytes(77)).save(path)
+    with pytest.raises(BundleError, match=f"section manifest .*{message}"):
+        Bundle.load(path)
+
+
+@pytest.mark.parametrize("key", MANIFEST)
+def test_incomplete_manifest(path, key):
+    manifest = {name: value for name, value in MANIFEST.items() if name != key}
+    Bundle(manifest, bytes(range(128)), bytes(1000), bytes(77)).save(path)
+    with pytest.raises(BundleError, match=f"lacks {key}"):
         Bundle.load(path)

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest of a bundle: what the host must know of the network and of where things lie."""
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["MANIFEST_KEYS", "check_manifest"]
+
+#: What a manifest must hold.
+MANIFEST_KEYS = ("network", "config", "config_hash", "bus_bytes", "tasks", "gate_stride", "image", "output",
+                 "instructions")
+#: Smallest and largest value of each integer, by path.
+_INTEGERS = {
+    ("config_hash",): (0, (1 << 32) - 1), ("bus_bytes",): (1, 64), ("gate_stride",): (1, 1 << 32),
+    ("image", "height"): (1, 1 << 16), ("image", "width"): (1, 1 << 16),
+    ("output", "tokens"): (1, 1 << 12), ("output", "words"): (1, 1 << 12), ("output", "lanes"): (1, 64),
+    ("output", "dim"): (1, 1 << 16), ("output", "fraction"): (0, 30),
+}
+
+
+def check_manifest(manifest: Any, program_length: int, gate_bytes: int) -> str:
+    """What is wrong with a manifest beside a program of so many instructions and so many bytes of gates; "" if right.
+
+    An extra key is no error: a later version may say more.
+    """
+    if not isinstance(manifest, Mapping):
+        return "is not an object"
+    missing = [key for key in MANIFEST_KEYS if key not in manifest]
+    if missing:
+        return f"lacks {', '.join(missing)}"
+    for path, (least, most) in _INTEGERS.items():
+        value: Any = manifest
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if type(value) is not int or not least <= value <= most:
+            return f"has {'.'.join(path)} = {value!r}, it must be an integer of {least}..{most}"
+    tasks, output, entries = manifest["tasks"], manifest["output"], manifest["instructions"]
+    if not isinstance(manifest["config"], str):
+        return f"has config = {manifest['config']!r}, it must be a name"
+    if not isinstance(tasks, list) or not tasks or not all(isinstance(task, str) for task in tasks):
+        return f"has tasks = {tasks!r}, it must be a list of names"
+    if len(set(tasks)) != len(tasks) or len(tasks) * manifest["gate_stride"] != gate_bytes:
+        return f"has {len(tasks)} tasks ({', '.join(tasks)}) of {manifest['gate_stride']} bytes, " \
+               f"the gates are {gate_bytes} bytes"
+    if output["dim"] > output["words"] * output["lanes"]:
+        return f"has output.dim = {output['dim']} in {output['words']} words of {output['lanes']}"
+    if not isinstance(entries, list) or len(entries) != program_length:
+        return f"does not name the {program_length} instructions of the program"
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str) \
+                or type(entry.get("macs_per_row")) is not int:
+            return f"names instruction {index} as {entry!r}, it must have a name and macs_per_row"
+    return ""
