@@ -58,14 +58,15 @@ class Seen:
 class World:
     """Random memories of a configuration; ``run`` lets the row writer execute jobs over them and checks all it left.
 
-    ``gap`` is the probability of a pause, per cycle, in each of: dispatch, columns, sums, tags, the router's ready.
+    ``gap`` is the probability of a pause, per cycle, in each of: dispatch, columns, sums, tags; ``router_gap`` of the
+    router.
     """
 
     def __init__(self, name="8x8", seed=0, gap=0.0):
         print(f"configuration {name}, seed {seed}, gap {gap}")
         self.config = config = replace(CONFIGS[name], trace=True)
         self.random = random = np.random.default_rng(seed)
-        self.gap = gap
+        self.gap = self.router_gap = gap
         lanes = config.k_lanes
         self.residual = random.integers(-32768, 32768, (config.residual_words, lanes))
         self.hidden = random.integers(-32768, 32768, (config.hidden_words, lanes))
@@ -229,7 +230,7 @@ class World:
                     under_way[index] += 1
                     if index == 0:
                         seen.sum_cycles.append(cycle)
-            ready = random.random() >= self.gap
+            ready = random.random() >= self.router_gap
             ctx.set(unit.logits.ready, ready)
             # All inputs of this cycle are set: look at the outputs.
             for index, (port, queue) in enumerate(queues):

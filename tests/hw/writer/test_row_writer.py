@@ -146,6 +146,14 @@ def test_router(world, name, experts, gap):
 
 
 @each_config
+def test_slow_router(world, name):
+    """No token is lost when the router takes far fewer than come."""
+    world = world(name, 19)
+    world.router_gap = 0.9
+    world.run([world.job(32, 8, bits=26, shift=22, top_k=2, **to(Destination.ROUTER)) for _ in range(2)])
+
+
+@each_config
 def test_other_instructions_are_skipped(world, name):
     world = world(name, 14, 0.2)
     from_reader = [type(world.job())({"opcode": opcode}) for opcode in (Opcode.LOAD, Opcode.NORM, Opcode.STORE)]
