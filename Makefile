@@ -8,6 +8,7 @@ INSTALLED := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:  # a step that is cut off leaves no half-written file for the next run
 .PHONY: help install sim test test-all lint docs train-demo demo synth coverage clean
 
 help:  ## list the targets
@@ -25,14 +26,14 @@ DEMO := build/demo
 CONFIG ?= 16x16
 CHECKPOINT := models/demo/demo.safetensors
 
-$(DEMO)/model.npz: $(INSTALLED) $(CHECKPOINT)
+$(DEMO)/model.npz: $(INSTALLED) $(CHECKPOINT) $(wildcard spec/*.py golden/quant/*.py golden/integer/*.py)
 	mkdir -p $(DEMO)
 	$(RUN) -m moevit.golden.quant $(CHECKPOINT) -o $@
 
-$(DEMO)/scenes.npz: $(DEMO)/model.npz
+$(DEMO)/scenes.npz: $(DEMO)/model.npz $(wildcard golden/demo/*.py)
 	$(RUN) -m moevit.golden.demo.prepare -o $@
 
-$(DEMO)/$(CONFIG).bundle: $(DEMO)/model.npz
+$(DEMO)/$(CONFIG).bundle: $(DEMO)/model.npz $(wildcard compiler/*.py)
 	$(RUN) -m moevit.compiler compile $< -o $@ --config $(CONFIG)
 
 sim: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## run the demo network on the RTL: both tasks, tables, pictures

@@ -4,7 +4,6 @@
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +11,7 @@ from rich.table import Table
 from moevit.spec.arrays import CONFIGS, MachineConfig
 from moevit.spec.bundle import Bundle, BundleError
 from moevit.spec.networks import NETWORKS
+from moevit.spec.npz import NpzError, read_npz
 from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
 from .assemble import compile_model
@@ -37,12 +37,15 @@ def compile_(
 ) -> None:
     """Compile a quantised model to a bundle."""
     try:
-        arrays = dict(np.load(heads, allow_pickle=False)) if heads else None
+        arrays = read_npz(heads) if heads else None
         bundle = compile_model(QuantisedModel.load(model), config_named(config), arrays)
-    except (DoesNotFit, QuantisedModelError) as error:
-        console.print(f"[red]{error}[/red]")
+        bundle.save(output)
+    except NpzError as error:
+        console.print(f"{heads}: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
-    bundle.save(output)
+    except (DoesNotFit, OSError, QuantisedModelError) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
     console.print(f"{output}: {bundle.program_length} instructions, {len(bundle.weights):,} bytes of weights, "
                   f"{len(bundle.gates):,} bytes of gates for tasks {', '.join(bundle.tasks)}")
 
@@ -53,7 +56,7 @@ def disassemble_(bundle: Annotated[Path, typer.Argument(help="bundle to read")])
     try:
         typer.echo(disassemble(Bundle.load(bundle)))
     except BundleError as error:
-        console.print(f"[red]{error}[/red]")
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 

@@ -3,18 +3,22 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
+from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
+from moevit.host.errors import AccelError, WrongInput
 from moevit.host.report import RunReport
 from moevit.host.runtime import Accelerator
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.bundle import Bundle
+from moevit.spec.npz import NpzError, read_npz
 
 from .board import SimulatedBoard
 from .settings import MemorySettings
@@ -24,7 +28,10 @@ console = Console()
 
 def pass_table(report: RunReport, macs_per_cycle: int) -> Table:
     """One line per finished instruction: cycles, the network's multiply-accumulates and their share of the array."""
-    table = Table("pass", "rows", "cycles", "MACs", "of the array", "bytes read", title=f"task {report.task}")
+    numbers = [Column(name, justify="right", no_wrap=True)
+               for name in ("rows", "cycles", "MACs", "of array", "bytes read")]
+    table = Table(Column("pass", no_wrap=True), *numbers, title=f"task {report.task}", box=box.SIMPLE_HEAD,
+                  pad_edge=False)
     for each in report.passes:
         name = f"{each.name}[{each.expert}]" if ".moe.fc" in each.name else each.name
         share = each.macs / (each.cycles * macs_per_cycle) if each.cycles else 0
@@ -49,16 +56,60 @@ def main(
     waves: Annotated[Path | None, typer.Option(help="waveform file to write (.vcd; long)")] = None,
 ) -> None:
     """Run images through the RTL behind AXI; print a table per task; exit 1 if a value is not the expected one."""
-    loaded = Bundle.load(bundle)
+    try:
+        loaded = Bundle.load(bundle)
+        arrays = read_scenes(scenes, loaded, task or loaded.tasks)
+        memory = MemorySettings(read_latency=latency, bandwidth=bandwidth, stall=stall, seed=seed)
+        if not output.absolute().parent.is_dir():
+            raise WrongInput(f"{output} cannot be written: there is no folder {output.parent}")
+    except (AccelError, ValueError) as error:  # BundleError and settings out of range are ValueErrors
+        raise _stop(error) from error
+    try:
+        different = _run(loaded, arrays, task or loaded.tasks, output, memory, waves)
+    except AccelError as error:
+        raise _stop(error) from error
+    raise typer.Exit(1 if different else 0)
+
+
+def _stop(error: Exception) -> typer.Exit:
+    console.print(str(error), style="red", markup=False, soft_wrap=True)
+    return typer.Exit(1)
+
+
+def read_scenes(path: Path, bundle: Bundle, tasks: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays of a file of scenes, if they fit ``bundle``: told before the minutes of a build. Raises WrongInput."""
+    manifest = bundle.manifest
+    try:
+        arrays = read_npz(path)
+    except NpzError as error:
+        raise WrongInput(f"{path}: {error}") from error
+    if manifest["config"] not in CONFIGS:
+        raise WrongInput(f"the bundle is for configuration {manifest['config']}", fix=f"There are {', '.join(CONFIGS)}")
+    for task in tasks:
+        if task not in bundle.tasks:
+            raise WrongInput(f"no task is called {task!r}", fix=f"The tasks are {', '.join(bundle.tasks)}")
+    shape = (manifest["image"]["height"], manifest["image"]["width"], 3)
+    images = arrays.get("images", np.zeros(0))
+    if images.shape[1:] != shape or images.dtype != np.uint8 or not len(images):
+        raise WrongInput(f"{path}: images are {images.dtype}{list(images.shape)}, the network takes uint8 "
+                         f"{['scenes', *shape]}")
+    wanted = (len(images), manifest["output"]["tokens"], manifest["output"]["dim"])
+    for name in (f"integer_{task}" for task in tasks):
+        if name in arrays and arrays[name].shape != wanted:
+            raise WrongInput(f"{path}: {name} is {list(arrays[name].shape)}, the machine writes {list(wanted)}")
+    return arrays
+
+
+def _run(loaded: Bundle, arrays: dict[str, np.ndarray], names: Sequence[str], output: Path, memory: MemorySettings,
+         waves: Path | None) -> int:
+    """Run every image for every task, print, write ``output``; the number of values that are not as expected."""
     config = CONFIGS[loaded.manifest["config"]]
-    arrays = dict(np.load(scenes))
     began, different = time.monotonic(), 0
     results: dict[str, np.ndarray] = {}
     tasks: dict[str, dict[str, object]] = {}
-    memory = MemorySettings(read_latency=latency, bandwidth=bandwidth, stall=stall, seed=seed)
     with SimulatedBoard(config, memory=memory, trace=False, waves=waves) as board, Accelerator(board) as accelerator:
         accelerator.load(loaded)
-        for name in task or loaded.tasks:
+        for name in names:
             tokens = np.stack([accelerator.run_raw(image, name, timeout=3600) for image in arrays["images"]])
             results[f"rtl_{name}"], report = tokens, accelerator.report
             console.print(pass_table(report, config.macs_per_cycle))
@@ -72,11 +123,12 @@ def main(
                 console.print(f"RTL == golden: {tokens.size:,} values, {wrong} differ\n",
                               style="red" if wrong else "green")
     summary = {"network": loaded.manifest["network"]["name"], "array": config.name, "tasks": tasks,
-               "memory": {"read_latency": latency, "beats_per_cycle": bandwidth, "stall": stall},
+               "memory": {"read_latency": memory.read_latency, "beats_per_cycle": float(memory.bandwidth),
+                          "stall": memory.stall},
                "wall_seconds": round(time.monotonic() - began, 1)}
     results["report"] = np.frombuffer(json.dumps(summary).encode(), np.uint8)
     np.savez(output, **results)  # type: ignore[arg-type]  # numpy 1.26 stubs
-    raise typer.Exit(1 if different else 0)
+    return different
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ __all__ = ["NpzError", "read_npz"]
 
 
 class NpzError(ValueError):
-    """A file that is absent, damaged, or no ``.npz`` of plain arrays."""
+    """A file that is absent, damaged, or no ``.npz`` of plain arrays. Who reads it says which file."""
 
 
 def read_npz(source: str | Path | BinaryIO) -> dict[str, np.ndarray]:

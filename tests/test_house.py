@@ -35,12 +35,17 @@ def sources(package: str) -> list[Path]:
 
 
 def imported(path: Path) -> set[str]:
-    """Top-level modules that a file imports; ``moevit.x`` as ``moevit.x``."""
+    """Top-level modules that a file imports; ``moevit.x`` as ``moevit.x``, relative ones resolved."""
     names = set()
+    package = ("moevit", *path.parent.relative_to(ROOT).parts)
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+        elif isinstance(node, ast.ImportFrom) and node.level > 0:
+            up = package[:len(package) + 1 - node.level]
+            parts = (*up, *(node.module or "").split(".")) if node.module else up
+            names |= {".".join(parts)} if len(parts) > 1 else {f"moevit.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
             names |= {node.module} if node.module != "moevit" else {f"moevit.{alias.name}" for alias in node.names}
     return {".".join(name.split(".")[:2]) if name.startswith("moevit.") else name.split(".")[0] for name in names}
 
@@ -53,6 +58,14 @@ def test_arrows(package):
             if name.startswith("moevit."):
                 target = name.split(".")[1]
                 assert target == package or target in ARROWS[package], f"{path}: {package} may not import {target}"
+
+
+def test_relative_imports_are_seen(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    path = tmp_path / "golden" / "quant" / "a.py"
+    path.parent.mkdir(parents=True)
+    path.write_text("from ...hw import top\nfrom ... import host\nfrom .b import c\nfrom .. import d\nimport numpy\n")
+    assert imported(path) == {"moevit.hw", "moevit.host", "moevit.golden", "numpy"}
 
 
 @pytest.mark.parametrize("package", ["spec", "host"])
@@ -72,7 +85,7 @@ def test_every_package_is_listed():
 
 
 def test_every_file_names_its_licence():
-    for pattern in ("**/*.py", "**/*.sv", "Makefile", ".ci/run"):
+    for pattern in ("**/*.py", "**/*.sv", "**/*.cpp", "**/*.vlt", "Makefile", "pyproject.toml", ".ci/run"):
         for path in ROOT.glob(pattern):
             if not {".venv", "build"} & set(path.relative_to(ROOT).parts):
                 assert "SPDX-License-Identifier: Apache-2.0" in path.read_text()[:200], path

@@ -41,10 +41,10 @@ def main(
             model = quantise(network, {name: tensor.numpy() for name, tensor in tensors.items()}, chosen,
                              watch=lambda layer: progress.update(bar, advance=1, description=layer))
             progress.update(bar, description="quantised")
+        model.save(output)
     except (BoundsError, CheckpointError, OSError, QuantisationError) as error:
-        console.print(f"[red]{error}[/red]", soft_wrap=True)
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
-    model.save(output)
     console.print(f"{output}: {network.name}, tokens are integers x 2^-{model.residual_fraction}")
     if check:
         console.print(table(compare(load_state(network, tensors), model, chosen[:check]), network))
@@ -68,7 +68,7 @@ def _images(network: Network, path: Path | None) -> np.ndarray:
         return photographs(network, DEFAULT_IMAGES)
     try:
         return np.load(path, allow_pickle=False)
-    except ValueError as error:
+    except (EOFError, ValueError) as error:
         raise CalibrationError(f"{path} is not a .npy file of images: {error}") from error
 
 

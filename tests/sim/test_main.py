@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``python -m moevit.sim`` refuses before anything is built."""
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from moevit.sim import __main__ as command
+from moevit.spec.bundle import Bundle
+
+MANIFEST = {
+    "network": {"name": "small"}, "config": "8x8", "config_hash": 7, "bus_bytes": 8, "tasks": ["semseg", "depth"],
+    "gate_stride": 8, "image": {"height": 16, "width": 32},
+    "output": {"tokens": 9, "words": 4, "lanes": 8, "dim": 32, "fraction": 9},
+    "instructions": [{"name": "end", "opcode": "END", "macs_per_row": 0}],
+}
+IMAGES = np.zeros((1, 16, 32, 3), np.uint8)
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch):
+    """``refused(arrays, *arguments, **manifest)``: what is printed, on one line."""
+    def build(*_, **__):
+        raise AssertionError("a simulation was built")
+
+    monkeypatch.setattr(command, "SimulatedBoard", build)
+
+    def run(arrays, *arguments, **manifest):
+        Bundle({**MANIFEST, **manifest}, bytes(64), b"", bytes(16)).save(tmp_path / "a.bundle")
+        np.savez(tmp_path / "a.npz", **arrays)
+        app = command.typer.Typer()
+        app.command()(command.main)
+        paths = [str(tmp_path / name) for name in ("a.bundle", "a.npz")]
+        result = CliRunner().invoke(app, [*paths, "-o", str(tmp_path / "out.npz"), *arguments])
+        assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.exception
+        assert not (tmp_path / "out.npz").exists()
+        return result.output
+
+    return run
+
+
+def test_scenes(refused):
+    assert "images are float64[0]" in refused({})
+    assert "images are uint8[1, 8, 32, 3]" in refused({"images": IMAGES[:, :8]})
+    assert "images are int64[1, 16, 32, 3]" in refused({"images": IMAGES.astype(np.int64)})
+    assert "integer_depth is [9, 32], the machine writes [1, 9, 32]" in refused(
+        {"images": IMAGES, "integer_depth": np.zeros((9, 32))})
+
+
+def test_options(refused):
+    assert "The tasks are semseg, depth" in refused({"images": IMAGES}, "--task", "colour")
+    assert "read_latency must be 2" in refused({"images": IMAGES}, "--latency", "0")
+    assert "cannot be written" in refused({"images": IMAGES}, "-o", "/none/out.npz")
+    assert "configuration 9x9. There are 8x8" in refused({"images": IMAGES}, config="9x9")
+
+
+def test_a_right_one_is_run(refused):
+    with pytest.raises(AssertionError, match="a simulation was built"):
+        refused({"images": IMAGES, "integer_depth": np.zeros((1, 9, 32))})
