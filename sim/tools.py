@@ -2,6 +2,7 @@
 """Finds the programs that a Verilated simulation is built with, and says what is missing."""
 
 import functools
+import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -24,7 +25,10 @@ class ToolMissing(SimulationError):
 
 @dataclass(frozen=True)
 class Tools:
-    """``verilator``: the program itself, no wrapper script; ``root``: its VERILATOR_ROOT, or None if built in."""
+    """``verilator``: the program itself, no wrapper script; ``root``: its VERILATOR_ROOT, or None if built in.
+
+    ``version`` names all that a build depends on: Verilator, compiler, processor.
+    """
 
     verilator: Path
     root: Path | None
@@ -73,7 +77,9 @@ def find_tools() -> Tools:
         paths[name] = path
     program, root, version = _verilator()
     compiler = _output(paths["g++"], "-dumpfullversion")
-    return Tools(program, root, f"{version}, g++ {compiler}", paths["g++"], paths["make"])
+    processor = _output(paths["g++"], "-march=native", "-Q", "--help=target")  # a build for another one may not run
+    known = hashlib.sha256(processor.encode()).hexdigest()[:8]
+    return Tools(program, root, f"{version}, g++ {compiler}, processor {known}", paths["g++"], paths["make"])
 
 
 def build_root() -> Path:

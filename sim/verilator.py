@@ -26,7 +26,8 @@ __all__ = ["BuildFailed", "Simulation", "build", "tail"]
 
 _HERE = Path(__file__).parent
 _LINT = _HERE / "lint.vlt"
-_OPTIMISE = ("OPT_FAST=-O3", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")  # OPT_SLOW above -O0 compiles for minutes
+# -O3 is no faster than -O2 and compiles 20 % longer; OPT_SLOW above -O0 compiles for minutes.
+_OPTIMISE = ("OPT_FAST=-O2 -march=native", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
 
 
 class BuildFailed(SimulationError):
