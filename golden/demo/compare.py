@@ -12,8 +12,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from moevit.golden.reference import checkpoint
-from moevit.spec.quantised import QuantisedModel
+from moevit.golden.reference import CheckpointError, checkpoint
+from moevit.spec.networks import Network
+from moevit.spec.npz import NpzError, read_npz
+from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
 from .evaluate import confusion_matrix, mean_iou
 from .heads import Heads
@@ -64,6 +66,21 @@ def picture(image: np.ndarray, label: np.ndarray, outputs: dict[str, np.ndarray]
     plt.close(figure)
 
 
+def _arrays(network: Network, scenes: Path, rtl: Path) -> dict[str, np.ndarray]:
+    """The arrays of both files. Raises NpzError for one that is missing or of another shape."""
+    arrays = {**read_npz(scenes), **read_npz(rtl)}
+    count, tokens = len(arrays.get("images", ())), (network.tokens, network.dim)
+    wanted = {task: (count, network.patches) for task in network.tasks}
+    wanted |= {f"{rung}_{task}": (count, *tokens) for rung in RUNGS for task in network.tasks}
+    for name, shape in wanted.items():
+        if name not in arrays or arrays[name].shape != shape:
+            found = list(arrays[name].shape) if name in arrays else "missing"
+            raise NpzError(f"{scenes}, {rtl}: {name} is {found}, it must be {list(shape)}")
+    if "report" not in arrays:
+        raise NpzError(f"{rtl} has no report: write it with python -m moevit.sim")
+    return arrays
+
+
 def main(
     scenes: Annotated[Path, typer.Argument(help=".npz of moevit.golden.demo.prepare")],
     rtl: Annotated[Path, typer.Argument(help=".npz of moevit.sim run")],
@@ -72,14 +89,18 @@ def main(
     weights: Annotated[Path, typer.Option(help="float checkpoint with heads")] = Path("models/demo/demo.safetensors"),
 ) -> None:
     """Compare the rungs; exit 1 if integer model and RTL differ anywhere."""
-    quantised = QuantisedModel.load(model)
-    network = quantised.network
-    heads = Heads(network)
-    heads.load_tensors(checkpoint.read(weights)[1])
-    with np.load(scenes) as file, np.load(rtl) as machine:
-        arrays = {**file, **{name: machine[name] for name in machine.files if name != "report"}}
-        report = json.loads(machine["report"].tobytes())
-    output.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    try:
+        quantised = QuantisedModel.load(model)
+        network = quantised.network
+        heads = Heads(network)
+        heads.load_tensors(checkpoint.read(weights)[1])
+        arrays = _arrays(network, scenes, rtl)
+        report = json.loads(arrays.pop("report").tobytes())
+        output.mkdir(parents=True, exist_ok=True)
+    except (CheckpointError, NpzError, OSError, QuantisedModelError) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
     table = Table("task", "metric", *RUNGS, "integer = RTL", title=f"{len(arrays['images'])} scene(s) per task")
     grid = (network.height // network.patch, network.width // network.patch)
     different = 0
@@ -100,7 +121,6 @@ def main(
             picture(arrays["images"][index], arrays[task][index], {rung: each[index] for rung, each in found.items()},
                     difference[index], task, grid, output / f"demo_{task}_{index}.png")
     (output / "demo.json").write_text(json.dumps(report, indent=1) + "\n")
-    console = Console()
     console.print(table)
     console.print(f"pictures and demo.json are in {output}/")
     raise typer.Exit(1 if different else 0)

@@ -7,7 +7,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moevit.golden.reference.checkpoint import HEADS
+from moevit.golden.reference.checkpoint import HEADS, CheckpointError
 from moevit.spec.networks import Network
 
 from .scenes import CLASSES
@@ -45,9 +45,18 @@ class Heads(nn.ModuleDict):
         return {HEADS + name: value for name, value in self.state_dict().items()}
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take the tensors of a checkpoint file; those without ``heads.`` in front are ignored."""
-        own = {name: value for name, value in tensors.items() if name.startswith(HEADS)}
-        self.load_state_dict({name.removeprefix(HEADS): value for name, value in own.items()})
+        """Take the tensors of a checkpoint file; those without ``heads.`` in front are ignored.
+
+        Raises CheckpointError for heads that are missing, unknown or of another shape; nothing is taken then.
+        """
+        own = {name.removeprefix(HEADS): value for name, value in tensors.items() if name.startswith(HEADS)}
+        for name, value in self.state_dict().items():
+            if name not in own or own[name].shape != value.shape:
+                found = tuple(own[name].shape) if name in own else "missing"
+                raise CheckpointError(f"{HEADS}{name} is {found}, it must be {tuple(value.shape)}")
+        for name in own.keys() - self.state_dict().keys():
+            raise CheckpointError(f"{HEADS}{name} belongs to no head of tasks {', '.join(self)}")
+        self.load_state_dict(own)
 
 
 def loss(outputs: Tensor, labels: Tensor, task: str) -> Tensor:

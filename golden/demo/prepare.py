@@ -11,11 +11,12 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from rich.console import Console
 from rich.progress import track
 
 from moevit.golden.integer.model import IntegerModel
-from moevit.golden.reference import checkpoint, pixels
-from moevit.spec.quantised import QuantisedModel
+from moevit.golden.reference import CheckpointError, checkpoint, pixels
+from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
 from .scenes import Scenes
 
@@ -40,12 +41,16 @@ def main(
     output: Annotated[Path, typer.Option("--output", "-o", help=".npz to write")],
     model: Annotated[Path, typer.Option(help="quantised model")] = Path("build/demo/model.npz"),
     weights: Annotated[Path, typer.Option(help="float checkpoint")] = Path("models/demo/demo.safetensors"),
-    first: Annotated[int, typer.Option(help="first scene of the test split")] = 0,
-    count: Annotated[int, typer.Option(help="scenes")] = 1,
+    first: Annotated[int, typer.Option(min=0, help="first scene of the test split")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="scenes")] = 1,
 ) -> None:
     """Write test scenes with their float and integer tokens."""
-    arrays = prepare(QuantisedModel.load(model), weights, first, count)
-    np.savez(output, **arrays)  # type: ignore[arg-type]  # numpy 1.26 stubs
+    try:
+        arrays = prepare(QuantisedModel.load(model), weights, first, count)
+        np.savez(output, **arrays)  # type: ignore[arg-type]  # numpy 1.26 stubs
+    except (CheckpointError, OSError, QuantisedModelError) as error:
+        Console().print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
 
 
 if __name__ == "__main__":

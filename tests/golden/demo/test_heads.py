@@ -7,6 +7,7 @@ import torch
 
 from moevit.golden.demo.evaluate import confusion_matrix, mean_iou
 from moevit.golden.demo.heads import OUTPUTS, Heads, loss
+from moevit.golden.reference import CheckpointError
 from moevit.host import heads as host
 from moevit.spec.networks import NETWORKS
 
@@ -68,3 +69,16 @@ def test_host_metrics_agree():
     confusion = confusion_matrix(torch.from_numpy(labels), torch.from_numpy(predictions), 11)
     np.testing.assert_array_equal(host.confusion_matrix(labels, predictions, 11), confusion.numpy())
     assert host.mean_iou(confusion.numpy()) == pytest.approx(mean_iou(confusion)[0])
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"heads.depth.fc.bias": None}, r"heads.depth.fc.bias is missing, it must be \(1,\)"),
+    ({"heads.depth.fc.bias": torch.zeros(2)}, r"heads.depth.fc.bias is \(2,\), it must be \(1,\)"),
+    ({"heads.colour.fc.bias": torch.zeros(2)}, "heads.colour.fc.bias belongs to no head"),
+])
+def test_wrong_tensors_are_refused(heads, change, message):
+    before = {name: value.clone() for name, value in heads.tensors().items()}
+    tensors = {name: value + 1 for name, value in heads.tensors().items()} | change
+    with pytest.raises(CheckpointError, match=message):
+        heads.load_tensors({name: value for name, value in tensors.items() if value is not None})
+    assert all(torch.equal(value, before[name]) for name, value in heads.tensors().items())
