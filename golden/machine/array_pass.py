@@ -58,7 +58,8 @@ def _operands(state: State, instruction: Instruction, row: np.ndarray) -> tuple[
             peak = peak_scale(state.peaks[instruction["source_peak"] + row])
             value, scale = x, peak.row_scale
         case Operand.NORM:
-            assert state.norm is not None, "PASS reads normalised rows before any NORM"
+            if state.norm is None:
+                raise ValueError("PASS reads normalised rows before any NORM")
             mean, peak, scale = (_take(part, row) for part in state.norm)
             value = apply_gain(x, mean[:, None], state.gain)
     high, low = digits(quantise(value, PeakScale(peak.m[:, None], peak.e[:, None])))
@@ -72,7 +73,7 @@ def _take(part, row: np.ndarray):
 def _tiles(state: State, instruction: Instruction,
            beats: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights (k lanes, n lanes), column scales and biases (n lanes,) of the whole pass."""
-    k, n, config = state.config.k_lanes, state.config.n_lanes, state.config
+    k, n = state.config.k_lanes, state.config.n_lanes
     n_tiles, k_tiles = instruction["n_tiles"], instruction["k_tiles"] * (3 if instruction["digits"] else 1)
     stream = beats.reshape(n_tiles, -1)
     if instruction["constant"]:
@@ -91,7 +92,6 @@ def _tiles(state: State, instruction: Instruction,
     tiles = words[address]  # (n_tiles, k_tiles, k beats, n bytes)
     if instruction["weights"] == WeightSource.KEYS:  # a beat is `ratio` columns
         tiles = tiles.reshape(n_tiles, k_tiles, n, k).transpose(0, 1, 3, 2)
-    assert config.n_lanes == tiles.shape[-1]
     return tiles.transpose(1, 2, 0, 3).reshape(k_tiles * k, n_tiles * n), column_scale, bias
 
 

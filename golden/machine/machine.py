@@ -52,10 +52,10 @@ class Machine:
                 body = range(pc + 1, pc + 1 + instruction["body"])
                 for expert, queue in enumerate(state.queues):
                     for inner in body if len(queue.tokens) else ():
-                        self._execute(self._decode(words, inner), inner, expert, bases, output)
+                        self._guarded(self._decode(words, inner), inner, expert, bases, output)
                 pc = body.stop
             else:
-                self._execute(instruction, pc, 0, bases, output)
+                self._guarded(instruction, pc, 0, bases, output)
                 pc += 1
         raise ProgramStopped(ErrorCode.PROGRAM_RANGE, pc, f"the program of {length} instructions has no END")
 
@@ -66,6 +66,14 @@ class Machine:
             return decode(words[pc])
         except ValueError as error:
             raise ProgramStopped(ErrorCode.ILLEGAL_OPCODE, pc, str(error)) from error
+
+    def _guarded(self, instruction: dict[str, int], pc: int, expert: int, bases: dict[Stream, int],
+                 output: int) -> None:
+        """Execute; whatever does not fit the memories or the stream is the RTL's OPERAND error."""
+        try:
+            self._execute(instruction, pc, expert, bases, output)
+        except (IndexError, ValueError) as error:
+            raise ProgramStopped(ErrorCode.OPERAND, pc, f"a field is out of range: {error}") from error
 
     def _execute(self, instruction: dict[str, int], pc: int, expert: int, bases: dict[Stream, int],
                  output: int) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The golden machine: independent of the array's shape, and careful with bad programs."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -68,3 +70,19 @@ def test_device_latches_a_window_error():
     assert device.read_register(offset("CONTROL")) >> BITS["DONE"] & 1
     with pytest.raises(MemoryError):
         device.allocate(1 << 40)
+
+
+def test_flipped_bits_of_a_program_end_in_a_code_or_in_a_run(tiny_model, tiny_image):
+    """Whatever bit of a program is wrong, the machine stops with an ErrorCode or runs; it never fails otherwise."""
+    seed = 11
+    rng, config = np.random.default_rng(seed), CONFIGS["8x8"]
+    bundle, codes = compile_model(tiny_model, config), []
+    for _ in range(150):
+        program = bytearray(bundle.program)
+        bit = int(rng.integers(8 * len(program)))
+        program[bit // 8] ^= 1 << bit % 8
+        try:
+            run_bundle(dataclasses.replace(bundle, program=bytes(program)), config, tiny_image, 0)
+        except ProgramStopped as stopped:
+            codes.append(stopped.code)
+    assert set(codes) >= {ErrorCode.ILLEGAL_OPCODE, ErrorCode.OPERAND}, f"seed {seed}"
