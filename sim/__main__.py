@@ -25,6 +25,8 @@ from .settings import MemorySettings
 
 console = Console()
 
+DIFFERENT = 3  # exit code of a run that ended, with values other than expected
+
 
 def pass_table(report: RunReport, macs_per_cycle: int) -> Table:
     """One line per finished instruction: cycles, the network's multiply-accumulates and their share of the array."""
@@ -55,7 +57,7 @@ def main(
     seed: Annotated[int, typer.Option(help="seed of the back-pressure")] = 1,
     waves: Annotated[Path | None, typer.Option(help="waveform file to write (.vcd; long)")] = None,
 ) -> None:
-    """Run images through the RTL behind AXI; print a table per task; exit 1 if a value is not the expected one."""
+    """Run images through the RTL behind AXI; print a table per task; exit 3 if a value is not as expected."""
     try:
         loaded = Bundle.load(bundle)
         arrays = read_scenes(scenes, loaded, task or loaded.tasks)
@@ -68,7 +70,7 @@ def main(
         different = _run(loaded, arrays, task or loaded.tasks, output, memory, waves)
     except AccelError as error:
         raise _stop(error) from error
-    raise typer.Exit(1 if different else 0)
+    raise typer.Exit(DIFFERENT if different else 0)
 
 
 def _stop(error: Exception) -> typer.Exit:
