@@ -2,6 +2,7 @@
 """The house keeps its shape: import arrows, listed packages, licence lines, generated docs."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,11 @@ def test_every_file_names_its_licence():
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_generated_docs_are_current(name):
     assert (ROOT / "docs" / name).read_text() == DOCUMENTS[name](), "run `make docs`"
+
+
+def test_documents_have_no_gaps_and_their_links_lead_somewhere():
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "models").rglob("*.md")]:
+        text = path.read_text()
+        assert "@@" not in text, path
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            assert (path.parent / link).exists(), f"{path.relative_to(ROOT)} links {link}"
