@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -53,7 +54,8 @@ def main(
 def table(fidelity: Fidelity, network: Network) -> Table:
     """SQNR in dB per block and tensor, and the share of tokens that are routed as in float."""
     shown = [name for name in BLOCK_TENSORS if name != "gate_logits" or network.experts]
-    result = Table("block", *shown, *(["same experts"] if network.experts else []),
+    heads = [name.replace("_", "\n") for name in shown]  # narrow enough for 80 columns
+    result = Table("block", *heads, *(["same\nexperts"] if network.experts else []), box=SIMPLE_HEAD,
                    title=f"SQNR in dB against float; embedding {fidelity.sqnr['x_embed']:.1f}, "
                          f"output {fidelity.sqnr['tokens']:.1f}; {fidelity.saturated} values saturated")
     for block in range(network.depth):
