@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 import torch
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
-from moevit.golden.quant.__main__ import main
+from moevit.golden.quant import __main__ as command
 from moevit.golden.quant.synthetic import synthetic_checkpoint, synthetic_images
 from moevit.golden.reference import load_state, save
 from moevit.spec.networks import NETWORKS
@@ -19,9 +20,10 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tensors = {name: torch.from_numpy(tensor) for name, tensor in synthetic_checkpoint(TINY, 1).items()}
     save("tiny.safetensors", load_state(TINY, tensors))
+    monkeypatch.setattr(command, "console", Console(width=200))
     app = typer.Typer()
-    app.command()(main)
-    return lambda *arguments: CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+    app.command()(command.main)
+    return lambda *arguments: CliRunner().invoke(app, list(arguments))
 
 
 def test_checkpoint_to_model_with_a_table(run):
