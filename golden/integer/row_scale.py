@@ -60,7 +60,7 @@ def digits(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def reciprocal(total: np.ndarray) -> RowScale:
-    """``1 / total`` for ``total`` in 1..2^40, by a table of 11-bit mantissas; within 2^-11 of it."""
+    """``1 / total`` for ``total`` in 1..2^40, by a table of 11-bit mantissas; relative error below 5e-4."""
     bits = bit_length(total)
     down, up = np.maximum(bits - RECIPROCAL_BITS, 0), np.maximum(RECIPROCAL_BITS - bits, 0)
     return RowScale(reciprocal_table()[((total >> down) << up) - 1024], -bits)

@@ -13,7 +13,7 @@ from moevit.golden.integer.gelu import gelu
 from moevit.rtl_gen.machine import machine_rtl
 from moevit.sim.records import beat_counts
 from moevit.spec import tables
-from moevit.spec.isa import Stream, decode
+from moevit.spec.isa import Opcode, Stream, decode
 from moevit.spec.trace import Kind
 
 from ..conftest import model_of, random_image
@@ -30,16 +30,17 @@ def test_attention_reads_one_row_word_a_cycle_whatever_the_width(pair):
         both, config = pair(model_of("tiny_test"), name), config_of(name)
         both.run(random_image("tiny_test"), "depth")
         program = np.frombuffer(both.rtl.bundle.program, "<u4").reshape(-1, 16)
+        fields = [decode(words) for words in program]
         attention = [pc for pc, entry in enumerate(both.names) if ".logit." in entry or ".mix." in entry]
-        fields = [decode(program[pc]) for pc in attention]
-        assert all(each["stream"] == Stream.NONE for each in fields)
-        cycles = [each["rows"] * each["k_tiles"] * each["n_tiles"] for each in fields]
-        macs = sum(both.golden_device.last.finished[pc].macs for pc in attention)
-        assert macs == sum(cycles) * config.macs_per_cycle
-        # BUSY counts rows entering the array and MACS the array's work: one row each, at every width.
+        assert attention and all(fields[pc]["stream"] == Stream.NONE for pc in attention)
+        words = sum(done.rows * fields[done.pc]["k_tiles"] * fields[done.pc]["n_tiles"]
+                    * (3 if fields[done.pc]["digits"] else 1)
+                    for done in both.golden_device.last.finished if fields[done.pc]["opcode"] == Opcode.PASS)
+        # Counted by the RTL: cycles in which a row entered the array. One word each, no more and no less.
         counters = both.rtl.report.counters
-        assert counters["MACS"] == counters["BUSY"] * config.macs_per_cycle
-        per_cycle[name] = 2 * config.k_lanes
+        assert counters["BUSY"] == words
+        assert counters["MACS"] == words * config.macs_per_cycle
+        per_cycle[name] = words * 2 * config.k_lanes / counters["BUSY"]
     assert per_cycle["8x8"] == per_cycle["8x16"] == per_cycle["16x16"] / 2
 
 
