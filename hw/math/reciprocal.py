@@ -15,7 +15,7 @@ __all__ = ["Reciprocal"]
 
 
 class Reciprocal(wiring.Component):
-    """``1 / total = mantissa x 2^(exponent - 15)``, relative error below 5e-4 (``golden.integer.row_scale.reciprocal``).
+    """``1 / total = mantissa x 2^(exponent - 15)`` within 5e-4 of it (``golden.integer.row_scale.reciprocal``).
 
     One value per cycle, :attr:`latency` cycles (4 for widths 17..32), no back-pressure.
 
