@@ -33,12 +33,13 @@ def compile_(
     model: Annotated[Path, typer.Argument(help="quantised model (.npz)")],
     output: Annotated[Path, typer.Option("--output", "-o", help="bundle to write")],
     config: Annotated[str, typer.Option(help="array configuration")] = "16x16",
+    batch: Annotated[int, typer.Option(help="images at a time")] = 1,
     heads: Annotated[Path | None, typer.Option(help=".npz with the host's head weights")] = None,
 ) -> None:
     """Compile a quantised model to a bundle."""
     try:
         arrays = read_npz(heads) if heads else None
-        bundle = compile_model(QuantisedModel.load(model), config_named(config), arrays)
+        bundle = compile_model(QuantisedModel.load(model), config_named(config), arrays, batch)
         bundle.save(output)
     except NpzError as error:
         console.print(f"{heads}: {error}", style="red", markup=False, soft_wrap=True)

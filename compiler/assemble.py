@@ -19,9 +19,10 @@ __all__ = ["compile_model"]
 PAGE = 4096  # a task's gates start on a page, so that its register value is easy to read
 
 
-def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str, np.ndarray] | None = None) -> Bundle:
-    """Compile for one array configuration. Raises DoesNotFit."""
-    plan = check_fit(model.network, config)
+def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str, np.ndarray] | None = None,
+                  batch: int = 1) -> Bundle:
+    """Compile for one array configuration and ``batch`` images at a time. Raises DoesNotFit."""
+    plan = check_fit(model.network, config, batch)
     steps = schedule(model, plan)
     if len(steps) > config.program_length:
         raise DoesNotFit(f"{model.network.name} needs {len(steps)} instructions, {config.name} holds "
@@ -39,6 +40,7 @@ def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str,
         "config": config.name,
         "config_hash": config.hash,
         "bus_bytes": config.bus_bytes,
+        "batch": batch,
         "tasks": list(network.tasks),
         "gate_stride": stride,
         "image": {"height": network.height, "width": network.width},

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from moevit.spec.arrays import CONFIGS, MachineConfig
 from moevit.spec.formats import ACCUMULATOR_BITS, OPERAND_MAX, WEIGHT_MAX
+from moevit.spec.isa import GROUPS
 from moevit.spec.networks import Network
 
 __all__ = ["DoesNotFit", "Plan", "ceil_div", "check_fit", "reasons_against"]
@@ -22,12 +23,19 @@ def ceil_div(a: int, b: int) -> int:
 class Plan:
     """Sizes in words and tiles of ``network`` on ``config``; word addresses of each region.
 
-    A head is padded to whole words among queries and keys and to whole tiles among values, so that each head's
-    pass starts on a boundary. Padded lanes hold zeros.
+    The rows of ``batch`` images lie one image after the other, in every memory. A head is padded to whole words among
+    queries and keys and to whole tiles among values, so that each head's pass starts on a boundary. Padded lanes hold
+    zeros.
     """
 
     network: Network
     config: MachineConfig
+    batch: int = 1
+
+    @property
+    def rows(self) -> int:
+        """Tokens of all images."""
+        return self.batch * self.network.tokens
 
     # Widths of a row, in words of k_lanes.
     @property
@@ -53,16 +61,16 @@ class Plan:
     # Residual memory.
     def residual(self, index: int) -> int:
         """Base of residual buffer 0 or 1; a MoE block reads one and accumulates its experts in the other."""
-        return index * self.network.tokens * self.dim_words
+        return index * self.rows * self.dim_words
 
     @property
     def residual_words(self) -> int:
         return self.residual(2 if self.network.experts else 1)
 
-    # Hidden memory during attention: queries, mixed rows, logits of two heads.
+    # Hidden memory during attention: queries, mixed rows, logits of two products of a head and an image.
     @property
     def mixed(self) -> int:
-        return self.network.tokens * self.heads_words
+        return self.rows * self.heads_words
 
     def logits(self, index: int) -> int:
         return 2 * self.mixed + index * self.network.tokens * self.logit_words
@@ -71,19 +79,31 @@ class Plan:
     def hidden_words(self) -> int:
         network, lanes = self.network, self.config.k_lanes
         widest = max(network.hidden, network.expert_hidden)
-        return max(self.logits(min(network.heads, 2)), network.tokens * ceil_div(widest, lanes),
-                   network.patches * self.patch_words)
+        return max(self.logits(min(self.batch * network.heads, 2)), self.rows * ceil_div(widest, lanes),
+                   self.batch * network.patches * self.patch_words)
 
-    # Key and value memory, words of n_lanes.
+    # Key and value memory, words of n_lanes. Tiles of an image may reach into the next image's keys and values: such
+    # logits are no valid columns, and such exponentials are 0.
+    @property
+    def image_keys(self) -> int:
+        """Words from image to image of the keys, of which a word holds ``ratio``."""
+        return ceil_div(self.network.tokens, self.config.ratio)
+
+    @property
+    def key_gap(self) -> int:
+        """Keys left out after an image, so that the next one starts with a word."""
+        return -self.network.tokens % self.config.ratio
+
     @property
     def key_tile_words(self) -> int:
-        """From k-tile to k-tile of the keys: all keys, padded to whole tiles."""
-        return ceil_div(self.network.tokens, self.config.n_lanes) * self.config.k_lanes
+        """From k-tile to k-tile of the keys: all keys, the last image's padded to whole tiles."""
+        padded = ceil_div(self.network.tokens, self.config.n_lanes) * self.config.k_lanes
+        return (self.batch - 1) * self.image_keys + padded
 
     @property
     def value_tile_words(self) -> int:
-        """From n-tile to n-tile of the values: all keys, padded to whole tiles."""
-        return self.logit_words * self.config.k_lanes
+        """From n-tile to n-tile of the values: all values, the last image's padded to whole tiles."""
+        return (self.batch - 1) * self.network.tokens + self.logit_words * self.config.k_lanes
 
     @property
     def head_value_tiles(self) -> int:
@@ -98,15 +118,16 @@ class Plan:
         return self.values + self.network.heads * self.head_value_tiles * self.value_tile_words
 
 
-def reasons_against(network: Network, config: MachineConfig) -> list[str]:
-    """Why ``network`` does not fit ``config``; empty if it does."""
-    plan, reasons = Plan(network, config), []
+def reasons_against(network: Network, config: MachineConfig, batch: int = 1) -> list[str]:
+    """Why ``batch`` images at a time of ``network`` do not fit ``config``; empty if they do."""
+    plan, reasons = Plan(network, config, batch), []
 
     def limit(what: str, need: int, have: int) -> None:
         if need > have:
             reasons.append(f"{what}: needs {need}, has {have}")
 
-    limit("tokens", network.tokens, config.max_tokens)
+    limit("images of a batch", batch, GROUPS)
+    limit("tokens", plan.rows, config.max_tokens)
     limit("experts", network.experts, config.max_experts)
     limit("residual memory words", plan.residual_words, config.residual_words)
     limit("hidden memory words", plan.hidden_words, config.hidden_words)
@@ -115,18 +136,21 @@ def reasons_against(network: Network, config: MachineConfig) -> list[str]:
     limit(f"accumulator (k = {longest})", longest * OPERAND_MAX * WEIGHT_MAX, (1 << (ACCUMULATOR_BITS - 1)) - 1)
     if 3 * network.patch % 8:
         reasons.append(f"patch {network.patch}: three bytes times its width must be a multiple of 8 bytes")
-    if 3 * network.height * network.width % config.bus_bytes:
-        reasons.append(f"image of {3 * network.height * network.width} bytes is not a multiple of the "
-                       f"bus's {config.bus_bytes}")
+    pixels = 3 * batch * network.height * network.width
+    if pixels % config.bus_bytes:
+        reasons.append(f"{pixels} bytes of images are not a multiple of the bus's {config.bus_bytes}")
     return reasons
 
 
-def check_fit(network: Network, config: MachineConfig) -> Plan:
+def check_fit(network: Network, config: MachineConfig, batch: int = 1) -> Plan:
     """The plan, or DoesNotFit with every reason and the nearest configuration that fits."""
-    reasons = reasons_against(network, config)
+    if batch < 1:
+        raise DoesNotFit(f"a batch has at least 1 image, not {batch}")
+    reasons = reasons_against(network, config, batch)
     if not reasons:
-        return Plan(network, config)
-    fitting = [other for other in CONFIGS.values() if not reasons_against(network, other)]
+        return Plan(network, config, batch)
+    fitting = [other for other in CONFIGS.values() if not reasons_against(network, other, batch)]
     nearest = min(fitting, key=lambda other: abs(other.macs_per_cycle - config.macs_per_cycle), default=None)
     hint = f"the nearest configuration that fits is {nearest.name}" if nearest else "no named configuration fits"
-    raise DoesNotFit(f"{network.name} does not fit {config.name} ({'; '.join(reasons)}); {hint}")
+    what = network.name if batch == 1 else f"{network.name} with a batch of {batch}"
+    raise DoesNotFit(f"{what} does not fit {config.name} ({'; '.join(reasons)}); {hint}")

@@ -4,6 +4,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from moevit.spec.formats import INVERSE_DIM_FRACTION
 from moevit.spec.isa import Destination, Opcode, Operand, Peak, Saturation, Source, Stream, WeightSource
 from moevit.spec.quantised import QuantisedModel
@@ -63,7 +65,11 @@ class _Schedule:
     @property
     def _residual_rows(self) -> dict[str, Any]:
         return {"source_base": self.plan.residual(self.residual), "source_stride": self.plan.dim_words,
-                "rows": self.network.tokens}
+                "rows": self.plan.rows}
+
+    def _groups(self, rows: int, gap: int) -> dict[str, Any]:
+        """Fields of a pass whose destination has a gap between the rows of one image and the next."""
+        return {"group": rows, "gap": gap} if self.plan.batch > 1 and gap else {}
 
     def _add_to_residual(self, index: int) -> dict[str, Any]:
         return {"destination": Destination.RESIDUAL, "destination_base": self.plan.residual(index),
@@ -71,16 +77,19 @@ class _Schedule:
 
     def embed(self) -> None:
         network, plan, config = self.network, self.plan, self.config
-        self.add("position", Opcode.LOAD, [pack_words(config, self.model["position"])], stream=Stream.WEIGHTS,
-                 destination_base=0, k_tiles=plan.dim_words, rows=network.tokens)
-        self.add("image", Opcode.IMAGE, stream=Stream.IMAGE, rows=network.patches, patch=network.patch,
-                 stream_beats=3 * network.height * network.width // config.bus_bytes,
+        patches = plan.batch * network.patches
+        self.add("position", Opcode.LOAD, [pack_words(config, np.tile(self.model["position"], (plan.batch, 1)))],
+                 stream=Stream.WEIGHTS, destination_base=0, k_tiles=plan.dim_words, rows=plan.rows)
+        # Images one below the other are one high image.
+        self.add("image", Opcode.IMAGE, stream=Stream.IMAGE, rows=patches, patch=network.patch,
+                 stream_beats=3 * plan.batch * network.height * network.width // config.bus_bytes,
                  segment=3 * network.patch // 8, patches_x=network.width // network.patch,
                  destination_base=0, destination_stride=plan.patch_words)
         target = self._add_to_residual(0)
         target["destination_base"] += network.prefix_tokens * plan.dim_words
         self.linear("patch_embed", "patch_embed", columns=network.dim, source=Source.HIDDEN, operand=Operand.RAW,
-                    source_base=0, source_stride=plan.patch_words, rows=network.patches, **target)
+                    source_base=0, source_stride=plan.patch_words, rows=patches,
+                    **self._groups(network.patches, network.prefix_tokens), **target)
 
     def norm(self, name: str, copy_to: int | None = None) -> None:
         copy: dict[str, Any] = {} if copy_to is None else {"copy": 1, "destination_base": self.plan.residual(copy_to)}
@@ -95,7 +104,7 @@ class _Schedule:
         normed = {**self._residual_rows, "operand": Operand.NORM}
         self.linear(f"{name}.key", f"{name}.key", columns=heads * head_lanes, outputs=(heads, head_lanes),
                     destination=Destination.KEYS, destination_base=0, destination_stride=plan.key_tile_words,
-                    saturation=Saturation.WEIGHT, **normed)
+                    saturation=Saturation.WEIGHT, **self._groups(network.tokens, plan.key_gap), **normed)
         self.linear(f"{name}.query", f"{name}.query", columns=heads * head_lanes, outputs=(heads, head_lanes),
                     destination=Destination.HIDDEN, destination_base=0, destination_stride=plan.heads_words,
                     saturation=Saturation.OPERAND, overlap=1, **normed)
@@ -103,42 +112,53 @@ class _Schedule:
         self.linear(f"{name}.value", f"{name}.value", columns=heads * value_lanes, outputs=(heads, value_lanes),
                     destination=Destination.VALUES, destination_base=plan.values,
                     destination_stride=plan.value_tile_words, saturation=Saturation.WEIGHT, overlap=2, **normed)
-        # A head's logits are written while the head before it is mixed: neither waits for the other to drain.
-        for head in range(heads + 1):
-            if head < heads:
-                self._logits(name, head)
-            if head > 0:
-                self._mix(name, head - 1)
+        # Logits are written while those of the image or head before are mixed: neither waits for the other to drain.
+        for index in range(heads * plan.batch + 1):
+            if index < heads * plan.batch:
+                self._logits(name, index)
+            if index > 0:
+                self._mix(name, index - 1)
         self.linear(f"{name}.proj", f"{name}.proj", columns=network.dim, inputs=(heads, head_lanes),
                     source=Source.HIDDEN, operand=Operand.ROW, source_base=plan.mixed, source_stride=plan.heads_words,
-                    source_peak=2 * network.tokens, rows=network.tokens, **self._add_to_residual(self.residual))
+                    source_peak=2 * network.tokens, rows=plan.rows, **self._add_to_residual(self.residual))
 
-    def _logits(self, name: str, head: int) -> None:
+    def _head_and_image(self, index: int) -> tuple[int, int, str]:
+        """All images of a head, then those of the next one."""
+        head, image = divmod(index, self.plan.batch)
+        return head, image, f"head{head}" if self.plan.batch == 1 else f"head{head}.image{image}"
+
+    def _logits(self, name: str, index: int) -> None:
         network, plan = self.network, self.plan
-        self.add(f"{name}.logit.head{head}", Opcode.PASS, macs=network.tokens * network.head_dim,
-                 overlap=1 if head == 0 else ANY, source=Source.HIDDEN, operand=Operand.RAW,
-                 source_base=head * plan.head_words, source_stride=plan.heads_words, rows=network.tokens,
+        head, image, label = self._head_and_image(index)
+        self.add(f"{name}.logit.{label}", Opcode.PASS, macs=network.tokens * network.head_dim,
+                 overlap=1 if index == 0 else ANY, source=Source.HIDDEN, operand=Operand.RAW,
+                 source_base=image * network.tokens * plan.heads_words + head * plan.head_words,
+                 source_stride=plan.heads_words, rows=network.tokens,
                  k_tiles=plan.head_words, n_tiles=ceil_div(network.tokens, self.config.n_lanes),
-                 weights=WeightSource.KEYS, kv_base=head * plan.head_words * plan.key_tile_words,
+                 weights=WeightSource.KEYS,
+                 kv_base=head * plan.head_words * plan.key_tile_words + image * plan.image_keys,
                  kv_k_stride=plan.key_tile_words, kv_n_stride=self.config.k_lanes, columns=network.tokens,
                  constant=1, constant_scale=int(self.model[f"{name}.logit.scale"]),
                  shift=int(self.model[f"{name}.logit.shift"]), destination=Destination.HIDDEN,
-                 destination_base=plan.logits(head % 2), destination_stride=plan.logit_words,
-                 peak=Peak.MAXIMUM, peak_first=1, destination_peak=head % 2 * network.tokens)
+                 destination_base=plan.logits(index % 2), destination_stride=plan.logit_words,
+                 peak=Peak.MAXIMUM, peak_first=1, destination_peak=index % 2 * network.tokens)
 
-    def _mix(self, name: str, head: int) -> None:
+    def _mix(self, name: str, index: int) -> None:
         network, plan = self.network, self.plan
-        self.add(f"{name}.mix.head{head}", Opcode.PASS, macs=network.tokens * network.head_dim,
-                 overlap=int(network.heads > 1), source=Source.HIDDEN, operand=Operand.EXP,
-                 source_base=plan.logits(head % 2), source_stride=plan.logit_words, rows=network.tokens,
-                 keys=network.tokens, source_peak=head % 2 * network.tokens, k_tiles=plan.logit_words,
+        head, image, label = self._head_and_image(index)
+        rows_before = image * network.tokens
+        self.add(f"{name}.mix.{label}", Opcode.PASS, macs=network.tokens * network.head_dim,
+                 overlap=int(network.heads * plan.batch > 1), source=Source.HIDDEN, operand=Operand.EXP,
+                 source_base=plan.logits(index % 2), source_stride=plan.logit_words, rows=network.tokens,
+                 keys=network.tokens, source_peak=index % 2 * network.tokens, k_tiles=plan.logit_words,
                  n_tiles=plan.head_value_tiles, weights=WeightSource.VALUES,
-                 kv_base=plan.values + head * plan.head_value_tiles * plan.value_tile_words,
+                 kv_base=plan.values + head * plan.head_value_tiles * plan.value_tile_words + rows_before,
                  kv_k_stride=self.config.k_lanes, kv_n_stride=plan.value_tile_words, columns=network.head_dim,
                  constant=1, constant_scale=int(self.model[f"{name}.mix.scale"]),
                  shift=int(self.model[f"{name}.mix.shift"]), destination=Destination.HIDDEN,
-                 destination_base=plan.mixed + head * plan.head_words, destination_stride=plan.heads_words,
-                 peak=Peak.ABSOLUTE, peak_first=int(head == 0), destination_peak=2 * network.tokens)
+                 destination_base=plan.mixed + rows_before * plan.heads_words + head * plan.head_words,
+                 destination_stride=plan.heads_words, peak=Peak.ABSOLUTE, peak_first=int(head == 0),
+                 destination_peak=2 * network.tokens + rows_before)
 
     def _hidden_rows(self, words: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Fields of a pass that writes hidden rows after GELU, and of the pass that reads them."""
@@ -152,7 +172,7 @@ class _Schedule:
         write, read = self._hidden_rows(ceil_div(self.network.hidden, self.config.k_lanes))
         self.linear(f"{name}.fc1", f"{name}.fc1", columns=self.network.hidden, operand=Operand.NORM,
                     **self._residual_rows, **write)
-        self.linear(f"{name}.fc2", f"{name}.fc2", columns=self.network.dim, rows=self.network.tokens, **read,
+        self.linear(f"{name}.fc2", f"{name}.fc2", columns=self.network.dim, rows=self.plan.rows, **read,
                     **self._add_to_residual(self.residual))
 
     def moe(self, name: str) -> None:
@@ -182,7 +202,7 @@ class _Schedule:
 
 
 def schedule(model: QuantisedModel, plan: Plan) -> list[Step]:
-    """All steps of one frame, in order."""
+    """All steps of one batch of images, in order."""
     building = _Schedule(model, plan)
     building.embed()
     for block in range(model.network.depth):

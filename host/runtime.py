@@ -101,9 +101,10 @@ class Accelerator:
                 f"this machine is 0x{here:08X}", fix="Compile the model for this machine's configuration")
         self.close()
         image, out = bundle.manifest["image"], bundle.manifest["output"]
+        batch = bundle.manifest["batch"]
         sizes = {"program": len(bundle.program), "weights": len(bundle.weights), "gates": len(bundle.gates),
-                 "image": 3 * image["height"] * image["width"],
-                 "output": 2 * out["tokens"] * out["words"] * out["lanes"]}
+                 "image": 3 * batch * image["height"] * image["width"],
+                 "output": 2 * batch * out["tokens"] * out["words"] * out["lanes"]}
         try:
             for name, size in sizes.items():
                 self._buffers[name] = self.device.allocate(max(size, 64))
@@ -135,25 +136,23 @@ class Accelerator:
         self._write("INTERRUPT_ENABLE", 3)
         self._write("INTERRUPT_GLOBAL", 1)
 
-    def run(self, image: np.ndarray, task: str, timeout: float = 60.0) -> np.ndarray:
-        """Tokens (tokens, dim) float32 of one image (height, width, 3) u8 for ``task``.
+    def run(self, images: np.ndarray, task: str, timeout: float = 60.0) -> np.ndarray:
+        """Tokens (batch, tokens, dim) float32 of images (batch, height, width, 3) u8 for ``task``.
 
+        ``batch`` is the bundle's; if it is 1 the axis may be left out, of the image and so of the tokens.
         ``timeout`` in seconds. Raises WrongInput, Busy, AcceleratorTimeout, BusError, ProgramRefused.
         """
-        return self.run_raw(image, task, timeout).astype(np.float32) / (1 << self.bundle.manifest["output"]["fraction"])
+        fraction = self.bundle.manifest["output"]["fraction"]
+        return self.run_raw(images, task, timeout).astype(np.float32) / (1 << fraction)
 
-    def run_raw(self, image: np.ndarray, task: str, timeout: float = 60.0) -> np.ndarray:
+    def run_raw(self, images: np.ndarray, task: str, timeout: float = 60.0) -> np.ndarray:
         """As ``run``, but the integers that the machine wrote: s16, value x 2^fraction."""
-        shape = (self.bundle.manifest["image"]["height"], self.bundle.manifest["image"]["width"], 3)
-        if not isinstance(image, np.ndarray):
-            raise WrongInput(f"the image is a {type(image).__name__}, the network takes an array uint8{list(shape)}")
-        if image.shape != shape or image.dtype != np.uint8:
-            raise WrongInput(f"the image is {image.dtype}{list(image.shape)}, the network takes uint8{list(shape)}")
+        self._check_images(images)
         if task not in self.tasks:
             raise WrongInput(f"no task is called {task!r}", fix=f"The tasks are {', '.join(self.tasks)}")
         if not self._read("CONTROL") >> BITS["IDLE"] & 1:
             raise Busy("a run is under way", fix="Wait for it, or reset()")
-        self._buffers["image"].array[:image.size] = np.ascontiguousarray(image).reshape(-1)
+        self._buffers["image"].array[:images.size] = np.ascontiguousarray(images).reshape(-1)
         self._buffers["image"].flush()
         self.select(task)
         self._write("INTERRUPT_STATUS", 3)
@@ -167,8 +166,23 @@ class Accelerator:
         self.last_run = self._report(task)
         output, out = self._buffers["output"], self.bundle.manifest["output"]
         output.invalidate()
-        rows = output.array[:2 * out["tokens"] * out["words"] * out["lanes"]].view("<i2").reshape(out["tokens"], -1)
-        return rows[:, :out["dim"]].copy()
+        size = 2 * self.bundle.manifest["batch"] * out["tokens"] * out["words"] * out["lanes"]
+        rows = output.array[:size].view("<i2").reshape(*images.shape[:-3], out["tokens"], -1)
+        return rows[..., :out["dim"]].copy()
+
+    def _check_images(self, images: Any) -> None:
+        """Raises WrongInput."""
+        batch, size = self.bundle.manifest["batch"], self.bundle.manifest["image"]
+        shape = (size["height"], size["width"], 3)
+        wanted = f"uint8{list(shape)}" if batch == 1 else f"uint8{[batch, *shape]}"
+        if not isinstance(images, np.ndarray):
+            raise WrongInput(f"the image is a {type(images).__name__}, the network takes an array {wanted}")
+        if images.shape[-3:] != shape or images.ndim > 4 or images.dtype != np.uint8:
+            raise WrongInput(f"the image is {images.dtype}{list(images.shape)}, the network takes {wanted}")
+        given = len(images) if images.ndim == 4 else 1
+        if given != batch:
+            raise WrongInput(f"{given} image{'s' * (given != 1)}, the bundle was compiled for a batch of {batch}",
+                             fix=f"Run {wanted}, or compile with --batch {given}")
 
     def select(self, task: str) -> None:
         """Point the machine at a task's gates: the only difference between tasks."""

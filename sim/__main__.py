@@ -95,6 +95,9 @@ def read_scenes(path: Path, bundle: Bundle, tasks: Sequence[str]) -> dict[str, n
     if images.shape[1:] != shape or images.dtype != np.uint8 or not len(images):
         raise WrongInput(f"{path}: images are {images.dtype}{list(images.shape)}, the network takes uint8 "
                          f"{['scenes', *shape]}")
+    if len(images) % manifest["batch"]:
+        raise WrongInput(f"{path}: {len(images)} scenes are no whole batches of {manifest['batch']}",
+                         fix="Compile with a --batch that divides them")
     wanted = (len(images), manifest["output"]["tokens"], manifest["output"]["dim"])
     for name in (f"integer_{task}" for task in tasks):
         if name in arrays and arrays[name].shape != wanted:
@@ -104,15 +107,16 @@ def read_scenes(path: Path, bundle: Bundle, tasks: Sequence[str]) -> dict[str, n
 
 def _run(loaded: Bundle, arrays: dict[str, np.ndarray], names: Sequence[str], output: Path, memory: MemorySettings,
          waves: Path | None) -> int:
-    """Run every image for every task, print, write ``output``; the number of values that are not as expected."""
+    """Run every batch for every task, print, write ``output``; the number of values that are not as expected."""
     config = CONFIGS[loaded.manifest["config"]]
+    batches = arrays["images"].reshape(-1, loaded.manifest["batch"], *arrays["images"].shape[1:])
     began, different = time.monotonic(), 0
     results: dict[str, np.ndarray] = {}
     tasks: dict[str, dict[str, object]] = {}
     with SimulatedBoard(config, memory=memory, trace=False, waves=waves) as board, Accelerator(board) as accelerator:
         accelerator.load(loaded)
         for name in names:
-            tokens = np.stack([accelerator.run_raw(image, name, timeout=3600) for image in arrays["images"]])
+            tokens = np.concatenate([accelerator.run_raw(batch, name, timeout=3600) for batch in batches])
             results[f"rtl_{name}"], report = tokens, accelerator.report
             console.print(pass_table(report, config.macs_per_cycle))
             shares = ", ".join(f"{cause} {cycles / report.cycles:.0%}" for cause, cycles in report.stalls.items())

@@ -92,12 +92,12 @@ CONFIGS: dict[str, MachineConfig] = {
                       hidden_words=1024, kv_words=512, stream_beats=64, program_length=64),
         MachineConfig(name="8x16", k_lanes=8, n_lanes=16, max_tokens=32, max_experts=8, residual_words=256,
                       hidden_words=1024, kv_words=256, stream_beats=64, program_length=64),
-        MachineConfig(name="16x16", k_lanes=16, n_lanes=16, residual_words=4096, hidden_words=8192, kv_words=4096),
+        MachineConfig(name="16x16", k_lanes=16, n_lanes=16, residual_words=3096, hidden_words=6192, kv_words=3456),
         MachineConfig(name="32x32", k_lanes=32, n_lanes=32, residual_words=6144, hidden_words=12288, kv_words=8192,
                       stream_beats=2048),
-        MachineConfig(name="32x64", k_lanes=32, n_lanes=64, residual_words=6144, hidden_words=12288, kv_words=8192,
-                      stream_beats=4096),
-        MachineConfig(name="64x64", k_lanes=64, n_lanes=64, residual_words=3072, hidden_words=8192, kv_words=8192,
-                      stream_beats=8192),
+        MachineConfig(name="32x64", k_lanes=32, n_lanes=64, max_tokens=1024, residual_words=6192, hidden_words=12384,
+                      kv_words=4096, stream_beats=4096),
+        MachineConfig(name="64x64", k_lanes=64, n_lanes=64, max_tokens=1024, residual_words=3096, hidden_words=6192,
+                      kv_words=4608, stream_beats=8192),
     )
 }

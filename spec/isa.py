@@ -12,11 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 __all__ = [
-    "FIELDS", "INSTRUCTION_BYTES", "Destination", "Field", "Opcode", "Operand", "Peak", "ProgramError", "Saturation",
-    "Source", "Stream", "WeightSource", "decode", "encode",
+    "FIELDS", "GROUPS", "INSTRUCTION_BYTES", "Destination", "Field", "Opcode", "Operand", "Peak", "ProgramError",
+    "Saturation", "Source", "Stream", "WeightSource", "decode", "encode",
 ]
 
 INSTRUCTION_BYTES = 64
+#: Groups of rows in a PASS at most: images of a batch.
+GROUPS = 8
 
 
 class ProgramError(ValueError):
@@ -156,6 +158,8 @@ _LAYOUT = (
     ("inverse_dim", 24, (Opcode.NORM,), "2^24 / dim"),
     ("dim", 12, (Opcode.NORM,), "channels of a row"),
     ("epsilon", 32, (Opcode.NORM,), "added to dim x sum of squares - (sum)^2"),
+    ("group", 12, _PASS, f"rows of a group (an image), at most {GROUPS} groups; 0: all rows are one group"),
+    ("gap", 4, _PASS, "destination rows left out between a group and the next"),
 )
 
 

@@ -4,14 +4,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+from .isa import GROUPS
+
 __all__ = ["MANIFEST_KEYS", "check_manifest"]
 
 #: What a manifest must hold.
-MANIFEST_KEYS = ("network", "config", "config_hash", "bus_bytes", "tasks", "gate_stride", "image", "output",
+MANIFEST_KEYS = ("network", "config", "config_hash", "bus_bytes", "batch", "tasks", "gate_stride", "image", "output",
                  "instructions")
 #: Smallest and largest value of each integer, by path.
 _INTEGERS = {
-    ("config_hash",): (0, (1 << 32) - 1), ("bus_bytes",): (1, 64), ("gate_stride",): (1, 1 << 32),
+    ("config_hash",): (0, (1 << 32) - 1), ("bus_bytes",): (1, 64), ("batch",): (1, GROUPS),
+    ("gate_stride",): (1, 1 << 32),
     ("image", "height"): (1, 1 << 16), ("image", "width"): (1, 1 << 16),
     ("output", "tokens"): (1, 1 << 12), ("output", "words"): (1, 1 << 12), ("output", "lanes"): (1, 64),
     ("output", "dim"): (1, 1 << 16), ("output", "fraction"): (0, 30),

@@ -10,7 +10,7 @@ from moevit.golden.integer.row_scale import PeakScale, RowScale, digits, peak_sc
 from moevit.golden.integer.row_writer import gate_logits, write_rows
 from moevit.golden.integer.softmax import exponentials
 from moevit.spec.formats import DIGIT_BITS, SCORE_FRACTION
-from moevit.spec.isa import Destination, Operand, Peak, Saturation, Source, WeightSource
+from moevit.spec.isa import GROUPS, Destination, Operand, Peak, Saturation, Source, WeightSource
 from moevit.spec.trace import Kind
 
 from .state import State
@@ -31,7 +31,7 @@ def run_pass(state: State, instruction: Instruction, beats: np.ndarray, rows: in
     operands, scale = _operands(state, instruction, source_row)
     weight, column_scale, bias = _tiles(state, instruction, beats)
     accumulator = _multiply(operands, weight, instruction["digits"])
-    row = token if instruction["scatter"] else place
+    row = token if instruction["scatter"] else _grouped(instruction, place)
     columns = instruction["columns"]
     parameters = (accumulator[:, :columns], scale, column_scale[:columns], bias[:columns], instruction["shift"])
     if instruction["destination"] == Destination.ROUTER:
@@ -40,6 +40,18 @@ def run_pass(state: State, instruction: Instruction, beats: np.ndarray, rows: in
         _write(state, instruction, parameters, row, score)
     tiles = instruction["n_tiles"] * instruction["k_tiles"] * (3 if instruction["digits"] else 1)
     return rows * tiles * state.config.macs_per_cycle
+
+
+def _grouped(instruction: Instruction, place: np.ndarray) -> np.ndarray:
+    """Destination rows of a pass: after each group of rows some are left out."""
+    size, gap = instruction["group"], instruction["gap"]
+    if not size:
+        if gap:
+            raise ValueError("a gap without groups")
+        return place
+    if instruction["queued"] or len(place) > GROUPS * size:
+        raise ValueError(f"groups of {size} for {len(place)} rows")
+    return place + place // size * gap
 
 
 def _operands(state: State, instruction: Instruction, row: np.ndarray) -> tuple[np.ndarray, RowScale]:

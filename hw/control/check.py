@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from moevit.spec.arrays import MachineConfig
-from moevit.spec.isa import Destination, Opcode, Operand, Peak, Saturation, Source, Stream, WeightSource
+from moevit.spec.isa import GROUPS, Destination, Opcode, Operand, Peak, Saturation, Source, Stream, WeightSource
 from moevit.spec.registers import ErrorCode
 
 from ..bus.fault import ADDRESS_BITS, fault_layout
@@ -22,7 +22,8 @@ __all__ = ["Check"]
 _TOTAL_BITS = 38
 _LIMIT_BITS = 21
 _NO_LIMIT = (1 << _LIMIT_BITS) - 1
-_CHUNKS, _KV_N, _SOURCE, _KV_K, _EXPERT, _DESTINATION, _BEATS = range(7)
+_CHUNKS, _KV_N, _SOURCE, _KV_K, _EXPERT, _BEATS = range(6)
+_DESTINATION = GROUPS  # the last destination row is known a cycle before
 _DEPTH = 3  # cycles from a step to its total
 
 
@@ -50,6 +51,7 @@ class Check(wiring.Component):
     - overlap of anything but a PASS; queued outside EXPERTS; gather, scatter or score without queued
     - columns that do not end in the last n-tile; rows that are not a multiple of patches_x
     - digits of operands that have none, or with tiles that are not streamed
+    - more than GROUPS groups, groups in a queued pass, or a gap without groups
     - a router pass with more than one n-tile, more columns than experts, top_k of 0 or beyond columns, in EXPERTS
     - rows, tiles or peaks beyond the end of their memory
     - stream_beats other than what the instruction consumes, or without a stream
@@ -95,14 +97,13 @@ class Check(wiring.Component):
             Opcode.PASS, Opcode.NORM, Opcode.LOAD, Opcode.IMAGE, Opcode.STORE))
 
         # What the steps share: counts less one, so that they reach the last row, word, tile.
-        last_source, last_row, last_k, last_n = (Signal(TOKEN_BITS, name=name) for name in (
-            "last_source", "last_row", "last_k", "last_n"))
+        last_source, last_k, last_n = (Signal(TOKEN_BITS, name=name) for name in ("last_source", "last_k", "last_n"))
+        last_row = Signal(TOKEN_BITS + 1)  # of the destination
         last_column, tile_beats = Signal(16), Signal(21)
         k_tiles = Signal(14)
         m.d.comb += k_tiles.eq(instruction.k_tiles + Mux(instruction.digits, instruction.k_tiles << 1, 0))
         m.d.sync += [
             last_source.eq(Mux(instruction.gather, self.tokens, instruction.rows) - 1),
-            last_row.eq(Mux(instruction.scatter, self.tokens, instruction.rows) - 1),
             last_k.eq(instruction.k_tiles - 1),
             last_n.eq(instruction.n_tiles - 1),
             last_column.eq(instruction.columns - 1),
@@ -115,6 +116,17 @@ class Check(wiring.Component):
             m.d.sync += step.eq(0)
         with m.Elif(step != self.LATENCY):
             m.d.sync += step.eq(step + 1)
+
+        # Gaps between groups push the last row further, a gap per cycle.
+        ungrouped, another = Signal(TOKEN_BITS), Signal()
+        m.d.comb += another.eq((instruction.group != 0) & (ungrouped > instruction.group))
+        with m.If(self.start):
+            m.d.sync += [
+                ungrouped.eq(instruction.rows),
+                last_row.eq(Mux(instruction.scatter, self.tokens, instruction.rows) - 1),
+            ]
+        with m.Elif(another & (step < GROUPS - 1)):
+            m.d.sync += [ungrouped.eq(ungrouped - instruction.group), last_row.eq(last_row + instruction.gap)]
 
         # Stage 1: a step's factors and addends. One multiplier does for all.
         term, source, destination, beats_term = (Signal(_term_layout(), name=name, init={"limit": _NO_LIMIT})
@@ -180,7 +192,8 @@ class Check(wiring.Component):
         m.submodules.decode = decode = Decode()
         m.d.comb += decode.instruction.eq(instruction)
         refused = Signal()
-        m.d.sync += refused.eq(Cat(self._rules(m, is_opcode, last_source, last_row, last_column, last_n)).any())
+        rules = self._rules(m, is_opcode, last_source, last_row, last_column, last_n, another)
+        m.d.sync += refused.eq(Cat(rules).any())
         beyond = is_store | ((is_pass | is_norm | is_load | is_image) & (instruction.stream != Stream.NONE))
         with m.If(decode.illegal):
             m.d.comb += self.fault.code.eq(ErrorCode.ILLEGAL_OPCODE)
@@ -225,7 +238,7 @@ class Check(wiring.Component):
         with m.If(is_opcode[Opcode.NORM] & instruction.copy):
             m.d.sync += _put(term, last_row, instruction.source_stride, first, last_k, config.residual_words)
 
-    def _rules(self, m, is_opcode, last_source, last_row, last_column, last_n) -> list[Value]:
+    def _rules(self, m, is_opcode, last_source, last_row, last_column, last_n, another) -> list[Value]:
         """Conditions that no multiplication is needed for; each a register."""
         config, instruction = self._config, self.instruction
         is_pass, is_norm, is_image = (is_opcode[opcode] for opcode in (Opcode.PASS, Opcode.NORM, Opcode.IMAGE))
@@ -234,7 +247,7 @@ class Check(wiring.Component):
         by_peak = (instruction.operand == Operand.ROW) | (instruction.operand == Operand.EXP)
         streamed = instruction.weights == WeightSource.STREAM
         peaks = PEAK_ENTRIES * config.max_tokens
-        source_peak, destination_peak = Signal(TOKEN_BITS + 1), Signal(TOKEN_BITS + 1)
+        source_peak, destination_peak = Signal(TOKEN_BITS + 1), Signal(TOKEN_BITS + 2)
         m.d.sync += source_peak.eq(instruction.source_peak + last_source)
         m.d.sync += destination_peak.eq(instruction.destination_peak + last_row)
 
@@ -260,6 +273,8 @@ class Check(wiring.Component):
                                       | (instruction.saturation > max(Saturation))),
             "queue": (instruction.gather | instruction.scatter | instruction.score) & ~instruction.queued,
             "queued": instruction.queued & ~self.repeated,
+            "groups": another | (instruction.gap.any() & (instruction.group == 0))
+                      | (instruction.group.any() & instruction.queued),
             "digits": instruction.digits & ((instruction.operand == Operand.RAW) | (instruction.operand == Operand.EXP)
                                             | ~streamed),
             "router": is_pass & routes & (self.repeated | (instruction.n_tiles != 1) | (instruction.top_k == 0)

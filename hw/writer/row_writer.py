@@ -14,6 +14,7 @@ from moevit.spec.trace import Kind
 from ..interfaces import (
     PEAK_ENTRIES,
     SEQUENCE_BITS,
+    TOKEN_BITS,
     Flow,
     MemoryRead,
     MemoryWrite,
@@ -151,7 +152,7 @@ class RowWriter(wiring.Component):
             sums=Mux(step.part, halves[-1], halves[0]),
             scale=tag.scale,
             score=Mux(instruction.score, tag.score, 1 << SCORE_FRACTION),
-            row=tag.row,
+            row=(tag.row + step.skipped)[:TOKEN_BITS],
             word=step.word,
             lanes=step.lanes,
             instruction=instruction,

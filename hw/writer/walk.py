@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Opcode
 
-from ..interfaces import dispatch_layout
+from ..interfaces import TOKEN_BITS, dispatch_layout
 
 __all__ = ["WORD_BITS", "Walk", "step_layout"]
 
@@ -18,13 +18,14 @@ WORD_BITS = 13  # words of a row: 12 bits of n-tiles, at most two words in each
 def step_layout(config: MachineConfig) -> data.StructLayout:
     """One word of a pass.
 
-    ``part`` of the row's sums, ``word`` of the destination row, ``lanes`` of it valid (0: nothing is stored); ``first``
-    and ``last`` row of the n-tile, ``end`` of the pass.
+    ``part`` of the row's sums, ``word`` of the destination row, ``lanes`` of it valid (0: nothing is stored);
+    ``skipped`` destination rows left out before it; ``first`` and ``last`` row of the n-tile, ``end`` of the pass.
     """
     return data.StructLayout({
         "part": 1,
         "word": WORD_BITS,
         "lanes": range(config.k_lanes + 1),
+        "skipped": TOKEN_BITS,
         "first": 1,
         "last": 1,
         "end": 1,
@@ -65,7 +66,7 @@ class Walk(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         k_lanes, n_lanes, ratio = self._config.k_lanes, self._config.n_lanes, self._config.ratio
-        step, incoming = self.step, self.dispatch.payload
+        step, incoming, instruction = self.step, self.dispatch.payload, self.current.instruction
         part, take = Signal(), Signal()
         tile = Signal.like(incoming.instruction.n_tiles)
         # Rows and n-tiles are counted down, and what they are compared with is known a cycle before.
@@ -74,11 +75,15 @@ class Walk(wiring.Component):
         single_row, first_row, last_row, last_tile = Signal(), Signal(), Signal(), Signal()
         single_part, lanes = Signal(init=ratio == 1), Array(Signal(range(k_lanes + 1)) for _ in range(ratio))
 
+        # Rows of the group behind this one, and rows left out so far.
+        group_left, skipped = Signal.like(incoming.instruction.group), Signal(TOKEN_BITS)
+
         finished = self.go & step.end
         m.d.comb += [
             step.part.eq(part),
             step.word.eq(Cat(part, tile) if ratio == 2 else tile),
             step.lanes.eq(lanes[part] if ratio == 2 else lanes[0]),
+            step.skipped.eq(skipped),
             step.first.eq(first_row),
             step.last.eq(last_row),
             step.end.eq(self.next_tile & last_tile),
@@ -96,7 +101,12 @@ class Walk(wiring.Component):
                     first_row.eq(last_row),
                     rows_left.eq(Mux(last_row, rows, rows_left) - 1),
                     last_row.eq(Mux(last_row, single_row, rows_left == 1)),
+                    group_left.eq(group_left - 1),
                 ]
+                with m.If(group_left == 0):
+                    m.d.sync += [skipped.eq(skipped + instruction.gap), group_left.eq(instruction.group - 1)]
+                with m.If(last_row):
+                    m.d.sync += [skipped.eq(0), group_left.eq(instruction.group - 1)]
             with m.If(self.next_tile):
                 m.d.sync += [tile.eq(tile + 1), tiles_left.eq(tiles_left - 1), last_tile.eq(tiles_left == 1)]
         with m.If(finished):
@@ -111,6 +121,8 @@ class Walk(wiring.Component):
                 rows_left.eq(incoming.instruction.rows - 1),
                 single_row.eq(incoming.instruction.rows == 1),
                 last_row.eq(incoming.instruction.rows == 1),
+                skipped.eq(0),
+                group_left.eq(incoming.instruction.group - 1),
                 tile.eq(0),
                 tiles_left.eq(incoming.instruction.n_tiles - 1),
                 last_tile.eq(incoming.instruction.n_tiles == 1),

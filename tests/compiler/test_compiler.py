@@ -58,12 +58,35 @@ def test_network_that_does_not_fit_is_refused_with_the_nearest_that_does():
     with pytest.raises(DoesNotFit, match="m3vit_small does not fit 16x16 .*residual memory words.*nearest .* is 32x32"):
         check_fit(NETWORKS["m3vit_small"], CONFIGS["16x16"])
     long = dataclasses.replace(NETWORKS["m3vit_tiny"], name="long", height=1024)
-    with pytest.raises(DoesNotFit, match="tokens: needs 1025, has 256.*no named configuration fits"):
+    with pytest.raises(DoesNotFit, match="tokens: needs 1025, has 1024.*no named configuration fits"):
         check_fit(long, CONFIGS["64x64"])
     odd = dataclasses.replace(NETWORKS["m3vit_tiny"], name="odd", height=112, width=224, patch=14)
     assert any("patch 14" in reason for reason in reasons_against(odd, CONFIGS["32x32"]))
     wide = dataclasses.replace(NETWORKS["tiny_test"], name="wide", hidden=3000)
     assert any("accumulator (k = 3000)" in reason for reason in reasons_against(wide, CONFIGS["64x64"]))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_batch_takes_the_weights_once(tiny_model, batch):
+    bundle = compile_model(tiny_model, CONFIGS["8x16"], batch=batch)
+    assert bundle.manifest["batch"] == batch
+    assert len(bundle.weights) == len(compile_model(tiny_model, CONFIGS["8x16"]).weights) \
+        + (batch - 1) * 2 * tiny_model["position"].size
+    logits = [entry["name"] for entry in bundle.manifest["instructions"] if ".logit." in entry["name"]]
+    assert len(set(logits)) == len(logits) == batch * tiny_model.network.heads * tiny_model.network.depth
+
+
+def test_batch_that_does_not_fit_is_refused():
+    tiny = NETWORKS["m3vit_tiny"]
+    for name in ("32x64", "64x64"):
+        assert not reasons_against(tiny, CONFIGS[name], 4)
+    with pytest.raises(DoesNotFit, match="m3vit_tiny with a batch of 2 does not fit 16x16 .tokens: needs 258, has 256; "
+                                         "residual memory words: needs 6192.*nearest .* is 32x64"):
+        check_fit(tiny, CONFIGS["16x16"], 2)
+    with pytest.raises(DoesNotFit, match="images of a batch: needs 9, has 8"):
+        check_fit(NETWORKS["tiny_test"], CONFIGS["64x64"], 9)
+    with pytest.raises(DoesNotFit, match="at least 1 image, not 0"):
+        check_fit(tiny, CONFIGS["64x64"], 0)
 
 
 def test_program_longer_than_the_program_memory_is_refused(tiny_model):

@@ -109,6 +109,23 @@ def test_wrong_input(loaded, image, task, message):
         loaded.run(image, task)
 
 
+def test_a_batch_is_each_image_alone(loaded, device, tiny_model):
+    network = tiny_model.network
+    images = np.random.default_rng(8).integers(0, 256, (3, network.height, network.width, 3), dtype=np.uint8)
+    alone = {task: np.stack([loaded.run_raw(image, task) for image in images]) for task in loaded.tasks}
+    np.testing.assert_array_equal(loaded.run_raw(images[:1], "depth"), alone["depth"][:1])
+    rows = {"alone": loaded.report.expert_rows["blocks.1"]}
+    loaded.load(compile_model(tiny_model, CONFIG, batch=3))
+    for task in loaded.tasks:
+        np.testing.assert_array_equal(loaded.run_raw(images, task), alone[task])
+    assert sum(loaded.report.expert_rows["blocks.1"].values()) == 3 * sum(rows["alone"].values())
+    assert loaded.run(images, "depth").shape == (3, network.tokens, network.dim)
+    for wrong, message in ((images[0], "1 image, .*batch of 3.*Run uint8.3, 16, 32, 3., or compile with --batch 1"),
+                           (images[:2], "2 images, .*--batch 2"), (images[None], "takes uint8.3, 16, 32, 3.")):
+        with pytest.raises(WrongInput, match=message):
+            loaded.run(wrong, "depth")
+
+
 def test_image_need_not_be_contiguous(loaded, tiny_image):
     other = np.asfortranarray(tiny_image)
     np.testing.assert_array_equal(loaded.run_raw(other, "depth"), loaded.run_raw(tiny_image, "depth"))

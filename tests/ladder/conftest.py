@@ -42,9 +42,9 @@ def boards():
 class Pair:
     """A golden machine and a simulated board with the same bundle loaded."""
 
-    def __init__(self, board: SimulatedBoard, model: QuantisedModel, config: MachineConfig):
+    def __init__(self, board: SimulatedBoard, model: QuantisedModel, config: MachineConfig, batch: int):
         self.board, self.golden_device = board, GoldenDevice(config)
-        bundle = compile_model(model, config)
+        bundle = compile_model(model, config, batch=batch)
         self.names = [entry["name"] for entry in bundle.manifest["instructions"]]
         self.rtl, self.golden = Accelerator(board), Accelerator(self.golden_device)
         self.rtl.load(bundle)
@@ -87,11 +87,11 @@ def compare_traces(got: np.ndarray, want: np.ndarray, pair: Pair) -> None:
 
 @pytest.fixture
 def pair(boards):
-    """``pair(model, config name, packed)``; its memory is given back after the test."""
+    """``pair(model, config name, packed, batch)``; its memory is given back after the test."""
     made: list[Pair] = []
 
-    def make(model: QuantisedModel, name: str, packed: bool = True) -> Pair:
-        made.append(Pair(boards(name, packed), model, config_of(name, packed)))
+    def make(model: QuantisedModel, name: str, packed: bool = True, batch: int = 1) -> Pair:
+        made.append(Pair(boards(name, packed), model, config_of(name, packed), batch))
         return made[-1]
 
     yield make

@@ -9,8 +9,8 @@ from moevit.sim import __main__ as command
 from moevit.spec.bundle import Bundle
 
 MANIFEST = {
-    "network": {"name": "small"}, "config": "8x8", "config_hash": 7, "bus_bytes": 8, "tasks": ["semseg", "depth"],
-    "gate_stride": 8, "image": {"height": 16, "width": 32},
+    "network": {"name": "small"}, "config": "8x8", "config_hash": 7, "bus_bytes": 8, "batch": 1,
+    "tasks": ["semseg", "depth"], "gate_stride": 8, "image": {"height": 16, "width": 32},
     "output": {"tokens": 9, "words": 4, "lanes": 8, "dim": 32, "fraction": 9},
     "instructions": [{"name": "end", "opcode": "END", "macs_per_row": 0}],
 }
@@ -45,6 +45,7 @@ def test_scenes(refused):
     assert "images are int64[1, 16, 32, 3]" in refused({"images": IMAGES.astype(np.int64)})
     assert "integer_depth is [9, 32], the machine writes [1, 9, 32]" in refused(
         {"images": IMAGES, "integer_depth": np.zeros((9, 32))})
+    assert "3 scenes are no whole batches of 2" in refused({"images": np.repeat(IMAGES, 3, axis=0)}, batch=2)
 
 
 def test_options(refused):

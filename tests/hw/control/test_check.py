@@ -11,6 +11,7 @@ from moevit.hw.control.check import Check
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import (
     FIELDS,
+    GROUPS,
     Destination,
     Opcode,
     Operand,
@@ -57,7 +58,12 @@ CASES = [
             {"operand": Operand.EXP, "keys": 1}, {"destination": Destination.RESIDUAL, "destination_base": 245},
             {"destination_base": 501}, {"operand": Operand.NORM, "digits": 1},
             {"destination": Destination.KEYS, "destination_base": 505},
-            {"destination": Destination.VALUES, "destination_base": 505}, {"constant": 1}, {"source_base": 244}],
+            {"destination": Destination.VALUES, "destination_base": 505}, {"constant": 1}, {"source_base": 244},
+            {"rows": 32, "group": 4}, {"group": 1, "gap": 15, "destination_base": 501 - 45 * 3},
+            {"rows": 9, "group": 4, "gap": 2, "destination_base": 512 - 12 * 3 - 2},
+            {"group": 4, "gap": 15, "destination_base": 501},
+            {"group": 2, "gap": 3, "destination": Destination.KEYS, "destination_base": 502},
+            {"group": 2, "gap": 3, "peak": Peak.ABSOLUTE, "destination_peak": 121}],
      [{"columns": 0}, {"columns": 8}, {"columns": 17}, {"n_tiles": 0}, {"k_tiles": 0}, {"rows": 0}, {"rows": 33},
       {"weights": 3}, {"destination": 5}, {"saturation": max(Saturation) + 1}, {"peak": 3},
       {"source": Source.HIDDEN, "source_base": 501},
@@ -66,13 +72,17 @@ CASES = [
       {"destination_base": 502}, {"digits": 1}, {"digits": 1, "operand": Operand.EXP, "keys": 3},
       {"destination": Destination.KEYS, "destination_base": 506},
       {"destination": Destination.VALUES, "destination_base": 506}, {"gather": 1}, {"scatter": 1}, {"score": 1},
-      {"queued": 1}, {"source_base": 245}]),
+      {"queued": 1}, {"source_base": 245}, {"gap": 1}, {"rows": 32, "group": 3}, {"rows": 17, "group": 2},
+      {"group": 1, "gap": 15, "destination_base": 502 - 45 * 3},
+      {"rows": 9, "group": 4, "gap": 2, "destination_base": 513 - 12 * 3 - 2},
+      {"group": 2, "gap": 3, "destination": Destination.KEYS, "destination_base": 503},
+      {"group": 2, "gap": 3, "peak": Peak.ABSOLUTE, "destination_peak": 122}]),
     (KEYS, [{"kv_base": 512 - 20 - 100 - 8}, {"constant": 0, "stream": Stream.GATES}],
      [{"kv_base": 512 - 20 - 100 - 7}, {"digits": 1, "operand": Operand.ROW}, {"stream": Stream.WEIGHTS}]),
     (GATE, [{"top_k": 6}, {"columns": 8}],
      [{"top_k": 0}, {"top_k": 7}, {"n_tiles": 2, "columns": 9}, {"columns": 9}, {"rep": 1}]),
     (PASS | QUEUED | {"rep": 1}, [{"scatter": 1, "score": 1}, {"source_base": 223}, {"destination_base": 501}],
-     [{"rep": 0}, {"source_base": 224}, {"scatter": 1, "destination_base": 481}]),
+     [{"rep": 0}, {"group": 4}, {"source_base": 224}, {"scatter": 1, "destination_base": 481}]),
     ({"opcode": Opcode.END}, [], [{"overlap": 1}]),
     ({"opcode": Opcode.EXPERTS, "body": 2}, [], [{"overlap": 1}]),
 ]
@@ -213,9 +223,12 @@ def test_random_extents():
         sizes = {Destination.RESIDUAL: config.residual_words, Destination.HIDDEN: config.hidden_words,
                  Destination.KEYS: config.kv_words, Destination.VALUES: config.kv_words}
         word = (columns - 1) // 8
-        last = {Destination.KEYS: word * strides[1] + (rows - 1) // 2,
-                Destination.VALUES: word // 2 * strides[1] + rows - 1,
-                }.get(destination, (rows - 1) * strides[1] + word)
+        group, gap = (int(v) for v in random.integers((0, 0), (rows + 3, 16)))
+        group, gap = (group, gap) if group and rows <= GROUPS * group else (0, 0)
+        last_row = rows - 1 + (-(-rows // group) - 1) * gap if group else rows - 1
+        last = {Destination.KEYS: word * strides[1] + last_row // 2,
+                Destination.VALUES: word // 2 * strides[1] + last_row,
+                }.get(destination, last_row * strides[1] + word)
         last_source = (rows - 1) * strides[0] + k - 1
         source_size = (config.residual_words, config.hidden_words)[source]
         last_kv = (n - 1) * strides[2] + (k - 1) * strides[3] + 7
@@ -226,7 +239,7 @@ def test_random_extents():
             opcode=Opcode.PASS, rows=rows, k_tiles=k, n_tiles=n, columns=columns, constant=1,
             weights=WeightSource.VALUES, source=source, destination=destination, source_stride=strides[0],
             destination_stride=strides[1], kv_n_stride=strides[2], kv_k_stride=strides[3],
-            source_base=bases[0], destination_base=bases[1], kv_base=bases[2]), 0))
+            source_base=bases[0], destination_base=bases[1], kv_base=bases[2], group=group, gap=gap), 0))
         fits = (bases[0] + last_source < source_size and bases[1] + last < sizes[destination]
                 and bases[2] + last_kv < config.kv_words)
         expected.append(ErrorCode.NONE if fits else ErrorCode.OPERAND)

@@ -124,13 +124,20 @@ class World:
                        zip(address.ravel(), memory[address].reshape(-1, self.config.k_lanes), strict=True)]
             if instruction.get("peak"):
                 peak = (np.abs(written.rows) if instruction["peak"] == Peak.ABSOLUTE else written.rows).max(axis=1)
-                entry = instruction.get("destination_peak", 0) + job.row
+                entry = instruction.get("destination_peak", 0) + self._rows_written(job)
                 self.peaks[entry] = peak if instruction.get("peak_first") else np.maximum(self.peaks[entry], peak)
         return stores, logits, saturated
 
+    def _rows_written(self, job):
+        """Destination rows: ``gap`` more from group to group."""
+        rows, size = job.row.copy(), job.instruction.get("group", 0)
+        for group in range(1, -(-len(rows) // size) if size else 0):
+            rows[group * size:] += job.instruction["gap"]
+        return rows
+
     def _addresses(self, job):
         ratio, instruction = self.config.ratio, job.instruction
-        word, row = np.arange(-(-instruction["columns"] // self.config.k_lanes)), job.row[:, None]
+        word, row = np.arange(-(-instruction["columns"] // self.config.k_lanes)), self._rows_written(job)[:, None]
         base, stride = instruction.get("destination_base", 0), instruction["destination_stride"]
         match instruction["destination"]:
             case Destination.RESIDUAL:
@@ -255,7 +262,7 @@ class World:
             cycle += 1
         # In the cycle after the last done every peak can be read, the last written first.
         entries = [job.instruction.get("destination_peak", 0) + row for job in reversed(jobs) if job.is_pass
-                   for row in reversed(job.row.tolist())]
+                   for row in reversed(self._rows_written(job).tolist())]
         ctx.set(unit.peaks.enable, 1)
         for entry in dict.fromkeys([*entries, 0, len(self.peaks) - 1]):
             ctx.set(unit.peaks.address, entry)

@@ -42,6 +42,18 @@ def test_keys_and_values(world, name, destination):
 
 
 @each_config
+@pytest.mark.parametrize("destination, stride", [(Destination.HIDDEN, 4), (Destination.RESIDUAL, 4),
+                                                 (Destination.KEYS, 41), (Destination.VALUES, 41)])
+def test_groups(world, name, destination, stride):
+    """Gaps between groups, in every n-tile and every pass anew; groups of one row, of all rows, a last one cut off."""
+    world = world(name, 14, 0.1)
+    shapes = [(10, 5, 1), (7, 7, 3), (8, 1, 2), (9, 4, 15), (3, 2, 0), (4, 0, 0), (1, 1, 5)]
+    fields = to(destination, destination_base=3, destination_stride=stride, saturation=Saturation.WEIGHT,
+                peak=Peak.ABSOLUTE, peak_first=1, destination_peak=4)
+    world.run([world.job(rows, 29, group=group, gap=gap, **fields) for rows, group, gap in shapes])
+
+
+@each_config
 def test_constant_columns_take_no_slot(world, name):
     world = world(name, 5, 0.3)
     constant = to(Destination.HIDDEN, constant=1, constant_scale=54321)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A batch on the RTL: every stored word as on the golden machine, every image as if it were alone, weights once."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from moevit.golden.integer.model import IntegerModel
+from moevit.golden.quant.synthetic import synthetic_model
+from moevit.sim.settings import MemorySettings
+from moevit.spec.networks import NETWORKS
+
+from ..conftest import model_of
+
+STALLS = MemorySettings(stall=0.4, seed=3, read_latency=90)
+SLOW = MemorySettings(bandwidth=0.25)
+
+
+def images_of(network, batch: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (batch, network.height, network.width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("batch", [2, 3])
+@pytest.mark.parametrize("name", ["8x8", "8x16"])
+def test_batch_both_tasks_with_and_without_stalls(pair, name, batch):
+    """9 tokens an image: keys of odd images would start in the middle of an 8x16 machine's words without a gap."""
+    model = model_of("tiny_test")
+    both, integer = pair(model, name, batch=batch), IntegerModel(model)
+    for seed in (4, 5):
+        images = images_of(model.network, batch, seed)
+        for index, task in enumerate(both.rtl.tasks):
+            frames = [integer.run(image, index) for image in images]
+            for memory in (MemorySettings(), STALLS, SLOW):
+                both.board.memory = memory
+                np.testing.assert_array_equal(both.run(images, task), [frame.tokens for frame in frames])
+            report = both.rtl.report
+            assert report.counters["SATURATED"] == sum(sum(frame.saturated.values()) for frame in frames)
+            chosen = np.concatenate([frame.trace["1.top_k_index"].ravel() for frame in frames])
+            assert report.expert_rows["blocks.1"] == dict(zip(*np.unique(chosen, return_counts=True), strict=True))
+
+
+@pytest.mark.parametrize("prefix", [0, 2])
+def test_prefixes(pair, prefix):
+    """Images without a prefix follow one another without a gap; two prefix tokens are a gap of two rows."""
+    network = dataclasses.replace(NETWORKS["tiny_test"], name=f"tiny_{prefix}", prefix_tokens=prefix)
+    model = synthetic_model(network, 3)
+    images = images_of(network, 2, 6)
+    tokens = pair(model, "8x16", batch=2).run(images, "depth")
+    np.testing.assert_array_equal(tokens, [IntegerModel(model).run(image, 1).tokens for image in images])
+
+
+def test_weights_are_fetched_once(pair):
+    """The same image three times routes its tokens to the same experts: only images, positions and program grow."""
+    model = model_of("tiny_test")
+    image, found = images_of(model.network, 1, 7), []
+    for batch in (1, 3):
+        both = pair(model, "8x8", batch=batch)
+        both.run(np.repeat(image, batch, axis=0), "depth")
+        found.append((both.rtl.report, 64 * both.rtl.bundle.program_length))
+    (one, one_program), (three, three_program) = found
+    own = image.size + 2 * model["position"].size
+    assert three.counters["BYTES_READ"] - three_program == one.counters["BYTES_READ"] - one_program + 2 * own
+    assert three.expert_rows == {"blocks.1": {e: 3 * rows for e, rows in one.expert_rows["blocks.1"].items()}}
+    assert three.macs == 3 * one.macs
