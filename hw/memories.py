@@ -3,14 +3,14 @@
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, connect, flipped
 
 from moevit.spec.arrays import MachineConfig
 
 from .interfaces import MemoryRead, MemoryWrite, word_layout
 from .loader.image import CHUNK, hidden_write_layout
 from .loader.words import residual_write_layout
+from .row_memory import RowMemory
 
 __all__ = ["Memories"]
 
@@ -57,16 +57,16 @@ class Memories(wiring.Component):
         m = Module()
         config = self._config
         word = word_layout(config)
-        m.submodules.residual = residual = Memory(shape=word, depth=config.residual_words, init=[])
-        m.submodules.hidden = hidden = Memory(shape=word, depth=config.hidden_words, init=[])
-        m.submodules.kv = kv = Memory(shape=data.ArrayLayout(signed(8), config.n_lanes), depth=config.kv_words, init=[])
+        m.submodules.residual = residual = RowMemory(config.residual_words, word, readers=2)
+        m.submodules.hidden = hidden = RowMemory(config.hidden_words, word, granules=config.k_lanes // CHUNK)
+        m.submodules.kv = kv = RowMemory(config.kv_words, data.ArrayLayout(signed(8), config.n_lanes),
+                                         granules=config.ratio)
         for memory, ports in ((residual, (self.residual_reader, self.residual_writer)), (hidden, (self.hidden_reader,)),
                               (kv, (self.kv_reader,))):
-            for port in ports:
-                read = memory.read_port()
-                m.d.comb += [read.en.eq(port.enable), read.addr.eq(port.address), port.data.eq(read.data)]
+            for port, read in zip(ports, memory.reads, strict=True):
+                connect(m, flipped(port), read)
 
-        write = residual.write_port()
+        write = residual.write
         load = self.residual_load
         with m.If(self.residual_store.enable):
             self._write(m, write, self.residual_store, 1)
@@ -76,7 +76,7 @@ class Memories(wiring.Component):
             m.d.comb += load.ready.eq(1)
             self._write(m, write, load.payload, load.valid)
 
-        write = hidden.write_port(granularity=CHUNK)
+        write = hidden.write
         load = self.hidden_load
         with m.If(self.hidden_store.enable):
             self._write(m, write, self.hidden_store, ~C(0, config.k_lanes // CHUNK))
@@ -84,8 +84,8 @@ class Memories(wiring.Component):
             m.d.comb += load.ready.eq(1)
             self._write(m, write, load.payload, Mux(load.valid, load.payload.enable, 0))
 
-        self._write(m, kv.write_port(granularity=config.k_lanes), self.kv_store, self.kv_store.enable)
+        connect(m, flipped(self.kv_store), kv.write)
         return m
 
     def _write(self, m: Module, port, source, enable) -> None:
-        m.d.comb += [port.en.eq(enable), port.addr.eq(source.address), port.data.eq(source.data)]
+        m.d.comb += [port.enable.eq(enable), port.address.eq(source.address), port.data.eq(source.data)]

@@ -4,8 +4,10 @@
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from moevit.spec.arrays import MachineConfig
+from moevit.spec.registers import APERTURE
 
 from .array.compute import Compute
 from .bus.axi import LiteChannels, ReadChannels, WriteChannels
@@ -47,7 +49,7 @@ class Accelerator(wiring.Component):
             raise TypeError(f"config must be a MachineConfig, not {config!r}")
         self._config = config
         super().__init__({
-            "control": In(LiteChannels(13, 32)),
+            "control": In(LiteChannels(exact_log2(APERTURE), 32)),
             "read": Out(ReadChannels(config.bus_bytes)),
             "write": Out(WriteChannels(config.bus_bytes)),
             "interrupt": Out(1),

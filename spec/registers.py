@@ -22,7 +22,7 @@ __all__ = [
     "offset",
 ]
 
-APERTURE = 0x2000
+APERTURE = 0x4000
 MAGIC = int.from_bytes(b"MOEV", "little")
 VERSION = 0x00_01_00_00  # major, minor, patch, 0
 
@@ -98,8 +98,8 @@ REGISTERS: tuple[Register, ...] = (
 
 #: A read-only window: entry i is two words for the i-th finished instruction of the run, {cycle of its end},
 #: {pc 31..20, expert 19..12, rows 11..0}.
-PASS_LOG = 0x1000
-PASS_LOG_ENTRIES = 512
+PASS_LOG = 0x2000
+PASS_LOG_ENTRIES = 1024
 
 _OFFSETS = {register.name: register.offset for register in REGISTERS}
 

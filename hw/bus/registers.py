@@ -7,7 +7,7 @@ from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
 from moevit.spec.arrays import MachineConfig
-from moevit.spec.registers import BITS, MAGIC, PASS_LOG, PASS_LOG_ENTRIES, REGISTERS, VERSION, Register
+from moevit.spec.registers import APERTURE, BITS, MAGIC, PASS_LOG, PASS_LOG_ENTRIES, REGISTERS, VERSION, Register
 
 from ..interfaces import MemoryRead
 from .axi import LiteChannels
@@ -63,7 +63,7 @@ class Registers(Component):
 
     Members
     -------
-    bus : AXI4-Lite, 13 address bits
+    bus : AXI4-Lite, an aperture of APERTURE bytes
     settings : the host's registers, see ``settings_layout``
     status : values to show, see ``status_layout``
     log : read port of the pass log, {end of the instruction, what it was}, 32 bits each
@@ -83,7 +83,7 @@ class Registers(Component):
             "TOKENS": config.max_tokens,
         }
         super().__init__({
-            "bus": In(LiteChannels(13, 32)),
+            "bus": In(LiteChannels(exact_log2(APERTURE), 32)),
             "settings": Out(settings_layout()),
             "status": In(status_layout()),
             "log": Out(MemoryRead(PASS_LOG_ENTRIES, 64)),

@@ -4,9 +4,10 @@
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from moevit.spec.arrays import MachineConfig
-from moevit.spec.registers import COUNTERS, ErrorCode
+from moevit.spec.registers import APERTURE, COUNTERS, ErrorCode
 
 from ..bus.axi import LiteChannels
 from ..bus.fault import ADDRESS_BITS, fault_layout
@@ -49,7 +50,7 @@ class Controller(wiring.Component):
         self._config = config
         beat = stream.Signature(8 * config.bus_bytes)
         super().__init__({
-            "host": In(LiteChannels(13, 32)),
+            "host": In(LiteChannels(exact_log2(APERTURE), 32)),
             "interrupt": Out(1),
             "beats": In(beat),
             "weights": Out(beat),

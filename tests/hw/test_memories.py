@@ -9,27 +9,30 @@ from moevit.hw.memories import Memories
 from moevit.spec.arrays import CONFIGS
 
 READS = {"residual_reader": "residual", "residual_writer": "residual", "hidden_reader": "hidden", "kv_reader": "kv"}
-DEPTH = 16  # addresses in use
 
 
 @pytest.mark.parametrize("name", ["8x8", "8x16", "16x16"])
 def test_reads_writes_and_priorities(name):
+    """At the first addresses, the last, and where the last whole block ends."""
     seed = 5
     print(f"seed {seed}")
     config, random = CONFIGS[name], np.random.default_rng(seed)
     lanes, wide, groups = config.k_lanes, config.n_lanes, config.k_lanes // 8
     unit = Memories(config)
-    stored = {"residual": np.zeros((DEPTH, lanes), int), "hidden": np.zeros((DEPTH, lanes), int),
-              "kv": np.zeros((DEPTH, wide), int)}
+    depths = {"residual": config.residual_words, "hidden": config.hidden_words, "kv": config.kv_words}
+    stored = {memory: np.zeros((depth, wide if memory == "kv" else lanes), int) for memory, depth in depths.items()}
+    used = {memory: [*range(5), *range(depth // 1024 * 1024 - 3, depth // 1024 * 1024 + 3), *range(depth - 5, depth)]
+            for memory, depth in depths.items()}
+    used = {memory: sorted({at % depths[memory] for at in places}) for memory, places in used.items()}
     waited = {"residual": 0, "hidden": 0}
 
     async def bench(ctx):
         expected = {port: stored[memory][0].copy() for port, memory in READS.items()}
-        for _ in range(500):
+        for _ in range(700):
             for port, memory in READS.items():
                 read, asked = getattr(unit, port), int(random.integers(0, 2))
                 assert list(ctx.get(read.data)) == list(expected[port]), port
-                address = int(random.integers(0, DEPTH))
+                address = int(random.choice(used[memory]))
                 ctx.set(read.enable, asked)
                 ctx.set(read.address, address)
                 if asked:
@@ -40,7 +43,7 @@ def test_reads_writes_and_priorities(name):
                 target = getattr(unit, port)
                 target = getattr(target, "payload", target)
                 memory, half = port.split("_")[0], 1 << (7 if port == "kv_store" else 15)
-                at = int(random.integers(0, DEPTH))
+                at = int(random.choice(used[memory]))
                 word = random.integers(-half, half, stored[memory].shape[1])
                 ctx.set(target.address, at)
                 ctx.set(target.data, [int(value) for value in word])
