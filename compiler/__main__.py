@@ -35,11 +35,13 @@ def compile_(
     config: Annotated[str, typer.Option(help="array configuration")] = "16x16",
     batch: Annotated[int, typer.Option(help="images at a time")] = 1,
     heads: Annotated[Path | None, typer.Option(help=".npz with the host's head weights")] = None,
+    speculate: Annotated[int | None, typer.Option(help="experts fetched before the routing is known, 0 for none; "
+                                                       "the model says it if left out")] = None,
 ) -> None:
     """Compile a quantised model to a bundle."""
     try:
         arrays = read_npz(heads) if heads else None
-        bundle = compile_model(QuantisedModel.load(model), config_named(config), arrays, batch)
+        bundle = compile_model(QuantisedModel.load(model), config_named(config), arrays, batch, speculate)
         bundle.save(output)
     except NpzError as error:
         console.print(f"{heads}: {error}", style="red", markup=False, soft_wrap=True)

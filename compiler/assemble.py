@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Steps to a bundle: lay the payloads out in the order of their use, encode the program, write the manifest."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.bundle import Bundle
 from moevit.spec.isa import Opcode, Stream, encode
-from moevit.spec.quantised import QuantisedModel
+from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
 from .plan import DoesNotFit, check_fit
 from .steps import Step, schedule
@@ -20,9 +20,12 @@ PAGE = 4096  # a task's gates start on a page, so that its register value is eas
 
 
 def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str, np.ndarray] | None = None,
-                  batch: int = 1) -> Bundle:
-    """Compile for one array configuration and ``batch`` images at a time. Raises DoesNotFit."""
+                  batch: int = 1, speculate: int | None = None) -> Bundle:
+    """Compile for one array configuration and ``batch`` images at a time. ``speculate``: experts fetched early, instead
+    of what the model says for each of its blocks. Raises DoesNotFit, QuantisedModelError."""
     plan = check_fit(model.network, config, batch)
+    if speculate is not None:
+        model = _speculating(model, speculate)
     steps = schedule(model, plan)
     if len(steps) > config.program_length:
         raise DoesNotFit(f"{model.network.name} needs {len(steps)} instructions, {config.name} holds "
@@ -33,6 +36,8 @@ def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str,
     for step in steps:
         words.append(encode(**{**step.fields, **_place(step, config, weights, gates)}))
         entries.append({"name": step.name, "opcode": Opcode(step.fields["opcode"]).name, "macs_per_row": step.macs})
+        if step.fields.get("queued"):
+            entries[-1]["experts"] = model[f"{step.name.rpartition('.')[0]}.order"].tolist()
     stride = max(PAGE, -(-len(gates[0]) // PAGE) * PAGE)
     network = model.network
     manifest: dict[str, Any] = {
@@ -50,6 +55,15 @@ def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str,
     }
     return Bundle(manifest, np.concatenate(words).astype("<u4").tobytes(), bytes(weights),
                   b"".join(bytes(task.ljust(stride, b"\0")) for task in gates), heads or {})
+
+
+def _speculating(model: QuantisedModel, experts: int) -> QuantisedModel:
+    """The model with ``experts`` fetched early in every block."""
+    if not 0 <= experts <= model.network.experts:
+        raise QuantisedModelError(f"{model.network.name} has {model.network.experts} experts, "
+                                  f"{experts} cannot be fetched early")
+    return replace(model, tensors={name: np.full_like(tensor, experts) if name.endswith(".moe.speculate") else tensor
+                                   for name, tensor in model.tensors.items()})
 
 
 def _place(step: Step, config: MachineConfig, weights: bytearray, gates: list[bytearray]) -> dict[str, int]:

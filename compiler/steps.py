@@ -187,7 +187,7 @@ class _Schedule:
                  operand=Operand.NORM, digits=1, k_tiles=plan.dim_words, n_tiles=1, columns=network.experts,
                  shift=shift, destination=Destination.ROUTER, top_k=network.top_k,
                  renormalise=int(network.renormalise), **self._residual_rows)
-        self.add(f"{name}.experts", Opcode.EXPERTS, body=2)
+        self.add(f"{name}.experts", Opcode.EXPERTS, body=2, speculate=int(self.model[f"{name}.speculate"]))
         write, read = self._hidden_rows(ceil_div(network.expert_hidden, config.k_lanes))
         rows = {**self._residual_rows, "rows": 0}
         self.linear(f"{name}.fc1", f"{name}.fc1", columns=network.expert_hidden, experts=network.experts,

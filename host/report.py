@@ -10,7 +10,7 @@ __all__ = ["PassReport", "RunReport"]
 class PassReport:
     """One finished instruction: its name, expert (of an expert loop, else 0), rows, and the cycle of its end.
 
-    ``cycles`` since the end of the one before; ``macs`` the network's (padding not counted); ``bytes`` from memory.
+    ``expert`` is the checkpoint's number. ``cycles`` since the end of the one before; ``macs`` the network's (padding not counted); ``bytes`` from memory.
     """
 
     name: str
@@ -45,7 +45,7 @@ class RunReport:
 
     @property
     def expert_rows(self) -> dict[str, dict[int, int]]:
-        """Tokens per active expert, by MoE block."""
+        """Tokens per active expert, by MoE block; experts as the checkpoint numbers them."""
         loads: dict[str, dict[int, int]] = {}
         for each in self.passes:
             if each.name.endswith(".moe.fc1"):

@@ -225,6 +225,8 @@ class Accelerator:
             end = self.device.read_register(PASS_LOG + 8 * index)
             info = self.device.read_register(PASS_LOG + 8 * index + 4)
             pc, expert, rows = info >> 20, info >> 12 & 0xFF, info & 0xFFF
+            if "experts" in entries[pc]:
+                expert = entries[pc]["experts"][expert]
             macs = entries[pc]["macs_per_row"] * rows if fields[pc]["opcode"] == Opcode.PASS else 0
             passes.append(PassReport(entries[pc]["name"], expert, rows, end, end - before, macs,
                                      fields[pc].get("stream_beats", 0) * beat))

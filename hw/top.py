@@ -105,6 +105,7 @@ class Accelerator(wiring.Component):
             reader.finished.eq(controller.finished),
             controller.finishing.eq(Cat(unit.done for unit in (loader, reader, writer, router, write_master))),
             controller.lengths.eq(router.lengths),
+            controller.dropped.eq(loader.dropped),
         ]
 
         # Weights and rows through the array.

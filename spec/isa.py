@@ -160,6 +160,7 @@ _LAYOUT = (
     ("epsilon", 32, (Opcode.NORM,), "added to dim x sum of squares - (sum)^2"),
     ("group", 12, _PASS, f"rows of a group (an image), at most {GROUPS} groups; 0: all rows are one group"),
     ("gap", 4, _PASS, "destination rows left out between a group and the next"),
+    ("speculate", 6, (Opcode.EXPERTS,), "so many of the first experts may be asked for before the queues are known"),
 )
 
 

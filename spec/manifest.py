@@ -24,7 +24,8 @@ _INTEGERS = {
 def check_manifest(manifest: Any, program_length: int, gate_bytes: int) -> str:
     """What is wrong with a manifest beside a program of so many instructions and so many bytes of gates; "" if right.
 
-    An extra key is no error: a later version may say more.
+    An extra key is no error: a later version may say more. An instruction of an expert loop may have ``experts``, the
+    checkpoint's number of each of the machine's experts.
     """
     if not isinstance(manifest, Mapping):
         return "is not an object"
@@ -53,4 +54,8 @@ def check_manifest(manifest: Any, program_length: int, gate_bytes: int) -> str:
         if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str) \
                 or type(entry.get("macs_per_row")) is not int:
             return f"names instruction {index} as {entry!r}, it must have a name and macs_per_row"
+        order = entry.get("experts", [0])
+        if not isinstance(order, list) or any(type(number) is not int for number in order) \
+                or sorted(order) != list(range(len(order))):
+            return f"has instruction {index} with experts = {order!r}, it must number each expert once"
     return ""

@@ -6,7 +6,9 @@ integers are complete: the integer golden model and the compiler add nothing to 
 
 How a real multiplier is stored: ``column_scale`` (u16) and ``shift`` of the pass, so that an output is
 ``accumulator x row scale x column_scale / 2^shift`` (``golden.integer.row_writer``). Channels keep the network's order;
-image patches are flattened as (row, column, channel).
+image patches are flattened as (row, column, channel). Experts are numbered anew: gates, experts and the machine count
+in the order of ``moe.order``, the checkpoint's number of each; the first ``moe.speculate`` of them may be fetched before
+a frame's routing is known.
 """
 
 import json
@@ -20,7 +22,7 @@ from .npz import read_npz
 
 __all__ = ["QuantisedModel", "QuantisedModelError", "tensor_shapes"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class QuantisedModelError(ValueError):
@@ -56,6 +58,8 @@ def tensor_shapes(network: Network) -> dict[str, tuple[tuple[int, ...], str]]:
             tensors[f"{name}.moe.gate.column_scale"] = ((tasks, experts), "uint16")
             tensors[f"{name}.moe.gate.bias"] = ((tasks, experts), "int16")  # -32768 masks the expert
             tensors[f"{name}.moe.gate.shift"] = ((), "uint8")
+            tensors[f"{name}.moe.order"] = ((experts,), "uint8")
+            tensors[f"{name}.moe.speculate"] = ((), "uint8")
             linear(f"{name}.moe.fc1", network.expert_hidden, dim, experts)
             linear(f"{name}.moe.fc2", dim, network.expert_hidden, experts)
         else:
@@ -90,6 +94,10 @@ class QuantisedModel:
                 raise QuantisedModelError(f"tensor {name} contains -128; weights are symmetric, -127..127")
             if name.endswith("gate.weight") and np.abs(tensor.astype(int)).max() > 127 * 128 + 63:
                 raise QuantisedModelError(f"tensor {name} exceeds +-16319, the range of two digits")
+            if name.endswith("moe.order") and sorted(tensor.tolist()) != list(range(self.network.experts)):
+                raise QuantisedModelError(f"tensor {name} = {tensor.tolist()} does not name every expert once")
+            if name.endswith("moe.speculate") and tensor > self.network.experts:
+                raise QuantisedModelError(f"tensor {name} = {tensor}, but there are {self.network.experts} experts")
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.tensors[name]

@@ -23,7 +23,7 @@ class Statistics:
     """Largest magnitudes over all images and tasks, and how the inputs of each linear layer move together.
 
     ``query``, ``key``, ``value`` (depth, dim); keys and values are without the constants that `fold` moves elsewhere,
-    and so are the inputs. ``gram[layer]`` is the mean of ``x x^T`` over the rows that enter the layer
+    and so are the inputs. ``loads[block]`` (images, tasks, experts) counts the tokens of each expert. ``gram[layer]`` is the mean of ``x x^T`` over the rows that enter the layer
     (inputs, inputs); one per expert for ``moe.fc2``, whose experts are all shown all tokens.
     """
 
@@ -31,6 +31,7 @@ class Statistics:
     query: np.ndarray
     key: np.ndarray
     value: np.ndarray
+    loads: dict[int, np.ndarray] = field(default_factory=dict)
     gram: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -41,7 +42,9 @@ def calibrate(model: M3ViT, tensors: Mapping[str, np.ndarray], images: np.ndarra
     images = _checked(network, images)
     found = Statistics(0.0, *np.zeros((3, network.depth, network.dim)))
     constants = [offsets(tensors, block) for block in range(network.depth)]
-    for image in images:
+    found.loads = {block: np.zeros((len(images), len(network.tasks), network.experts), np.int64)
+                   for block in filter(network.is_moe, range(network.depth))}
+    for index, image in enumerate(images):
         for task in range(len(network.tasks)):
             floats = pixels(image[None])
             trace = {name: value[0] for name, value in model.trace(floats, task).items()}
@@ -55,6 +58,8 @@ def calibrate(model: M3ViT, tensors: Mapping[str, np.ndarray], images: np.ndarra
                 for part, values in (("query", query), ("key", key), ("value", value)):
                     peak = getattr(found, part)
                     peak[block] = np.maximum(peak[block], values.max(axis=0))
+            for block, load in found.loads.items():
+                load[index, task] = trace[f"{block}.top_k_index"].flatten().bincount(minlength=network.experts).numpy()
             if grams:
                 for name, rows in _inputs(network, tensors, floats, trace):
                     gram = (rows.mT @ rows / rows.shape[-2]).double().numpy() / len(images) / len(network.tasks)

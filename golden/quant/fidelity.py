@@ -78,7 +78,8 @@ def dequantised(quantised: QuantisedModel, tensors: dict[str, np.ndarray], frame
     """Names, the integers of ``frame`` as reals, and what the float model's ``trace`` has there.
 
     Names are ``x_embed, tokens`` and, of block i, ``i.`` and one of BLOCK_TENSORS. The float values are brought to what
-    is stored: without the constants that `fold` moves, attention logits less the mean of their row. A MoE block's
+    is stored: without the constants that `fold` moves, attention logits less the mean of their row, gate logits in the
+    quantised model's order. A MoE block's
     ``gelu`` is left out, since its rows are other experts' where the routing differs.
     """
     units, residual = cast(dict[str, list[float]], quantised.notes["units"]), 2.0**-quantised.residual_fraction
@@ -99,7 +100,7 @@ def dequantised(quantised: QuantisedModel, tensors: dict[str, np.ndarray], frame
             name = f"{block}.gate_logits"
             allowed = _allowed(quantised, block, task)
             integer = frame.trace[name] / (LOG2_E * 2.0**GATE_FRACTION)
-            yield name, integer[:, allowed], trace[name][:, allowed]
+            yield name, integer[:, allowed], trace[name][:, quantised[f"blocks.{block}.moe.order"]][:, allowed]
         else:
             name = f"{block}.gelu"
             yield name, frame.trace[name] * 2.0**-GELU_FRACTION, trace[name]
@@ -117,9 +118,10 @@ def _allowed(quantised: QuantisedModel, block: int, task: int) -> np.ndarray:
 def _routes(quantised: QuantisedModel, frame: Frame, trace: dict[str, np.ndarray], block: int,
             task: int) -> tuple[np.ndarray, np.ndarray]:
     """Per token: whether both models chose the same experts, and the float lead of the last chosen over the next."""
-    k, allowed = quantised.network.top_k, _allowed(quantised, block, task)
-    same = (np.sort(frame.trace[f"{block}.top_k_index"], axis=1)
+    k, order = quantised.network.top_k, quantised[f"blocks.{block}.moe.order"]
+    allowed = order[_allowed(quantised, block, task)]
+    same = (np.sort(order[frame.trace[f"{block}.top_k_index"]], axis=1)
             == np.sort(trace[f"{block}.top_k_index"], axis=1)).all(axis=1)
     descending = -np.sort(-trace[f"{block}.gate_logits"][:, allowed], axis=1)
-    lead = descending[:, k - 1] - descending[:, k] if allowed.sum() > k else np.full(len(same), inf)
+    lead = descending[:, k - 1] - descending[:, k] if len(allowed) > k else np.full(len(same), inf)
     return same, lead

@@ -35,6 +35,7 @@ from .calibrate import Statistics, calibrate
 from .errors import RangeError
 from .fold import fold
 from .linear import bias_integers, quantise_weights, scale_and_shift
+from .order import expert_order, renumber, speculated
 
 __all__ = ["LOG2_E", "layer_count", "quantise"]
 
@@ -95,7 +96,13 @@ class _Quantiser:
             self._attention(f"blocks.{block}", block)
             self._ffn(f"blocks.{block}", self.network.is_moe(block))
         dtypes = {name: dtype for name, (_, dtype) in tensor_shapes(self.network).items()}
+        for block, load in self.statistics.loads.items():
+            order = expert_order(load)
+            self.out[f"blocks.{block}.moe.order"] = order
+            self.out[f"blocks.{block}.moe.speculate"] = speculated(load, order)
         arrays = {name: np.asarray(value, dtypes[name]) for name, value in self.out.items()}
+        for block in self.statistics.loads:
+            renumber(arrays, f"blocks.{block}.moe", arrays[f"blocks.{block}.moe.order"])
         return QuantisedModel(self.network, arrays, self.residual_fraction, {"units": self.units})
 
     def linear(self, name: str, operand: float | np.ndarray, fraction: float | np.ndarray) -> None:

@@ -53,7 +53,7 @@ def score(weights: Path, model: QuantisedModel, count: int) -> dict[str, Any]:
             saturated += sum(frame.saturated.values())
             values += _written(network)
             for block, found in same.items():
-                pair = (np.sort(frame.trace[f"{block}.top_k_index"]),
+                pair = (np.sort(model[f"blocks.{block}.moe.order"][frame.trace[f"{block}.top_k_index"]]),
                         np.sort(trace[f"{block}.top_k_index"][0].numpy()))
                 found.append((pair[0] == pair[1]).all(axis=1))
         rungs = {rung: np.stack(each) for rung, each in tokens.items()}

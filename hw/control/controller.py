@@ -40,7 +40,7 @@ class Controller(wiring.Component):
     command : stream of stretches to be read
     read_base, read_limit, write_base, write_limit, output : the host's addresses
     read_fault, write_fault, beat_read, beat_written, drained : from the bus masters
-    dispatch, finished, finishing, lengths : to and from the units, see ``Walk``
+    dispatch, finished, finishing, lengths, dropped : to and from the units, see ``Walk``
     abort, clear : see ``Sequencer``
     activity, row, saturated : for the counters
     progress : something moved in a unit
@@ -66,6 +66,7 @@ class Controller(wiring.Component):
             "finished": Out(SEQUENCE_BITS),
             "finishing": In(UNITS),
             "lengths": In(data.ArrayLayout(TOKEN_BITS, config.max_experts)),
+            "dropped": In(1),
             "abort": Out(1),
             "clear": Out(1),
             "activity": In(Activity),
@@ -94,6 +95,7 @@ class Controller(wiring.Component):
             sequencer.reset.eq(registers.reset),
             sequencer.settings.eq(settings),
             sequencer.lengths.eq(self.lengths),
+            sequencer.dropped.eq(self.dropped),
             sequencer.finishing.eq(self.finishing),
             sequencer.drained.eq(self.drained),
             self.finished.eq(sequencer.finished),

@@ -24,7 +24,7 @@ class Dispatch(wiring.Component):
     loader, reader, writer : streams out, the same instructions in the same order
     """
 
-    def __init__(self, depth: int = 16):
+    def __init__(self, depth: int = 32):
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth!r}")
         self._depth = depth

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from moevit.spec.arrays import MachineConfig
 
 from ..bus.registers import settings_layout
-from ..interfaces import SEQUENCE_BITS, TOKEN_BITS, Flow, command_layout, dispatch_layout
+from ..interfaces import DROP, SEQUENCE_BITS, TOKEN_BITS, Flow, command_layout, dispatch_layout
 from .error_latch import PC_BITS, error_layout
 from .pass_log import started_layout
 from .walk import UNITS, Walk
@@ -33,7 +33,7 @@ class Sequencer(wiring.Component):
     Members
     -------
     start, reset : commands of the host, one pulse; ``start`` only while ``idle``
-    settings, lengths, beats, fetching, command, started, dispatch, finished, fault, moved : see ``Walk``
+    settings, lengths, beats, fetching, command, started, dispatch, dropped, finished, fault, moved : see ``Walk``
     finishing : one bit per unit, an instruction is finished
     failed : an error is latched; ``start`` and ``reset`` clear it
     abort : to the bus masters, until they are drained
@@ -60,6 +60,7 @@ class Sequencer(wiring.Component):
             "command": Out(stream.Signature(command_layout())),
             "started": Out(stream.Signature(started_layout())),
             "dispatch": Out(stream.Signature(dispatch_layout())),
+            "dropped": In(1),
             "finishing": In(UNITS),
             "finished": Out(SEQUENCE_BITS),
             "fault": Out(Flow(error_layout())),
@@ -87,13 +88,14 @@ class Sequencer(wiring.Component):
             walk.settings.eq(self.settings),
             walk.lengths.eq(self.lengths),
             walk.done.eq(self.finishing),
+            walk.dropped.eq(self.dropped),
             self.fetching.eq(walk.fetching),
             self.finished.eq(walk.finished),
             self.moved.eq(walk.moved),
             self.walk_pc.eq(walk.pc),
             self.clear.eq(self.abort),
         ]
-        with m.If(self.dispatch.valid & self.dispatch.ready):
+        with m.If(self.dispatch.valid & self.dispatch.ready & (self.dispatch.payload.instruction.opcode != DROP)):
             m.d.sync += self.pc.eq(walk.pc)
 
         patience = Signal(range(PATIENCE + 1))

@@ -12,7 +12,7 @@ from moevit.spec.registers import ErrorCode
 
 from ..bus.fault import ADDRESS_BITS
 from ..bus.registers import settings_layout
-from ..interfaces import SEQUENCE_BITS, TOKEN_BITS, Flow, command_layout, dispatch_layout, instruction_layout
+from ..interfaces import DROP, SEQUENCE_BITS, TOKEN_BITS, Flow, command_layout, dispatch_layout, instruction_layout
 from .check import Check
 from .error_latch import PC_BITS, error_layout
 from .pass_log import started_layout
@@ -31,9 +31,15 @@ class Walk(wiring.Component):
     units as far as their queues are deep. It waits for all earlier instructions at EXPERTS (the queues must be
     complete) and at END. An expert without tokens costs one cycle.
 
+    While it waits at EXPERTS it speculates, unless ``stop_after`` is set: it goes through the body for the first
+    ``speculate`` experts and asks for their bytes, dispatching nothing. It stops in front of its next command, or takes
+    back the one that it shows, once the earlier instructions are finished. The loop then asks for what was not asked
+    for yet; what an expert without tokens was given is dispatched as DROP, which is neither numbered nor logged.
+
     Refused besides what ``Check`` refuses: PROGRAM_RANGE, a program of no instructions, of more than the memory holds,
     or without END; OPERAND, EXPERTS without a body, with one that reaches beyond the program, within EXPERTS or before
-    any router pass of the run, and END within EXPERTS.
+    any router pass of the run, one that speculates on more experts than there are, and END within EXPERTS. What
+    speculation meets first is refused when the loop comes to it, as if there were no speculation.
 
     Members
     -------
@@ -41,9 +47,10 @@ class Walk(wiring.Component):
     settings : the host's registers
     lengths : tokens in the queue of each expert
     beats : stream, the program; taken only while ``fetching``
-    command : stream of stretches to be read from the memory bus
+    command : stream of stretches to be read from the memory bus; may be taken back before it is taken
     started : stream, the instruction that is dispatched next
-    dispatch : stream of instructions but END and EXPERTS
+    dispatch : stream of instructions but END and EXPERTS, and of DROPs
+    dropped : a DROP is done with
     done : one bit per unit, an instruction is finished
     finished : instructions finished so far, modulo 2^16
     pc : instruction concerned by a fault now
@@ -63,6 +70,7 @@ class Walk(wiring.Component):
             "command": Out(stream.Signature(command_layout())),
             "started": Out(stream.Signature(started_layout())),
             "dispatch": Out(stream.Signature(dispatch_layout())),
+            "dropped": In(1),
             "done": In(UNITS),
             "finished": Out(SEQUENCE_BITS),
             "pc": Out(PC_BITS),
@@ -85,6 +93,11 @@ class Walk(wiring.Component):
         expert = Signal(range(config.max_experts + 1))
         expert_rows = Signal(TOKEN_BITS)
         tokens = Signal(TOKEN_BITS)  # the router's rows
+        speculating, speculated = Signal(), Signal.like(instruction.speculate)
+        # Commands that the loop need not give again; DROPs under way.
+        ahead = Signal(range(config.max_experts << len(instruction.body)))
+        dropping, drops = Signal(), Signal.like(ahead)
+        streams = Signal()
         started, enough = Signal(32), Signal()
         base = Signal(64)
         left = Signal(range(Check.LATENCY + 1))
@@ -92,6 +105,7 @@ class Walk(wiring.Component):
 
         m.d.comb += [
             self.dispatch.payload.instruction.eq(instruction),
+            self.dispatch.payload.instruction.opcode.eq(Mux(dropping, DROP, instruction.opcode)),
             self.dispatch.payload.sequence.eq(sequence),
             self.dispatch.payload.expert.eq(expert),
             self.started.payload.pc.eq(pc),
@@ -106,6 +120,7 @@ class Walk(wiring.Component):
             check.base.eq(base),
             self.fault.payload.pc.eq(pc),
         ]
+        m.d.comb += streams.eq(instruction.stream_beats != 0)
         m.d.comb += expert_rows.eq(Value.cast(self.lengths).word_select(expert, TOKEN_BITS))
 
         # Several units may finish in one cycle.
@@ -113,6 +128,8 @@ class Walk(wiring.Component):
         m.d.comb += count.eq(sum(self.done))
         m.d.sync += self.finished.eq(self.finished + count)
         m.d.comb += all_finished.eq(self.finished == sequence)
+        dispatched = self.dispatch.valid & self.dispatch.ready
+        m.d.sync += drops.eq(drops + (dispatched & dropping) - self.dropped)
 
         m.d.sync += enough.eq((settings.stop_after != 0) & (started + 1 == settings.stop_after))
 
@@ -123,6 +140,12 @@ class Walk(wiring.Component):
                 self.fault.payload.address.eq(at),
             ]
             m.next = "STOPPED"
+
+        def refuse_unless_speculating(code, at=0):
+            with m.If(speculating):
+                m.next = "WAIT"
+            with m.Else():
+                refuse(code, at)
 
         def next_instruction():
             m.d.sync += pc.eq(pc + 1)
@@ -152,9 +175,11 @@ class Walk(wiring.Component):
             with m.State("READ"):
                 m.d.comb += program.read.enable.eq(1)
                 m.next = "TAKE"
-                with m.If(repeated & (pc == body_end)):
+                with m.If(repeated & ((pc == body_end) | (dropping & (ahead == 0)))):
                     m.d.sync += [expert.eq(expert + 1), pc.eq(body)]
                     m.next = "NEXT_EXPERT"
+                with m.Elif(speculating & all_finished):
+                    m.next = "WAIT"
                 with m.Elif(pc >= length):
                     refuse(ErrorCode.PROGRAM_RANGE)
             with m.State("TAKE"):
@@ -163,7 +188,8 @@ class Walk(wiring.Component):
             with m.State("START"):
                 m.next = "CHECK"
                 with m.If(instruction.queued & repeated):
-                    m.d.sync += instruction.rows.eq(expert_rows)
+                    # The queue is not known, or empty: what is right for a row is right as far as the bytes go.
+                    m.d.sync += instruction.rows.eq(Mux(speculating | dropping, 1, expert_rows))
                 with m.Switch(instruction.stream):
                     for which, register in ((Stream.WEIGHTS, settings.weights), (Stream.GATES, settings.gates),
                                             (Stream.IMAGE, settings.image)):
@@ -178,23 +204,35 @@ class Walk(wiring.Component):
                 m.d.sync += self.command.payload.beats.eq(instruction.stream_beats)
                 with m.If(left == 0):
                     m.next = "COMMAND"
-                    with m.Switch(instruction.opcode):
-                        with m.Case(Opcode.END):
-                            m.next = "END"
-                            with m.If(repeated):
-                                refuse(ErrorCode.OPERAND)
-                        with m.Case(Opcode.EXPERTS):
-                            m.d.sync += [body.eq(pc + 1), body_end.eq(pc + 1 + instruction.body)]
-                            m.next = "EXPERTS"
-                            with m.If(repeated | (instruction.body == 0) | (tokens == 0)):
-                                refuse(ErrorCode.OPERAND)
                     with m.If(check.fault.code != ErrorCode.NONE):
-                        refuse(check.fault.code, check.fault.address)
+                        refuse_unless_speculating(check.fault.code, check.fault.address)
+                    with m.Elif(repeated & ((instruction.opcode == Opcode.END)
+                                            | (instruction.opcode == Opcode.EXPERTS))):
+                        refuse_unless_speculating(ErrorCode.OPERAND)
+                    with m.Elif(instruction.opcode == Opcode.END):
+                        m.next = "END"
+                    with m.Elif(instruction.opcode == Opcode.EXPERTS):
+                        m.d.sync += [body.eq(pc + 1), body_end.eq(pc + 1 + instruction.body)]
+                        m.next = "EXPERTS"
+                        with m.If((instruction.body == 0) | (tokens == 0)
+                                  | (instruction.speculate > config.max_experts)):
+                            refuse(ErrorCode.OPERAND)
 
             with m.State("COMMAND"):
-                m.d.comb += self.command.valid.eq(instruction.stream_beats != 0)
+                m.d.comb += self.command.valid.eq(streams & (speculating | (ahead == 0)))
                 with m.If(self.command.ready | ~self.command.valid):
                     m.next = "LOG"
+                    with m.If(speculating):
+                        m.d.sync += ahead.eq(ahead + streams)
+                        next_instruction()
+                    with m.Elif(streams & (ahead != 0)):
+                        m.d.sync += ahead.eq(ahead - 1)
+                        with m.If(dropping):
+                            m.next = "DISPATCH"
+                    with m.Elif(dropping):
+                        next_instruction()
+                with m.Elif(speculating & all_finished):
+                    m.next = "WAIT"
             with m.State("LOG"):
                 m.d.comb += self.started.valid.eq(1)
                 with m.If(self.started.ready):
@@ -202,32 +240,49 @@ class Walk(wiring.Component):
             with m.State("DISPATCH"):
                 m.d.comb += self.dispatch.valid.eq(1)
                 with m.If(self.dispatch.ready):
-                    m.d.sync += [sequence.eq(sequence + 1), started.eq(started + 1)]
-                    with m.If((instruction.opcode == Opcode.PASS) & (instruction.destination == Destination.ROUTER)):
-                        m.d.sync += tokens.eq(instruction.rows)
                     next_instruction()
-                    with m.If(enough):
-                        m.next = "END"
+                    with m.If(~dropping):
+                        m.d.sync += [sequence.eq(sequence + 1), started.eq(started + 1)]
+                        with m.If((instruction.opcode == Opcode.PASS)
+                                  & (instruction.destination == Destination.ROUTER)):
+                            m.d.sync += tokens.eq(instruction.rows)
+                        with m.If(enough):
+                            m.next = "END"
 
             with m.State("EXPERTS"):
                 with m.If(body_end > length):
                     refuse(ErrorCode.OPERAND)
-                with m.Elif(all_finished):
-                    m.d.sync += [repeated.eq(1), pc.eq(body), expert.eq(0)]
+                with m.Elif((instruction.speculate != 0) & (settings.stop_after == 0) & ~all_finished):
+                    m.d.sync += [repeated.eq(1), pc.eq(body)]
+                    m.d.sync += [speculating.eq(1), speculated.eq(instruction.speculate)]
+                    m.next = "NEXT_EXPERT"
+                with m.Else():
+                    m.next = "WAIT"
+            with m.State("WAIT"):
+                with m.If(all_finished):
+                    m.d.sync += [repeated.eq(1), pc.eq(body), expert.eq(0), speculating.eq(0)]
                     m.next = "NEXT_EXPERT"
             with m.State("NEXT_EXPERT"):
-                with m.If(expert == config.max_experts):
+                m.d.sync += dropping.eq(0)
+                with m.If(speculating):
+                    m.next = "READ"
+                    with m.If(expert == speculated):
+                        m.next = "WAIT"
+                with m.Elif(expert == config.max_experts):
                     m.d.sync += [repeated.eq(0), pc.eq(body_end), expert.eq(0)]
                     m.next = "READ"
                 with m.Elif(expert_rows != 0):
+                    m.next = "READ"
+                with m.Elif(ahead != 0):
+                    m.d.sync += dropping.eq(1)
                     m.next = "READ"
                 with m.Else():
                     m.d.sync += expert.eq(expert + 1)
 
             with m.State("END"):
-                m.d.comb += self.ended.eq(all_finished)
+                m.d.comb += self.ended.eq(all_finished & (drops == 0))
             with m.State("STOPPED"):
                 pass
         m.d.comb += self.moved.eq(count.any() | (self.command.valid & self.command.ready)
-                                  | (self.dispatch.valid & self.dispatch.ready) | self.beats.valid & self.beats.ready)
+                                  | dispatched | self.beats.valid & self.beats.ready)
         return m

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Opcode
 
-from ..interfaces import SEQUENCE_BITS, Flow, MemoryRead, dispatch_layout, load_layout
+from ..interfaces import DROP, SEQUENCE_BITS, Flow, MemoryRead, dispatch_layout, load_layout
 from .image import Image, hidden_write_layout
 from .tiles import Tiles
 from .words import Words, residual_write_layout
@@ -20,7 +20,7 @@ class Loader(wiring.Component):
     """Brings what instructions take from the memory bus to where it is used, in program order.
 
     PASS: column parameters and tiles (the latter also from the key and value memory), see ``Tiles``. NORM: the gain.
-    LOAD: rows into the residual memory. IMAGE: patches into the hidden memory. It runs ahead of the row reader as far
+    LOAD: rows into the residual memory. IMAGE: patches into the hidden memory. DROP: nowhere. It runs ahead of the row reader as far
     as the receivers let it; only what depends on earlier instructions (tiles from the key and value memory, writes of
     LOAD and IMAGE) waits until ``(sequence - finished) mod 2^16 <= overlap``.
 
@@ -43,6 +43,7 @@ class Loader(wiring.Component):
     gain : ``k_tiles x word_beats`` beats per NORM
     residual, hidden : streams of writes
     done : a LOAD or an IMAGE is finished, one pulse
+    dropped : the last beat of a DROP is taken, one pulse
     """
 
     def __init__(self, config: MachineConfig):
@@ -63,6 +64,7 @@ class Loader(wiring.Component):
             "residual": Out(stream.Signature(residual_write_layout(config))),
             "hidden": Out(stream.Signature(hidden_write_layout(config))),
             "done": Out(1),
+            "dropped": Out(1),
         })
 
     def elaborate(self, platform) -> Module:
@@ -83,9 +85,10 @@ class Loader(wiring.Component):
         # One instruction at a time; `allowed` stays once it is true.
         instruction = self.dispatch.payload.instruction
         gaining, gain_left = Signal(), Signal(13)  # beats
+        dropping, drop_left = Signal(), Signal.like(instruction.stream_beats)
         idle, allowed = Signal(), Signal()
         sequence, overlap = Signal(SEQUENCE_BITS), Signal.like(instruction.overlap)
-        m.d.comb += idle.eq(~(tiles.busy | words.busy | image.busy | gaining))
+        m.d.comb += idle.eq(~(tiles.busy | words.busy | image.busy | gaining | dropping))
         m.d.comb += self.dispatch.ready.eq(idle)
         taken = self.dispatch.valid & idle
         m.d.sync += allowed.eq(~taken & (allowed | ((sequence - self.finished)[:SEQUENCE_BITS] <= overlap)))
@@ -109,5 +112,10 @@ class Loader(wiring.Component):
             m.d.sync += [gaining.eq(1), gain_left.eq(instruction.k_tiles * self._config.word_beats)]
         with m.Elif(gained):
             m.d.sync += [gaining.eq(gain_left != 1), gain_left.eq(gain_left - 1)]
-        m.d.comb += self.beats.ready.eq(tiles.beats.ready | words.beats.ready | image.beats.ready | gained)
+        m.d.comb += self.dropped.eq(dropping & self.beats.valid & (drop_left == 1))
+        with m.If(taken & (instruction.opcode == DROP)):
+            m.d.sync += [dropping.eq(1), drop_left.eq(instruction.stream_beats)]
+        with m.Elif(dropping & self.beats.valid):
+            m.d.sync += [dropping.eq(~self.dropped), drop_left.eq(drop_left - 1)]
+        m.d.comb += self.beats.ready.eq(tiles.beats.ready | words.beats.ready | image.beats.ready | gained | dropping)
         return m

@@ -103,13 +103,17 @@ def test_one_unit_has_the_matrix_multipliers():
 
 
 @pytest.mark.parametrize("task", ["semseg", "depth"])
-def test_active_experts_are_fetched_once_and_idle_ones_never(pair, task):
-    both, config = pair(model_of("tiny_test"), "8x8"), config_of("8x8")
+@pytest.mark.parametrize("speculate", [0, 2])
+def test_active_experts_are_fetched_once_and_idle_ones_never(pair, task, speculate):
+    """Idle experts once at most if they may be fetched early, otherwise never."""
+    model, config = model_of("tiny_test"), config_of("8x8")
+    both = pair(model, "8x8", speculate=speculate)
     both.run(random_image("tiny_test"), task)
     bursts = both.board.bursts()
     weights = both.rtl._buffers["weights"]
     reads = beat_counts(bursts, config.bus_bytes, weights.address, len(weights.array))
-    active = both.rtl.report.expert_rows["blocks.1"]
+    order = model["blocks.1.moe.order"].tolist()
+    active = {order.index(expert) for expert in both.rtl.report.expert_rows["blocks.1"]}
     experts = both.rtl.bundle.manifest["network"]["experts"]
     assert 0 < len(active) <= experts
     program = np.frombuffer(both.rtl.bundle.program, "<u4").reshape(-1, 16)
@@ -122,6 +126,6 @@ def test_active_experts_are_fetched_once_and_idle_ones_never(pair, task):
             start = fields["stream_offset"] // config.bus_bytes + expert * fields["expert_beats"]
             part = slice(start, start + fields["stream_beats"])
             expert_beats[part] = True
-            assert (reads[part] == (1 if expert in active else 0)).all(), expert
+            assert set(reads[part]) <= ({1} if expert in active else {0, 1} if expert < speculate else {0}), expert
     assert (reads[:len(both.rtl.bundle.weights) // config.bus_bytes][~expert_beats[:len(
         both.rtl.bundle.weights) // config.bus_bytes]] == 1).all()

@@ -71,7 +71,8 @@ def test_routing_corner_cases(pair, tiny_model, tiny_image, block, biases, top_k
     name = f"blocks.{block}.moe.gate"
     network = dataclasses.replace(tiny_model.network, top_k=top_k)
     gate = {f"{name}.weight": np.zeros_like(tiny_model[f"{name}.weight"]),
-            f"{name}.bias": np.tile(np.array(biases, np.int16), (2, 1))}
+            f"{name}.bias": np.tile(np.array(biases, np.int16), (2, 1)),
+            f"blocks.{block}.moe.order": np.arange(4, dtype=np.uint8)}
     model = dataclasses.replace(tiny_model, network=network, tensors={**tiny_model.tensors, **gate})
     both = pair(model, "8x8")
     both.run(tiny_image, "depth")

@@ -52,8 +52,11 @@ def measure(published, quantised: QuantisedModel, from_image: bool = True) -> Ou
             decibels = {name: sqnr(reference, value)
                         for name, value, reference in dequantised(quantised, published.tensors, frame,
                                                                   _Names(golden), task) if reference is not None}
-        logits, float_logits = frame.trace["1.gate_logits"] / (65536 * LOG2_E), golden[f"l1_gate_logits_task{task}"]
-        same = (np.sort(frame.trace["1.top_k_index"]) == np.sort(golden[f"l1_top2_idx_task{task}"])).all(axis=1)
+        order = quantised["blocks.1.moe.order"]
+        logits = frame.trace["1.gate_logits"] / (65536 * LOG2_E)
+        float_logits = golden[f"l1_gate_logits_task{task}"][:, order]
+        same = (np.sort(order[frame.trace["1.top_k_index"]])
+                == np.sort(golden[f"l1_top2_idx_task{task}"])).all(axis=1)
         descending = -np.sort(-float_logits)
         clear = descending[:, 1] - descending[:, 2] > CLEAR
         found.append((same.mean(), int((clear & ~same).sum()), (logits - float_logits).std()))

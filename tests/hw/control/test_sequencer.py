@@ -8,6 +8,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from moevit.hw.control.sequencer import PATIENCE, Sequencer
+from moevit.hw.interfaces import DROP
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Destination, Opcode, Operand, Stream, encode
 from moevit.spec.registers import ErrorCode
@@ -34,7 +35,10 @@ FC2 = linear(0, 1, queued=1, scatter=1, score=1, expert_beats=12, stream_offset=
 
 
 class World:
-    """A sequencer and all that it talks to. ``lengths`` appear when the gate pass finishes."""
+    """A sequencer and all that it talks to. ``lengths`` appear when the gate pass finishes.
+
+    The memory takes only the first ``commands_taken`` commands before that, and ``drop_cycles`` for a DROP.
+    """
 
     def __init__(self, program, name="8x8", seed=0, stall=0.0, lengths=(), slow=20):
         print(f"{name}, seed {seed}")
@@ -46,6 +50,9 @@ class World:
                          "image": IMAGE, "output": 0}
         self.lengths = list(lengths) + [0] * (self.config.max_experts - len(lengths))
         self.commands, self.dispatched, self.started, self.faults, self.pulses = [], [], [], [], []
+        self.drops = []  # instructions dispatched before it, its expert, its beats
+        self.early = 0  # commands taken before the (last) router pass finished
+        self.commands_taken, self.drop_cycles = 10**9, 3
         self.unfinished = deque()
         self.fail_at = self.reset_at = self.drained_at = None
         self.finishes = True
@@ -71,7 +78,7 @@ class World:
         for name, value in self.settings.items():
             ctx.set(getattr(unit.settings, name), value)
         assert ctx.get(unit.idle)
-        fetch, failed, cleared, busy_until = deque(), False, 0, 0
+        fetch, failed, cleared, busy_until, dropping, routed = deque(), False, 0, 0, deque(), None
         for cycle in range(limit):
             ctx.set(unit.start, cycle == 0)
             ctx.set(unit.reset, cycle == self.reset_at)
@@ -79,6 +86,12 @@ class World:
             ctx.set(unit.drained, self.drained_at is None or cycle >= self.drained_at)
             for port in (unit.command, unit.started, unit.dispatch):
                 ctx.set(port.ready, self.chance())
+            if len(self.commands) >= self.commands_taken and (routed is None or cycle <= routed + 1):
+                ctx.set(unit.command.ready, 0)
+            dropped = bool(dropping) and dropping[0] <= cycle
+            ctx.set(unit.dropped, dropped)
+            if dropped:
+                dropping.popleft()
             offer = bool(fetch) and self.chance()
             ctx.set(unit.beats.valid, offer)
             if offer:
@@ -88,7 +101,7 @@ class World:
                 if self.unfinished[0]["destination"] == Destination.ROUTER:
                     done |= 1 << ROUTER
                     ctx.set(unit.lengths, self.lengths)
-                    bits = []
+                    bits, routed, self.early = [], cycle, len(self.commands)
                 else:
                     done |= 1 << bits.pop()  # several at a time, now and then
                 self.unfinished.popleft()
@@ -114,10 +127,14 @@ class World:
                 payload = unit.dispatch.payload
                 fields = {name: ctx.get(getattr(payload.instruction, name))
                           for name in ("opcode", "rows", "overlap", "stream_beats", "destination", "n_tiles")}
-                self.dispatched.append((ctx.get(payload.sequence), ctx.get(payload.expert), fields["rows"],
-                                        fields["stream_beats"]))
-                self.unfinished.append(fields)
-                busy_until = max(busy_until, cycle + self.slow)
+                expert, beats = ctx.get(payload.expert), fields["stream_beats"]
+                if fields["opcode"] == DROP:
+                    self.drops.append((len(self.dispatched), expert, beats))
+                    dropping.append(max([cycle, *dropping]) + self.drop_cycles)
+                else:
+                    self.dispatched.append((ctx.get(payload.sequence), expert, fields["rows"], beats))
+                    self.unfinished.append(fields)
+                    busy_until = max(busy_until, cycle + self.slow)
             if ctx.get(unit.fault.valid):
                 payload = unit.fault.payload
                 self.faults.append((ErrorCode(ctx.get(payload.code)), ctx.get(payload.pc), ctx.get(payload.address)))
@@ -126,8 +143,10 @@ class World:
             for name in ("done", "error", "reset_done"):
                 if ctx.get(getattr(unit, name)):
                     self.pulses.append((name, cycle))
+            assert not (dropping and ctx.get(unit.done)), "beats are still to be thrown away"
             if ctx.get(unit.clear):
                 self.unfinished.clear()
+                dropping.clear()
                 assert not cleared or not (ctx.get(unit.dispatch.valid) or ctx.get(unit.command.valid))
             cleared = ctx.get(unit.clear)
             await ctx.tick()
@@ -138,37 +157,51 @@ class World:
         raise AssertionError(f"not idle after {limit} cycles")
 
 
-def expected(program, lengths, size=8):
-    """Dispatches (sequence, expert, rows, beats), log entries (pc, expert, rows) and commands, by walking."""
+def expected(program, lengths, size=8, ahead=0):
+    """Dispatches (sequence, expert, rows, beats), log entries (pc, expert, rows) and commands, by walking; and DROPs,
+    if the first ``ahead`` commands of each expert loop were given before the router was done."""
     bases = {Stream.WEIGHTS: WEIGHTS, Stream.GATES: GATES, Stream.IMAGE: IMAGE}
-    dispatched, started, commands = [], [], [(PROGRAM, len(program) * 64 // size)]
+    dispatched, started, commands, drops = [], [], [(PROGRAM, len(program) * 64 // size)], []
 
-    def execute(pc, expert):
+    def ask(pc, expert):
+        fields = program[pc]
+        offset = fields.get("stream_offset", 0) + expert * fields.get("expert_beats", 0) * size
+        commands.append((bases[fields["stream"]] + offset, fields["stream_beats"]))
+
+    def execute(pc, expert, asked=False):
         fields = program[pc]
         rows = lengths[expert] if fields.get("queued") else fields["rows"]
         dispatched.append((len(dispatched), expert, rows, fields.get("stream_beats", 0)))
         started.append((pc, expert, rows))
-        if fields.get("stream_beats"):
-            offset = fields.get("stream_offset", 0) + expert * fields.get("expert_beats", 0) * size
-            commands.append((bases[fields["stream"]] + offset, fields["stream_beats"]))
+        if fields.get("stream_beats") and not asked:
+            ask(pc, expert)
 
     pc = 0
     while program[pc]["opcode"] != Opcode.END:
         if program[pc]["opcode"] == Opcode.EXPERTS:
             body = range(pc + 1, pc + 1 + program[pc]["body"])
+            streams = [(inner, expert) for expert in range(len(lengths)) for inner in body
+                       if program[inner].get("stream_beats")]
+            asked = streams[:ahead]
+            for place in asked:
+                ask(*place)
             for expert, length in enumerate(lengths):
-                for inner in body if length else ():
-                    execute(inner, expert)
+                for inner in body:
+                    if length:
+                        execute(inner, expert, (inner, expert) in asked)
+                    elif (inner, expert) in asked:
+                        drops.append((len(dispatched), expert, program[inner]["stream_beats"]))
             pc = body.stop
         else:
             execute(pc, 0)
             pc += 1
-    return dispatched, started, commands
+    return dispatched, started, commands, drops
 
 
 STORE = {"opcode": Opcode.STORE, "rows": 4, "k_tiles": 2, "source_stride": 2}
 FRAME = [linear(), STORE, linear(3, 1, stream=Stream.IMAGE, stream_offset=64), gate(), EXPERTS, FC1, FC2, STORE, gate(),
          EXPERTS, FC1, FC2, END]
+SPECULATIVE = [gate(), EXPERTS | {"speculate": 8}, FC1, FC2, END]
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.6])
@@ -176,12 +209,83 @@ FRAME = [linear(), STORE, linear(3, 1, stream=Stream.IMAGE, stream_offset=64), g
 def test_walk(lengths, stall):
     """Dispatches, log and commands of a program with two expert loops."""
     world = World(FRAME, seed=1, stall=stall, lengths=lengths).run()
-    dispatched, started, commands = expected(FRAME, lengths)
-    assert world.dispatched == dispatched
-    assert world.started == started
-    assert world.commands == commands
+    assert (world.dispatched, world.started, world.commands, world.drops) == expected(FRAME, lengths)
     assert [name for name, _ in world.pulses] == ["done"]
     assert not world.unfinished and not world.faults
+
+
+STORED = {"opcode": Opcode.STORE, "rows": 4, "k_tiles": 2, "source_stride": 2}  # in a body: asks for nothing
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.6])
+@pytest.mark.parametrize("body", [[FC1, FC2], [FC1, STORED, FC2]], ids=["two", "three"])
+@pytest.mark.parametrize("lengths", [[1, 3, 2, 5], [0, 3, 0, 5]], ids=str)
+@pytest.mark.parametrize("taken", [0, 1, 3, 100])
+def test_speculation(taken, lengths, body, stall):
+    """The memory takes ``taken`` of the commands of three experts while the router is at work: these are not given
+    again, and those of experts without tokens are dropped. Everything else is as without speculation."""
+    program = [linear(), gate(), EXPERTS | {"body": len(body), "speculate": 3}, *body, STORE, linear(), END]
+    world = World(program, seed=13, stall=stall, lengths=lengths, slow=300)
+    world.commands_taken = 3 + taken  # program, linear, gate
+    world.run(limit=10_000)
+    ahead = min(taken, 3 * sum(fields is not STORED for fields in body))
+    assert world.early == 3 + ahead
+    assert (world.dispatched, world.started, world.commands, world.drops) == expected(program, world.lengths,
+                                                                                      ahead=ahead)
+    assert [name for name, _ in world.pulses] == ["done"]
+    assert not world.unfinished and not world.faults
+
+
+def test_speculation_stops_when_the_queues_are_known():
+    """A router that is faster than the speculation: any number of commands goes ahead, a run ends as ever."""
+    program = [gate(), EXPERTS | {"speculate": 8}, FC1, FC2, END]
+    seen = set()
+    for slow in range(1, 400, 25):
+        world = World(program, seed=14, stall=0.3, lengths=[0, 2, 0, 1], slow=slow).run()
+        candidates = [ahead for ahead in range(17) if expected(program, world.lengths, ahead=ahead)
+                      == (world.dispatched, world.started, world.commands, world.drops)]
+        assert candidates and [name for name, _ in world.pulses] == ["done"]
+        seen.add(candidates[-1])
+    assert len(seen) > 3
+
+
+def test_end_waits_for_what_is_thrown_away():
+    program = [gate(), EXPERTS | {"speculate": 2}, FC1, FC2, END]
+    world = World(program, seed=15, lengths=[0] * 8, slow=300)
+    world.drop_cycles = 200
+    world.run()
+    assert len(world.drops) == 4 and [name for name, _ in world.pulses] == ["done"]
+
+
+def test_two_loops_speculate():
+    program = [gate(), EXPERTS | {"speculate": 2}, FC1, FC2, gate(), EXPERTS | {"speculate": 3}, FC1, FC2, END]
+    world = World(program, seed=16, lengths=[0, 2, 0, 1], slow=300).run(limit=6000)
+    assert [expert for _, expert, _ in world.drops] == [0, 0, 0, 0, 2, 2]
+    assert len(world.dispatched) == 2 * (1 + 4) and not world.faults
+
+
+def test_stop_after_never_speculates():
+    program = [gate(), EXPERTS | {"speculate": 4}, FC1, FC2, END]
+    world = World(program, seed=17, lengths=[0, 2, 3], slow=300)
+    world.settings["stop_after"] = 4
+    world.run()
+    dispatched, _, commands, _ = expected(program, world.lengths)
+    assert world.dispatched == dispatched[:4] and world.commands == commands[:5] and not world.drops
+
+
+@pytest.mark.parametrize(("body", "code", "pc"), [
+    ([FC1, FC2 | {"stream_beats": 11}], ErrorCode.OPERAND, 3),
+    ([FC1, linear(0, queued=1, stream_offset=0, source_base=1024)], ErrorCode.OPERAND, 3),
+    ([FC1, END], ErrorCode.OPERAND, 3),
+    ([FC1, EXPERTS], ErrorCode.OPERAND, 3),
+], ids=["beats", "address", "END", "EXPERTS"])
+@pytest.mark.parametrize("lengths", [[2, 0, 1], [0, 0, 1], [0] * 8], ids=str)
+def test_speculation_refuses_nothing_that_the_loop_does_not_meet(lengths, body, code, pc):
+    program = [gate(), EXPERTS | {"speculate": 3}, *body, END]
+    world = World(program, seed=18, lengths=lengths, slow=300).run()
+    assert world.faults == ([(code, pc, 0)] if any(lengths) else [])
+    assert [name for name, _ in world.pulses] == ["error" if any(lengths) else "done"]
+    assert world.early == 3, "program, gate, and what was right of the first expert"
 
 
 def test_wide_bus():
@@ -237,6 +341,7 @@ def test_stop_after():
     ([linear(), END | {"overlap": 1}], ErrorCode.OPERAND, 1),
     ([EXPERTS, FC1, FC2, END], ErrorCode.OPERAND, 0),
     ([gate(), EXPERTS | {"body": 0}, END], ErrorCode.OPERAND, 1),
+    ([gate(), EXPERTS | {"speculate": 9}, FC1, FC2, END], ErrorCode.OPERAND, 1),
     ([gate(), EXPERTS | {"body": 3}, FC1, END], ErrorCode.OPERAND, 1),
     ([gate(), EXPERTS, FC1, EXPERTS, FC1, FC2, END], ErrorCode.OPERAND, 3),
     ([gate(), EXPERTS, FC1, END], ErrorCode.OPERAND, 3),
@@ -249,10 +354,11 @@ def test_refused_programs(program, code, pc):
 
 
 def test_illegal_opcode():
-    world = World([linear(), END], seed=8)
-    world.program[64] = 77
-    world.run()
-    assert world.faults == [(ErrorCode.ILLEGAL_OPCODE, 1, 0)]
+    for opcode in (DROP, 77):
+        world = World([linear(), END], seed=8)
+        world.program[64] = opcode
+        world.run()
+        assert world.faults == [(ErrorCode.ILLEGAL_OPCODE, 1, 0)]
 
 
 def test_addresses_beyond_the_bus():
@@ -264,10 +370,11 @@ def test_addresses_beyond_the_bus():
     assert world.run().faults == [(ErrorCode.READ_WINDOW, 0, 0x40)]
 
 
+@pytest.mark.parametrize("program", [FRAME, SPECULATIVE], ids=["", "speculation"])
 @pytest.mark.parametrize("at", [1, 5, 40, 90, 133, 200, 350])
-def test_failure_anywhere(at):
+def test_failure_anywhere(at, program):
     """The machine is idle again, once the bus is drained."""
-    world = World(FRAME, seed=10, lengths=[2] * 8)
+    world = World(program, seed=10, lengths=[2, 0] * 4, slow=100)
     world.fail_at, world.drained_at = at, at + 60
     world.run()
     assert world.pulses == [("error", at + 60)]
