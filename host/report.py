@@ -10,7 +10,8 @@ __all__ = ["PassReport", "RunReport"]
 class PassReport:
     """One finished instruction: its name, expert (of an expert loop, else 0), rows, and the cycle of its end.
 
-    ``expert`` is the checkpoint's number. ``cycles`` since the end of the one before; ``macs`` the network's (padding not counted); ``bytes`` from memory.
+    ``expert`` is the checkpoint's number. ``cycles`` since the end of the one before; ``macs`` the network's (padding
+    not counted); ``bytes`` from memory.
     """
 
     name: str

@@ -7,8 +7,8 @@ integers are complete: the integer golden model and the compiler add nothing to 
 How a real multiplier is stored: ``column_scale`` (u16) and ``shift`` of the pass, so that an output is
 ``accumulator x row scale x column_scale / 2^shift`` (``golden.integer.row_writer``). Channels keep the network's order;
 image patches are flattened as (row, column, channel). Experts are numbered anew: gates, experts and the machine count
-in the order of ``moe.order``, the checkpoint's number of each; the first ``moe.speculate`` of them may be fetched before
-a frame's routing is known.
+in the order of ``moe.order``, the checkpoint's number of each; the first ``moe.speculate`` of them may be fetched
+before a frame's routing is known.
 """
 
 import json

@@ -23,8 +23,9 @@ class Statistics:
     """Largest magnitudes over all images and tasks, and how the inputs of each linear layer move together.
 
     ``query``, ``key``, ``value`` (depth, dim); keys and values are without the constants that `fold` moves elsewhere,
-    and so are the inputs. ``loads[block]`` (images, tasks, experts) counts the tokens of each expert. ``gram[layer]`` is the mean of ``x x^T`` over the rows that enter the layer
-    (inputs, inputs); one per expert for ``moe.fc2``, whose experts are all shown all tokens.
+    and so are the inputs. ``loads[block]`` (images, tasks, experts) counts the tokens of each expert. ``gram[layer]``
+    is the mean of ``x x^T`` over the rows that enter the layer (inputs, inputs); one per expert for ``moe.fc2``,
+    whose experts are all shown all tokens.
     """
 
     residual: float

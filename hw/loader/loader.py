@@ -20,9 +20,9 @@ class Loader(wiring.Component):
     """Brings what instructions take from the memory bus to where it is used, in program order.
 
     PASS: column parameters and tiles (the latter also from the key and value memory), see ``Tiles``. NORM: the gain.
-    LOAD: rows into the residual memory. IMAGE: patches into the hidden memory. DROP: nowhere. It runs ahead of the row reader as far
-    as the receivers let it; only what depends on earlier instructions (tiles from the key and value memory, writes of
-    LOAD and IMAGE) waits until ``(sequence - finished) mod 2^16 <= overlap``.
+    LOAD: rows into the residual memory. IMAGE: patches into the hidden memory. DROP: nowhere. It runs ahead of the row
+    reader as far as the receivers let it; only what depends on earlier instructions (tiles from the key and value
+    memory, writes of LOAD and IMAGE) waits until ``(sequence - finished) mod 2^16 <= overlap``.
 
     One beat a cycle, for IMAGE 8 or 16 bytes a cycle; two idle cycles between instructions.
 

@@ -14,6 +14,7 @@ from moevit.spec.arrays import CONFIGS
 from moevit.spec.bundle import Bundle
 from moevit.spec.isa import Opcode, Stream, decode
 from moevit.spec.networks import NETWORKS
+from moevit.spec.quantised import QuantisedModelError
 
 
 def instructions(bundle: Bundle) -> list[dict[str, int]]:
@@ -42,6 +43,20 @@ def test_tasks_share_everything_but_the_gates(tiny_model):
     assert len(gates) == 1 and bundle.tasks == ("semseg", "depth")
     stride = bundle.manifest["gate_stride"]
     assert bundle.gates[:stride] != bundle.gates[stride:]
+
+
+def test_experts_fetched_early(tiny_model):
+    """As many as the model says for the block, or as the caller says for all; the manifest numbers the experts."""
+    name = "blocks.1.moe.speculate"
+    model = dataclasses.replace(tiny_model, tensors={**tiny_model.tensors, name: np.asarray(3, np.uint8)})
+    for speculate, expected in ((None, 3), (0, 0), (4, 4)):
+        bundle = compile_model(model, CONFIGS["8x8"], speculate=speculate)
+        assert [i["speculate"] for i in instructions(bundle) if i["opcode"] == Opcode.EXPERTS] == [expected]
+    orders = {entry["name"]: entry["experts"] for entry in bundle.manifest["instructions"] if "experts" in entry}
+    assert orders == dict.fromkeys(("blocks.1.moe.fc1", "blocks.1.moe.fc2"), model["blocks.1.moe.order"].tolist())
+    for wrong in (-1, 5):
+        with pytest.raises(QuantisedModelError, match=f"tiny_test has 4 experts, {wrong} cannot be fetched early"):
+            compile_model(model, CONFIGS["8x8"], speculate=wrong)
 
 
 def test_program_ends_and_names_every_instruction(tiny_model):
@@ -130,6 +145,12 @@ def test_command_line(tiny_model, tmp_path):
     result = runner.invoke(app, ["compile", str(tmp_path / "model.npz"), "-o", str(target), "--config", "8x8"])
     assert result.exit_code == 0, result.output
     assert Bundle.load(target).manifest["config"] == "8x8"
+    arguments = ["compile", str(tmp_path / "model.npz"), "-o", str(target), "--config", "8x8", "--speculate"]
+    for speculate in (0, 1):
+        assert runner.invoke(app, [*arguments, str(speculate)]).exit_code == 0
+        assert (f"speculate={speculate}" in disassemble(Bundle.load(target))) == bool(speculate)
+    result = runner.invoke(app, [*arguments, "9"])
+    assert result.exit_code == 1 and "has 4 experts, 9 cannot" in result.output
     result = runner.invoke(app, ["disassemble", str(target)])
     assert result.exit_code == 0 and "PASS" in result.output
     assert runner.invoke(app, ["fit"]).exit_code == 0

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from moevit.compiler.assemble import compile_model
+from moevit.golden.integer.model import IntegerModel
 from moevit.golden.machine.device import GoldenDevice
 from moevit.host.errors import (
     AcceleratorTimeout,
@@ -79,6 +80,10 @@ def test_runs_and_reports(loaded, tiny_model, tiny_image):
     report = loaded.last_run
     rows = report.expert_rows["blocks.1"]
     assert sum(rows.values()) == network.tokens * network.top_k and 0 not in rows.values()
+    order = tiny_model["blocks.1.moe.order"]
+    chosen = IntegerModel(tiny_model).run(tiny_image, network.tasks.index("depth")).trace["1.top_k_index"]
+    experts, counts = np.unique(order[chosen], return_counts=True)  # as the checkpoint numbers them
+    assert rows == dict(zip(experts.tolist(), counts.tolist(), strict=True)) and list(order) != sorted(order)
     assert report.macs > 0 and report.counters["BYTES_WRITTEN"] == 2 * network.tokens * network.dim
     assert sum(each.bytes for each in report.passes) + 64 * loaded.bundle.program_length \
         == report.counters["BYTES_READ"]

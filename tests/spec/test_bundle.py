@@ -75,6 +75,10 @@ def test_other_version(path):
     ("output", {**MANIFEST["output"], "fraction": -1}, "output.fraction = -1"),
     ("output", {**MANIFEST["output"], "dim": 33}, "dim = 33 in 4 words of 8"),
     ("instructions", MANIFEST["instructions"][:1], "2 instructions"), ("instructions", [1, 2], "instruction 0 as 1"),
+    ("instructions", [{**MANIFEST["instructions"][0], "experts": [1, 1]}, MANIFEST["instructions"][1]],
+     r"instruction 0 with experts = \[1, 1\]"),
+    ("instructions", [MANIFEST["instructions"][0], {**MANIFEST["instructions"][1], "experts": 3}],
+     "instruction 1 with experts = 3"),
 ])
 def test_wrong_manifest(path, key, value, message):
     manifest = value if key is None else {**MANIFEST, key: value}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from moevit.hw.interfaces import dispatch_layout
+from moevit.hw.interfaces import DROP, dispatch_layout
 from moevit.hw.loader.loader import Loader
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Opcode, Stream, WeightSource
@@ -29,7 +29,7 @@ class World:
         self.beats = deque()
         self.dispatches = deque()
         self.finish_at = {}  # cycle -> finished
-        self.loads, self.columns, self.gain, self.kv_reads, self.done = [], [], [], [], []
+        self.loads, self.columns, self.gain, self.kv_reads, self.done, self.dropped = [], [], [], [], [], []
         self.first_loads, self.taken = [], []  # cycles
         self.residual, self.hidden = {}, {}
 
@@ -107,6 +107,8 @@ class World:
                 self.kv_reads.append(cycle)
             if ctx.get(loader.done):
                 self.done.append(cycle)
+            if ctx.get(loader.dropped):
+                self.dropped.append(cycle)
             if offered["beats"] and ctx.get(loader.beats.ready):
                 self.beats.popleft()
                 offered["beats"] = False
@@ -225,6 +227,24 @@ def test_load_and_gain(name, stall):
     assert world.gain == gain
     assert world.residual == {20 + index: list(word) for index, word in enumerate(words)}
     assert len(world.done) == 1 and world.done[0] > 40
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_drop(stall):
+    """Its beats go nowhere, one a cycle, whatever the fields say that it keeps from its PASS; nothing is finished."""
+    world = World("8x8", seed=8, stall=stall)
+    columns, tiles = [], []
+    for beats in (1, 24, 5):
+        world.dispatch(7, **stream_pass(1, 2) | {"opcode": DROP, "stream_beats": beats, "overlap": 0})
+        world.payload(beats)
+        world.dispatch(7, **stream_pass(1, 1))
+        columns += [number(beat, 8) for beat in world.payload(4)]
+        tiles += world.tile(world.payload(world.config.k_lanes))
+    world.run(600 if stall else 150)
+    assert world.columns == columns and world.loads == tiles
+    assert len(world.dropped) == 3 and not world.done
+    if not stall:
+        assert world.dropped[0] == 1, "taken in cycle 0, its only beat in cycle 1"
 
 
 @pytest.mark.parametrize(("name", "patch", "down", "across"), [
