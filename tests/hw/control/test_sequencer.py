@@ -261,6 +261,7 @@ def test_two_loops_speculate():
     program = [gate(), EXPERTS | {"speculate": 2}, FC1, FC2, gate(), EXPERTS | {"speculate": 3}, FC1, FC2, END]
     world = World(program, seed=16, lengths=[0, 2, 0, 1], slow=300).run(limit=6000)
     assert [expert for _, expert, _ in world.drops] == [0, 0, 0, 0, 2, 2]
+    assert len(world.commands) == 1 + (1 + 4 + 2) + (1 + 6 + 2), "early ones, then what only the loop asks for"
     assert len(world.dispatched) == 2 * (1 + 4) and not world.faults
 
 
