@@ -44,6 +44,13 @@ def test_every_word_is_the_same(pair, tiny_model, tiny_image, name, idle):
                 assert both.surplus_bytes > 0, "the first expert was not fetched early"
 
 
+def test_a_batch(pair, tiny_model, tiny_image):
+    """Queues hold the tokens of all images; an idle expert is idle for all of them."""
+    both = pair(with_idle(tiny_model, 0), "8x8", batch=2, speculate=4)
+    both.run(np.stack([tiny_image, tiny_image[::-1]]), "semseg")
+    assert both.surplus_bytes > 0
+
+
 def test_fewer_cycles_where_the_memory_is_slow(pair, tiny_model, tiny_image):
     cycles = {}
     for speculate in (0, 4):
