@@ -24,6 +24,7 @@ __all__ = [
     "TOKEN_BITS",
     "Accumulate",
     "Activity",
+    "BeatPair",
     "Flow",
     "MemoryRead",
     "MemoryWrite",
@@ -79,6 +80,21 @@ class Flow(Signature):
         super().__init__({"valid": Out(1), "payload": Out(payload)})
 
 
+class BeatPair(Signature):
+    """The next two beats of a stream; the receiver takes none, one or both in a cycle.
+
+    Seen from the sender: the first ``available`` beats of ``payload`` are there, and what is there stays until it is
+    taken. The receiver sets ``taken``, at most ``available``.
+    """
+
+    def __init__(self, config: MachineConfig):
+        super().__init__({
+            "payload": Out(data.ArrayLayout(8 * config.beat_bytes, 2)),
+            "available": Out(range(3)),
+            "taken": In(range(3)),
+        })
+
+
 class MemoryRead(Signature):
     """Read side of a memory, from the reader: with ``enable``, ``data`` is the word at ``address`` one cycle later."""
 
@@ -115,15 +131,17 @@ def word_layout(config: MachineConfig) -> data.Layout:
 
 
 def load_layout(config: MachineConfig) -> data.Layout:
-    """One beat into the array's shadow tile, n_lanes x s8.
+    """One beat into the array's shadow tile, n_lanes x s8, or a pair of them.
 
-    by_row 0: columns ``index x ratio`` onwards, each k_lanes values (k 0 lowest).
-    by_row 1: row k = ``index``, n_lanes values (n 0 lowest).
+    by_row 0: columns ``index x ratio`` onwards, each k_lanes values (k 0 lowest). ``pair``: the beats ``index`` (even)
+    and ``index + 1``; otherwise both halves of ``data`` hold the one beat, so that a column has one source.
+    by_row 1: row k = ``index``, n_lanes values (n 0 lowest); never a pair.
     """
     return data.StructLayout({
         "by_row": 1,
+        "pair": 1,
         "index": ceil_log2(config.k_lanes),
-        "data": data.ArrayLayout(signed(8), config.n_lanes),
+        "data": data.ArrayLayout(data.ArrayLayout(signed(8), config.n_lanes), 2),
     })
 
 

@@ -19,13 +19,15 @@ class MachineConfig:
     Parameters
     ----------
     k_lanes, n_lanes : inputs and outputs of the array per cycle; a row-memory word is ``k_lanes`` values, a beat of
-        the memory bus is ``n_lanes`` bytes; ``n_lanes`` is ``k_lanes`` or twice that
+        the stream from the memory is ``n_lanes`` bytes; ``n_lanes`` is ``k_lanes`` or twice that
+    bus_beats : beats of the stream in a beat of the memory bus, 1 or 2; a bus beat is at most 64 bytes and at most a
+        row-memory word
     packed : two products per DSP slice (same bits as the portable lane)
     max_tokens : rows of a pass, tokens in the queue of an expert
     max_experts : experts the router can tell apart, at most ``k_lanes``
     residual_words, hidden_words : words of ``k_lanes`` x s16
     kv_words : words of ``n_lanes`` x s8 for keys and values
-    stream_beats : depth of the weight prefetch FIFO
+    stream_beats : depth of the weight prefetch FIFO, in beats of the stream
     program_length : instructions the program memory holds
     trace : simulation-only ports that show every row-memory write
     """
@@ -33,6 +35,7 @@ class MachineConfig:
     name: str
     k_lanes: int
     n_lanes: int
+    bus_beats: int = 1
     packed: bool = True
     max_tokens: int = 256
     max_experts: int = 16
@@ -54,8 +57,14 @@ class MachineConfig:
             raise ConfigError(f"{self.name}: n_lanes must be k_lanes or twice that and at most 64, not {self.n_lanes}")
         if not 1 <= self.max_experts <= min(self.k_lanes, 32):
             raise ConfigError(f"{self.name}: max_experts must be 1..min(k_lanes, 32), not {self.max_experts}")
-        if self.stream_beats < 32:
-            raise ConfigError(f"{self.name}: stream_beats must hold two bursts of 16, not {self.stream_beats}")
+        if self.bus_beats not in (1, 2):
+            raise ConfigError(f"{self.name}: bus_beats must be 1 or 2, not {self.bus_beats!r}")
+        if self.bus_beats == 2 and (self.bus_bytes > 64 or self.bus_bytes > self.word_bytes):
+            raise ConfigError(f"{self.name}: bus_beats must be 1 where two beats are more than 64 bytes or than a "
+                              f"row-memory word of {self.word_bytes}, not {self.bus_bytes} bytes")
+        if self.stream_beats < 32 * self.bus_beats:
+            raise ConfigError(f"{self.name}: stream_beats must hold two bursts of {16 * self.bus_beats}, not "
+                              f"{self.stream_beats}")
 
     @property
     def ratio(self) -> int:
@@ -63,14 +72,29 @@ class MachineConfig:
         return self.n_lanes // self.k_lanes
 
     @property
-    def bus_bytes(self) -> int:
-        """Bytes per beat of the memory bus; a tile is ``k_lanes`` beats."""
+    def beat_bytes(self) -> int:
+        """Bytes per beat of the stream; a tile is ``k_lanes`` of these beats."""
         return self.n_lanes
 
     @property
+    def bus_bytes(self) -> int:
+        """Bytes per beat of the memory bus. Instructions, commands and counters count these beats."""
+        return self.bus_beats * self.beat_bytes
+
+    @property
+    def word_bytes(self) -> int:
+        """Bytes per row-memory word, ``k_lanes`` x s16."""
+        return 2 * self.k_lanes
+
+    @property
     def word_beats(self) -> int:
-        """Beats per row-memory word (``k_lanes`` x s16) in the weight stream: 2 or 1."""
-        return 2 * self.k_lanes // self.n_lanes
+        """Beats of the stream per row-memory word: 2 or 1."""
+        return self.word_bytes // self.beat_bytes
+
+    @property
+    def word_bus_beats(self) -> int:
+        """Beats of the memory bus per row-memory word: 2 or 1."""
+        return self.word_bytes // self.bus_bytes
 
     @property
     def macs_per_cycle(self) -> int:
@@ -93,8 +117,8 @@ CONFIGS: dict[str, MachineConfig] = {
         MachineConfig(name="8x16", k_lanes=8, n_lanes=16, max_tokens=32, max_experts=8, residual_words=256,
                       hidden_words=1024, kv_words=256, stream_beats=64, program_length=64),
         MachineConfig(name="16x16", k_lanes=16, n_lanes=16, residual_words=3096, hidden_words=6192, kv_words=3456),
-        MachineConfig(name="32x32", k_lanes=32, n_lanes=32, residual_words=6144, hidden_words=12288, kv_words=8192,
-                      stream_beats=2048),
+        MachineConfig(name="32x32", k_lanes=32, n_lanes=32, bus_beats=2, residual_words=6144, hidden_words=12288,
+                      kv_words=8192, stream_beats=2048),
         MachineConfig(name="32x64", k_lanes=32, n_lanes=64, max_tokens=1024, residual_words=6192, hidden_words=12384,
                       kv_words=4096, stream_beats=4096),
         MachineConfig(name="64x64", k_lanes=64, n_lanes=64, max_tokens=1024, residual_words=3096, hidden_words=6192,

@@ -92,11 +92,11 @@ class Array(wiring.Component):
     """``dots[n] = sum over k of tile[k][n] x operands[k]``, for every row that enters.
 
     The next tile is loaded while rows stream; the first row that asks for it swaps. A tile is loaded either whole by
-    columns, in any order, or whole by rows, in order: row 0 first. Its last beat must come before the swap, the next
-    tile's first beat after it. Exact for operands in -255..255, weights in -127..127; columns do not mix and a zero
-    operand makes any weight count nothing, so padded lanes reach no sum.
+    columns, beats and pairs of beats in any order, or whole by rows, in order: row 0 first. Its last beat must come
+    before the swap, the next tile's first beat after it. Exact for operands in -255..255, weights in -127..127; columns
+    do not mix and a zero operand makes any weight count nothing, so padded lanes reach no sum.
 
-    Golden: numpy's integer ``@``. One row and one beat per cycle, no back-pressure. ``LATENCY`` cycles from a row to
+    Golden: numpy's integer ``@``. One row and one load per cycle, no back-pressure. ``LATENCY`` cycles from a row to
     its ``dots``, whose ``address``, ``operation`` and ``last`` come ``lead`` cycles ahead of them.
 
     Parameters
@@ -130,10 +130,10 @@ class Array(wiring.Component):
         group, stride = self.packing.group, k_lanes // self.packing.group
         load, row = self.load.payload, self.row.payload
 
-        # Stage 1: input registers of the controls; which columns a beat is for.
+        # Stage 1: input registers of the controls; which columns a beat or a pair is for.
         chosen, shifted, swap = Signal(k_lanes), Signal(group), Signal()
         m.d.sync += [
-            chosen.eq(Mux(self.load.valid & ~load.by_row, 1 << load.index, 0)),
+            chosen.eq(Mux(self.load.valid & ~load.by_row, Mux(load.pair, 0b11, 0b01) << load.index, 0)),
             swap.eq(self.row.valid & row.swap),
         ]
         for position in range(group):
@@ -159,7 +159,7 @@ class Array(wiring.Component):
                 column.operands.eq(Cat(operands)),
             ]
             for i, n in enumerate(range(index * lane.COLUMNS, (index + 1) * lane.COLUMNS)):
-                first = n % ratio * group
+                first = n % (2 * ratio) * group  # columns of an even beat in the low half, of an odd one in the high
                 m.d.comb += [
                     column.select[i].eq(Cat(one[n // ratio] for one in chosen)),
                     column.weights[i].eq(Cat(beat.word_select(first + position, stride * WEIGHT_BITS)

@@ -3,17 +3,18 @@
 
 from amaranth import *
 from amaranth.lib import stream
-from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.registers import ErrorCode
 
-from ..interfaces import Flow, command_layout
+from ..interfaces import BeatPair, Flow, command_layout
 from .axi import RESP_DECERR, RESP_OKAY, RESP_SLVERR, ReadChannels
 from .bursts import BURST_BEATS, BurstSplitter, burst_layout
 from .fault import ADDRESS_BITS, fault_layout
+from .prefetch import Prefetch
 
 __all__ = ["ReadMaster"]
 
@@ -22,11 +23,11 @@ QUIET_CYCLES = 256
 
 
 class ReadMaster(Component):
-    """Reads stretches of consecutive beats over AXI4.
+    """Reads stretches of consecutive beats of the bus over AXI4 and offers them as beats of the stream.
 
-    Commands are cut and checked by ``BurstSplitter``. A burst is issued only when the FIFO has room for all of it:
+    Commands are cut and checked by ``BurstSplitter``. A burst is issued only when ``Prefetch`` has room for all of it:
     RREADY is constantly 1, so neither a slow consumer nor the write channels can hold the bus up. One ID, answers in
-    order. Throughput one beat a cycle; three cycles from R to ``beats``.
+    order. Throughput one bus beat a cycle in, two beats of the stream out; four cycles from R to ``beats``.
 
     The first error (a refused command, SLVERR, DECERR, RLAST at the wrong beat) is reported once with the address of
     the beat. From then on no burst is issued, what is under way is received and thrown away, and the beat with the
@@ -45,7 +46,7 @@ class ReadMaster(Component):
     Members
     -------
     command : stream of {address, beats}
-    beats : the data, in order
+    beats : the data, in order, in beats of the stream
     bus : AR and R
     base, limit : window base <= address < limit; steady while a command is under way
     abort : forget everything
@@ -57,12 +58,12 @@ class ReadMaster(Component):
     def __init__(self, config: MachineConfig, outstanding: int = 8):
         if outstanding < 1:
             raise ValueError(f"outstanding must be at least 1, not {outstanding!r}")
-        self._depth = config.stream_beats
+        self._config = config
         self._bytes = config.bus_bytes
         self._outstanding = outstanding
         super().__init__({
             "command": In(stream.Signature(command_layout())),
-            "beats": Out(stream.Signature(8 * config.bus_bytes)),
+            "beats": Out(BeatPair(config)),
             "bus": Out(ReadChannels(config.bus_bytes)),
             "base": In(64),
             "limit": In(64),
@@ -85,9 +86,8 @@ class ReadMaster(Component):
 
         splitter = BurstSplitter(self._bytes, ErrorCode.READ_WINDOW)
         m.submodules.splitter = ResetInserter(halted)(splitter)
-        # One more for the FIFO's output register, so that its memory has a power of two of words.
-        fifo = SyncFIFOBuffered(width=8 * self._bytes, depth=self._depth + 1)
-        m.submodules.fifo = ResetInserter(restart)(fifo)
+        prefetch = Prefetch(self._config)
+        m.submodules.prefetch = ResetInserter(restart)(prefetch)
         # Bursts shown on AR whose last beat has not arrived.
         m.submodules.pending = pending = SyncFIFO(width=burst_layout().size, depth=self._outstanding)
         head = Signal(burst_layout())
@@ -99,25 +99,24 @@ class ReadMaster(Component):
             splitter.command.valid.eq(self.command.valid & ~halted),
             self.command.ready.eq(splitter.command.ready & ~halted),
         ]
-        connect(m, fifo.r_stream, flipped(self.beats))
+        connect(m, prefetch.o, flipped(self.beats))
 
-        # Issue: room in the FIFO is reserved with AR and returned as beats leave.
-        room = Signal(range(self._depth + 1), init=self._depth)
-        issue = Signal()
-        reserved = Signal(range(BURST_BEATS + 1))
-        returned = Signal()
+        # Issue: room in beats of the stream is reserved with AR and returned as they leave.
+        depth, bus_beats = self._config.stream_beats, self._config.bus_beats
+        room = Signal(range(depth + 1), init=depth)
+        issue, enough = Signal(), room >= BURST_BEATS * bus_beats
+        reserved = Signal(range(BURST_BEATS * bus_beats + 1))
         m.d.comb += [
-            issue.eq(splitter.burst.valid & ~halted & pending.w_rdy & (room >= BURST_BEATS) & (~ar.valid | ar.ready)),
+            issue.eq(splitter.burst.valid & ~halted & pending.w_rdy & enough & (~ar.valid | ar.ready)),
             splitter.burst.ready.eq(issue),
             pending.w_en.eq(issue),
             pending.w_data.eq(splitter.burst.payload),
-            reserved.eq(Mux(issue, splitter.burst.payload.length + 1, 0)),
-            returned.eq(self.beats.valid & self.beats.ready),
+            reserved.eq(Mux(issue, (splitter.burst.payload.length + 1) << exact_log2(bus_beats), 0)),
         ]
         with m.If(restart):
-            m.d.sync += room.eq(self._depth)
+            m.d.sync += room.eq(depth)
         with m.Else():
-            m.d.sync += room.eq(room - reserved + returned)
+            m.d.sync += room.eq(room - reserved + self.beats.taken)
         with m.If(issue):
             m.d.sync += ar.payload.addr.eq(splitter.burst.payload.address)
             m.d.sync += ar.payload.len.eq(splitter.burst.payload.length)
@@ -156,8 +155,8 @@ class ReadMaster(Component):
             m.d.comb += wrong.eq(0)
         with m.If(expected):
             m.d.sync += index.eq(Mux(pending.r_en, 0, index + 1))
-        m.d.comb += fifo.w_data.eq(beat.data)
-        m.d.comb += fifo.w_en.eq(expected & ~wrong & ~halted)
+        m.d.comb += prefetch.i.payload.eq(beat.data)
+        m.d.comb += prefetch.i.valid.eq(expected & ~wrong & ~halted)
 
         # The first error.
         at = Signal(ADDRESS_BITS)

@@ -29,8 +29,8 @@ class WriteMaster(Component):
     """Writes row-memory words (k_lanes x s16, little endian) to consecutive addresses over AXI4.
 
     Commands are cut and checked by ``BurstSplitter`` and done one after the other: the next is taken when all
-    responses of the one before are in. A word is ``config.word_beats`` beats, low half first. AW runs ahead of W and
-    neither waits for the other; BREADY is constantly 1. Throughput one beat a cycle; one cycle from ``words`` to W.
+    responses of the one before are in. A word is ``config.word_bus_beats`` beats, low half first. AW runs ahead of W
+    and neither waits for the other; BREADY is constantly 1. Throughput one beat a cycle; one cycle from ``words`` to W.
 
     The first error (a refused command, SLVERR, DECERR) is reported once, with the address of the burst. A response
     that comes before the last beat of its burst was taken is reported as WRITE_SLAVE: the slave cannot have written
@@ -81,7 +81,7 @@ class WriteMaster(Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         aw, w, b = self.bus.aw, self.bus.w, self.bus.b
-        word_shift = exact_log2(self._config.word_beats)
+        word_shift = exact_log2(self._config.word_bus_beats)
 
         failed = Signal()  # an error was seen
         flushing = Signal()  # abort was seen, bursts are under way

@@ -89,7 +89,7 @@ class Check(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config, instruction = self._config, self.instruction
-        k_lanes, n_lanes = exact_log2(config.k_lanes), exact_log2(config.n_lanes)
+        k_lanes = exact_log2(config.k_lanes)
         is_opcode = {opcode: Signal(name=f"is_{opcode.name.lower()}") for opcode in Opcode}
         for opcode, signal in is_opcode.items():
             m.d.sync += signal.eq(instruction.opcode == opcode)
@@ -155,7 +155,7 @@ class Check(wiring.Component):
         with m.If(step == _CHUNKS + _DEPTH):
             m.d.sync += chunks.eq(total)
         with m.If(step == _EXPERT + _DEPTH):
-            m.d.sync += offset.eq((total << n_lanes) + instruction.stream_offset)
+            m.d.sync += offset.eq((total << exact_log2(config.bus_bytes)) + instruction.stream_offset)
         self._source(m, source, is_opcode, last_source, last_k)
         self._destination(m, destination, is_opcode, last_row, last_k, last_column, chunks)
         m.d.sync += beats_term.eq(_no_term())
@@ -181,7 +181,9 @@ class Check(wiring.Component):
 
         wrong_beats, beats = Signal(), Signal(_TOTAL_BITS)
         chunk_bits = exact_log2(config.bus_bytes // CHUNK)
-        m.d.sync += beats.eq(Mux(is_image, (total + (1 << chunk_bits) - 1) >> chunk_bits, total))
+        # All but images are whole beats of the bus.
+        m.d.sync += beats.eq(Mux(is_image, (total + (1 << chunk_bits) - 1) >> chunk_bits,
+                                 total >> exact_log2(config.bus_beats)))
         with m.If(step == _BEATS + _DEPTH + 1):
             m.d.sync += wrong_beats.eq(beats != instruction.stream_beats)
 

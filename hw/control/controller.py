@@ -12,7 +12,7 @@ from moevit.spec.registers import APERTURE, COUNTERS, ErrorCode
 from ..bus.axi import LiteChannels
 from ..bus.fault import ADDRESS_BITS, fault_layout
 from ..bus.registers import Registers
-from ..interfaces import SEQUENCE_BITS, TOKEN_BITS, Activity, Flow, command_layout, dispatch_layout
+from ..interfaces import SEQUENCE_BITS, TOKEN_BITS, Activity, BeatPair, Flow, command_layout, dispatch_layout
 from .counters import Counters
 from .error_latch import ErrorLatch
 from .origin import Origin
@@ -36,7 +36,7 @@ class Controller(wiring.Component):
     Members
     -------
     host, interrupt : the register bus, the interrupt
-    beats, weights : stream from the read master; what is no program goes on to the loader
+    beats, weights : from the read master; what is no program goes on to the loader
     command : stream of stretches to be read
     read_base, read_limit, write_base, write_limit, output : the host's addresses
     read_fault, write_fault, beat_read, beat_written, drained : from the bus masters
@@ -48,12 +48,11 @@ class Controller(wiring.Component):
 
     def __init__(self, config: MachineConfig):
         self._config = config
-        beat = stream.Signature(8 * config.bus_bytes)
         super().__init__({
             "host": In(LiteChannels(exact_log2(APERTURE), 32)),
             "interrupt": Out(1),
-            "beats": In(beat),
-            "weights": Out(beat),
+            "beats": In(BeatPair(config)),
+            "weights": Out(BeatPair(config)),
             "command": Out(stream.Signature(command_layout())),
             **{name: Out(64) for name in ("read_base", "read_limit", "write_base", "write_limit")},
             "output": Out(ADDRESS_BITS),
@@ -122,11 +121,12 @@ class Controller(wiring.Component):
         ]
         # The program comes through the same read master as the weights.
         m.d.comb += [
-            sequencer.beats.payload.eq(self.beats.payload),
-            sequencer.beats.valid.eq(self.beats.valid & sequencer.fetching),
+            sequencer.beats.payload.eq(self.beats.payload[0]),
+            sequencer.beats.valid.eq(self.beats.available.any() & sequencer.fetching),
             self.weights.payload.eq(self.beats.payload),
-            self.weights.valid.eq(self.beats.valid & ~sequencer.fetching),
-            self.beats.ready.eq(Mux(sequencer.fetching, sequencer.beats.ready, self.weights.ready)),
+            self.weights.available.eq(Mux(sequencer.fetching, 0, self.beats.available)),
+            self.beats.taken.eq(Mux(sequencer.fetching, sequencer.beats.valid & sequencer.beats.ready,
+                                    self.weights.taken)),
         ]
         self._errors(m, registers, sequencer)
         return m

@@ -30,15 +30,15 @@ class Program(wiring.Component):
         self._config = config
         super().__init__({
             "fill": In(1),
-            "beats": In(stream.Signature(8 * config.bus_bytes)),
+            "beats": In(stream.Signature(8 * config.beat_bytes)),
             "filled": Out(range(config.program_length + 1)),
             "read": In(MemoryRead(config.program_length, instruction_layout())),
         })
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        parts = INSTRUCTION_BYTES // self._config.bus_bytes
-        shape = data.ArrayLayout(8 * self._config.bus_bytes, parts)
+        parts = INSTRUCTION_BYTES // self._config.beat_bytes
+        shape = data.ArrayLayout(8 * self._config.beat_bytes, parts)
         m.submodules.memory = memory = Memory(shape=shape, depth=self._config.program_length, init=[])
         write, read = memory.write_port(granularity=1), memory.read_port()
         m.d.comb += [

@@ -55,7 +55,7 @@ class Sequencer(wiring.Component):
             "reset": In(1),
             "settings": In(settings_layout()),
             "lengths": In(data.ArrayLayout(TOKEN_BITS, config.max_experts)),
-            "beats": In(stream.Signature(8 * config.bus_bytes)),
+            "beats": In(stream.Signature(8 * config.beat_bytes)),
             "fetching": Out(1),
             "command": Out(stream.Signature(command_layout())),
             "started": Out(stream.Signature(started_layout())),

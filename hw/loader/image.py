@@ -37,7 +37,7 @@ class Image(wiring.Component):
     begin : take ``instruction`` (an IMAGE); only while not ``busy``
     allowed : the memory may be written
     busy : chunks are missing; falls with the cycle after the last write
-    beats : stream of n_lanes bytes
+    beats : beats of the memory bus
     hidden : stream of writes; not ready makes the bus wait
     done : one pulse, the last chunk is written
     """

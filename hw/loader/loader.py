@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Opcode
 
-from ..interfaces import DROP, SEQUENCE_BITS, Flow, MemoryRead, dispatch_layout, load_layout
+from ..interfaces import DROP, SEQUENCE_BITS, BeatPair, Flow, MemoryRead, dispatch_layout, load_layout
 from .image import Image, hidden_write_layout
 from .tiles import Tiles
 from .words import Words, residual_write_layout
@@ -24,7 +24,7 @@ class Loader(wiring.Component):
     reader as far as the receivers let it; only what depends on earlier instructions (tiles from the key and value
     memory, writes of LOAD and IMAGE) waits until ``(sequence - finished) mod 2^16 <= overlap``.
 
-    One beat a cycle, for IMAGE 8 or 16 bytes a cycle; two idle cycles between instructions.
+    One beat a cycle, for tiles two, for IMAGE 8 or 16 bytes; two idle cycles between instructions.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Loader(wiring.Component):
     finished : number of finished instructions
     beats : the weight stream
     kv : reads of the key and value memory
-    load : beats of the shadow tile, whole tiles
+    load : beats of the shadow tile, alone or in pairs, whole tiles
     tile_ready : the shadow tile is complete, from the cycle after its last beat until it is taken
     tile_taken : it is being swapped; the next beat comes in the next cycle at the earliest
     columns : column parameters, four beats per n-tile
@@ -50,11 +50,11 @@ class Loader(wiring.Component):
         if not isinstance(config, MachineConfig):
             raise TypeError(f"config must be a MachineConfig, not {config!r}")
         self._config = config
-        beat = stream.Signature(8 * config.bus_bytes)
+        beat = stream.Signature(8 * config.beat_bytes)
         super().__init__({
             "dispatch": In(stream.Signature(dispatch_layout())),
             "finished": In(SEQUENCE_BITS),
-            "beats": In(beat),
+            "beats": In(BeatPair(config)),
             "kv": Out(MemoryRead(config.kv_words, data.ArrayLayout(signed(8), config.n_lanes))),
             "load": Out(Flow(load_layout(config))),
             "tile_ready": Out(1),
@@ -99,23 +99,33 @@ class Loader(wiring.Component):
                 unit.begin.eq(taken & (instruction.opcode == opcode)),
                 unit.instruction.eq(instruction),
                 unit.allowed.eq(allowed),
-                unit.beats.payload.eq(self.beats.payload),
-                unit.beats.valid.eq(self.beats.valid),
             ]
 
+        bus_beats, there = self._config.bus_beats, self.beats.available.any()
         m.d.comb += [
-            self.gain.payload.eq(self.beats.payload),
-            self.gain.valid.eq(self.beats.valid & gaining),
+            tiles.beats.payload.eq(self.beats.payload),
+            tiles.beats.available.eq(self.beats.available),
+            words.beats.payload.eq(self.beats.payload[0]),
+            words.beats.valid.eq(there),
+            image.beats.payload.eq(self.beats.payload),
+            image.beats.valid.eq(self.beats.available >= bus_beats),
+            self.gain.payload.eq(self.beats.payload[0]),
+            self.gain.valid.eq(there & gaining),
         ]
         gained = self.gain.valid & self.gain.ready
         with m.If(taken & (instruction.opcode == Opcode.NORM)):
             m.d.sync += [gaining.eq(1), gain_left.eq(instruction.k_tiles * self._config.word_beats)]
         with m.Elif(gained):
             m.d.sync += [gaining.eq(gain_left != 1), gain_left.eq(gain_left - 1)]
-        m.d.comb += self.dropped.eq(dropping & self.beats.valid & (drop_left == 1))
+        drop = Signal()  # a beat of the bus
+        m.d.comb += [
+            drop.eq(dropping & (self.beats.available >= bus_beats)),
+            self.dropped.eq(drop & (drop_left == 1)),
+        ]
         with m.If(taken & (instruction.opcode == DROP)):
             m.d.sync += [dropping.eq(1), drop_left.eq(instruction.stream_beats)]
-        with m.Elif(dropping & self.beats.valid):
+        with m.Elif(drop):
             m.d.sync += [dropping.eq(~self.dropped), drop_left.eq(drop_left - 1)]
-        m.d.comb += self.beats.ready.eq(tiles.beats.ready | words.beats.ready | image.beats.ready | gained | dropping)
+        m.d.comb += self.beats.taken.eq(tiles.beats.taken | words.beats.ready | gained
+                                        | Mux(image.beats.ready | drop, bus_beats, 0))
         return m

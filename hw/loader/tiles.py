@@ -9,11 +9,11 @@ from amaranth.utils import exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import WeightSource
 
-from ..interfaces import Flow, MemoryRead, instruction_layout, load_layout
+from ..interfaces import BeatPair, Flow, MemoryRead, instruction_layout, load_layout
 
 __all__ = ["COLUMN_BEATS", "Tiles"]
 
-#: Beats of column parameters per n-tile: n_lanes x {scale u16, bias s16} on a bus of n_lanes bytes.
+#: Beats of column parameters per n-tile: n_lanes x {scale u16, bias s16} in beats of n_lanes bytes.
 COLUMN_BEATS = 4
 _KV_ADDRESS_BITS = 20
 
@@ -21,31 +21,32 @@ _KV_ADDRESS_BITS = 20
 class Tiles(wiring.Component):
     """Walks the n-tiles of a PASS: column parameters (unless constant) to ``columns``, then its tiles to ``load``.
 
-    Tiles come beat by beat from ``beats`` or, once ``allowed``, from the key and value memory:
-    ``kv_base + n x kv_n_stride + k x kv_k_stride + i``. One beat a cycle; the next tile's first beat waits in a
-    register while the shadow tile is full and is presented in the cycle after ``tile_taken``.
+    Tiles come from ``beats``, two a cycle where two are there, or, once ``allowed``, one a cycle from the key and value
+    memory: ``kv_base + n x kv_n_stride + k x kv_k_stride + i``. Column parameters are one beat a cycle. The next tile's
+    first beats wait in a register while the shadow tile is full and are presented in the cycle after ``tile_taken``: a
+    tile takes ``k_lanes / 2 + 1`` cycles from the stream, ``k_lanes + 1`` from the memory.
 
     Members
     -------
     begin : take ``instruction`` (a PASS); only while not ``busy``
     allowed : the key and value memory may be read
     busy : not all beats of the PASS have been taken; its last ones may still be on their way to ``load``
-    beats, columns : streams of n_lanes bytes
+    beats : the weight stream
+    columns : stream of n_lanes bytes
     kv : reads of the key and value memory
     load, tile_ready, tile_taken : the shadow tile
     """
 
     def __init__(self, config: MachineConfig):
         self._config = config
-        beat = stream.Signature(8 * config.bus_bytes)
         super().__init__({
             "begin": In(1),
             "instruction": In(instruction_layout()),
             "allowed": In(1),
             "busy": Out(1),
-            "beats": In(beat),
+            "beats": In(BeatPair(config)),
             "kv": Out(MemoryRead(config.kv_words, data.ArrayLayout(signed(8), config.n_lanes))),
-            "columns": Out(beat),
+            "columns": Out(stream.Signature(8 * config.beat_bytes)),
             "load": Out(Flow(load_layout(config))),
             "tile_ready": Out(1),
             "tile_taken": In(1),
@@ -76,21 +77,23 @@ class Tiles(wiring.Component):
                 *(base.eq(instruction.kv_base) for base in (address, tile_base, n_base)),
             ]
 
-        # Stage 1: take a beat from the bus, or read one.
+        # Stage 1: take a beat or two from the stream, or read one. Pairs begin at even columns: each has one source.
         held_valid, present = Signal(), Signal()
-        issue, column = Signal(), Signal()
+        issue, column, pair = Signal(), Signal(), Signal()
         free = ~held_valid | present
+        there = self.beats.available.any()
         m.d.comb += [
-            self.columns.payload.eq(self.beats.payload),
-            self.columns.valid.eq(self.busy & in_columns & self.beats.valid),
+            self.columns.payload.eq(self.beats.payload[0]),
+            self.columns.valid.eq(self.busy & in_columns & there),
             column.eq(self.columns.valid & self.columns.ready),
-            issue.eq(self.busy & ~in_columns & free & Mux(from_stream, self.beats.valid, self.allowed)),
-            self.beats.ready.eq(column | (issue & from_stream)),
+            issue.eq(self.busy & ~in_columns & free & Mux(from_stream, there, self.allowed)),
+            pair.eq(from_stream & (self.beats.available == 2) & ~index[0]),
+            self.beats.taken.eq(Mux(issue & from_stream, 1 + pair, column)),
             self.kv.enable.eq(issue & ~from_stream),
             self.kv.address.eq(address),
         ]
         end_of_columns, end_of_tile, end_of_sum, end = Signal(), Signal(), Signal(), Signal()
-        # What follows a tile is known a cycle after the tile before it has ended: it has eight beats or more.
+        # What follows a tile is known a cycle after the tile before it has ended: it takes four cycles or more.
         at_last_k, at_last_n, next_base = Signal(), Signal(), Signal(_KV_ADDRESS_BITS)
         m.d.sync += [
             at_last_k.eq(k == last_k),
@@ -99,16 +102,16 @@ class Tiles(wiring.Component):
         ]
         m.d.comb += [
             end_of_columns.eq(column & (index == COLUMN_BEATS - 1)),
-            end_of_tile.eq(issue & (index == k_lanes - 1)),
+            end_of_tile.eq(issue & index[1:].all() & (index[0] | pair)),
             end_of_sum.eq(end_of_tile & at_last_k),
             end.eq(end_of_sum & at_last_n),
         ]
-        with m.If(column | issue):
-            m.d.sync += index.eq(Mux(end_of_columns | end_of_tile, 0, index + 1))
+        with m.If(column):
+            m.d.sync += index.eq(index + 1)
         with m.If(end_of_columns):
-            m.d.sync += in_columns.eq(0)
-        with m.If(issue):
-            m.d.sync += address.eq(address + 1)
+            m.d.sync += [index.eq(0), in_columns.eq(0)]
+        with m.If(issue):  # at the end of a tile the index wraps
+            m.d.sync += [index.eq(index + 1 + pair), address.eq(address + 1)]
         with m.If(end_of_tile):
             m.d.sync += k.eq(Mux(end_of_sum, 0, k + 1))
             m.d.sync += [address.eq(next_base), tile_base.eq(next_base)]
@@ -124,8 +127,10 @@ class Tiles(wiring.Component):
             m.d.sync += [
                 held_valid.eq(1),
                 held.by_row.eq(by_row),
+                held.pair.eq(pair),
                 held.index.eq(index),
-                held.data.eq(self.beats.payload),
+                Value.cast(held.data[0]).eq(self.beats.payload[0]),
+                Value.cast(held.data[1]).eq(self.beats.payload[pair]),
                 held_from_stream.eq(from_stream),
                 held_last.eq(end_of_tile),
             ]
@@ -134,10 +139,10 @@ class Tiles(wiring.Component):
         m.d.comb += [
             present.eq(held_valid & ~self.tile_ready),
             self.load.valid.eq(present),
-            self.load.payload.by_row.eq(held.by_row),
-            self.load.payload.index.eq(held.index),
-            self.load.payload.data.eq(Mux(held_from_stream, held.data, self.kv.data)),
+            self.load.payload.eq(held),
         ]
+        with m.If(~held_from_stream):
+            m.d.comb += [half.eq(self.kv.data) for half in self.load.payload.data]
         with m.If(present & held_last):
             m.d.sync += self.tile_ready.eq(1)
         with m.Elif(self.tile_taken):

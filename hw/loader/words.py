@@ -26,7 +26,7 @@ class Words(wiring.Component):
     begin : take ``instruction`` (a LOAD); only while not ``busy``
     allowed : the memory may be written
     busy : words are missing; falls with the cycle after the last write
-    beats : stream of n_lanes bytes, ``config.word_beats`` per word, low half first
+    beats : stream, ``config.word_beats`` per word, low half first
     residual : stream of writes; not ready makes the bus wait
     done : one pulse, the last word is written
     """
@@ -38,7 +38,7 @@ class Words(wiring.Component):
             "instruction": In(instruction_layout()),
             "allowed": In(1),
             "busy": Out(1),
-            "beats": In(stream.Signature(8 * config.bus_bytes)),
+            "beats": In(stream.Signature(8 * config.beat_bytes)),
             "residual": Out(stream.Signature(residual_write_layout(config))),
             "done": Out(1),
         })
@@ -59,7 +59,7 @@ class Words(wiring.Component):
         active, whole, written = Signal(), Signal(), Signal()
         m.d.comb += active.eq(self.busy & self.allowed & self.beats.valid)
         if self._config.word_beats == 2:
-            low = Signal(8 * self._config.bus_bytes)
+            low = Signal(8 * self._config.beat_bytes)
             m.d.comb += self.residual.payload.data.eq(Cat(low, self.beats.payload))
             with m.If(active & ~whole):
                 m.d.sync += [low.eq(self.beats.payload), whole.eq(1)]

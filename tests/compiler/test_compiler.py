@@ -16,12 +16,14 @@ from moevit.spec.isa import Opcode, Stream, decode
 from moevit.spec.networks import NETWORKS
 from moevit.spec.quantised import QuantisedModelError
 
+from ..configs import TEST_CONFIGS
+
 
 def instructions(bundle: Bundle) -> list[dict[str, int]]:
     return [decode(words) for words in np.frombuffer(bundle.program, "<u4").reshape(-1, 16)]
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("config", TEST_CONFIGS.values(), ids=TEST_CONFIGS)
 def test_streams_are_contiguous_and_used_once(tiny_model, config):
     """Every weight byte belongs to exactly one instruction (and expert), in the order of their use."""
     bundle = compile_model(tiny_model, config)

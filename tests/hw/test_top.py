@@ -17,6 +17,8 @@ from moevit.spec.isa import Destination, Opcode, Operand, Peak, Saturation, Sour
 from moevit.spec.registers import BITS, ErrorCode, offset
 from moevit.spec.trace import record_dtype, sort_records
 
+from ..configs import TEST_CONFIGS
+
 OUTPUT_BYTES = 8192
 
 
@@ -246,7 +248,7 @@ def machines():
 
     def pair(name):
         if name not in alive:
-            config = dataclasses.replace(CONFIGS[name], trace=True)
+            config = dataclasses.replace(TEST_CONFIGS[name], trace=True)
             alive[name] = SimulatedBoard(config, memory_bytes=1 << 20), GoldenDevice(config)
         alive[name][0].memory = MemorySettings()
         return alive[name]
@@ -256,14 +258,14 @@ def machines():
         board.close()
 
 
-@pytest.mark.parametrize("name", ["8x8", "8x16"])
+@pytest.mark.parametrize("name", ["8x8", "8x16", "8x8_wide"])
 @pytest.mark.parametrize("first", range(0, 24, 4))
 def test_random_programs(machines, name, first):
     """Output, error and every stored word as the golden machine has them."""
     board, golden = machines(name)
     board.memory = MemorySettings(stall=0.3, seed=first) if first % 8 else MemorySettings(read_latency=20)
     for seed in range(first, first + 4):
-        program = Program(CONFIGS[name], seed).write(4)
+        program = Program(TEST_CONFIGS[name], seed).write(4)
         board.clear_records()
         expected, found = (execute(device, program) for device in (golden, board))
         assert found[1] == expected[1] and not found[1]["ERROR_CODE"], program.names

@@ -11,17 +11,19 @@ from moevit.golden.machine.device import GoldenDevice
 from moevit.host.runtime import Accelerator
 from moevit.sim.board import SimulatedBoard
 from moevit.sim.settings import MemorySettings
-from moevit.spec.arrays import CONFIGS, MachineConfig
+from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import decode
 from moevit.spec.quantised import QuantisedModel
 from moevit.spec.trace import Kind, sort_records
+
+from ..configs import TEST_CONFIGS
 
 QUIET = MemorySettings()
 CYCLE_LIMIT = 5_000_000
 
 
 def config_of(name: str, packed: bool = True) -> MachineConfig:
-    return dataclasses.replace(CONFIGS[name], packed=packed, trace=True)
+    return dataclasses.replace(TEST_CONFIGS[name], packed=packed, trace=True)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ SLOW = MemorySettings(bandwidth=0.25)
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "portable"])
-@pytest.mark.parametrize("name", ["8x8", "8x16"])
+@pytest.mark.parametrize("name", ["8x8", "8x16", "8x8_wide"])
 def test_tiny_network_both_tasks_with_and_without_stalls(pair, boards, name, packed):
     both = pair(model_of("tiny_test"), name, packed)
     for seed in (2, 3):

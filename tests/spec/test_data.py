@@ -11,6 +11,8 @@ from moevit.spec.arrays import CONFIGS, ConfigError
 from moevit.spec.networks import NETWORKS, NetworkError
 from moevit.spec.registers import APERTURE, PASS_LOG, REGISTERS
 
+from ..configs import TEST_CONFIGS
+
 
 def test_m3vit_tiny_has_the_published_size():
     network = NETWORKS["m3vit_tiny"]
@@ -30,7 +32,10 @@ def test_contradictory_network_is_refused(change, message):
 
 @pytest.mark.parametrize("change, message", [
     ({"k_lanes": 12}, "power of two"), ({"k_lanes": 4}, "8..64"), ({"n_lanes": 64}, "twice"),
-    ({"max_experts": 99}, "max_experts"), ({"stream_beats": 16}, "two bursts"),
+    ({"max_experts": 99}, "max_experts"), ({"stream_beats": 16}, "two bursts of 16"),
+    ({"bus_beats": 2, "stream_beats": 32}, "two bursts of 32"), ({"bus_beats": 3}, "1 or 2"),
+    ({"bus_beats": 2, "n_lanes": 32}, "row-memory word of 32, not 64"),
+    ({"bus_beats": 2, "k_lanes": 64, "n_lanes": 64}, "more than 64 bytes .* not 128"),
 ])
 def test_impossible_config_is_refused(change, message):
     with pytest.raises(ConfigError, match=message):
@@ -43,6 +48,13 @@ def test_hash_names_the_hardware():
     config = CONFIGS["8x8"]
     assert dataclasses.replace(config, packed=False, trace=True).hash == config.hash
     assert dataclasses.replace(config, kv_words=1024).hash != config.hash
+    assert dataclasses.replace(config, bus_beats=2).hash != config.hash
+
+
+def test_words_are_whole_beats():
+    shapes = {name: (c.beat_bytes, c.bus_bytes, c.word_beats, c.word_bus_beats) for name, c in TEST_CONFIGS.items()}
+    assert shapes == {"8x8": (8, 8, 2, 2), "8x16": (16, 16, 1, 1), "16x16": (16, 16, 2, 2), "32x32": (32, 64, 2, 1),
+                      "32x64": (64, 64, 1, 1), "64x64": (64, 64, 2, 2), "8x8_wide": (8, 16, 2, 1)}
 
 
 def test_registers_are_apart_and_inside():

@@ -30,12 +30,19 @@ class Schedule:
     def cycles(self) -> int:
         return max([*self.load, *self.row]) + 1
 
-    def tile(self, start: int, tile: np.ndarray, by_row: bool, gap=lambda: 0) -> int:
-        """Load a (k_lanes, n_lanes) tile from cycle ``start`` on; returns the first cycle in which it may be used."""
+    def tile(self, start: int, tile: np.ndarray, by_row: bool, gap=lambda: 0, pair=lambda: False) -> int:
+        """Load a (k_lanes, n_lanes) tile from cycle ``start`` on; returns the first cycle in which it may be used.
+
+        ``pair`` says whether the next two beats of a tile by columns come together.
+        """
         k_lanes, ratio = self.config.k_lanes, self.config.ratio
-        for index in range(k_lanes):
-            beat = tile[index] if by_row else tile[:, index * ratio:(index + 1) * ratio].T.ravel()
-            self.load[start] = (by_row, index, beat)
+        beats = [tile[index] if by_row else tile[:, index * ratio:(index + 1) * ratio].T.ravel()
+                 for index in range(k_lanes)]
+        index = 0
+        while index < k_lanes:
+            paired = not by_row and index % 2 == 0 and pair()
+            self.load[start] = (by_row, paired, index, np.concatenate([beats[index], beats[index + paired]]))
+            index += 1 + paired
             start += 1 + gap()
         return max(self.load) + 1
 
@@ -63,8 +70,9 @@ def simulate(config, schedule: Schedule, packing: Packing = DSP48E2,
             ctx.set(dut.load.valid, beat is not None)
             if beat is not None:
                 ctx.set(dut.load.payload.by_row, beat[0])
-                ctx.set(dut.load.payload.index, beat[1])
-                ctx.set(dut.load.payload.data.as_value(), packed_int(beat[2], 8))
+                ctx.set(dut.load.payload.pair, beat[1])
+                ctx.set(dut.load.payload.index, beat[2])
+                ctx.set(dut.load.payload.data.as_value(), packed_int(beat[3], 8))
             ctx.set(dut.row.valid, row is not None)
             # A row that is not valid carries noise: nobody may look at it.
             ctx.set(dut.row.payload.swap, row is None or row[0])
@@ -98,16 +106,18 @@ def extremes(rng, size, bound: int) -> np.ndarray:
 
 
 def random_schedule(config, seed: int, tiles: int, busy: float) -> Schedule:
-    """Tiles in both directions, each loaded while the rows of the one before stream; gaps unless ``busy`` is 1.
+    """Tiles in both directions, alone and in pairs, each loaded while the rows of the one before stream; gaps unless
+    ``busy`` is 1.
 
     The last sweep takes out every sum.
     """
     rng = np.random.default_rng(seed)
     schedule = Schedule(config)
     gap = lambda: 0 if rng.random() < busy else int(rng.integers(1, 4))  # noqa: E731
+    pair = lambda: bool(rng.random() < 0.7)  # noqa: E731
     sums = np.zeros((config.max_tokens, config.n_lanes), np.int64)
     written = 0
-    loaded = schedule.tile(0, tile := extremes(rng, (config.k_lanes, config.n_lanes), 127), False, gap)
+    loaded = schedule.tile(0, tile := extremes(rng, (config.k_lanes, config.n_lanes), 127), False, gap, pair)
     cycle = 0
     for step in range(tiles):
         active, final = tile, step == tiles - 1
@@ -115,7 +125,7 @@ def random_schedule(config, seed: int, tiles: int, busy: float) -> Schedule:
         rows = written if final else int(rng.choice([1, 2, config.k_lanes, config.max_tokens]))
         schedule_next = cycle + 1 + gap()
         tile = extremes(rng, tile.shape, 127)
-        loaded = schedule.tile(schedule_next, tile, bool(rng.integers(2)), gap)
+        loaded = schedule.tile(schedule_next, tile, bool(rng.integers(2)), gap, pair)
         for address in range(rows):
             # Only what an earlier tile stored may be added to.
             operation = Accumulate(int(rng.integers(3 - final)) + final) if address < written else Accumulate.SET
@@ -196,6 +206,26 @@ def test_matrix_product(name, by_row, packed):
     check(simulate(config, schedule), schedule.expected)
 
 
+@pytest.mark.parametrize("name", ["8x8", "8x16"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_sums_come_back_as_soon_as_tiles_can(name, packed):
+    """One row and tiles in pairs: an address of the accumulator every k_lanes / 2 + 1 cycles, the closest there is."""
+    print("seed 6")
+    rng = np.random.default_rng(6)
+    config = replace(CONFIGS[name], packed=packed)
+    k_tiles, period = 6, config.k_lanes // 2 + 1
+    operands = extremes(rng, k_tiles * config.k_lanes, 255)
+    weights = extremes(rng, (k_tiles * config.k_lanes, config.n_lanes), 127)
+    schedule = Schedule(config)
+    for k in range(k_tiles):
+        part = slice(k * config.k_lanes, (k + 1) * config.k_lanes)
+        start = schedule.tile(k * period, weights[part], False, pair=lambda: True)
+        assert start == (k + 1) * period - 1
+        schedule.row[start] = (True, operands[part], 0, Accumulate.ADD if k else Accumulate.SET, k == k_tiles - 1)
+    schedule.expected[start] = operands @ weights
+    check(simulate(config, schedule), schedule.expected)
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_padded_lanes_never_reach_an_accumulator(packed):
     """Zero operands silence any weights, also -128, which is no weight; columns beyond the last disturb no other."""
@@ -216,15 +246,17 @@ def test_padded_lanes_never_reach_an_accumulator(packed):
     check(seen, schedule.expected)
 
 
-def test_columns_in_any_order():
+@pytest.mark.parametrize("paired", [False, True])
+def test_columns_in_any_order(paired):
     print("seed 5")
     rng = np.random.default_rng(5)
     config = CONFIGS["8x16"]
     schedule = Schedule(config)
     tile = extremes(rng, (config.k_lanes, config.n_lanes), 127)
-    start = schedule.tile(0, tile, False)
+    start = schedule.tile(0, tile, False, pair=lambda: paired)
     order = rng.permutation(start)
     schedule.load = {cycle: schedule.load[order[cycle]] for cycle in range(start)}
+    assert start == (config.k_lanes // 2 if paired else config.k_lanes)
     operands = extremes(rng, config.k_lanes, 255)
     schedule.row[start] = (True, operands, 0, Accumulate.SET, True)
     check(simulate(config, schedule), {start: operands @ tile})

@@ -52,7 +52,7 @@ class Copier(Component):
             writer.limit.eq(settings.write_limit),
             reader.command.valid.eq(read_asked),
             reader.command.payload.address.eq(settings.program),
-            reader.command.payload.beats.eq(settings.program_length * self.config.word_beats),
+            reader.command.payload.beats.eq(settings.program_length * self.config.word_bus_beats),
             writer.command.valid.eq(write_asked),
             writer.command.payload.address.eq(settings.output),
             writer.command.payload.words.eq(settings.program_length),
@@ -64,23 +64,24 @@ class Copier(Component):
         with m.If(writer.command.ready | aborting):
             m.d.sync += write_asked.eq(0)
 
-        # Beats to words.
-        size = 8 * self.config.bus_bytes
+        # Beats, one at a time, to words.
+        size = 8 * self.config.beat_bytes
+        beat, there, take = reader.beats.payload[0], reader.beats.available.any(), Signal()
+        m.d.comb += reader.beats.taken.eq(there & take)
         word = Value.cast(writer.words.payload)
         if self.config.word_beats == 1:
-            m.d.comb += [word.eq(reader.beats.payload), writer.words.valid.eq(reader.beats.valid),
-                         reader.beats.ready.eq(writer.words.ready)]
+            m.d.comb += [word.eq(beat), writer.words.valid.eq(there), take.eq(writer.words.ready)]
         else:
             low, has_low = Signal(size), Signal()
             m.d.comb += [
-                word.eq(Cat(low, reader.beats.payload)),
-                writer.words.valid.eq(has_low & reader.beats.valid),
-                reader.beats.ready.eq(~has_low | writer.words.ready),
+                word.eq(Cat(low, beat)),
+                writer.words.valid.eq(has_low & there),
+                take.eq(~has_low | writer.words.ready),
             ]
             with m.If(aborting):
                 m.d.sync += has_low.eq(0)
-            with m.Elif(reader.beats.valid & reader.beats.ready):
-                m.d.sync += [has_low.eq(~has_low), low.eq(reader.beats.payload)]
+            with m.Elif(there & take):
+                m.d.sync += [has_low.eq(~has_low), low.eq(beat)]
 
         # Run, error, reset.
         for source, unit in zip(latch.sources, (reader, writer), strict=False):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -7,6 +8,8 @@ from moevit.hw.bus.bursts import BURST_BEATS
 from moevit.hw.bus.read_master import QUIET_CYCLES, ReadMaster
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.registers import ErrorCode
+
+from ...configs import TEST_CONFIGS
 
 BASE, LIMIT = 0x1_0000, 0x8_0000
 
@@ -16,19 +19,22 @@ class Bench:
 
     def __init__(self, kit, config="8x8", commands=(), *, seed=0, stall=0.0, slave=None, **options):
         self.kit = kit
-        self.unit = ReadMaster(CONFIGS[config], **options)
-        self.bytes = CONFIGS[config].bus_bytes
-        self.depth = CONFIGS[config].stream_beats
+        self.config = TEST_CONFIGS.get(config, config)
+        self.unit = ReadMaster(self.config, **options)
+        self.bytes = self.config.bus_bytes
         self.slave = kit.ReadSlave(self.unit.bus, self.bytes, seed=seed, stall=stall, **slave or {})
         self.source = kit.Source(self.unit.command, [{"address": a, "beats": b} for a, b in commands],
                                  seed=seed + 1, stall=stall)
-        self.sink = kit.Sink(self.unit.beats, seed=seed + 2, stall=stall)
+        self.sink = kit.PairSink(self.unit.beats, seed=seed + 2, stall=stall)
         self.faults = kit.Pulses(self.unit.fault.valid, self.unit.fault.payload.code, self.unit.fault.payload.address)
         self.received = kit.Pulses(self.unit.beat)
         self.window = (BASE, LIMIT)
 
     def expected(self, *commands):
-        return [self.slave.data(a + i * self.bytes) for a, b in commands for i in range(b)]
+        """Beats of the stream, the low half of a bus beat first."""
+        width = 8 * self.config.beat_bytes
+        return [self.slave.data(a + i * self.bytes) >> part * width & (1 << width) - 1
+                for a, b in commands for i in range(b) for part in range(self.config.bus_beats)]
 
     def run(self, testbench):
         async def wrapped(ctx):
@@ -43,7 +49,7 @@ class Bench:
         quiet = 0
         for _ in range(limit):
             await ctx.tick()
-            quiet = quiet + 1 if ctx.get(self.unit.drained) and not ctx.get(self.unit.beats.valid) else 0
+            quiet = quiet + 1 if ctx.get(self.unit.drained) and not ctx.get(self.unit.beats.available) else 0
             if quiet > 40:
                 return
         raise AssertionError("never drained")
@@ -60,17 +66,17 @@ class Bench:
         del self.sink.items[:]
         del self.faults.seen[:]
         self.source.items.append({"address": command[0], "beats": command[1]})
-        await self.kit.until(ctx, lambda: len(self.sink.items) == command[1])
+        await self.kit.until(ctx, lambda: len(self.sink.items) == len(self.expected(command)))
         await self.settle(ctx)
         assert self.sink.items == self.expected(command)
         assert not self.faults.seen
 
 
-@pytest.mark.parametrize("config", ["8x8", "8x16"])
+@pytest.mark.parametrize("config", ["8x8", "8x16", "8x8_wide"])
 @pytest.mark.parametrize("seed", range(8))
 def test_data_arrive_in_order_whatever_stalls(kit, config, seed):
     rng = random.Random(seed)
-    size = CONFIGS[config].bus_bytes
+    size = TEST_CONFIGS[config].bus_bytes
     commands = [(BASE + rng.randrange(4096) * size, rng.choice([0, 1, 2, 15, 16, 17, 33, rng.randrange(120)]))
                 for _ in range(8)]
     commands.append((BASE + 4096 - 3 * size, 7))
@@ -84,31 +90,34 @@ def test_data_arrive_in_order_whatever_stalls(kit, config, seed):
     bench.run(testbench)
     assert bench.sink.items == bench.expected(*commands)
     assert not bench.faults.seen
-    assert len(bench.received.seen) == len(bench.sink.items)
+    assert len(bench.received.seen) * bench.config.bus_beats == len(bench.sink.items)
 
 
 @pytest.mark.parametrize("latency", [0, 60])
-def test_a_beat_every_cycle(kit, latency):
+@pytest.mark.parametrize("bus_beats", [1, 2])
+def test_a_bus_beat_every_cycle(kit, latency, bus_beats):
     beats = 512
-    bench = Bench(kit, "16x16", [(BASE, beats // 2), (BASE + 0x4000, beats // 2)], slave={"latency": latency})
+    bench = Bench(kit, replace(CONFIGS["16x16"], bus_beats=bus_beats, stream_beats=512 * bus_beats),
+                  [(BASE, beats // 2), (BASE + 0x4000, beats // 2)], slave={"latency": latency})
 
     async def testbench(ctx):
-        await kit.until(ctx, lambda: len(bench.sink.items) == beats)
+        await kit.until(ctx, lambda: len(bench.sink.items) == beats * bus_beats)
 
     bench.run(testbench)
-    assert bench.sink.cycles[-1] - bench.sink.cycles[0] == beats - 1
-    assert bench.sink.cycles[0] == bench.received.seen[0][0] + 2  # ``beat`` comes one cycle after R
+    assert bench.sink.cycles == [bench.sink.cycles[0] + index // bus_beats for index in range(beats * bus_beats)]
+    assert bench.sink.cycles[0] == bench.received.seen[0][0] + 3  # ``beat`` comes one cycle after R
 
 
-def test_room_is_reserved_before_the_burst_is_issued(kit):
-    bench = Bench(kit, commands=[(BASE, 200)], outstanding=16)
+@pytest.mark.parametrize("config", ["8x8", "8x8_wide"])
+def test_room_is_reserved_before_the_burst_is_issued(kit, config):
+    bench = Bench(kit, config, commands=[(BASE, 200)], outstanding=16)
     bench.sink.accept = False
 
     async def testbench(ctx):
         await ctx.tick().repeat(400)
-        assert sum(length for _, length in bench.slave.bursts) == bench.depth
+        assert sum(length for _, length in bench.slave.bursts) * bench.config.bus_beats == bench.config.stream_beats
         bench.sink.accept = True
-        await kit.until(ctx, lambda: len(bench.sink.items) == 200)
+        await kit.until(ctx, lambda: len(bench.sink.items) == len(bench.expected((BASE, 200))))
 
     bench.run(testbench)
     assert bench.sink.items == bench.expected((BASE, 200))
@@ -304,10 +313,10 @@ def test_an_abort_forgets_beats_that_wait(kit):
 
     async def testbench(ctx):
         await ctx.tick().repeat(100)
-        assert ctx.get(bench.unit.beats.valid)
+        assert ctx.get(bench.unit.beats.available)
         await bench.abort(ctx)
         await bench.settle(ctx)
-        assert not ctx.get(bench.unit.beats.valid)
+        assert not ctx.get(bench.unit.beats.available)
         bench.sink.accept = True
         await bench.works_again(ctx)
 

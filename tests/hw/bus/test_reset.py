@@ -34,7 +34,7 @@ def test_read_master(kit, after):  # I75
     top = Resettable(unit)
     slave = kit.ReadSlave(unit.bus, 8, latency=6)
     source = kit.Source(unit.command, [{"address": BASE, "beats": 100}])
-    sink = kit.Sink(unit.beats)
+    sink = kit.PairSink(unit.beats)
     faults = kit.Pulses(unit.fault.valid)
 
     async def testbench(ctx):
@@ -45,7 +45,7 @@ def test_read_master(kit, after):  # I75
         await ctx.tick()
         ctx.set(top.reset, 0)
         slave.reset()
-        assert not ctx.get(unit.bus.ar.valid) and not ctx.get(unit.beats.valid)
+        assert not ctx.get(unit.bus.ar.valid) and not ctx.get(unit.beats.available)
         await kit.until(ctx, lambda: not slave.beats)
         await ctx.tick().repeat(5)
         del sink.items[:]

@@ -4,8 +4,9 @@ import random
 import pytest
 
 from moevit.hw.bus.write_master import WriteMaster
-from moevit.spec.arrays import CONFIGS
 from moevit.spec.registers import ErrorCode
+
+from ...configs import TEST_CONFIGS
 
 BASE, LIMIT = 0x1_0000, 0x8_0000
 TOP = 1 << 40
@@ -16,7 +17,7 @@ class Bench:
 
     def __init__(self, kit, config="8x8", commands=(), *, seed=0, stall=0.0, slave=None, **options):
         self.kit = kit
-        self.config = CONFIGS[config]
+        self.config = TEST_CONFIGS[config]
         self.unit = WriteMaster(self.config, **options)
         self.random = random.Random(seed)
         self.slave = kit.WriteSlave(self.unit.bus, self.config.bus_bytes, seed=seed, stall=stall, **slave or {})
@@ -73,11 +74,11 @@ class Bench:
         assert not self.faults.seen
 
 
-@pytest.mark.parametrize("config", ["8x8", "8x16"])
+@pytest.mark.parametrize("config", ["8x8", "8x16", "8x8_wide"])
 @pytest.mark.parametrize("seed", range(8))  # B18
 def test_words_arrive_whatever_stalls(kit, config, seed):
     rng = random.Random(seed)
-    size = CONFIGS[config].bus_bytes
+    size = TEST_CONFIGS[config].bus_bytes
     commands = [(BASE + i * 4096 + rng.randrange(200) * size, rng.choice([0, 1, 2, 7, 8, 9, 16, rng.randrange(70)]))
                 for i in range(6)]
     commands.append((BASE + 0x1_0000 - 3 * size, 9))
@@ -92,10 +93,10 @@ def test_words_arrive_whatever_stalls(kit, config, seed):
     assert bench.slave.memory == bench.memory
     assert not bench.faults.seen
     assert len(bench.done.seen) == len(commands)
-    assert len(bench.written.seen) == sum(words * bench.config.word_beats for _, words in commands)
+    assert len(bench.written.seen) == sum(words * bench.config.word_bus_beats for _, words in commands)
 
 
-@pytest.mark.parametrize("config", ["8x8", "8x16"])
+@pytest.mark.parametrize("config", ["8x8", "8x16", "8x8_wide"])
 def test_a_beat_every_cycle(kit, config):
     words = 128
     bench = Bench(kit, config, [(BASE, words)], slave={"latency": 20})
@@ -105,7 +106,7 @@ def test_a_beat_every_cycle(kit, config):
 
     bench.run(testbench)
     first, last = bench.written.seen[0][0], bench.written.seen[-1][0]
-    assert last - first == words * bench.config.word_beats - 1
+    assert last - first == words * bench.config.word_bus_beats - 1
 
 
 # B19: the address long after the data, and the other way round.
@@ -287,4 +288,4 @@ def test_abort_in_every_cycle(kit, start, config):  # I78, I81
 
 def test_arguments_are_checked(unused_allowed):
     with pytest.raises(ValueError, match="outstanding must be at least 1, not 0"):
-        WriteMaster(CONFIGS["8x8"], outstanding=0)
+        WriteMaster(TEST_CONFIGS["8x8"], outstanding=0)

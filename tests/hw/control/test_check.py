@@ -26,6 +26,8 @@ from moevit.spec.isa import (
 )
 from moevit.spec.registers import ErrorCode
 
+from ...configs import TEST_CONFIGS
+
 #: Sizes that the addresses below are at the edge of.
 CONFIG = replace(CONFIGS["8x8"], max_tokens=32, residual_words=256, hidden_words=512, kv_words=512)
 LOAD = {"opcode": Opcode.LOAD, "stream": Stream.WEIGHTS, "rows": 4, "k_tiles": 3, "destination_base": 10}
@@ -90,20 +92,21 @@ TOKENS, EXPERT = 11, 3  # that the router saw; whose body it is
 
 
 def beats(config, fields):
-    """What the instruction consumes, or 0 without a stream."""
+    """Beats of the bus that the instruction consumes, or 0 without a stream."""
     get = fields.get
     if not get("stream"):
         return 0
     match fields["opcode"]:
         case Opcode.LOAD:
-            return fields["rows"] * fields["k_tiles"] * config.word_beats
+            return fields["rows"] * fields["k_tiles"] * config.word_beats // config.bus_beats
         case Opcode.NORM:
-            return fields["k_tiles"] * config.word_beats
+            return fields["k_tiles"] * config.word_beats // config.bus_beats
         case Opcode.IMAGE:
             return -(-fields["rows"] * fields["patch"] * fields["segment"] * 8 // config.bus_bytes)
         case Opcode.PASS:
             tiles = fields["k_tiles"] * (3 if get("digits") else 1) * config.k_lanes
-            return fields["n_tiles"] * ((0 if get("weights") else tiles) + (0 if get("constant") else 4))
+            per_n_tile = (0 if get("weights") else tiles) + (0 if get("constant") else 4)
+            return fields["n_tiles"] * per_n_tile // config.bus_beats
 
 
 def examine(config, cases, base=0x1_0000_0000):
@@ -153,16 +156,16 @@ def test_rules():
         assert address == 0
 
 
-@pytest.mark.parametrize("name", ["8x8", "8x16", "16x16", "32x64"])
+@pytest.mark.parametrize("name", ["8x8", "8x16", "16x16", "32x32", "32x64", "8x8_wide"])
 def test_beats(name):
     """One beat more or fewer than what is consumed is refused."""
-    config = CONFIGS[name]
+    config = TEST_CONFIGS[name]
     columns = {"columns": config.n_lanes + 1, "n_tiles": 2}
     instructions = [LOAD, NORM | {"dim": 3 * config.k_lanes}, PASS | columns, PASS | columns | {"constant": 1},
                     PASS | columns | {"operand": Operand.ROW, "digits": 1},
                     KEYS | columns | {"constant": 0, "stream": Stream.WEIGHTS}]
     if config.bus_bytes <= 16:
-        instructions.append(IMAGE | {"rows": 3})
+        instructions += [IMAGE | {"rows": 3}, IMAGE | {"rows": 3, "patch": 3, "segment": 1}]
     cases, expected = [], []
     for fields in instructions:
         right = beats(config, fields)
@@ -190,10 +193,11 @@ def test_unused_fields_are_illegal():
 
 
 @pytest.mark.parametrize("base", [0, 0x12_3456_7890, (1 << 40) - 0x1000, 1 << 40, (1 << 64) - 0x100])
-def test_addresses(base):
+@pytest.mark.parametrize("name", ["8x16", "8x8_wide"])
+def test_addresses(name, base):
     """base + stream_offset + expert x expert_beats x bus_bytes; beyond 40 bits it is refused."""
-    config = CONFIGS["8x16"]
-    columns = {"columns": 17}
+    config = TEST_CONFIGS[name]
+    columns = {"columns": config.n_lanes + 1}
     instructions = [
         PASS | columns | {"stream_offset": 0x400},
         PASS | columns | QUEUED | {"stream_offset": 0xF000_0000, "expert_beats": (1 << 24) - 1, "rep": 1},

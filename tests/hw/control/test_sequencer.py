@@ -9,9 +9,10 @@ from amaranth.sim import Simulator
 
 from moevit.hw.control.sequencer import PATIENCE, Sequencer
 from moevit.hw.interfaces import DROP
-from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Destination, Opcode, Operand, Stream, encode
 from moevit.spec.registers import ErrorCode
+
+from ...configs import TEST_CONFIGS
 
 PROGRAM, WEIGHTS, GATES, IMAGE = 0x1000, 0x12_3400_0000, 0x20_0000, 0x30_0000
 ROUTER = 3  # bit of the router among the units
@@ -42,7 +43,7 @@ class World:
 
     def __init__(self, program, name="8x8", seed=0, stall=0.0, lengths=(), slow=20):
         print(f"{name}, seed {seed}")
-        self.config, self.stall, self.slow = CONFIGS[name], stall, slow
+        self.config, self.stall, self.slow = TEST_CONFIGS[name], stall, slow
         self.random = np.random.default_rng(seed)
         words = [encode(**fields) for fields in program] if program else []
         self.program = np.concatenate([*words, np.zeros(0, np.uint32)]).astype("<u4").view(np.uint8)
@@ -114,8 +115,7 @@ class World:
                 address, beats = ctx.get(unit.command.payload.address), ctx.get(unit.command.payload.beats)
                 self.commands.append((address, beats))
                 if address == PROGRAM:
-                    size = self.config.bus_bytes
-                    parts = self.program.reshape(-1, size)[:beats]
+                    parts = self.program[:beats * self.config.bus_bytes].reshape(-1, self.config.beat_bytes)
                     fetch.extend(int.from_bytes(part.tobytes(), "little") for part in parts)
             if offer and ctx.get(unit.beats.ready):
                 assert ctx.get(unit.fetching)
@@ -290,11 +290,16 @@ def test_speculation_refuses_nothing_that_the_loop_does_not_meet(lengths, body, 
 
 
 def test_wide_bus():
-    """An instruction in one beat."""
+    """An instruction in one beat, and in eight beats of the stream that are four of the bus."""
     program = [linear(stream_beats=2 * (4 + 64), columns=128), END]
     world = World(program, name="64x64", seed=2)
     world.run()
     assert world.commands == [(PROGRAM, 2), (WEIGHTS, 136)]
+
+    world = World([linear(stream_beats=12), END], name="8x8_wide", seed=2)
+    world.run()
+    assert world.commands == [(PROGRAM, 8), (WEIGHTS, 12)]
+    assert [name for name, _ in world.pulses] == ["done"]
 
 
 def test_runs_again():
@@ -391,7 +396,7 @@ def test_reset_anywhere(at):
 
 
 def test_reset_when_idle():
-    sequencer = Sequencer(CONFIGS["8x8"])
+    sequencer = Sequencer(TEST_CONFIGS["8x8"])
     seen = []
 
     async def bench(ctx):

@@ -9,8 +9,9 @@ from amaranth.sim import Simulator
 
 from moevit.hw.interfaces import DROP, dispatch_layout
 from moevit.hw.loader.loader import Loader
-from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Opcode, Stream, WeightSource
+
+from ...configs import TEST_CONFIGS
 
 
 def number(values, bits):
@@ -19,11 +20,14 @@ def number(values, bits):
 
 
 class World:
-    """Everything around a loader: its memories, who takes its tiles, who finishes instructions."""
+    """Everything around a loader: its memories, who takes its tiles, who finishes instructions.
 
-    def __init__(self, name, seed=0, stall=0.0, hold=0):
+    ``hold``: cycles that a tile waits before it is taken; ``supply``: beats of the stream that are there at most.
+    """
+
+    def __init__(self, name, seed=0, stall=0.0, hold=0, supply=2):
         print(f"{name}, seed {seed}")
-        self.config, self.stall, self.hold = CONFIGS[name], stall, hold
+        self.config, self.stall, self.hold, self.supply = TEST_CONFIGS[name], stall, hold, supply
         self.random = np.random.default_rng(seed)
         self.kv = self.random.integers(-127, 128, (self.config.kv_words, self.config.n_lanes))
         self.beats = deque()
@@ -34,8 +38,8 @@ class World:
         self.residual, self.hidden = {}, {}
 
     def payload(self, beats):
-        """``beats`` random beats, also put on the bus."""
-        made = [self.random.integers(0, 256, self.config.bus_bytes) for _ in range(beats)]
+        """``beats`` random beats, also put in the stream."""
+        made = [self.random.integers(0, 256, self.config.beat_bytes) for _ in range(beats)]
         self.beats.extend(made)
         return made
 
@@ -63,15 +67,16 @@ class World:
                  (loader.hidden, self.hidden))
         outstanding_tile = 0  # beats of the tile in the shadow
         held = self.hold
-        offered = {"beats": False, "dispatch": False}
+        there, offered = 0, False  # beats of the stream, a dispatch
         read = 0
         for cycle in range(cycles):
-            offered["beats"] = bool(self.beats) and (offered["beats"] or self.chance())
-            offered["dispatch"] = bool(self.dispatches) and (offered["dispatch"] or self.chance())
-            ctx.set(loader.beats.valid, offered["beats"])
-            ctx.set(loader.beats.payload, number(self.beats[0], 8) if offered["beats"] else 0xEE)
-            ctx.set(loader.dispatch.valid, offered["dispatch"])
-            if offered["dispatch"]:
+            there = max(there, min(sum(self.chance() for _ in range(self.supply)), len(self.beats)))
+            offered = bool(self.dispatches) and (offered or self.chance())
+            ctx.set(loader.beats.available, there)
+            for index in range(2):
+                ctx.set(loader.beats.payload[index], number(self.beats[index], 8) if index < there else 0xEE)
+            ctx.set(loader.dispatch.valid, offered)
+            if offered:
                 head = self.dispatches[0]
                 raw = dispatch_layout().const(head)
                 ctx.set(loader.dispatch.payload, raw)
@@ -89,10 +94,17 @@ class World:
             if ctx.get(loader.load.valid):
                 assert not ready, "a beat was presented to a full shadow tile"
                 load = loader.load.payload
-                self.loads.append((ctx.get(load.by_row), ctx.get(load.index), list(ctx.get(load.data))))
+                by_row, pair, index = ctx.get(load.by_row), ctx.get(load.pair), ctx.get(load.index)
+                low, high = (list(ctx.get(load.data[half])) for half in range(2))
+                if pair:
+                    assert not by_row and index % 2 == 0
+                    self.loads.append((by_row, index + 1, high))
+                else:
+                    assert low == high
+                self.loads.insert(len(self.loads) - pair, (by_row, index, low))
                 if outstanding_tile == 0:
                     self.first_loads.append(cycle)
-                outstanding_tile += 1
+                outstanding_tile += 1 + pair
             if taken:
                 self.taken.append(cycle)
                 outstanding_tile = 0
@@ -109,12 +121,13 @@ class World:
                 self.done.append(cycle)
             if ctx.get(loader.dropped):
                 self.dropped.append(cycle)
-            if offered["beats"] and ctx.get(loader.beats.ready):
+            assert ctx.get(loader.beats.taken) <= there
+            for _ in range(ctx.get(loader.beats.taken)):
                 self.beats.popleft()
-                offered["beats"] = False
-            if offered["dispatch"] and ctx.get(loader.dispatch.ready):
+                there -= 1
+            if offered and ctx.get(loader.dispatch.ready):
                 self.dispatches.popleft()
-                offered["dispatch"] = False
+                offered = False
             await ctx.tick()
         assert len(self.loads) % self.config.k_lanes == 0
 
@@ -157,14 +170,36 @@ def test_stream_passes(name, stall):
     assert world.loads == tiles
 
 
-def test_full_rate():
-    """A tile per k_lanes + 1 cycles, and the next tile's first beat in the cycle after tile_taken."""
-    world = World("8x8", seed=2)
+@pytest.mark.parametrize(("supply", "beats_a_cycle"), [(1, 1), (2, 2)])
+@pytest.mark.parametrize("name", ["8x8", "8x16", "16x16"])
+def test_full_rate(name, supply, beats_a_cycle):
+    """A tile per k_lanes beats and one cycle, and the next tile's first beats in the cycle after tile_taken."""
+    world = World(name, seed=2, supply=supply)
+    k_lanes = world.config.k_lanes
     world.dispatch(0, **stream_pass(1, 12, constant=1))
-    world.payload(12 * 8)
-    world.run(150)
-    assert np.all(np.diff(world.taken) == 9)
+    tiles = [load for _ in range(12) for load in world.tile(world.payload(k_lanes))]
+    world.run(12 * (k_lanes // beats_a_cycle + 1) + 10)
+    assert world.loads == tiles
+    assert np.all(np.diff(world.taken) == k_lanes // beats_a_cycle + 1)
     assert world.first_loads[1:] == [cycle + 1 for cycle in world.taken[:-1]]
+
+
+def test_column_parameters_cost_four_cycles():
+    """Between the last tile of an n-tile and the first of the next, while beats are there."""
+    world = World("8x8", seed=2)
+    world.dispatch(0, **stream_pass(6, 1))
+    world.payload(6 * (4 + 8))
+    world.run(100)
+    assert np.all(np.diff(world.taken) == 4 + 4)
+
+
+def test_a_pair_that_was_begun_alone():
+    """Beats that come one by one and then two by two are paired as their columns are."""
+    world = World("8x8", seed=8, stall=0.5)
+    world.dispatch(0, **stream_pass(1, 40, constant=1))
+    tiles = [load for _ in range(40) for load in world.tile(world.payload(8))]
+    world.run(900)
+    assert world.loads == tiles
 
 
 @pytest.mark.parametrize("weights", [WeightSource.KEYS, WeightSource.VALUES])
@@ -214,7 +249,7 @@ def test_start_rule(overlap):
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize("name", ["8x8", "8x16", "16x16"])
+@pytest.mark.parametrize("name", ["8x8", "8x16", "16x16", "8x8_wide"])
 def test_load_and_gain(name, stall):
     world = World(name, seed=6, stall=stall)
     config = world.config
@@ -230,13 +265,15 @@ def test_load_and_gain(name, stall):
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-def test_drop(stall):
-    """Its beats go nowhere, one a cycle, whatever the fields say that it keeps from its PASS; nothing is finished."""
-    world = World("8x8", seed=8, stall=stall)
+@pytest.mark.parametrize("name", ["8x8", "8x8_wide"])
+def test_drop(name, stall):
+    """Beats of the bus go nowhere, one a cycle, whatever the fields say that it keeps from its PASS; nothing is
+    finished."""
+    world = World(name, seed=8, stall=stall)
     columns, tiles = [], []
     for beats in (1, 24, 5):
         world.dispatch(7, **stream_pass(1, 2) | {"opcode": DROP, "stream_beats": beats, "overlap": 0})
-        world.payload(beats)
+        world.payload(beats * world.config.bus_beats)
         world.dispatch(7, **stream_pass(1, 1))
         columns += [number(beat, 8) for beat in world.payload(4)]
         tiles += world.tile(world.payload(world.config.k_lanes))
@@ -249,6 +286,7 @@ def test_drop(stall):
 
 @pytest.mark.parametrize(("name", "patch", "down", "across"), [
     ("8x8", 8, 2, 4), ("8x16", 8, 1, 2), ("16x16", 8, 2, 3), ("16x16", 16, 2, 2), ("64x64", 16, 1, 2),
+    ("8x8_wide", 8, 1, 3), ("32x32", 16, 1, 2),
 ])
 @pytest.mark.parametrize("stall", [0.0, 0.3])
 def test_image(name, patch, down, across, stall):
@@ -257,7 +295,7 @@ def test_image(name, patch, down, across, stall):
     config = world.config
     image = world.random.integers(0, 256, (down * patch, across * patch, 3), dtype=np.uint8)
     flat = np.concatenate([image.reshape(-1), np.zeros(-image.size % config.bus_bytes, np.uint8)])
-    world.beats.extend(flat.reshape(-1, config.bus_bytes))
+    world.beats.extend(flat.reshape(-1, config.beat_bytes))
     stride = -(-3 * patch * patch // config.k_lanes) + 1
     world.dispatch(0, opcode=Opcode.IMAGE, rows=down * across, patch=patch, segment=3 * patch // 8, patches_x=across,
                    destination_base=3, destination_stride=stride, stream=Stream.IMAGE)
