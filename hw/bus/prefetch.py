@@ -15,9 +15,9 @@ __all__ = ["Prefetch"]
 class Prefetch(Component):
     """Holds ``config.stream_beats`` beats of the stream; whoever pushes has reserved their room.
 
-    Beats go to two banks in turn, so that the next two always lie in different ones. Each bank is a memory with a
-    registered output. Throughput one bus beat a cycle in, two beats of the stream out; three cycles from ``i`` to
-    ``o``.
+    Beats go to two banks in turn, so that the next two always lie in different ones. A bank's memory (block or
+    UltraRAM, which may lie far away) is enabled and read by registers alone: ``taken`` does not reach it. Throughput one
+    bus beat a cycle in, two beats of the stream out; three cycles from ``i`` to ``o``.
 
     Parameters
     ----------
@@ -50,11 +50,14 @@ class Prefetch(Component):
             else:
                 m.d.comb += bank.w_en.eq(self.i.valid & (into == index))
                 m.d.comb += bank.w_data.eq(self.i.payload)
-            # The memory's output is late in its cycle; it gets a register of its own.
-            beat, there = Signal(width, name=f"beat_{index}", reset_less=True), Signal(name=f"there_{index}")
-            m.d.comb += bank.r_en.eq(~there | both | (leaving & (turn == index)))
-            with m.If(bank.r_en):
-                m.d.sync += [beat.eq(bank.r_data), there.eq(bank.r_rdy)]
+            # What is read while the oldest beat stays waits in `spare`.
+            beat, spare = (Signal(width, name=f"{name}_{index}", reset_less=True) for name in ("beat", "spare"))
+            there, spared = Signal(name=f"there_{index}"), Signal(name=f"spared_{index}")
+            m.d.comb += bank.r_en.eq(~spared)
+            with m.If(~there | both | (leaving & (turn == index))):
+                m.d.sync += [beat.eq(Mux(spared, spare, bank.r_data)), there.eq(spared | bank.r_rdy), spared.eq(0)]
+            with m.Elif(~spared):
+                m.d.sync += [spare.eq(bank.r_data), spared.eq(bank.r_rdy)]
             data.append(beat)
             held.append(there)
         m.d.sync += into.eq(into ^ self.i.valid)
