@@ -16,8 +16,8 @@ class Prefetch(Component):
     """Holds ``config.stream_beats`` beats of the stream; whoever pushes has reserved their room.
 
     Beats go to two banks in turn, so that the next two always lie in different ones. A bank's memory (block or
-    UltraRAM, which may lie far away) is enabled and read by registers alone: ``taken`` does not reach it. Throughput one
-    bus beat a cycle in, two beats of the stream out; three cycles from ``i`` to ``o``.
+    UltraRAM, which may lie far away) is enabled and read by registers alone: ``taken`` does not reach it. Throughput
+    one bus beat a cycle in, two beats of the stream out; three cycles from ``i`` to ``o``.
 
     Parameters
     ----------
