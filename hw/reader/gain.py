@@ -22,7 +22,7 @@ def gain_words(config: MachineConfig) -> int:
 
 
 class Gain(wiring.Component):
-    """Takes the gain from the beats of the bus, ``word_beats`` to a word, and offers it by words.
+    """Takes the gain from the beats of the stream, ``word_beats`` to a word, and offers it by words.
 
     Takes a beat per cycle while ``load`` is set. A read takes 1 cycle.
 
