@@ -11,8 +11,9 @@ from moevit.spec.bundle import Bundle
 from moevit.spec.isa import Opcode, Stream, encode
 from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
+from .builder import Payload, Step
 from .plan import DoesNotFit, check_fit
-from .steps import Step, schedule
+from .steps import schedule
 
 __all__ = ["compile_model"]
 
@@ -32,9 +33,12 @@ def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str,
                          f"{config.program_length}; raise program_length")
     tasks = len(model.network.tasks)
     weights, gates = bytearray(), [bytearray() for _ in range(tasks)]
+    placed: dict[Payload, dict[str, int]] = {}
     words, entries = [], []
     for step in steps:
-        words.append(encode(**{**step.fields, **_place(step, config, weights, gates)}))
+        if step.payload and step.payload not in placed:
+            placed[step.payload] = _place(step.payload, step, config, weights, gates)
+        words.append(encode(**{**step.fields, **(placed[step.payload] if step.payload else {})}))
         entries.append({"name": step.name, "opcode": Opcode(step.fields["opcode"]).name, "macs_per_row": step.macs})
         if step.fields.get("queued"):
             entries[-1]["experts"] = model[f"{step.name.rpartition('.')[0]}.order"].tolist()
@@ -66,19 +70,18 @@ def _speculating(model: QuantisedModel, experts: int) -> QuantisedModel:
                                    for name, tensor in model.tensors.items()})
 
 
-def _place(step: Step, config: MachineConfig, weights: bytearray, gates: list[bytearray]) -> dict[str, int]:
-    """Append the step's payloads and return where they lie."""
-    if not step.payloads:
-        return {}
-    beats, rest = divmod(len(step.payloads[0]), config.bus_bytes)
-    assert not rest and len({len(payload) for payload in step.payloads}) == 1, step.name
+def _place(payload: Payload, step: Step, config: MachineConfig, weights: bytearray,
+           gates: list[bytearray]) -> dict[str, int]:
+    """Append what ``step`` is the first to stream, and return where it lies."""
+    beats, rest = divmod(len(payload.parts[0]), config.bus_bytes)
+    assert not rest and len({len(part) for part in payload.parts}) == 1, step.name
     if step.fields["stream"] == Stream.GATES:
         offset = len(gates[0])
-        for gate, payload in zip(gates, step.payloads, strict=True):
-            gate += payload
+        for gate, part in zip(gates, payload.parts, strict=True):
+            gate += part
         return {"stream_offset": offset, "stream_beats": beats}
     offset = len(weights)
-    for payload in step.payloads:
-        weights += payload
-    experts = {"expert_beats": beats} if len(step.payloads) > 1 else {}
+    for part in payload.parts:
+        weights += part
+    experts = {"expert_beats": beats} if len(payload.parts) > 1 else {}
     return {"stream_offset": offset, "stream_beats": beats, **experts}

@@ -2,13 +2,14 @@
 """The memory plan: where each tensor of a network lies in the row memories, and whether it fits at all."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from moevit.spec.arrays import CONFIGS, MachineConfig
 from moevit.spec.formats import ACCUMULATOR_BITS, OPERAND_MAX, WEIGHT_MAX
 from moevit.spec.isa import GROUPS
 from moevit.spec.networks import Network
 
-__all__ = ["DoesNotFit", "Plan", "ceil_div", "check_fit", "reasons_against"]
+__all__ = ["Block", "DoesNotFit", "Plan", "ceil_div", "check_fit", "reasons_against"]
 
 
 class DoesNotFit(ValueError):
@@ -19,13 +20,21 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
+class Block(NamedTuple):
+    """Rows that a pass takes together: ``start`` is the first of them."""
+
+    start: int
+    rows: int
+
+
 @dataclass(frozen=True)
 class Plan:
     """Sizes in words and tiles of ``network`` on ``config``; word addresses of each region.
 
-    The rows of ``batch`` images lie one image after the other, in every memory. A head is padded to whole words among
-    queries and keys and to whole tiles among values, so that each head's pass starts on a boundary. Padded lanes hold
-    zeros.
+    The rows of ``batch`` images lie one image after the other, in every memory. A sequence that is too long for that
+    is cut into blocks of rows, part by part, as few as the memories allow; each block fetches the weights again. Keys
+    and values stay whole. A head is padded to whole words among queries and keys and to whole tiles among values, so
+    that each head's pass starts on a boundary. Padded lanes hold zeros.
     """
 
     network: Network
@@ -38,13 +47,16 @@ class Plan:
         return self.batch * self.network.tokens
 
     # Widths of a row, in words of k_lanes.
+    def words(self, channels: int) -> int:
+        return ceil_div(channels, self.config.k_lanes)
+
     @property
     def dim_words(self) -> int:
-        return ceil_div(self.network.dim, self.config.k_lanes)
+        return self.words(self.network.dim)
 
     @property
     def head_words(self) -> int:
-        return ceil_div(self.network.head_dim, self.config.k_lanes)
+        return self.words(self.network.head_dim)
 
     @property
     def heads_words(self) -> int:
@@ -52,35 +64,67 @@ class Plan:
 
     @property
     def logit_words(self) -> int:
-        return ceil_div(self.network.tokens, self.config.k_lanes)
+        return self.words(self.network.tokens)
 
     @property
     def patch_words(self) -> int:
-        return ceil_div(self.network.patch_values, self.config.k_lanes)
+        return self.words(self.network.patch_values)
 
-    # Residual memory.
-    def residual(self, index: int) -> int:
-        """Base of residual buffer 0 or 1; a MoE block reads one and accumulates its experts in the other."""
-        return index * self.rows * self.dim_words
+    def _blocks(self, rows: int, most: int, unit: int = 1) -> tuple[Block, ...]:
+        """``rows`` in blocks of whole units, none longer than ``most``, but none of fewer rows than k_lanes either: the
+        array would wait for its tiles. A batch is never cut. What is too long after that does not fit."""
+        most = max(min(most, self.config.max_tokens) // unit, ceil_div(self.config.k_lanes, unit)) * unit
+        if self.batch > 1 or rows <= most:
+            return (Block(0, rows),)
+        size = ceil_div(ceil_div(rows, ceil_div(rows, most)), unit) * unit
+        return tuple(Block(start, min(size, rows - start)) for start in range(0, rows, size))
+
+    @property
+    def whole_rows(self) -> tuple[Block, ...]:
+        """What passes by word: positions, keys and values, output. A block starts with a word of keys."""
+        return self._blocks(self.rows, self.config.max_tokens, self.config.ratio)
+
+    @property
+    def embedding(self) -> tuple[Block, ...]:
+        """Patches, by whole lines of them."""
+        return self._blocks(self.batch * self.network.patches, self.config.hidden_words // self.patch_words,
+                            self.network.width // self.network.patch)
+
+    @property
+    def attention(self) -> tuple[Block, ...]:
+        """Queries."""
+        return self._blocks(self.rows, self.config.hidden_words // (self.heads_words + 2 * self.logit_words))
+
+    @property
+    def dense(self) -> tuple[Block, ...]:
+        return self._blocks(self.rows, self.config.hidden_words // self.words(self.network.hidden))
+
+    @property
+    def moe(self) -> tuple[Block, ...]:
+        """As long as all of its tokens may choose the same expert, and as its copy finds room."""
+        room = (self.config.residual_words - self.copy) // self.dim_words
+        return self._blocks(self.rows, min(room, self.config.hidden_words // self.words(self.network.expert_hidden)))
+
+    # Residual memory: all rows, and a copy of a MoE block's, which its experts read while they add to the rows.
+    @property
+    def copy(self) -> int:
+        return self.rows * self.dim_words
 
     @property
     def residual_words(self) -> int:
-        return self.residual(2 if self.network.experts else 1)
+        return self.copy + (self.moe[0].rows * self.dim_words if self.network.experts else 0)
 
-    # Hidden memory during attention: queries, mixed rows, logits of two products of a head and an image.
-    @property
-    def mixed(self) -> int:
-        return self.rows * self.heads_words
-
+    # Hidden memory during attention: queries, each replaced by its mixed row, and logits of two products of a head.
     def logits(self, index: int) -> int:
-        return 2 * self.mixed + index * self.network.tokens * self.logit_words
+        block = self.attention[0].rows
+        return block * self.heads_words + index * block // self.batch * self.logit_words
 
     @property
     def hidden_words(self) -> int:
-        network, lanes = self.network, self.config.k_lanes
-        widest = max(network.hidden, network.expert_hidden)
-        return max(self.logits(min(self.batch * network.heads, 2)), self.rows * ceil_div(widest, lanes),
-                   self.batch * network.patches * self.patch_words)
+        network = self.network
+        return max(self.logits(min(self.batch * network.heads, 2)), self.dense[0].rows * self.words(network.hidden),
+                   self.moe[0].rows * self.words(network.expert_hidden) if network.experts else 0,
+                   self.embedding[0].rows * self.patch_words)
 
     # Key and value memory, words of n_lanes. Tiles of an image may reach into the next image's keys and values: such
     # logits are no valid columns, and such exponentials are 0.
@@ -127,18 +171,18 @@ def reasons_against(network: Network, config: MachineConfig, batch: int = 1) -> 
             reasons.append(f"{what}: needs {need}, has {have}")
 
     limit("images of a batch", batch, GROUPS)
-    limit("tokens", plan.rows, config.max_tokens)
+    limit("tokens", max(part[0].rows for part in (plan.whole_rows, plan.embedding, plan.attention)), config.max_tokens)
     limit("experts", network.experts, config.max_experts)
     limit("residual memory words", plan.residual_words, config.residual_words)
     limit("hidden memory words", plan.hidden_words, config.hidden_words)
     limit("key and value memory words", plan.kv_words, config.kv_words)
-    longest = max(network.hidden, network.expert_hidden, network.dim, network.patch_values)
+    longest = max(network.hidden, network.expert_hidden, network.dim, network.patch_values, network.tokens)
     limit(f"accumulator (k = {longest})", longest * OPERAND_MAX * WEIGHT_MAX, (1 << (ACCUMULATOR_BITS - 1)) - 1)
     if 3 * network.patch % 8:
         reasons.append(f"patch {network.patch}: three bytes times its width must be a multiple of 8 bytes")
-    pixels = 3 * batch * network.height * network.width
-    if pixels % config.bus_bytes:
-        reasons.append(f"{pixels} bytes of images are not a multiple of the bus's {config.bus_bytes}")
+    pixels = {network.patch_values * block.rows for block in plan.embedding}
+    if any(size % config.bus_bytes for size in pixels):
+        reasons.append(f"{max(pixels)} bytes of images are not a multiple of the bus's {config.bus_bytes}")
     return reasons
 
 

@@ -50,5 +50,6 @@ class RunReport:
         loads: dict[str, dict[int, int]] = {}
         for each in self.passes:
             if each.name.endswith(".moe.fc1"):
-                loads.setdefault(each.name.removesuffix(".moe.fc1"), {})[each.expert] = each.rows
+                load = loads.setdefault(each.name.removesuffix(".moe.fc1"), {})
+                load[each.expert] = load.get(each.expert, 0) + each.rows
         return loads

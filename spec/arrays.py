@@ -113,9 +113,9 @@ CONFIGS: dict[str, MachineConfig] = {
     config.name: config
     for config in (
         MachineConfig(name="8x8", k_lanes=8, n_lanes=8, max_tokens=32, max_experts=8, residual_words=256,
-                      hidden_words=1024, kv_words=512, stream_beats=64, program_length=64),
+                      hidden_words=1024, kv_words=512, stream_beats=64, program_length=128),
         MachineConfig(name="8x16", k_lanes=8, n_lanes=16, max_tokens=32, max_experts=8, residual_words=256,
-                      hidden_words=1024, kv_words=256, stream_beats=64, program_length=64),
+                      hidden_words=1024, kv_words=256, stream_beats=64, program_length=128),
         MachineConfig(name="16x16", k_lanes=16, n_lanes=16, residual_words=3096, hidden_words=6192, kv_words=3456),
         MachineConfig(name="32x32", k_lanes=32, n_lanes=32, bus_beats=2, residual_words=6144, hidden_words=12288,
                       kv_words=8192, stream_beats=2048),

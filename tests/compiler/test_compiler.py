@@ -9,7 +9,8 @@ from moevit.compiler.__main__ import app
 from moevit.compiler.assemble import compile_model
 from moevit.compiler.disassemble import disassemble
 from moevit.compiler.packing import gate_digits, pack_linear, pad_groups
-from moevit.compiler.plan import DoesNotFit, check_fit, reasons_against
+from moevit.compiler.plan import DoesNotFit, Plan, check_fit, reasons_against
+from moevit.golden.quant.synthetic import synthetic_model
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.bundle import Bundle
 from moevit.spec.isa import Opcode, Stream, decode
@@ -75,7 +76,7 @@ def test_network_that_does_not_fit_is_refused_with_the_nearest_that_does():
     with pytest.raises(DoesNotFit, match="m3vit_small does not fit 16x16 .*residual memory words.*nearest .* is 32x32"):
         check_fit(NETWORKS["m3vit_small"], CONFIGS["16x16"])
     long = dataclasses.replace(NETWORKS["m3vit_tiny"], name="long", height=1024)
-    with pytest.raises(DoesNotFit, match="tokens: needs 1025, has 1024.*no named configuration fits"):
+    with pytest.raises(DoesNotFit, match="residual memory words: needs 3258, has 3096; .*no named configuration"):
         check_fit(long, CONFIGS["64x64"])
     odd = dataclasses.replace(NETWORKS["m3vit_tiny"], name="odd", height=112, width=224, patch=14)
     assert any("patch 14" in reason for reason in reasons_against(odd, CONFIGS["32x32"]))
@@ -104,6 +105,46 @@ def test_batch_that_does_not_fit_is_refused():
         check_fit(NETWORKS["tiny_test"], CONFIGS["64x64"], 9)
     with pytest.raises(DoesNotFit, match="at least 1 image, not 0"):
         check_fit(tiny, CONFIGS["64x64"], 0)
+
+
+def test_blocks_of_rows_share_their_weights():
+    """49 tokens on a machine for 32: passes repeat, their bytes lie in memory once."""
+    network = dataclasses.replace(NETWORKS["tiny_test"], name="tiny_48x64", height=48, width=64)
+    model, config = synthetic_model(network, 3), CONFIGS["8x8"]
+    roomy = dataclasses.replace(config, name="roomy", max_tokens=64, residual_words=1024, hidden_words=2048)
+    cut, whole = compile_model(model, config), compile_model(model, roomy)
+    assert len(cut.weights) == len(whole.weights) and cut.gates == whole.gates
+    names = [[entry["name"] for entry in bundle.manifest["instructions"]] for bundle in (cut, whole)]
+    assert names[0].count("blocks.1.moe.fc1") == 4 and names[1].count("blocks.1.moe.fc1") == 1
+    assert set(names[0]) == set(names[1])
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "tiny_test"])
+@pytest.mark.parametrize("tokens", [200, 1200])
+def test_blocks_cover_all_rows_and_fit(name, tokens):
+    """Whatever the memories: each part's blocks follow one another, at unit boundaries, none longer than allowed."""
+    network = dataclasses.replace(NETWORKS[name], height=20 * NETWORKS[name].patch,
+                                  width=tokens // 20 * NETWORKS[name].patch)
+    random = np.random.default_rng(12)
+    for _ in range(30):
+        config = dataclasses.replace(CONFIGS["32x64"], residual_words=int(random.integers(4000, 60000)),
+                                     hidden_words=int(random.integers(2000, 60000)), kv_words=1 << 17,
+                                     max_tokens=1 << int(random.integers(7, 11)))
+        plan = Plan(network, config)
+        if reasons_against(network, config):
+            continue
+        parts = {"whole_rows": (network.tokens, 2), "embedding": (network.patches, tokens // 20),
+                 "attention": (network.tokens, 1), "dense": (network.tokens, 1),
+                 **({"moe": (network.tokens, 1)} if network.experts else {})}
+        for part, (rows, unit) in parts.items():
+            blocks = getattr(plan, part)
+            assert [block.start for block in blocks] == [sum(b.rows for b in blocks[:i]) for i in range(len(blocks))]
+            assert sum(block.rows for block in blocks) == rows
+            assert all(block.start % unit == 0 and 0 < block.rows <= config.max_tokens for block in blocks)
+        copied = plan.moe[0].rows if network.experts else 0
+        assert plan.copy + copied * plan.dim_words <= config.residual_words
+        rows = plan.attention[0].rows
+        assert rows * (plan.heads_words + 2 * plan.logit_words) <= config.hidden_words
 
 
 def test_program_longer_than_the_program_memory_is_refused(tiny_model):
@@ -153,6 +194,9 @@ def test_command_line(tiny_model, tmp_path):
         assert (f"speculate={speculate}" in disassemble(Bundle.load(target))) == bool(speculate)
     result = runner.invoke(app, [*arguments, "9"])
     assert result.exit_code == 1 and "has 4 experts, 9 cannot" in result.output
+    several = ["compile", str(tmp_path / "model.npz"), "-o", str(target), "--config", "8x8", "--batch"]
+    assert runner.invoke(app, [*several, "4"]).exit_code == 1
+    assert runner.invoke(app, [*several, "2"]).exit_code == 0 and Bundle.load(target).manifest["batch"] == 2
     result = runner.invoke(app, ["disassemble", str(target)])
     assert result.exit_code == 0 and "PASS" in result.output
     assert runner.invoke(app, ["fit"]).exit_code == 0

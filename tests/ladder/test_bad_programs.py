@@ -100,7 +100,7 @@ def test_expert_loop_past_the_end(stops, bundle):
 
 
 @pytest.mark.parametrize("fields", [
-    {"rows": 0}, {"rows": 33}, {"k_tiles": 0}, {"n_tiles": 0}, {"stream_beats": 5},
+    {"rows": 0}, {"rows": 33}, {"k_tiles": 0}, {"n_tiles": 0}, {"stream_beats": 5}, {"group": 1}, {"gap": 1},
 ], ids=str)
 def test_operand_out_of_range(stops, bundle, fields):
     pc = pc_of(bundle, "blocks.0.attn.key")

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from moevit.compiler.assemble import compile_model
+from moevit.golden.integer.model import IntegerModel
 from moevit.golden.machine.device import GoldenDevice
 from moevit.golden.machine.machine import Machine, ProgramStopped
+from moevit.golden.quant.synthetic import synthetic_model
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Opcode, Stream, encode
+from moevit.spec.networks import NETWORKS
 from moevit.spec.registers import BITS, ErrorCode, offset
 
 from .conftest import run_bundle
@@ -23,6 +26,21 @@ def test_tokens_do_not_depend_on_the_array(tiny_model, tiny_image):
         for other in tokens[1:]:
             np.testing.assert_array_equal(tokens[0], other)
         assert tokens[0].std() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("height, width, memories", [(384, 384, (4608, 6192, 15360)), (480, 640, (8192, 12384, 29184))],
+                         ids=["577 tokens", "1201 tokens"])
+def test_long_sequences(height, width, memories):
+    """In blocks of rows, on 64 x 64 lanes with more memory than the named configuration has."""
+    residual, hidden, kv = memories
+    network = dataclasses.replace(NETWORKS["m3vit_small"], name="long", height=height, width=width)
+    config = dataclasses.replace(CONFIGS["64x64"], residual_words=residual, hidden_words=hidden, kv_words=kv,
+                                 program_length=2048)
+    model = synthetic_model(network, 1)
+    image = np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    tokens, _ = run_bundle(compile_model(model, config), config, image, 0)
+    np.testing.assert_array_equal(tokens, IntegerModel(model).run(image, 0).tokens)
 
 
 def test_idle_experts_are_not_fetched(tiny_model, tiny_image):

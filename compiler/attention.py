@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The schedule of an attention layer: keys and values, then queries, logits and mixed rows, head by head."""
+
+from moevit.spec.isa import Destination, Opcode, Operand, Peak, Saturation, Source, WeightSource
+
+from .builder import Builder
+from .plan import Block, ceil_div
+
+__all__ = ["Attention"]
+
+_ANY = 2  # deep enough an overlap for passes that depend on nothing recent
+
+
+class Attention(Builder):
+    """A builder that knows attention layers."""
+
+    def attention(self, name: str, norm: str) -> None:
+        """The layer called ``name`` behind the LayerNorm called ``norm``: keys and values of all rows; then, by blocks
+        of queries, heads and projection."""
+        network, plan, config = self.network, self.plan, self.config
+        heads, head_lanes = network.heads, plan.head_words * config.k_lanes
+        value_lanes = plan.head_value_tiles * config.n_lanes
+        whole = len(plan.attention) == 1
+        for block in plan.whole_rows:
+            self.norm(norm, block)
+            normed = {**self.residual_rows(block), "operand": Operand.NORM}
+            self.linear(f"{name}.key", columns=heads * head_lanes, outputs=(heads, head_lanes),
+                        destination=Destination.KEYS, destination_base=block.start // config.ratio,
+                        destination_stride=plan.key_tile_words, saturation=Saturation.WEIGHT,
+                        **self.groups(network.tokens, plan.key_gap), **normed)
+            if whole:
+                self._queries(name, block, overlap=1)
+            self.linear(f"{name}.value", columns=heads * value_lanes, outputs=(heads, value_lanes),
+                        destination=Destination.VALUES, destination_base=plan.values + block.start,
+                        destination_stride=plan.value_tile_words, saturation=Saturation.WEIGHT,
+                        overlap=2 if whole else 1, **normed)
+        for block in plan.attention:
+            if not whole:
+                self.norm(norm, block)
+                self._queries(name, block, overlap=0)
+            # Logits are written while those of the image or head before are mixed: neither waits for the other to
+            # drain. The first ones wait for the queries, behind which only values may be unfinished.
+            products = heads * plan.batch
+            for index in range(products + 1):
+                if index < products:
+                    self._logits(name, index, block, overlap=_ANY if index else int(whole))
+                if index > 0:
+                    self._mix(name, index - 1, block, overlap=int(products > 1))
+            self.linear(f"{name}.proj", columns=network.dim, inputs=(heads, head_lanes), source=Source.HIDDEN,
+                        operand=Operand.ROW, source_base=0, source_stride=plan.heads_words,
+                        source_peak=2 * block.rows // plan.batch, rows=block.rows, **self.add_to_residual(block))
+
+    def _queries(self, name: str, block: Block, overlap: int) -> None:
+        plan, network = self.plan, self.network
+        head_lanes = plan.head_words * self.config.k_lanes
+        self.linear(f"{name}.query", columns=network.heads * head_lanes, outputs=(network.heads, head_lanes),
+                    destination=Destination.HIDDEN, destination_base=0, destination_stride=plan.heads_words,
+                    saturation=Saturation.OPERAND, overlap=overlap, operand=Operand.NORM, **self.residual_rows(block))
+
+    def _product(self, index: int, block: Block) -> tuple[int, int, int, str]:
+        """Head, image, its rows in the block, and name: all images of a head, then those of the next one."""
+        head, image = divmod(index, self.plan.batch)
+        label = f"head{head}" if self.plan.batch == 1 else f"head{head}.image{image}"
+        return head, image, block.rows // self.plan.batch, label
+
+    def _logits(self, name: str, index: int, block: Block, overlap: int) -> None:
+        network, plan = self.network, self.plan
+        head, image, rows, label = self._product(index, block)
+        self.add(f"{name}.logit.{label}", Opcode.PASS, macs=network.tokens * network.head_dim,
+                 overlap=overlap, source=Source.HIDDEN, operand=Operand.RAW, rows=rows,
+                 source_base=image * rows * plan.heads_words + head * plan.head_words, source_stride=plan.heads_words,
+                 k_tiles=plan.head_words, n_tiles=ceil_div(network.tokens, self.config.n_lanes),
+                 weights=WeightSource.KEYS,
+                 kv_base=head * plan.head_words * plan.key_tile_words + image * plan.image_keys,
+                 kv_k_stride=plan.key_tile_words, kv_n_stride=self.config.k_lanes, columns=network.tokens,
+                 constant=1, constant_scale=int(self.model[f"{name}.logit.scale"]),
+                 shift=int(self.model[f"{name}.logit.shift"]), destination=Destination.HIDDEN,
+                 destination_base=plan.logits(index % 2), destination_stride=plan.logit_words,
+                 peak=Peak.MAXIMUM, peak_first=1, destination_peak=index % 2 * rows)
+
+    def _mix(self, name: str, index: int, block: Block, overlap: int) -> None:
+        """In place of the head's queries, which are read no more."""
+        network, plan = self.network, self.plan
+        head, image, rows, label = self._product(index, block)
+        self.add(f"{name}.mix.{label}", Opcode.PASS, macs=network.tokens * network.head_dim,
+                 overlap=overlap, source=Source.HIDDEN, operand=Operand.EXP, rows=rows,
+                 source_base=plan.logits(index % 2), source_stride=plan.logit_words,
+                 keys=network.tokens, source_peak=index % 2 * rows, k_tiles=plan.logit_words,
+                 n_tiles=plan.head_value_tiles, weights=WeightSource.VALUES,
+                 kv_base=plan.values + head * plan.head_value_tiles * plan.value_tile_words + image * rows,
+                 kv_k_stride=self.config.k_lanes, kv_n_stride=plan.value_tile_words, columns=network.head_dim,
+                 constant=1, constant_scale=int(self.model[f"{name}.mix.scale"]),
+                 shift=int(self.model[f"{name}.mix.shift"]), destination=Destination.HIDDEN,
+                 destination_base=image * rows * plan.heads_words + head * plan.head_words,
+                 destination_stride=plan.heads_words, peak=Peak.ABSOLUTE, peak_first=int(head == 0),
+                 destination_peak=(2 + image) * rows)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sequence that the memories do not hold at once: cut into blocks of rows, with the same result."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from moevit.compiler.plan import Plan
+from moevit.golden.integer.model import IntegerModel
+from moevit.golden.quant.synthetic import synthetic_model
+from moevit.sim.settings import MemorySettings
+from moevit.spec.networks import NETWORKS
+
+from .conftest import config_of
+
+STALLS = MemorySettings(stall=0.4, seed=3, read_latency=90)
+
+
+@pytest.mark.parametrize("name", ["8x8", "8x16"])
+def test_49_tokens_on_a_machine_for_32(pair, name):
+    network = dataclasses.replace(NETWORKS["tiny_test"], name="tiny_48x64", height=48, width=64)
+    plan = Plan(network, config_of(name))
+    assert [len(part) for part in (plan.whole_rows, plan.embedding, plan.attention, plan.dense, plan.moe)] \
+        == [2, 2, 2, 2, 4]
+    model = synthetic_model(network, 3)
+    both, integer = pair(model, name), IntegerModel(model)
+    image = np.random.default_rng(9).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    for index, task in enumerate(both.rtl.tasks):
+        frame = integer.run(image, index)
+        for memory in (MemorySettings(), STALLS):
+            both.board.memory = memory
+            np.testing.assert_array_equal(both.run(image, task), frame.tokens)
+        experts, rows = np.unique(frame.trace["1.top_k_index"], return_counts=True)
+        assert both.rtl.report.expert_rows["blocks.1"] == dict(zip(experts, rows, strict=True))
+        assert both.rtl.report.counters["SATURATED"] == sum(frame.saturated.values())
