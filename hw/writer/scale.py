@@ -16,6 +16,7 @@ __all__ = ["BIASED_BITS", "SCALED_BITS", "Scale"]
 
 SCALED_BITS = 24
 BIASED_BITS = SCALED_BITS + 1
+_MULTIPLIED = 24  # bits of a sum that the multiplier takes, unsigned: a DSP48E1 has 25 x 18, signed
 _FINE = 3  # low bits of the shift, done last
 _KEPT = SCALED_BITS + 1 + (1 << _FINE)  # bits that can still matter after the coarse shift, one of them for rounding
 
@@ -23,7 +24,7 @@ _KEPT = SCALED_BITS + 1 + (1 << _FINE)  # bits that can still matter after the c
 class Scale(wiring.Component):
     """``clip24(round(accumulator x row scale x column scale / 2^shift)) + bias``, exactly.
 
-    Golden: ``golden.integer.row_writer.scaled``. Two multipliers per lane. One word per cycle, 8 cycles, no
+    Golden: ``golden.integer.row_writer.scaled``. Two multipliers per lane. One word per cycle, 9 cycles, no
     back-pressure. ``gate`` aligns the bias of the first max_experts lanes to gate logits.
 
     Members
@@ -39,7 +40,7 @@ class Scale(wiring.Component):
     bias : Out(k_lanes x s16), as used for ``o`` of the same cycle
     """
 
-    latency = 8
+    latency = 9
 
     def __init__(self, config: MachineConfig):
         self._config = config
@@ -85,27 +86,33 @@ class Scale(wiring.Component):
         product = register("product", scale * line.at(1, "mantissa"))
         # Stage 3: round.
         factor = register("factor", round_shift(product, 15), 17)
-        # Stage 4: multiply.
-        exact = register("exact", line.at(3, f"sum_{lane}") * factor)
-        # Stage 5: shift by eights. A bit below the last serves for rounding.
-        shifted = Cat(C(0, 1), exact).as_signed() >> (line.at(4, "coarse") << _FINE)
+        # Stage 4: multiply. Not every family's multiplier takes 27 bits: the highest three are multiplied by adders.
+        total = line.at(3, f"sum_{lane}")
+        low = register("low", total[:_MULTIPLIED] * factor)
+        times_1, times_2, times_4 = (Mux(bit, factor << i, 0) for i, bit in enumerate(total[_MULTIPLIED:]))
+        high = register("high", times_1 + times_2 - times_4)
+        # Stage 5: put together.
+        exact = register("exact", low + (high << _MULTIPLIED), signed(ACCUMULATOR_BITS + 17))
+        # Stage 6: shift by eights. A bit below the last serves for rounding.
+        shifted = Cat(C(0, 1), exact).as_signed() >> (line.at(5, "coarse") << _FINE)
         kept = register("kept", shifted[:_KEPT].as_signed())
         over = register("over", (shifted[_KEPT - 1:] != 0) & ~shifted[_KEPT - 1:].all())
         negative = register("negative", exact[-1])
-        # Stage 6: shift by ones.
-        fine = register("fine", kept >> line.at(5, "fine"))
-        over, negative = register("over_6", over), register("negative_6", negative)
-        # Stage 7: round.
-        rounded = register("rounded", round_shift(fine, 1))
+        # Stage 7: shift by ones.
+        fine = register("fine", kept >> line.at(6, "fine"))
         over, negative = register("over_7", over), register("negative_7", negative)
-        # Stage 8: clip, add the bias.
-        low, high = -(1 << SCALED_BITS - 1), (1 << SCALED_BITS - 1) - 1
+        # Stage 8: round.
+        rounded = register("rounded", round_shift(fine, 1))
+        over, negative = register("over_8", over), register("negative_8", negative)
+        # Stage 9: clip, add the bias.
+        low_end, high_end = -(1 << SCALED_BITS - 1), (1 << SCALED_BITS - 1) - 1
         top = rounded[SCALED_BITS - 1:]
-        clipped = Mux(over | (top.any() & ~top.all()), Mux(negative, low, high), rounded[:SCALED_BITS].as_signed())
-        addend = line.at(7, f"bias_{lane}")
+        clipped = Mux(over | (top.any() & ~top.all()), Mux(negative, low_end, high_end),
+                      rounded[:SCALED_BITS].as_signed())
+        addend = line.at(8, f"bias_{lane}")
         if lane < self._config.max_experts:
-            addend = Mux(line.at(7, "gate"), addend << (GATE_FRACTION - LOGIT_FRACTION), addend)
+            addend = Mux(line.at(8, "gate"), addend << (GATE_FRACTION - LOGIT_FRACTION), addend)
         m.d.comb += [
             self.o[lane].eq(register("biased", clipped + addend, signed(BIASED_BITS))),
-            self.bias[lane].eq(line.at(8, f"bias_{lane}")),
+            self.bias[lane].eq(line.at(9, f"bias_{lane}")),
         ]
