@@ -17,7 +17,7 @@ from amaranth.lib.wiring import Component
 
 from .share import share_modules
 
-__all__ = ["Resources", "SynthesisError", "cells", "component_rtlil", "resources"]
+__all__ = ["YOSYS_SCRIPT", "Resources", "SynthesisError", "cells", "component_rtlil", "resources"]
 
 
 class SynthesisError(RuntimeError):
@@ -66,7 +66,8 @@ def resources(counts: Mapping[str, int]) -> Resources:
     return total
 
 
-_PROGRAM = """
+#: A Python program that runs the Yosys script named by its argument.
+YOSYS_SCRIPT = """
 import sys
 from pyosys import libyosys
 design = libyosys.Design()
@@ -105,7 +106,8 @@ def cells(text: str, synthesis: str, directory: Path) -> dict[str, int]:
         source, script, statistics = (Path(scratch) / name for name in ("unit.il", "unit.ys", "statistics.json"))
         source.write_text(text)
         script.write_text("\n".join([f"read_rtlil {source}", *commands, f"tee -q -o {statistics} stat -json"]) + "\n")
-        done = subprocess.run([sys.executable, "-c", _PROGRAM, str(script)], stdout=output, stderr=subprocess.STDOUT)
+        done = subprocess.run([sys.executable, "-c", YOSYS_SCRIPT, str(script)], stdout=output,
+                              stderr=subprocess.STDOUT)
         # Yosys may stop inside ABC and still exit with 0: only the statistics say that it came to the end.
         try:
             counts = json.loads(statistics.read_text())["design"]["num_cells_by_type"]
