@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """From an Amaranth component to Verilog files and their manifest; the same input gives the same bytes."""
 
+import gc
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import verilog
+from amaranth.back import rtlil, verilog
 from amaranth.lib.wiring import Component
 
 from .ports import PortTable, port_table
+from .share import share_modules
 from .wrapper import wrapper
 
 __all__ = ["Rtl", "generate"]
@@ -32,6 +36,27 @@ class Rtl:
         return paths
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would look through millions of nodes again and again, all of them alive."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _verilog(component: Component, name: str) -> str:
+    """Verilog of a component, modules that are alike written once."""
+    with _uncollected():
+        # Source locations are left out: the text must not depend on where the project lies.
+        text = share_modules(rtlil.convert(component, name=name, emit_src=False))
+    # Amaranth has no public way from changed RTLIL to Verilog.
+    return verilog._convert_rtlil_text(text)
+
+
 def generate(component: Component, name: str, description: dict[str, Any] | None = None) -> Rtl:
     """``NAME_core.v``, the wrapper ``NAME.v`` and ``manifest.json`` of a component.
 
@@ -42,11 +67,7 @@ def generate(component: Component, name: str, description: dict[str, Any] | None
         raise ValueError(f"{name!r} is no Verilog identifier")
     table = port_table(component)
     core = f"{name}_core"
-    files = {
-        # Source locations are left out: the text must not depend on where the project lies.
-        f"{core}.v": verilog.convert(component, name=core, emit_src=False),
-        f"{name}.v": wrapper(name, core, table),
-    }
+    files = {f"{core}.v": _verilog(component, core), f"{name}.v": wrapper(name, core, table)}
     manifest = {
         "module": name,
         **(description or {}),

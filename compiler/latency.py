@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cycles that a row, an instruction or a beat spends in the hardware's pipelines, as the units' docstrings state them.
+
+The compiler may not import the hardware: ``tests/compiler/test_latency.py`` holds these figures against it.
+"""
+
+from dataclasses import dataclass
+from math import log2
+
+from moevit.spec.arrays import MachineConfig
+
+__all__ = ["Latencies"]
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Cycles of the machine ``config``."""
+
+    config: MachineConfig
+
+    #: The walk's states per instruction: read, take, start, check (16), command, log, dispatch.
+    WALK = 22
+    #: From an instruction's check to its first burst on AR, and from R to the loader (bursts, read master).
+    COMMAND = 6
+    RECEIVE = 3
+    #: From an instruction in the row reader to its first row in the array.
+    READER = 16
+    #: From a unit's ``done`` to whoever may start because of it.
+    FINISHED = 1
+    #: Cycles in which the loader is idle between instructions.
+    LOADER = 2
+    #: From a token's logits to its first entry in a queue.
+    ROUTER = 19
+    #: From a row's sums to its logits at the router: queue of sums, scale, gate.
+    GATE = 14
+
+    @property
+    def _levels(self) -> int:
+        return round(log2(self.config.k_lanes))
+
+    @property
+    def compute(self) -> int:
+        """From a row in the array to its sums."""
+        return 8 + self._levels
+
+    @property
+    def writer_done(self) -> int:
+        """From the last sums of a pass to ``done``."""
+        return 25 + (self._levels > 4)
+
+    @property
+    def norm(self) -> int:
+        """From a NORM's last word in its second reading to ``done``."""
+        return 19 + self._levels

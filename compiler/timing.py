@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cycles of a program, without running it: the machine's units as they wait for each other, tile by tile.
+
+Units are followed in program order, which is the order in which each of them works. What they cost is in `latency`,
+what the memory costs in `stream`; the places where the hardware decides are `_Machine`'s methods, one per unit:
+
+* ``_walk``: when the sequencer asks for an instruction's bytes and dispatches it;
+* ``_may_start``: when an instruction may read what the ones before it write;
+* ``_load``: when a tile is in the shadow; ``_sweep``: when its rows are in the array; ``_write``: when they are stored.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.isa import INSTRUCTION_BYTES, Destination, Opcode, WeightSource
+
+from .latency import Latencies
+from .plan import ceil_div
+from .steps import Step
+from .stream import BURST_BEATS, MemoryTiming, Prefetch
+
+__all__ = ["FrameTiming", "PassTiming", "frame_timing"]
+
+#: Beats of column parameters per n-tile: n_lanes x 32 bits.
+COLUMN_BEATS = 4
+#: Instructions that wait in front of a unit.
+DISPATCH_DEPTH = 16
+
+
+@dataclass(frozen=True)
+class PassTiming:
+    """An instruction: its place in the program, expert, rows; cycle of its first row (word) and of its end.
+
+    ``busy``: cycles in which its rows entered the array. ``beats`` it took from the bus.
+    """
+
+    name: str
+    pc: int
+    expert: int
+    rows: int
+    start: float
+    end: float
+    busy: int
+    beats: int
+
+
+@dataclass
+class FrameTiming:
+    """A frame: its cycles and what the row reader did in them, as the counters of the machine have it."""
+
+    cycles: int = 0
+    passes: list[PassTiming] = field(default_factory=list)
+    stalls: dict[str, int] = field(default_factory=dict)
+    beats: int = 0
+    delivered: list[tuple[float, int]] = field(default_factory=list)
+
+
+def frame_timing(steps: Sequence[Step], config: MachineConfig, memory: MemoryTiming,
+                 loads: Sequence[Sequence[int]] = ()) -> FrameTiming:
+    """Follow one run of ``steps``; ``loads``: tokens of each expert, for each EXPERTS step in order."""
+    machine = _Machine(steps, config, memory)
+    active = iter(loads)
+    pc = 0
+    while pc < len(steps):
+        step = steps[pc]
+        if step.fields["opcode"] == Opcode.EXPERTS:
+            body = steps[pc + 1:pc + 1 + step.fields["body"]]
+            machine.experts(pc, body, next(active))
+            pc += len(body)
+        elif step.fields["opcode"] != Opcode.END:
+            machine.instruction(pc, step, 0, step.fields["rows"])
+        pc += 1
+    return machine.result()
+
+
+class _Machine:
+    """All times are cycles since START. A unit's time is the first cycle in which it is free."""
+
+    def __init__(self, steps: Sequence[Step], config: MachineConfig, memory: MemoryTiming):
+        self.config, self.memory, self.latency = config, memory, Latencies(config)
+        self.stream = Prefetch(config, memory)
+        self.finished: list[float] = []  # all instructions up to this one are finished: the cycle of `done`
+        self.taken: list[float] = []  # when the slowest unit took an instruction
+        self.passes: list[PassTiming] = []
+        self.loader = 0.0  # free for the next beat
+        self.swapped = 0.0  # the shadow tile was taken
+        self.array = 0.0  # free for the next row
+        self.writer = 0.0  # free for the next word
+        self.router = 0.0
+        self.waits = dict.fromkeys(("BUSY", "WAIT_NORM", "WAIT_WEIGHTS", "WAIT_DRAIN"), 0.0)
+        # START to the first instruction: the program is fetched whole.
+        self.stream.ask(3)
+        beats = len(steps) * INSTRUCTION_BYTES // config.bus_bytes
+        self.walk = self._beats(beats, 0.0) + 1
+
+    def result(self) -> FrameTiming:
+        cycles = round(self.finished[-1] + self.latency.FINISHED + 1)
+        waits = {name: round(value) for name, value in self.waits.items()}
+        waits["WAIT_PROGRAM"] = cycles - sum(waits.values())
+        return FrameTiming(cycles, self.passes, waits, sum(beats for _, beats in self.stream.delivered),
+                           self.stream.delivered)
+
+    def experts(self, pc: int, body: Sequence[Step], rows: Sequence[int]) -> None:
+        """The sequencer waits for the router, then goes from expert to expert; one without tokens costs a cycle."""
+        self.walk = max(self.walk + self.latency.WALK, self.finished[-1] + 2 * self.latency.FINISHED)
+        for expert, count in enumerate(rows):
+            self.walk += 1
+            if count:
+                for index, step in enumerate(body):
+                    self.instruction(pc + 1 + index, step, expert, count)
+
+    def instruction(self, pc: int, step: Step, expert: int, rows: int) -> None:
+        fields = step.fields
+        dispatched = self._walk(bool(step.payloads) or fields["opcode"] == Opcode.IMAGE)
+        may_start = self._may_start(fields.get("overlap", 0))
+        before, came = self.waits["BUSY"], len(self.stream.delivered)
+        run = {Opcode.LOAD: self._rows_of_words, Opcode.IMAGE: self._image, Opcode.NORM: self._norm,
+               Opcode.PASS: self._pass, Opcode.STORE: self._store}[fields["opcode"]]
+        start, end = run(step, rows, dispatched, may_start)
+        self.finished.append(max(end, self.finished[-1]) if self.finished else end)
+        self.passes.append(PassTiming(step.name, pc, expert, rows, start, end, round(self.waits["BUSY"] - before),
+                                      sum(beats for _, beats in self.stream.delivered[came:])))
+
+    def _walk(self, streams: bool) -> float:
+        """When the next instruction is dispatched. Its bytes wait until those before are asked for."""
+        self.walk += self.latency.WALK - 2
+        if streams:
+            self.walk = max(self.walk, self.stream.accepts)
+            self.stream.ask(self.walk)
+        self.walk += 2
+        if len(self.taken) > DISPATCH_DEPTH:
+            self.walk = max(self.walk, self.taken[-1 - DISPATCH_DEPTH] + 1)
+        return self.walk
+
+    def _may_start(self, overlap: int) -> float:
+        """From when on an instruction may read: all but ``overlap`` of those before it are finished."""
+        if len(self.finished) <= overlap:
+            return 0.0
+        return self.finished[-1 - overlap] + self.latency.FINISHED
+
+    def _beats(self, beats: int, begin: float, cycles_each: int = 1) -> float:
+        """Take beats from ``begin`` on; when the last one is taken and the next could be."""
+        while beats > 0:
+            piece = min(beats, BURST_BEATS)
+            begin = max(begin + piece * cycles_each, self.stream.arrival(piece) + 1)
+            self.stream.take(piece, begin)
+            beats -= piece
+        return begin
+
+    def _rows_of_words(self, step: Step, rows: int, dispatched: float, may_start: float) -> tuple[float, float]:
+        """LOAD: words into the residual memory."""
+        start = max(self.loader + self.latency.LOADER, dispatched + 1, may_start + 1)
+        self.loader = self._beats(rows * step.fields["k_tiles"] * self.config.word_beats, start)
+        self.taken.append(start)
+        return start, self.loader
+
+    def _image(self, step: Step, rows: int, dispatched: float, may_start: float) -> tuple[float, float]:
+        """IMAGE: 8 bytes a cycle, or 16 where words and segments are made of pairs of 8."""
+        start = max(self.loader + self.latency.LOADER, dispatched + 1, may_start + 1)
+        pairs = self.config.k_lanes > 8 and step.fields["segment"] % 2 == 0
+        self.loader = self._beats(step.fields["stream_beats"], start, self.config.bus_bytes // (16 if pairs else 8)) + 2
+        self.taken.append(start)
+        return start, self.loader
+
+    def _norm(self, step: Step, rows: int, dispatched: float, may_start: float) -> tuple[float, float]:
+        """NORM: gain, then every row twice."""
+        fields, latency = step.fields, self.latency
+        taken = max(self.array - latency.READER, dispatched + 1)
+        self.loader = self._beats(fields["k_tiles"] * self.config.word_beats,
+                                  max(taken + 1, self.loader + latency.LOADER))
+        start = max(self.loader, may_start + 1)
+        words = rows * fields["k_tiles"]
+        end = start + 2 * words - 1 + latency.norm
+        idle = max(self.array, taken)
+        self.waits["WAIT_DRAIN"] += max(0.0, may_start + 1 - idle)
+        self.waits["WAIT_NORM"] += end - max(idle, may_start + 1)
+        self.array = max(self.array, end)
+        self.taken.append(taken)
+        return start, end
+
+    def _pass(self, step: Step, rows: int, dispatched: float, may_start: float) -> tuple[float, float]:
+        """PASS: tiles are loaded while the rows of the one before are in the array."""
+        fields, latency = step.fields, self.latency
+        digits = 3 if fields.get("digits") else 1
+        n_tiles, k_tiles = fields["n_tiles"], fields["k_tiles"] * digits
+        streamed, constant = fields.get("weights", 0) == WeightSource.STREAM, fields.get("constant", 0)
+        words_left = ceil_div(fields["columns"], self.config.k_lanes)
+        taken = max(self.array - latency.READER, dispatched + 1)
+        self.array = max(self.array, taken)
+        ready = max(taken, may_start) + latency.READER  # the first row
+        self.loader = max(self.loader + latency.LOADER, dispatched + 1, 0.0 if streamed else may_start + 1)
+        start = None
+        for _ in range(n_tiles):
+            if not constant:
+                self.loader = self._beats(COLUMN_BEATS, self.loader)
+            for _ in range(k_tiles):
+                entered = self._sweep(self._load(streamed), ready, rows)
+                start = entered if start is None else start
+            self._write(rows, min(words_left, self.config.ratio))
+            words_left -= self.config.ratio
+        self.taken.append(max(taken, self.writer - 16))
+        if fields.get("destination", 0) == Destination.ROUTER:
+            return start, self._route(rows, fields["top_k"])
+        return start, self.writer - 1 + latency.writer_done
+
+    def _load(self, streamed: bool) -> float:
+        """When the next tile is in the shadow: its first beat waits beside it, the others behind the swap."""
+        beats = self.config.k_lanes
+        present = max(self.loader + 1, self.swapped + 1)
+        if streamed:
+            last = max(present + beats - 1, self.stream.arrival(beats) + 1)
+            self.stream.take(beats, last - 1)
+        else:
+            last = present + beats - 1
+        self.loader = last
+        return last + 1
+
+    def _sweep(self, tile: float, ready: float, rows: int) -> float:
+        """Rows through the array, one a cycle; returns the cycle of the first one, in which the tile is taken."""
+        free, self.swapped = self.array, max(tile, ready, self.array)
+        weights = max(0.0, tile - max(free, ready))
+        self.waits["WAIT_WEIGHTS"] += weights
+        self.waits["WAIT_DRAIN"] += self.swapped - free - weights
+        self.waits["BUSY"] += rows
+        self.array = self.swapped + rows
+        return self.swapped
+
+    def _write(self, rows: int, words: int) -> None:
+        """The rows of an n-tile's last tile leave the accumulator; ``words`` of each are written, one a cycle."""
+        sums = self.array + self.latency.compute
+        self.writer = max(self.writer + rows * words, sums - rows + rows * words, sums + words - 1)
+
+    def _route(self, rows: int, top_k: int) -> float:
+        """A token every ``top_k`` cycles."""
+        first = self.writer - rows + self.latency.GATE
+        last = max(first + (rows - 1) * top_k, self.writer - 1 + self.latency.GATE)
+        return last + self.latency.ROUTER + top_k - 1
+
+    def _store(self, step: Step, rows: int, dispatched: float, may_start: float) -> tuple[float, float]:
+        """STORE: words to the memory, and the response of the last burst."""
+        start = max(self.array, dispatched + 2, may_start + 1)
+        beats = rows * step.fields["k_tiles"] * self.config.word_beats
+        end = start + 12 + beats / min(self.memory.bandwidth, 1.0) + self.memory.write_latency
+        self.waits["WAIT_DRAIN"] += max(0.0, may_start + 1 - max(self.array, dispatched + 2))
+        self.taken.append(start)
+        return start, end
