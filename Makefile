@@ -9,7 +9,7 @@ JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:  # a step that is cut off leaves no half-written file for the next run
-.PHONY: help install sim test test-all lint docs train-demo demo synth coverage clean
+.PHONY: help install sim bench test test-all lint docs train-demo demo synth coverage clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ sim: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## run the demo network on the
 	mkdir -p build/sim
 	$(RUN) -m moevit.sim $< $(DEMO)/scenes.npz -o build/sim/demo_$(CONFIG).npz || [ $$? -eq 3 ]  # compare shows where
 	$(RUN) -m moevit.golden.demo.compare $(DEMO)/scenes.npz build/sim/demo_$(CONFIG).npz -o build/sim
+
+bench: $(INSTALLED)  ## whole networks on board classes, on the RTL: tables, pictures (FAST=1: the quickest row alone)
+	$(RUN) -m moevit.bench $(if $(FAST),--fast)
 
 test: $(INSTALLED)  ## the test suite
 	$(RUN) -m pytest -n $(JOBS) -m "not slow"

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from moevit.spec.arrays import CONFIGS, MachineConfig
+from moevit.spec.boards import BOARDS, Board
 from moevit.spec.bundle import Bundle, BundleError
 from moevit.spec.networks import NETWORKS
 from moevit.spec.npz import NpzError, read_npz
@@ -16,6 +17,9 @@ from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
 from .assemble import compile_model
 from .disassemble import disassemble
+from .estimate import Estimate
+from .estimate import estimate as predict
+from .onchip import dsp_slices, on_chip, shortages
 from .plan import DoesNotFit, reasons_against
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -72,6 +76,74 @@ def fit() -> None:
         cells = [", ".join(reason.split(":")[0] for reason in reasons) or "[green]fits[/green]" for reasons in against]
         table.add_row(network.name, *cells)
     console.print(table)
+
+
+@app.command("estimate")
+def estimate_(
+    network: Annotated[str, typer.Argument(help=f"network: {', '.join(NETWORKS)}")],
+    config: Annotated[str | None, typer.Option(help="array configuration")] = None,
+    board: Annotated[str | None, typer.Option(help=f"board class: {', '.join(BOARDS)}")] = None,
+    latency: Annotated[int, typer.Option(help="read latency of the memory, cycles")] = 64,
+) -> None:
+    """Predict cycles, bytes and on-chip memory of a network from its shape; exit 1 if it does not fit."""
+    if network not in NETWORKS:
+        raise typer.BadParameter(f"no network is called {network!r}; there are {', '.join(NETWORKS)}")
+    if board is not None and board not in BOARDS:
+        raise typer.BadParameter(f"no board class is called {board!r}; there are {', '.join(BOARDS)}")
+    if board is None and config is None:
+        raise typer.BadParameter("name an array with --config, a board class with --board, or both")
+    chosen = BOARDS[board] if board else None
+    machine = config_named(config or BOARDS[str(board)].config)
+    lacking = shortages(machine, chosen) if chosen else []
+    try:
+        console.print(_figures(predict(NETWORKS[network], machine, chosen, read_latency=latency), chosen))
+    except DoesNotFit as error:
+        lacking.append(str(error))
+    _print_memories(machine, chosen)
+    for reason in lacking:
+        console.print(f"does not fit: {reason}", style="red", markup=False, soft_wrap=True)
+    if lacking:
+        raise typer.Exit(1)
+
+
+def _figures(found: Estimate, board: Board | None) -> Table:
+    """Cycles and the bounds below them."""
+    table = Table(show_header=False, box=None, title=f"{found.network.name} on {found.config.name}"
+                  + (f", {board.name} class" if board else ""))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    bound = "memory" if found.memory_bound > found.compute_bound else "compute"
+    rows = [("cycles (predicted)", f"{found.cycles:,}")]
+    if board:
+        rows.append((f"ms at {board.clock_mhz:g} MHz (assumed)", f"{board.milliseconds(found.cycles):.2f}"))
+    rows += [
+        ("memory bound, cycles", f"{found.memory_bound:,.0f}"),
+        ("compute bound, cycles", f"{found.compute_bound:,.0f}"),
+        (f"share of the {bound} bound", f"{found.bound / found.cycles:.1%}"),
+        ("multiply-accumulates", f"{found.macs:,}"),
+        ("per cycle", f"{found.macs_per_cycle:,.1f} of {found.config.macs_per_cycle:,}"),
+        ("per cycle and DSP slice", f"{found.macs_per_cycle / dsp_slices(found.config, bool(board and board.series7)):.2f}"),
+        ("bytes read", f"{found.bytes_read:,}"),
+        *((f"cycles {cause}", f"{cycles:,}") for cause, cycles in found.timing.stalls.items()),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _print_memories(config: MachineConfig, board: Board | None) -> None:
+    memories = on_chip(config, board.uram if board else 0)
+    table = Table("on-chip memory (estimate)", "words x bits", "BRAM36", "URAM", box=None)
+    for each in memories:
+        copies = f" x {each.copies}" if each.copies > 1 else ""
+        table.add_row(each.name, f"{each.depth:,} x {each.width}{copies}", f"{each.bram36:g}", str(each.uram))
+    totals = f"{sum(each.bram36 for each in memories):g}", str(sum(each.uram for each in memories))
+    table.add_row("all", "", *totals)
+    if board:
+        table.add_row(f"{board.name} has", "", str(board.bram36), str(board.uram))
+    console.print(table)
+    slices = dsp_slices(config, bool(board and board.series7))
+    console.print(f"DSP slices (estimate): {slices}" + (f" of {board.dsp}" if board else ""))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ class Latencies:
 
     #: The walk's states per instruction: read, take, start, check (16), command, log, dispatch.
     WALK = 22
-    #: From an instruction's check to its first burst on AR, and from R to the loader (bursts, read master).
-    COMMAND = 6
+    #: From an instruction's command to its first burst (bursts); from there to AR, and from R to the loader (read master).
+    COMMAND = 5
+    ADDRESS = 1
     RECEIVE = 3
     #: From an instruction in the row reader to its first row in the array.
     READER = 16

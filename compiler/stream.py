@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When the beats of the memory bus reach the loader: bandwidth, latency, and the room of the prefetch FIFO."""
+"""When the beats of the memory bus reach the loader: bursts, bandwidth, latency, and the room of the prefetch FIFO."""
 
+from collections import deque
 from dataclasses import dataclass
 
 from moevit.spec.arrays import MachineConfig
@@ -10,8 +11,8 @@ from .latency import Latencies
 __all__ = ["BURST_BEATS", "MemoryTiming", "Prefetch"]
 
 BURST_BEATS = 16
-#: Bursts under way on the bus at most.
-_OUTSTANDING = 8
+#: Bursts under way on the bus at most; cycles from a burst to the next.
+_OUTSTANDING, _BURST_CYCLES = 8, 2
 
 
 @dataclass(frozen=True)
@@ -26,42 +27,60 @@ class MemoryTiming:
 class Prefetch:
     """Stretches of beats, asked for and taken in the same order.
 
-    ``ask`` each stretch, then ``take`` its beats piece by piece. A burst is asked for once the FIFO has room for it, so
-    a piece may have to wait for the one that was taken a FIFO's depth before it.
+    ``ask`` each stretch, then alternate ``arrival`` of its next piece and ``take``, which makes room in the FIFO. A
+    stretch is cut into bursts that end at multiples of `BURST_BEATS`; a burst is asked for once the FIFO has room for
+    it, and not more than eight are under way.
     """
 
     def __init__(self, config: MachineConfig, memory: MemoryTiming):
         latencies = Latencies(config)
         self._depth = config.stream_beats
-        self._rate = min(memory.bandwidth, 1.0)  # a port moves one beat a cycle
-        self._latency = memory.read_latency + latencies.RECEIVE
+        self._each = 1 / min(memory.bandwidth, 1.0)  # cycles per beat; a port moves one a cycle
+        self._latency = memory.read_latency + latencies.ADDRESS + latencies.RECEIVE
         self._command = latencies.COMMAND
-        self._free = 0.0  # when the bus has brought all beats so far
-        self._first = 0.0  # not before this can the next beat come
+        self._lengths: deque[int] = deque()  # of the bursts that are still to be asked for
+        self._issue = 0.0  # when the next of them may be
+        self._reserved = 0  # beats of all bursts so far
+        self._bus = 0.0  # from when on it is free for further beats
+        self._ends = deque([0.0] * _OUTSTANDING, _OUTSTANDING)  # when the last bursts ended
         self._came = 0
-        self._taken: list[tuple[int, float]] = [(0, 0.0)]  # beats taken until then, and when
-        self._oldest = 0
+        self._taken: deque[tuple[int, float]] = deque([(0, 0.0)])  # beats taken until then, and when
         self.accepts = 0.0  #: when the next stretch may be asked for
-        self.delivered: list[tuple[float, int]] = []  #: when the last beat of each piece came, and beats
+        self.delivered = 0  #: beats so far
 
-    def ask(self, time: float) -> None:
-        """A stretch is asked for at ``time``, which is not before ``accepts``."""
-        self._first = time + self._command + self._latency
+    def ask(self, time: float, beats: int, first: int = 0) -> None:
+        """``beats`` beats from beat address ``first`` on are asked for at ``time``, not before ``accepts``."""
+        self._issue = max(self._issue, time + self._command)
+        while beats > 0:
+            length = min(beats, BURST_BEATS - first % BURST_BEATS)
+            self._lengths.append(length)
+            beats, first = beats - length, first + length
 
     def arrival(self, beats: int) -> float:
         """When the last of the next ``beats`` beats can be taken from the FIFO."""
         self._came += beats
-        came = max(self._free, self._first) + beats / self._rate
-        must_leave = self._came + BURST_BEATS - 1 - self._depth
-        if must_leave > 0:
-            while self._taken[self._oldest][0] < must_leave and self._oldest + 1 < len(self._taken):
-                self._oldest += 1
-            came = max(came, self._taken[self._oldest][1] + self._latency + BURST_BEATS / self._rate)
-        self._free = came
-        self.accepts = came - max(self._latency, _OUTSTANDING * BURST_BEATS / self._rate)
-        self.delivered.append((came, beats))
-        return came
+        self.delivered += beats
+        while self._reserved < self._came:
+            length = self._lengths.popleft()
+            issue = max(self._issue, self._room(self._reserved + BURST_BEATS - self._depth), self._ends[0])
+            self._bus = max(self._bus, issue + self._latency) + length * self._each
+            self._ends.append(self._bus)
+            self._issue = issue + _BURST_CYCLES
+            self._reserved += length
+            if not self._lengths:
+                self.accepts = self._issue
+        return self._bus - (self._reserved - self._came + 1) * self._each
 
     def take(self, beats: int, time: float) -> None:
-        """``beats`` beats have left the FIFO by ``time``."""
+        """The next ``beats`` beats leave the FIFO, one a cycle, the last one in the cycle before ``time``."""
         self._taken.append((self._taken[-1][0] + beats, time))
+
+    def _room(self, beats: int) -> float:
+        """When that many beats had been taken."""
+        if beats <= 0:
+            return 0.0
+        while self._taken[0][0] < beats:
+            if len(self._taken) == 1:
+                break
+            self._taken.popleft()
+        return self._taken[0][1] - max(0, self._taken[0][0] - beats)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from moevit.spec.arrays import MachineConfig
-from moevit.spec.isa import INSTRUCTION_BYTES, Destination, Opcode, WeightSource
+from moevit.spec.isa import INSTRUCTION_BYTES, Destination, Opcode, Stream, WeightSource
 
 from .latency import Latencies
 from .plan import ceil_div
@@ -32,7 +32,7 @@ DISPATCH_DEPTH = 16
 class PassTiming:
     """An instruction: its place in the program, expert, rows; cycle of its first row (word) and of its end.
 
-    ``busy``: cycles in which its rows entered the array. ``beats`` it took from the bus.
+    ``busy``: cycles in which its rows entered the array. ``beats``: bus beats that it takes.
     """
 
     name: str
@@ -53,7 +53,6 @@ class FrameTiming:
     passes: list[PassTiming] = field(default_factory=list)
     stalls: dict[str, int] = field(default_factory=dict)
     beats: int = 0
-    delivered: list[tuple[float, int]] = field(default_factory=list)
 
 
 def frame_timing(steps: Sequence[Step], config: MachineConfig, memory: MemoryTiming,
@@ -74,6 +73,22 @@ def frame_timing(steps: Sequence[Step], config: MachineConfig, memory: MemoryTim
     return machine.result()
 
 
+def _beats_of(step: Step, config: MachineConfig) -> int:
+    """Bus beats of one of the step's payloads."""
+    return len(step.payloads[0]) // config.bus_bytes if step.payloads else 0
+
+
+def _places(steps: Sequence[Step], config: MachineConfig) -> list[int]:
+    """Beat address of each step's first payload, from the beginning of weights or gates (or the image)."""
+    places, used = [], dict.fromkeys(Stream, 0)
+    for step in steps:
+        stream = step.fields.get("stream", Stream.NONE)
+        places.append(used[stream])
+        each = 1 if stream == Stream.GATES else len(step.payloads)  # every task has its own gates
+        used[stream] += each * _beats_of(step, config)
+    return places
+
+
 class _Machine:
     """All times are cycles since START. A unit's time is the first cycle in which it is free."""
 
@@ -90,16 +105,16 @@ class _Machine:
         self.router = 0.0
         self.waits = dict.fromkeys(("BUSY", "WAIT_NORM", "WAIT_WEIGHTS", "WAIT_DRAIN"), 0.0)
         # START to the first instruction: the program is fetched whole.
-        self.stream.ask(3)
         beats = len(steps) * INSTRUCTION_BYTES // config.bus_bytes
+        self.stream.ask(3, beats)
         self.walk = self._beats(beats, 0.0) + 1
+        self.places = _places(steps, config)
 
     def result(self) -> FrameTiming:
         cycles = round(self.finished[-1] + self.latency.FINISHED + 1)
         waits = {name: round(value) for name, value in self.waits.items()}
         waits["WAIT_PROGRAM"] = cycles - sum(waits.values())
-        return FrameTiming(cycles, self.passes, waits, sum(beats for _, beats in self.stream.delivered),
-                           self.stream.delivered)
+        return FrameTiming(cycles, self.passes, waits, self.stream.delivered)
 
     def experts(self, pc: int, body: Sequence[Step], rows: Sequence[int]) -> None:
         """The sequencer waits for the router, then goes from expert to expert; one without tokens costs a cycle."""
@@ -112,22 +127,22 @@ class _Machine:
 
     def instruction(self, pc: int, step: Step, expert: int, rows: int) -> None:
         fields = step.fields
-        dispatched = self._walk(bool(step.payloads) or fields["opcode"] == Opcode.IMAGE)
+        beats = fields.get("stream_beats", _beats_of(step, self.config))
+        dispatched = self._walk(beats, self.places[pc] + expert * beats)
         may_start = self._may_start(fields.get("overlap", 0))
-        before, came = self.waits["BUSY"], len(self.stream.delivered)
+        before = self.waits["BUSY"]
         run = {Opcode.LOAD: self._rows_of_words, Opcode.IMAGE: self._image, Opcode.NORM: self._norm,
                Opcode.PASS: self._pass, Opcode.STORE: self._store}[fields["opcode"]]
         start, end = run(step, rows, dispatched, may_start)
         self.finished.append(max(end, self.finished[-1]) if self.finished else end)
-        self.passes.append(PassTiming(step.name, pc, expert, rows, start, end, round(self.waits["BUSY"] - before),
-                                      sum(beats for _, beats in self.stream.delivered[came:])))
+        self.passes.append(PassTiming(step.name, pc, expert, rows, start, end, round(self.waits["BUSY"] - before), beats))
 
-    def _walk(self, streams: bool) -> float:
+    def _walk(self, beats: int, place: int) -> float:
         """When the next instruction is dispatched. Its bytes wait until those before are asked for."""
         self.walk += self.latency.WALK - 2
-        if streams:
+        if beats:
             self.walk = max(self.walk, self.stream.accepts)
-            self.stream.ask(self.walk)
+            self.stream.ask(self.walk, beats, place)
         self.walk += 2
         if len(self.taken) > DISPATCH_DEPTH:
             self.walk = max(self.walk, self.taken[-1 - DISPATCH_DEPTH] + 1)
@@ -210,7 +225,7 @@ class _Machine:
         present = max(self.loader + 1, self.swapped + 1)
         if streamed:
             last = max(present + beats - 1, self.stream.arrival(beats) + 1)
-            self.stream.take(beats, last - 1)
+            self.stream.take(beats, last)
         else:
             last = present + beats - 1
         self.loader = last

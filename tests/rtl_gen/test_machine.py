@@ -4,6 +4,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -34,6 +35,14 @@ def test_written_twice_are_the_same_bytes(tmp_path):
         assert hashlib.sha256(written[name].encode()).hexdigest() == digest
     assert "trace" not in written["moevit_8x8.v"]
     assert str(tmp_path) not in "".join(written.values()) and "/work/" not in written["moevit_8x8_core.v"]
+
+
+def test_columns_are_written_once():
+    """They are instances of one module, and one lane in it: what 64 columns take to build does not grow with them."""
+    text = machine_rtl(CONFIGS["8x8"]).files["moevit_8x8_core.v"]
+    modules = [name for name in re.findall(r"(?m)^module (\S+)", text) if ".array.column_" in name]
+    assert len(modules) == 2
+    assert len(re.findall(rf"(?m)^  {re.escape(modules[0])} ", text)) == CONFIGS["8x8"].n_lanes // 2  # pairs of columns
 
 
 def test_an_unknown_configuration_is_refused(tmp_path):

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from moevit.golden.quant.published import FOLDER
 from moevit.golden.reference import load_state
 from moevit.spec.networks import NETWORKS
 
-from ...published import SHARED
-
-WEIGHTS = SHARED / "m3vit_tiny_layers0-3.npz"
-GOLDEN = SHARED / "m3vit_tiny_golden.npz"
+WEIGHTS = FOLDER / "m3vit_tiny_layers0-3.npz"
+GOLDEN = FOLDER / "m3vit_tiny_golden.npz"
 NETWORK = replace(NETWORKS["m3vit_tiny"], depth=2)
 ATTENTION = ("norm1", "q", "k", "v", "attn_logits", "attn_probs", "attn_out", "attn_proj", "x_post_attn", "norm2")
 DENSE = ("fc1", "gelu", "fc2", "x_post_mlp")

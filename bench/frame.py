@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One frame on the RTL: cycles, where they went, and whether every output value is the integer model's."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moevit.compiler.assemble import compile_model
+from moevit.compiler.estimate import Estimate, estimate
+from moevit.host.report import RunReport
+from moevit.host.runtime import Accelerator
+from moevit.sim.board import SimulatedBoard
+from moevit.sim.machine import machine_bench
+from moevit.sim.settings import MemorySettings
+from moevit.spec.bundle import Bundle
+
+from .case import TASK, Case, make_case
+from .rows import Row
+
+__all__ = ["BINS", "READ_LATENCY", "Frame", "measure"]
+
+READ_LATENCY = 64
+#: Stretches of time in which the beats of the memory bus are counted, for the picture.
+BINS = 600
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A measured row. ``figures`` are those of ``bench.json``; the rest is for the picture.
+
+    ``passes``: name, expert, cycle of the end, as the machine logged them (it logs 512). ``beats``: bus beats asked for
+    in each of `BINS` equal parts of the frame. ``predicted``: name, first row, end, cycles busy by the performance model.
+    """
+
+    figures: dict[str, Any]
+    passes: list[tuple[str, int, int]]
+    beats: list[int]
+    predicted: list[tuple[str, float, float, int]]
+
+
+def measure(row: Row, root: Path, progress: Callable[[str, float], None]) -> Frame:
+    """Run ``row``, or take it from ``root`` if neither RTL nor bundle has changed since.
+
+    ``progress``: what is being done, and the share of the frame that is simulated.
+    """
+    progress("weights and integer model", 0)
+    case = make_case(row.network, row.batch, root / "cases")
+    progress("compiling", 0)
+    bundle = compile_model(case.model, row.config)
+    progress("generating Verilog", 0)
+    design = machine_bench(row.config, trace=False)
+    kept = root / "frames" / f"{row.name}-{_digest(row, bundle, design.files)}.json"
+    if kept.exists():
+        return Frame(**json.loads(kept.read_text()))
+    memory = MemorySettings(read_latency=READ_LATENCY,
+                            bandwidth=Fraction(row.board.bandwidth(row.config)).limit_denominator(1000))
+    progress("building the simulation", 0)
+    expected = estimate(row.network, row.config, row.board, read_latency=READ_LATENCY, loads=case.loads)
+    with SimulatedBoard(row.config, memory=memory, trace=False, clock_hz=row.board.clock_mhz * 1e6,
+                        progress=lambda done: progress("simulating", done / expected.cycles)) as board, \
+            Accelerator(board) as accelerator:
+        accelerator.load(bundle)
+        board.clear_records()
+        tokens = accelerator.run_raw(case.images[0], row.network.tasks[TASK], timeout=3600)
+        frame = _frame(row, case, expected, accelerator.report, tokens[None], board.bursts())
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(asdict(frame)))
+    return frame
+
+
+def _digest(row: Row, bundle: Bundle, files: dict[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps([asdict(row.board), READ_LATENCY, files]).encode())
+    for part in (json.dumps(bundle.manifest).encode(), bundle.program, bundle.weights, bundle.gates):
+        digest.update(part)
+    for path in (Path(__file__), Path(estimate.__code__.co_filename).parent / "timing.py"):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:20]
+
+
+def _frame(row: Row, case: Case, predicted: Estimate, report: RunReport, tokens: np.ndarray,
+           bursts: np.ndarray) -> Frame:
+    config, board = row.config, row.board
+    reads = bursts[bursts["write"] == 0]
+    cycles = (reads["cycle"] - reads["cycle"][0]).astype(np.int64)  # the program is the first thing to be read
+    beats, _ = np.histogram(cycles, BINS, (0, report.cycles), weights=reads["beats"])
+    bytes_read = report.counters["BYTES_READ"]
+    figures = {
+        "class": board.name,
+        "network": row.network_name,
+        "array": config.name,
+        "batch": row.batch,
+        "cycles": report.cycles,
+        "clock_mhz": board.clock_mhz,
+        "ms": board.milliseconds(report.cycles),
+        "macs": predicted.macs,
+        "macs_per_cycle": predicted.macs / report.cycles,
+        "mac_dsps": config.macs_per_cycle // (2 if config.packed else 1),
+        "bytes_read": bytes_read,
+        "ddr_bound_cycles": round(board.memory_cycles(config, bytes_read)),
+        "compute_bound_cycles": round(predicted.compute_bound),
+        "predicted_cycles": predicted.cycles,
+        "stalls": report.stalls,
+        "bit_exact": bool(np.array_equal(tokens, case.tokens)),
+        "values": int(tokens.size),
+        "weights": case.weights,
+    }
+    return Frame(figures, [(each.name, each.expert, each.end) for each in report.passes], beats.astype(int).tolist(),
+                 [(each.name, each.start, each.end, each.busy) for each in predicted.timing.passes])

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published accelerators for M3ViT-tiny, as their papers (or those that compare with them) print them."""
+
+from typing import NamedTuple
+
+__all__ = ["PEERS", "Peer"]
+
+
+class Peer(NamedTuple):
+    """``dsp`` is None where it is not printed. Measured on boards, one frame at a time."""
+
+    name: str
+    board: str
+    clock_mhz: int
+    bits: str
+    dsp: int | None
+    ms: float
+    source: str
+
+
+PEERS = (
+    Peer("Edge-MoE", "ZCU102", 300, "W16 A32", None, 34.64,
+         "[arXiv 2305.18691](https://arxiv.org/abs/2305.18691); its ms as printed in UbiMoE's table II"),
+    Peer("UbiMoE", "ZCU102", 300, "W16 A32", 1850, 25.76, "[arXiv 2502.05602](https://arxiv.org/abs/2502.05602), table II"),
+    Peer("CoQMoE", "ZCU102", 300, "INT8", 1754, 6.47, "[arXiv 2506.08496](https://arxiv.org/abs/2506.08496), table 3"),
+)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures: what array and memory bus do during a frame, and where the cycles of all frames went."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from .frame import BINS, Frame
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402  (after the backend is chosen)
+
+__all__ = ["gantt", "where_cycles_went"]
+
+#: Part of an instruction's name and the kind of pass that it is; the first that fits.
+_KINDS = {
+    "norm": "norm", ".attn.logit": "logits", ".attn.mix": "mix", ".attn.proj": "projection", ".attn.": "query, key, value",
+    ".moe.gate": "gate", ".moe.": "experts", ".mlp.": "dense FFN", "": "patches, output",
+}
+_COLOURS = dict(zip(dict.fromkeys(_KINDS.values()), plt.get_cmap("tab10").colors, strict=False))
+_CAUSES = {"BUSY": "#4c9f70", "WAIT_WEIGHTS": "#e07a5f", "WAIT_NORM": "#f2cc8f", "WAIT_DRAIN": "#81a4cd",
+           "WAIT_WRITER": "#9d6b9d", "WAIT_PROGRAM": "#b0b0b0"}
+
+
+def _kind(name: str) -> str:
+    return next(kind for part, kind in _KINDS.items() if part in name)
+
+
+def gantt(frame: Frame, path: Path) -> None:
+    """Instructions as the machine logged them; how full the array is, by the performance model; beats on the bus."""
+    figures = frame.figures
+    scale = 1e-3
+    figure, axes = plt.subplots(3, 1, figsize=(16, 4.5), sharex=True, height_ratios=(1, 1, 1.4))
+    for kind, colour in _COLOURS.items():
+        ends = [0, *(end for _, _, end in frame.passes)]
+        logged = [(begin * scale, (end - begin) * scale) for (name, _, end), begin in zip(frame.passes, ends, strict=False)
+                  if _kind(name) == kind]
+        axes[0].broken_barh(logged, (0, 1), color=colour, label=kind)
+        passes = np.array([(start, end - start, busy) for name, start, end, busy in frame.predicted
+                           if _kind(name) == kind and busy]).reshape(-1, 3)
+        axes[1].bar(passes[:, 0] * scale, passes[:, 2] / passes[:, 1], passes[:, 1] * scale, align="edge", color=colour)
+    axes[0].set_ylabel("instructions\n(RTL's log)")
+    axes[1].set_ylabel("array busy\n(model)")
+    width = figures["cycles"] / BINS
+    share = np.array(frame.beats) / width
+    axes[2].fill_between((np.arange(BINS) + 0.5) * width * scale, share, step="mid", color="#81a4cd")
+    axes[2].set_ylabel("bus beats\nper cycle (RTL)")
+    axes[2].set_xlabel("thousand cycles")
+    axes[0].set_yticks([])
+    axes[1].set_ylim(0, 1)
+    axes[2].set_xlim(0, figures["cycles"] * scale)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper center", ncols=len(labels), frameon=False, bbox_to_anchor=(0.5, 0.94))
+    figure.suptitle(f"{figures['network']} on the {figures['class']} class ({figures['array']}): "
+                    f"{figures['cycles']:,} cycles")
+    figure.tight_layout(rect=(0, 0, 1, 0.93))
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def where_cycles_went(frames: Sequence[Frame], path: Path) -> None:
+    """A bar per frame: the shares of its cycles by what the row reader did in them."""
+    figure, axis = plt.subplots(figsize=(10, 1.2 + 0.45 * len(frames)))
+    names = [f"{each.figures['network']}, {each.figures['class']}"
+             + (f", batch {each.figures['batch']}" if each.figures["batch"] > 1 else "") for each in frames]
+    left = np.zeros(len(frames))
+    for cause, colour in _CAUSES.items():
+        shares = np.array([each.figures["stalls"].get(cause, 0) / each.figures["cycles"] for each in frames])
+        axis.barh(names, shares, left=left, color=colour, label=cause)
+        left += shares
+    axis.invert_yaxis()
+    axis.set_xlim(0, 1)
+    axis.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0))
+    axis.legend(ncols=len(_CAUSES), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

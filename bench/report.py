@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The measured frames as Markdown: ``docs/performance.md`` and the table in the README."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from .frame import READ_LATENCY
+from .peers import PEERS
+
+__all__ = ["document", "readme_with"]
+
+_BEGIN, _END = "<!-- Written by `make bench`; do not edit. -->", "<!-- End of what `make bench` writes. -->"
+_PEERS_NETWORK = "m3vit_tiny"
+
+_INTRODUCTION = f"""\
+{_BEGIN}
+
+# Performance
+
+Frames on the RTL (Verilator), one image at a time unless a batch is named. The memory model has {READ_LATENCY} cycles of
+read latency and the usable bandwidth of the class ([configurations](configurations.md)); every byte comes through AXI4.
+Cycles are counted by the machine. **Clocks are assumed**: nothing was placed, routed or run on a board.
+
+- bound: the larger of bytes read over usable bandwidth (memory) and the network's multiply-accumulates over those of the
+  array (compute); share: bound over cycles.
+- predicted: `python -m moevit.compiler estimate`, with the loads of the experts that the frame had.
+- exact: output values of the RTL that were compared with the integer model, all equal.
+- weights: the experts of M3ViT are not published. Synthetic gates are tuned to loads as measured on the published ones
+  (`spec/loads.py`); {{weights}}.
+"""
+
+_PEERS_TEXT = """
+## Beside published work
+
+M3ViT-tiny. The others' figures were measured on a board, ours are simulated cycles at an assumed clock: a comparison of
+designs, not of products. MACs per cycle are computed from {macs:.1f} M multiply-accumulates per frame (129 tokens, top 2);
+the papers' own GOPS figures count 2.5 G operations, which is a ViT-tiny of 197 tokens. CoQMoE does not print its tokens.
+"""
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _named(row: dict[str, Any]) -> str:
+    return row["network"] + (f", batch {row['batch']}" if row["batch"] > 1 else "")
+
+
+def _bound(row: dict[str, Any]) -> tuple[int, str]:
+    return max((row["ddr_bound_cycles"], "memory"), (row["compute_bound_cycles"], "compute"))
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    bound, kind = _bound(row)
+    return [
+        _named(row), row["class"], row["array"], f"{row['cycles']:,}", f"{row['clock_mhz']:g}", f"{row['ms']:.2f}",
+        f"{bound:,} ({kind})", f"{bound / row['cycles']:.0%}", f"{row['macs_per_cycle']:,.0f}",
+        f"{row['macs_per_cycle'] / row['mac_dsps']:.2f}",
+        f"{row['predicted_cycles']:,} ({row['predicted_cycles'] / row['cycles'] - 1:+.1%})",
+        f"{row['values']:,}" if row["bit_exact"] else "**different**",
+    ]
+
+
+_HEADER = ("network", "class", "array", "cycles", "MHz (assumed)", "ms", "bound, cycles", "share", "MACs / cycle",
+           "per MAC DSP", "predicted", "exact")
+
+
+def _beside_peers(rows: Sequence[dict[str, Any]]) -> str:
+    mine = [row for row in rows if row["network"] == _PEERS_NETWORK and row["batch"] == 1]
+    if not mine:
+        return ""
+    macs = mine[0]["macs"]
+    lines = [[peer.name, peer.board, peer.bits, peer.clock_mhz, peer.dsp or "not printed", f"{peer.ms:.2f}",
+              f"{macs / (peer.ms * 1e3 * peer.clock_mhz):,.0f}", peer.source] for peer in PEERS]
+    lines += [["moevit", f"{row['class']} class, simulated", "INT8", f"{row['clock_mhz']:g} (assumed)",
+               f"{row['mac_dsps']:,} for MACs", f"{row['ms']:.2f}", f"{row['macs_per_cycle']:,.0f}", "`make bench`"]
+              for row in mine]
+    return _PEERS_TEXT.format(macs=macs / 1e6) + "\n" + _table(
+        ("design", "board", "bits", "MHz", "DSP", "ms", "MACs / cycle", "source"), lines)
+
+
+def _where(rows: Sequence[dict[str, Any]]) -> str:
+    causes = list(dict.fromkeys(cause for row in rows for cause in row["stalls"]))
+    lines = [[_named(row), row["class"], *(f"{row['stalls'].get(cause, 0) / row['cycles']:.1%}" for cause in causes)]
+             for row in rows]
+    return ("\n## Where the cycles went\n\nBy what the row reader did ([counters](registers.md#counters)).\n\n"
+            + _table(("network", "class", *causes), lines))
+
+
+def document(rows: Sequence[dict[str, Any]]) -> str:
+    """``docs/performance.md`` from the entries of ``bench.json``."""
+    weights = "; ".join(dict.fromkeys(f"{row['network']}: {row['weights']}" for row in rows))
+    return (_INTRODUCTION.format(weights=weights) + "\n" + _table(_HEADER, [_cells(row) for row in rows])
+            + _beside_peers(rows) + _where(rows))
+
+
+def readme_with(readme: str, rows: Sequence[dict[str, Any]]) -> str:
+    """The README with its table of frames replaced; the table lies between two comments."""
+    lines = [[_named(row), f"{row['class']} ({row['array']})", f"{row['cycles']:,}", f"{row['ms']:.2f}",
+              f"{_bound(row)[0] / row['cycles']:.0%} ({_bound(row)[1]})", "all equal" if row["bit_exact"] else "different"]
+             for row in rows]
+    table = _table(("network", "class (array)", "cycles", "ms at the assumed clock", "of the bound",
+                    "values against the integer model"), lines)
+    return re.sub(f"(?s){re.escape(_BEGIN)}.*?{re.escape(_END)}", lambda _: f"{_BEGIN}\n\n{table}\n{_END}", readme)

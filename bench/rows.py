@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured: a network on a board class, so many images at a time."""
+
+from dataclasses import dataclass
+
+from moevit.spec.arrays import CONFIGS, MachineConfig
+from moevit.spec.boards import BOARDS, Board
+from moevit.spec.networks import NETWORKS, Network
+
+__all__ = ["ROWS", "Row"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    board_name: str
+    network_name: str
+    batch: int = 1
+
+    @property
+    def board(self) -> Board:
+        return BOARDS[self.board_name]
+
+    @property
+    def network(self) -> Network:
+        return NETWORKS[self.network_name]
+
+    @property
+    def config(self) -> MachineConfig:
+        return CONFIGS[self.board.config]
+
+    @property
+    def name(self) -> str:
+        """As it is asked for on the command line, and the stem of its files."""
+        return f"{self.network_name}-{self.board_name}" + (f"-batch{self.batch}" if self.batch > 1 else "")
+
+
+#: The first one is the quickest to build and run.
+ROWS = (
+    *(Row(board, "m3vit_tiny") for board in ("pynq-z2", "kv260", "zcu104", "zcu102")),
+    *(Row(board, network) for network in ("m3vit_small", "deit_tiny", "deit_small") for board in ("zcu104", "zcu102")),
+)

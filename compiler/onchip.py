@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""On-chip memories of a configuration, in block RAMs and UltraRAMs, and its DSP slices: an estimate before synthesis.
+
+Counts are of what ``hw`` declares, each memory laid out alone; ``docs/area.md`` has what Yosys makes of it.
+"""
+
+from dataclasses import dataclass
+
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.boards import Board
+from moevit.spec.formats import ACCUMULATOR_BITS, ROW_BITS
+from moevit.spec.isa import INSTRUCTION_BYTES
+from moevit.spec.registers import PASS_LOG_ENTRIES
+
+from .plan import ceil_div
+
+__all__ = ["OnChipMemory", "dsp_slices", "on_chip", "shortages"]
+
+#: Depth and width of a BRAM36 with one read and one write port; half of one is a BRAM18.
+_ASPECTS = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
+_URAM = (4096, 72)
+_CHANNELS = 2048  # of the gain memory
+_DISTRIBUTED = 64  # words; a memory that is no deeper is made of LUTs
+
+
+@dataclass(frozen=True)
+class OnChipMemory:
+    """A memory of ``depth`` words of ``width`` bits, as ``copies`` for that many read ports; blocks in all."""
+
+    name: str
+    depth: int
+    width: int
+    copies: int
+    bram36: float
+    uram: int
+
+
+def _bram36(depth: int, width: int) -> float:
+    if depth <= _DISTRIBUTED:
+        return 0.0
+    whole = min(ceil_div(depth, deep) * ceil_div(width, wide) for deep, wide in _ASPECTS)
+    half = ceil_div(depth, 512) * ceil_div(width, 36)  # of 512 x 36, in halves
+    return min(float(whole), half / 2)
+
+
+def _uram(depth: int, width: int) -> int:
+    return ceil_div(depth, _URAM[0]) * ceil_div(width, _URAM[1])
+
+
+def on_chip(config: MachineConfig, uram: int = 0) -> list[OnChipMemory]:
+    """The memories of ``config``, the largest first; of ``uram`` UltraRAMs each takes what saves block RAMs."""
+    word = ROW_BITS * config.k_lanes
+    declared = [
+        ("residual rows", config.residual_words, word, 2),
+        ("hidden rows", config.hidden_words, word, 1),
+        ("keys and values", config.kv_words, 8 * config.n_lanes, 1),
+        ("accumulator", config.max_tokens, ACCUMULATOR_BITS * config.n_lanes, 1),
+        ("prefetch", config.stream_beats, 8 * config.n_lanes, 1),
+        ("expert queues", config.max_experts * config.max_tokens, 29, 1),
+        ("program", config.program_length, 8 * INSTRUCTION_BYTES, 1),
+        ("pass log", PASS_LOG_ENTRIES, 64, 1),
+        ("peaks", 4 * config.max_tokens, 17, 2),
+        ("norm tables", config.max_tokens, 72, 3),
+        ("gain", _CHANNELS // config.k_lanes, word, 1),
+    ]
+    memories = []
+    for name, depth, width, copies in sorted(declared, key=lambda each: -each[1] * each[2] * each[3]):
+        blocks, ultra = copies * _bram36(depth, width), copies * _uram(depth, width)
+        if ultra <= uram and blocks > 2 * ultra:
+            uram -= ultra
+            memories.append(OnChipMemory(name, depth, width, copies, 0.0, ultra))
+        else:
+            memories.append(OnChipMemory(name, depth, width, copies, blocks, 0))
+    return memories
+
+
+def dsp_slices(config: MachineConfig, series7: bool = False) -> int:
+    """Slices of array, row reader (two a lane), row writer (three a lane), router and control.
+
+    A DSP48E1 is too narrow for one product of a writer's lane and for some of the reader's statistics.
+    """
+    array = config.macs_per_cycle // (2 if config.packed else 1)
+    reader, writer = 2 * config.k_lanes + 9, 3 * config.k_lanes + 1
+    return array + reader + writer + 2 + (config.k_lanes + 5 if series7 else 0)
+
+
+def shortages(config: MachineConfig, board: Board) -> list[str]:
+    """Which budgets of ``board`` the configuration exceeds; empty if none."""
+    memories = on_chip(config, board.uram)
+    needs = {"BRAM36": (sum(each.bram36 for each in memories), board.bram36),
+             "URAM": (sum(each.uram for each in memories), board.uram),
+             "DSP": (dsp_slices(config, board.series7), board.dsp)}
+    return [f"{what}: needs {need:g}, {board.name} has {have}" for what, (need, have) in needs.items() if need > have]

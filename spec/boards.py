@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Board classes: what an FPGA board of a class gives the machine, and the array configuration that suits it.
+
+Device figures are from the data sheets of the parts (Zynq UltraScale+ DS891, Kria K26 DS987, Zynq-7000 DS190). Memory
+peaks are width x rate of the boards' DDR; the share of it that long bursts reach, and the clock, are assumptions:
+nothing here was measured on a board.
+"""
+
+from dataclasses import dataclass
+
+from .arrays import CONFIGS, MachineConfig
+
+__all__ = ["BOARDS", "Board"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A class of boards.
+
+    Parameters
+    ----------
+    name, part : of the class; its device
+    config : name in ``CONFIGS`` of the array that suits it
+    memory_gbs, usable : peak of the DDR in 10^9 bytes per second; the share that is assumed to be usable
+    clock_mhz : assumed clock of the machine
+    series7 : DSP48E1 and no URAM, instead of UltraScale+
+    bram36, uram, dsp, lut, ff : budgets
+    """
+
+    name: str
+    part: str
+    config: str
+    memory_gbs: float
+    usable: float
+    clock_mhz: float
+    series7: bool = False
+    bram36: int
+    uram: int
+    dsp: int
+    lut: int
+    ff: int
+
+    @property
+    def bytes_per_cycle(self) -> float:
+        """Usable bytes of the memory per cycle of the machine."""
+        return self.memory_gbs * 1e3 * self.usable / self.clock_mhz
+
+    def bandwidth(self, config: MachineConfig) -> float:
+        """Usable bus beats per cycle: at most one, which is what a port moves."""
+        return min(1.0, self.bytes_per_cycle / config.bus_bytes)
+
+    def memory_cycles(self, config: MachineConfig, count: int) -> float:
+        """Least cycles in which ``count`` bytes cross the bus of ``config``."""
+        return count / (config.bus_bytes * self.bandwidth(config))
+
+    def milliseconds(self, cycles: float) -> float:
+        """``cycles`` at the assumed clock."""
+        return cycles / (self.clock_mhz * 1e3)
+
+
+BOARDS: dict[str, Board] = {
+    board.name: board
+    for board in (
+        Board(name="pynq-z2", part="XC7Z020", config="16x16", memory_gbs=2.1, usable=0.80, clock_mhz=142, series7=True,
+              bram36=140, uram=0, dsp=220, lut=53_200, ff=106_400),
+        Board(name="ultra96v2", part="XCZU3EG", config="16x16", memory_gbs=4.26, usable=0.85, clock_mhz=250,
+              bram36=216, uram=0, dsp=360, lut=70_560, ff=141_120),
+        Board(name="kv260", part="XCK26", config="32x32", memory_gbs=19.2, usable=0.85, clock_mhz=300,
+              bram36=144, uram=64, dsp=1248, lut=117_120, ff=234_240),
+        Board(name="zcu104", part="XCZU7EV", config="32x64", memory_gbs=17.07, usable=0.85, clock_mhz=300,
+              bram36=312, uram=96, dsp=1728, lut=230_400, ff=460_800),
+        Board(name="zcu102", part="XCZU9EG", config="64x64", memory_gbs=17.07, usable=0.85, clock_mhz=300,
+              bram36=912, uram=0, dsp=2520, lut=274_080, ff=548_160),
+    )
+}
+assert all(board.config in CONFIGS for board in BOARDS.values())

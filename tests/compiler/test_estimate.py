@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Estimates against figures counted independently: multiply-accumulates and bytes by formula, memories by Yosys."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from moevit.compiler.__main__ import app
+from moevit.compiler.estimate import estimate, expert_work, shape_steps
+from moevit.compiler.onchip import dsp_slices, on_chip, shortages
+from moevit.compiler.plan import DoesNotFit
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.boards import BOARDS
+from moevit.spec.loads import expert_loads
+from moevit.spec.networks import NETWORKS
+
+AREA = Path(__file__).resolve().parents[2] / "docs" / "area.md"
+
+
+@pytest.mark.parametrize("name, config", [("m3vit_tiny", "32x64"), ("m3vit_small", "64x64"), ("deit_tiny", "32x32"),
+                                          ("demo", "16x16")])
+def test_multiply_accumulates(name, config):
+    """Per block 4ND^2 + 2N^2D, dense 2NDH, experts k 2NDH, gate NDE; patches (N - prefix) x 3P^2 x D."""
+    n = NETWORKS[name]
+    tokens, dim = n.tokens, n.dim
+    want = n.patches * n.patch_values * dim
+    for block in range(n.depth):
+        want += 4 * tokens * dim**2 + 2 * tokens**2 * dim
+        want += (n.top_k * 2 * tokens * dim * n.expert_hidden + tokens * dim * n.experts if n.is_moe(block)
+                 else 2 * tokens * dim * n.hidden)
+    assert expert_work(shape_steps(n, CONFIGS[config]), expert_loads(n))[0] == want
+
+
+def test_bytes_of_all_experts():
+    """Weights of m3vit_tiny are 17.96 MB; scales, biases, positions, gains, program and image come on top."""
+    network = NETWORKS["m3vit_tiny"]
+    everywhere = {block: [17] * 14 + [10] * 2 for block in range(network.depth) if network.is_moe(block)}
+    found = estimate(network, CONFIGS["32x64"], loads=everywhere)
+    assert 17.96e6 < found.bytes_read < 1.03 * 17.96e6 + 3 * 128 * 256
+    assert found.bound == max(found.memory_bound, found.compute_bound) < found.cycles
+
+
+def test_idle_experts_are_not_read():
+    network = NETWORKS["m3vit_tiny"]
+    counts = [estimate(network, CONFIGS["32x64"], loads={
+        block: [258 // active] * active + [0] * (16 - active) for block in range(1, 12, 2)}).bytes_read for active in (4, 8)]
+    expert = 2 * network.dim * network.expert_hidden
+    assert counts[1] - counts[0] >= 6 * 4 * expert
+
+
+def table(title):
+    """{unit: [cells]} of a table of docs/area.md."""
+    text = AREA.read_text()
+    section = text[text.index(f"## {title}"):].split("\n## ")[0]
+    rows = [[cell.strip(" `*") for cell in line.strip("|").split("|")] for line in section.splitlines()
+            if line.startswith("|")]
+    return {row[0]: [float(cell.replace(",", "")) for cell in row[1:]] for row in rows[2:]}
+
+
+@pytest.mark.parametrize("title, config, uram, series7", [
+    ("16x16, UltraScale+", "16x16", 96, False), ("32x32, UltraScale+", "32x32", 96, False),
+    ("16x16, 7-series", "16x16", 0, True)])
+def test_on_chip_memory_is_about_what_yosys_finds(title, config, uram, series7):
+    dsp, bram, ultra, *_ = table(title)["all"]
+    memories = on_chip(CONFIGS[config], uram)
+    bits = sum(each.bram36 + 8 * each.uram for each in memories)  # a URAM holds eight times as much
+    assert abs(bits - (bram + 8 * ultra)) <= 0.15 * (bram + 8 * ultra)
+    assert abs(dsp_slices(CONFIGS[config], series7) - dsp) <= 0.05 * dsp
+
+
+def test_shortages_name_the_budget():
+    reasons = shortages(CONFIGS["64x64"], BOARDS["kv260"])
+    assert any(re.match(r"DSP: needs \d+, kv260 has 1248", reason) for reason in reasons)
+    assert not shortages(CONFIGS["32x64"], BOARDS["zcu104"])
+
+
+def test_a_network_that_does_not_fit():
+    with pytest.raises(DoesNotFit):
+        estimate(NETWORKS["m3vit_small"], CONFIGS["8x8"])
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["estimate", *arguments])
+
+
+def test_command():
+    done = run("m3vit_tiny", "--board", "zcu104")
+    assert done.exit_code == 0, done.output
+    assert "32x64" in done.output and "ms at 300 MHz (assumed)" in done.output and "memory bound" in done.output
+    assert "zcu104 has" in done.output
+
+
+def test_command_says_what_does_not_fit():
+    done = run("m3vit_small", "--config", "16x16")
+    assert done.exit_code == 1 and "does not fit" in done.output and "residual memory words" in done.output
+    done = run("m3vit_tiny", "--config", "64x64", "--board", "kv260")
+    assert done.exit_code == 1 and "does not fit: DSP" in done.output
+    assert "cycles (predicted)" in done.output
+
+
+@pytest.mark.parametrize("arguments", [["nothing", "--board", "zcu104"], ["demo", "--board", "nothing"],
+                                       ["demo", "--config", "9x9"], ["demo"]])
+def test_command_refuses(arguments):
+    assert run(*arguments).exit_code == 2

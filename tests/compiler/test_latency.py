@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The performance model's latencies are the hardware's."""
+
+import gc
+
+import pytest
+from amaranth.hdl import Elaboratable
+
+from moevit.compiler.latency import Latencies
+from moevit.compiler.stream import BURST_BEATS
+from moevit.compiler.timing import COLUMN_BEATS
+from moevit.hw.array.compute import Compute
+from moevit.hw.bus import bursts
+from moevit.hw.control.check import Check
+from moevit.hw.loader import tiles
+from moevit.hw.reader.norm_scale import NormScale
+from moevit.hw.reader.row_reader import Fetch, Lanes, RowReader
+from moevit.hw.router.router import Router
+from moevit.hw.writer.row_writer import RowWriter
+from moevit.spec.arrays import CONFIGS
+
+
+@pytest.fixture(autouse=True)
+def unused_allowed(monkeypatch):
+    """For components that are looked at and not elaborated, which Amaranth would warn about."""
+    monkeypatch.setattr(Elaboratable, "_MustUse__silence", True)
+    yield
+    gc.collect()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_pipelines(name):
+    config = CONFIGS[name]
+    latencies = Latencies(config)
+    assert latencies.compute == Compute(config).LATENCY
+    assert latencies.writer_done == RowWriter(config).DONE_LATENCY
+    assert latencies.norm == Fetch.LATENCY + Lanes.VALUES + NormScale(config).latency + 1
+    assert latencies.READER == RowReader.LATENCY
+    assert latencies.ROUTER == Router(config).LATENCY
+    assert latencies.WALK == Check.LATENCY + 7
+
+
+def test_units():
+    assert BURST_BEATS == bursts.BURST_BEATS
+    assert COLUMN_BEATS == tiles.COLUMN_BEATS
