@@ -36,7 +36,8 @@ def main(
             raise typer.BadParameter(f"no row is called {name!r}; there are {', '.join(known)}")
     chosen = [known[name] for name in row] if row else list(ROWS[:1] if fast else ROWS)
     frames: list[Frame] = []
-    columns = (TextColumn("{task.description:<24}"), TextColumn("{task.fields[state]:<26}"), BarColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description:<24}"), TextColumn("{task.fields[state]:<26}"), BarColumn(),
+               TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         for each in chosen:
             bar = progress.add_task(each.name, total=1.0, state="")

@@ -47,7 +47,7 @@ def make_case(network: Network, batch: int, folder: Path) -> Case:
     where it is present. Kept in ``folder`` until the sources change.
     """
     published = find_published() if network == NETWORKS["m3vit_tiny"] else None
-    weights = "synthetic weights" if published is None else "published weights in blocks 0 and 1, but for expert matrices"
+    weights = "synthetic weights" if published is None else "published in blocks 0 and 1, but for expert matrices"
     key = _digest([asdict(network), batch, weights])
     model_file, arrays_file = folder / f"{network.name}-{key}-model.npz", folder / f"{network.name}-{key}-tokens.npz"
     if model_file.exists() and arrays_file.exists():

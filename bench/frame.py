@@ -35,7 +35,7 @@ class Frame:
     """A measured row. ``figures`` are those of ``bench.json``; the rest is for the picture.
 
     ``passes``: name, expert, cycle of the end, as the machine logged them (it logs 512). ``beats``: bus beats asked for
-    in each of `BINS` equal parts of the frame. ``predicted``: name, first row, end, cycles busy by the performance model.
+    in each of `BINS` equal parts of the frame. ``predicted``: name, first row, end, busy cycles by the performance model.
     """
 
     figures: dict[str, Any]

@@ -21,6 +21,7 @@ class Peer(NamedTuple):
 PEERS = (
     Peer("Edge-MoE", "ZCU102", 300, "W16 A32", None, 34.64,
          "[arXiv 2305.18691](https://arxiv.org/abs/2305.18691); its ms as printed in UbiMoE's table II"),
-    Peer("UbiMoE", "ZCU102", 300, "W16 A32", 1850, 25.76, "[arXiv 2502.05602](https://arxiv.org/abs/2502.05602), table II"),
+    Peer("UbiMoE", "ZCU102", 300, "W16 A32", 1850, 25.76,
+         "[arXiv 2502.05602](https://arxiv.org/abs/2502.05602), table II"),
     Peer("CoQMoE", "ZCU102", 300, "INT8", 1754, 6.47, "[arXiv 2506.08496](https://arxiv.org/abs/2506.08496), table 3"),
 )

@@ -16,8 +16,9 @@ __all__ = ["gantt", "where_cycles_went"]
 
 #: Part of an instruction's name and the kind of pass that it is; the first that fits.
 _KINDS = {
-    "norm": "norm", ".attn.logit": "logits", ".attn.mix": "mix", ".attn.proj": "projection", ".attn.": "query, key, value",
-    ".moe.gate": "gate", ".moe.": "experts", ".mlp.": "dense FFN", "": "patches, output",
+    "norm": "norm", ".attn.logit": "logits", ".attn.mix": "mix", ".attn.proj": "projection",
+    ".attn.": "query, key, value", ".moe.gate": "gate", ".moe.": "experts", ".mlp.": "dense FFN",
+    "": "patches, output",
 }
 _COLOURS = dict(zip(dict.fromkeys(_KINDS.values()), plt.get_cmap("tab10").colors, strict=False))
 _CAUSES = {"BUSY": "#4c9f70", "WAIT_WEIGHTS": "#e07a5f", "WAIT_NORM": "#f2cc8f", "WAIT_DRAIN": "#81a4cd",
@@ -35,8 +36,8 @@ def gantt(frame: Frame, path: Path) -> None:
     figure, axes = plt.subplots(3, 1, figsize=(16, 4.5), sharex=True, height_ratios=(1, 1, 1.4))
     for kind, colour in _COLOURS.items():
         ends = [0, *(end for _, _, end in frame.passes)]
-        logged = [(begin * scale, (end - begin) * scale) for (name, _, end), begin in zip(frame.passes, ends, strict=False)
-                  if _kind(name) == kind]
+        logged = [(begin * scale, (end - begin) * scale)
+                  for (name, _, end), begin in zip(frame.passes, ends, strict=False) if _kind(name) == kind]
         axes[0].broken_barh(logged, (0, 1), color=colour, label=kind)
         passes = np.array([(start, end - start, busy) for name, start, end, busy in frame.predicted
                            if _kind(name) == kind and busy]).reshape(-1, 3)

@@ -18,12 +18,12 @@ _INTRODUCTION = f"""\
 
 # Performance
 
-Frames on the RTL (Verilator), one image at a time unless a batch is named. The memory model has {READ_LATENCY} cycles of
-read latency and the usable bandwidth of the class ([configurations](configurations.md)); every byte comes through AXI4.
-Cycles are counted by the machine. **Clocks are assumed**: nothing was placed, routed or run on a board.
+Frames on the RTL (Verilator), one image at a time unless a batch is named. The memory model has {READ_LATENCY} cycles
+of read latency and the usable bandwidth of the class ([configurations](configurations.md)); every byte comes through
+AXI4. Cycles are counted by the machine. **Clocks are assumed**: nothing was placed, routed or run on a board.
 
-- bound: the larger of bytes read over usable bandwidth (memory) and the network's multiply-accumulates over those of the
-  array (compute); share: bound over cycles.
+- bound: the larger of bytes read over usable bandwidth (memory) and the network's multiply-accumulates over those of
+  the array (compute); share: bound over cycles.
 - predicted: `python -m moevit.compiler estimate`, with the loads of the experts that the frame had.
 - exact: output values of the RTL that were compared with the integer model, all equal.
 - weights: the experts of M3ViT are not published. Synthetic gates are tuned to loads as measured on the published ones
@@ -33,9 +33,10 @@ Cycles are counted by the machine. **Clocks are assumed**: nothing was placed, r
 _PEERS_TEXT = """
 ## Beside published work
 
-M3ViT-tiny. The others' figures were measured on a board, ours are simulated cycles at an assumed clock: a comparison of
-designs, not of products. MACs per cycle are computed from {macs:.1f} M multiply-accumulates per frame (129 tokens, top 2);
-the papers' own GOPS figures count 2.5 G operations, which is a ViT-tiny of 197 tokens. CoQMoE does not print its tokens.
+M3ViT-tiny. The others' figures were measured on a board, ours are simulated cycles at an assumed clock: a comparison
+of designs, not of products. MACs per cycle are computed from {macs:.1f} M multiply-accumulates per frame (129 tokens,
+top 2); the papers' own GOPS figures count 2.5 G operations, which is a ViT-tiny of 197 tokens. CoQMoE does not print
+its tokens.
 """
 
 
@@ -100,8 +101,8 @@ def document(rows: Sequence[dict[str, Any]]) -> str:
 def readme_with(readme: str, rows: Sequence[dict[str, Any]]) -> str:
     """The README with its table of frames replaced; the table lies between two comments."""
     lines = [[_named(row), f"{row['class']} ({row['array']})", f"{row['cycles']:,}", f"{row['ms']:.2f}",
-              f"{_bound(row)[0] / row['cycles']:.0%} ({_bound(row)[1]})", "all equal" if row["bit_exact"] else "different"]
-             for row in rows]
+              f"{_bound(row)[0] / row['cycles']:.0%} ({_bound(row)[1]})",
+              "all equal" if row["bit_exact"] else "different"] for row in rows]
     table = _table(("network", "class (array)", "cycles", "ms at the assumed clock", "of the bound",
                     "values against the integer model"), lines)
     return re.sub(f"(?s){re.escape(_BEGIN)}.*?{re.escape(_END)}", lambda _: f"{_BEGIN}\n\n{table}\n{_END}", readme)

@@ -112,6 +112,7 @@ def _figures(found: Estimate, board: Board | None) -> Table:
                   + (f", {board.name} class" if board else ""))
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
+    slices = dsp_slices(found.config, bool(board and board.series7))
     bound = "memory" if found.memory_bound > found.compute_bound else "compute"
     rows = [("cycles (predicted)", f"{found.cycles:,}")]
     if board:
@@ -122,7 +123,7 @@ def _figures(found: Estimate, board: Board | None) -> Table:
         (f"share of the {bound} bound", f"{found.bound / found.cycles:.1%}"),
         ("multiply-accumulates", f"{found.macs:,}"),
         ("per cycle", f"{found.macs_per_cycle:,.1f} of {found.config.macs_per_cycle:,}"),
-        ("per cycle and DSP slice", f"{found.macs_per_cycle / dsp_slices(found.config, bool(board and board.series7)):.2f}"),
+        ("per cycle and DSP slice", f"{found.macs_per_cycle / slices:.2f}"),
         ("bytes read", f"{found.bytes_read:,}"),
         *((f"cycles {cause}", f"{cycles:,}") for cause, cycles in found.timing.stalls.items()),
     ]

@@ -20,7 +20,7 @@ class Latencies:
 
     #: The walk's states per instruction: read, take, start, check (16), command, log, dispatch.
     WALK = 22
-    #: From an instruction's command to its first burst (bursts); from there to AR, and from R to the loader (read master).
+    #: From a command to its first burst (bursts); from there to AR, and from R to the loader (read master).
     COMMAND = 5
     ADDRESS = 1
     RECEIVE = 3

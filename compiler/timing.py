@@ -135,7 +135,8 @@ class _Machine:
                Opcode.PASS: self._pass, Opcode.STORE: self._store}[fields["opcode"]]
         start, end = run(step, rows, dispatched, may_start)
         self.finished.append(max(end, self.finished[-1]) if self.finished else end)
-        self.passes.append(PassTiming(step.name, pc, expert, rows, start, end, round(self.waits["BUSY"] - before), beats))
+        busy = round(self.waits["BUSY"] - before)
+        self.passes.append(PassTiming(step.name, pc, expert, rows, start, end, busy, beats))
 
     def _walk(self, beats: int, place: int) -> float:
         """When the next instruction is dispatched. Its bytes wait until those before are asked for."""

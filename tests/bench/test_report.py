@@ -53,7 +53,8 @@ def test_the_memory_can_be_the_bound():
 
 
 def test_readme_table():
-    before = "# x\n\n<!-- Written by `make bench`; do not edit. -->\nold\n<!-- End of what `make bench` writes. -->\n\nafter\n"
+    before = ("# x\n\n<!-- Written by `make bench`; do not edit. -->\nold\n<!-- End of what `make bench` writes. -->\n"
+              "\nafter\n")
     after = readme_with(before, [FIGURES, {**FIGURES, "batch": 4}])
     assert "old" not in after and after.startswith("# x\n") and after.endswith("\n\nafter\n")
     assert "| m3vit_tiny | zcu104 (32x64) | 600,000 | 2.00 | 64% (compute) | all equal |" in after

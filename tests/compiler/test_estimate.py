@@ -45,7 +45,8 @@ def test_bytes_of_all_experts():
 def test_idle_experts_are_not_read():
     network = NETWORKS["m3vit_tiny"]
     counts = [estimate(network, CONFIGS["32x64"], loads={
-        block: [258 // active] * active + [0] * (16 - active) for block in range(1, 12, 2)}).bytes_read for active in (4, 8)]
+        block: [258 // active] * active + [0] * (16 - active) for block in range(1, 12, 2)}).bytes_read
+        for active in (4, 8)]
     expert = 2 * network.dim * network.expert_hidden
     assert counts[1] - counts[0] >= 6 * 4 * expert
 

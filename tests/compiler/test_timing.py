@@ -113,7 +113,7 @@ def test_the_fifo_is_as_deep_as_it_says():
     stream = Prefetch(config, MemoryTiming(read_latency=10))
     stream.ask(0, 96)
     first = stream.arrival(16)
-    assert [stream.arrival(16) for _ in range(3)] == [first + 16, first + 32, first + 48]  # a beat a cycle, into the FIFO
+    assert [stream.arrival(16) for _ in range(3)] == [first + 16, first + 32, first + 48]  # a beat a cycle
     stream.take(16, 1000)
     stream.take(16, 2000)
     assert stream.arrival(16) > 1000 + 10  # the room of what left first
