@@ -34,8 +34,8 @@ BINS = 600
 class Frame:
     """A measured row. ``figures`` are those of ``bench.json``; the rest is for the picture.
 
-    ``passes``: name, expert, cycle of the end, as the machine logged them (it logs 512). ``beats``: bus beats asked for
-    in each of `BINS` equal parts of the frame. ``predicted``: name, first row, end, busy cycles by the performance model.
+    ``passes``: name, expert, cycle of the end, as the machine logged them. ``beats``: bus beats asked for in each of
+    `BINS` equal parts of the frame. ``predicted`` by the performance model: name, first row, end, cycles busy.
     """
 
     figures: dict[str, Any]
@@ -52,7 +52,7 @@ def measure(row: Row, root: Path, progress: Callable[[str, float], None]) -> Fra
     progress("weights and integer model", 0)
     case = make_case(row.network, row.batch, root / "cases")
     progress("compiling", 0)
-    bundle = compile_model(case.model, row.config)
+    bundle = compile_model(case.model, row.config, batch=row.batch)
     progress("generating Verilog", 0)
     design = machine_bench(row.config, trace=False)
     kept = root / "frames" / f"{row.name}-{_digest(row, bundle, design.files)}.json"
@@ -61,14 +61,15 @@ def measure(row: Row, root: Path, progress: Callable[[str, float], None]) -> Fra
     memory = MemorySettings(read_latency=READ_LATENCY,
                             bandwidth=Fraction(row.board.bandwidth(row.config)).limit_denominator(1000))
     progress("building the simulation", 0)
-    expected = estimate(row.network, row.config, row.board, read_latency=READ_LATENCY, loads=case.loads)
+    expected = estimate(row.network, row.config, row.board, batch=row.batch, read_latency=READ_LATENCY,
+                        loads=case.loads)
     with SimulatedBoard(row.config, memory=memory, trace=False, clock_hz=row.board.clock_mhz * 1e6,
                         progress=lambda done: progress("simulating", done / expected.cycles)) as board, \
             Accelerator(board) as accelerator:
         accelerator.load(bundle)
         board.clear_records()
-        tokens = accelerator.run_raw(case.images[0], row.network.tasks[TASK], timeout=3600)
-        frame = _frame(row, case, expected, accelerator.report, tokens[None], board.bursts())
+        tokens = accelerator.run_raw(case.images, row.network.tasks[TASK], timeout=3600)
+        frame = _frame(row, case, expected, accelerator.report, tokens, board.bursts())
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(asdict(frame)))
     return frame

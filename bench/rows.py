@@ -39,5 +39,6 @@ class Row:
 #: The first one is the quickest to build and run.
 ROWS = (
     *(Row(board, "m3vit_tiny") for board in ("pynq-z2", "kv260", "zcu104", "zcu102")),
+    *(Row(board, "m3vit_tiny", 4) for board in ("zcu104", "zcu102")),
     *(Row(board, network) for network in ("m3vit_small", "deit_tiny", "deit_small") for board in ("zcu104", "zcu102")),
 )

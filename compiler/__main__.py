@@ -83,6 +83,7 @@ def estimate_(
     network: Annotated[str, typer.Argument(help=f"network: {', '.join(NETWORKS)}")],
     config: Annotated[str | None, typer.Option(help="array configuration")] = None,
     board: Annotated[str | None, typer.Option(help=f"board class: {', '.join(BOARDS)}")] = None,
+    batch: Annotated[int, typer.Option(help="images at a time")] = 1,
     latency: Annotated[int, typer.Option(help="read latency of the memory, cycles")] = 64,
 ) -> None:
     """Predict cycles, bytes and on-chip memory of a network from its shape; exit 1 if it does not fit."""
@@ -96,7 +97,8 @@ def estimate_(
     machine = config_named(config or BOARDS[str(board)].config)
     lacking = shortages(machine, chosen) if chosen else []
     try:
-        console.print(_figures(predict(NETWORKS[network], machine, chosen, read_latency=latency), chosen))
+        found = predict(NETWORKS[network], machine, chosen, batch=batch, read_latency=latency)
+        console.print(_figures(found, chosen))
     except DoesNotFit as error:
         lacking.append(str(error))
     _print_memories(machine, chosen)
@@ -109,14 +111,17 @@ def estimate_(
 def _figures(found: Estimate, board: Board | None) -> Table:
     """Cycles and the bounds below them."""
     table = Table(show_header=False, box=None, title=f"{found.network.name} on {found.config.name}"
-                  + (f", {board.name} class" if board else ""))
+                  + (f", {board.name} class" if board else "") + (f", batch {found.batch}" if found.batch > 1 else ""))
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     slices = dsp_slices(found.config, bool(board and board.series7))
     bound = "memory" if found.memory_bound > found.compute_bound else "compute"
     rows = [("cycles (predicted)", f"{found.cycles:,}")]
     if board:
-        rows.append((f"ms at {board.clock_mhz:g} MHz (assumed)", f"{board.milliseconds(found.cycles):.2f}"))
+        milliseconds = board.milliseconds(found.cycles)
+        rows.append((f"ms at {board.clock_mhz:g} MHz (assumed)", f"{milliseconds:.2f}"))
+        if found.batch > 1:
+            rows.append(("ms per image", f"{milliseconds / found.batch:.2f}"))
     rows += [
         ("memory bound, cycles", f"{found.memory_bound:,.0f}"),
         ("compute bound, cycles", f"{found.compute_bound:,.0f}"),

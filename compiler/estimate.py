@@ -8,7 +8,6 @@ import numpy as np
 
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.boards import Board
-from moevit.spec.isa import INSTRUCTION_BYTES, Opcode
 from moevit.spec.loads import expert_loads
 from moevit.spec.networks import Network
 from moevit.spec.quantised import QuantisedModel, tensor_shapes
@@ -19,12 +18,12 @@ from .steps import Step, schedule
 from .stream import MemoryTiming
 from .timing import FrameTiming, frame_timing
 
-__all__ = ["Estimate", "estimate", "expert_work", "shape_steps"]
+__all__ = ["Estimate", "estimate", "frame_macs", "shape_steps"]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A frame of ``network`` on ``config``: predicted cycles and what bounds them from below.
+    """``batch`` images of ``network`` on ``config``: predicted cycles and what bounds them from below.
 
     ``macs`` are the network's, without padding; ``bytes_read`` all that crosses the bus; ``memory_bound`` and
     ``compute_bound`` are the cycles in which the memory could bring the bytes and the array do the multiplications.
@@ -32,6 +31,7 @@ class Estimate:
 
     network: Network
     config: MachineConfig
+    batch: int
     timing: FrameTiming
     macs: int
     bytes_read: int
@@ -52,37 +52,27 @@ class Estimate:
         return self.macs / self.cycles
 
 
-def shape_steps(network: Network, config: MachineConfig) -> list[Step]:
+def shape_steps(network: Network, config: MachineConfig, batch: int = 1) -> list[Step]:
     """The program of ``network`` with weights of zero: as long, and as many bytes. Raises DoesNotFit."""
-    plan = check_fit(network, config)
+    plan = check_fit(network, config, batch)
     zeros = {name: np.zeros(shape, dtype) for name, (shape, dtype) in tensor_shapes(network).items()}
     return schedule(QuantisedModel(network, zeros, 0), plan)
 
 
-def expert_work(steps: Sequence[Step], loads: Mapping[int, Sequence[int]]) -> tuple[int, int]:
-    """Multiply-accumulates and bytes read of a frame, from the steps; ``loads``: tokens per expert, by block."""
-    macs, count, repeated, rows = 0, len(steps) * INSTRUCTION_BYTES, 0, iter(loads.values())
-    active: Sequence[int] = ()
-    for step in steps:
-        if step.fields["opcode"] == Opcode.EXPERTS:
-            repeated, active = step.fields["body"], [each for each in next(rows) if each]
-            continue
-        queued = repeated > 0
-        repeated = max(0, repeated - 1)
-        macs += step.macs * (sum(active) if queued else step.fields.get("rows", 0))
-        count += (len(active) if queued else 1) * (len(step.payloads[0]) if step.payloads else 0)
-    return macs, count
+def frame_macs(timing: FrameTiming, steps: Sequence[Step]) -> int:
+    """Multiply-accumulates of a frame, padding not counted."""
+    return sum(steps[each.pc].macs * each.rows for each in timing.passes)
 
 
-def estimate(network: Network, config: MachineConfig, board: Board | None = None, *, read_latency: int = 64,
-             loads: Mapping[int, Sequence[int]] | None = None) -> Estimate:
-    """Predict a frame. Without a board the memory moves a beat per cycle; without ``loads`` they are as measured on
-    M3ViT-tiny (``spec.loads``). Raises DoesNotFit."""
-    steps = shape_steps(network, config)
-    loads = expert_loads(network) if loads is None else loads
+def estimate(network: Network, config: MachineConfig, board: Board | None = None, *, batch: int = 1,
+             read_latency: int = 64, loads: Mapping[int, Sequence[int]] | None = None) -> Estimate:
+    """Predict a frame. Without a board the memory moves a beat per cycle; without ``loads`` (tokens per expert, all
+    images together, by block) they are as measured on M3ViT-tiny (``spec.loads``). Raises DoesNotFit."""
+    steps = shape_steps(network, config, batch)
+    if loads is None:
+        loads = {block: [batch * load for load in each] for block, each in expert_loads(network).items()}
     bandwidth = board.bandwidth(config) if board else 1.0
     timing = frame_timing(steps, config, MemoryTiming(read_latency, bandwidth=bandwidth), list(loads.values()))
-    macs, count = expert_work(steps, loads)
-    count += 3 * network.height * network.width
-    return Estimate(network, config, timing, macs, count, count / (config.bus_bytes * bandwidth),
+    macs, count = frame_macs(timing, steps), timing.beats * config.n_lanes
+    return Estimate(network, config, batch, timing, macs, count, count / (config.bus_bytes * bandwidth),
                     macs / config.macs_per_cycle, on_chip(config, board.uram if board else 0))

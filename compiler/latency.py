@@ -28,6 +28,8 @@ class Latencies:
     READER = 16
     #: From a unit's ``done`` to whoever may start because of it.
     FINISHED = 1
+    #: Beats that a tile takes from the stream in a cycle.
+    TILE_BEATS = 1
     #: Cycles in which the loader is idle between instructions.
     LOADER = 2
     #: From a token's logits to its first entry in a queue.

@@ -3,6 +3,7 @@
 
 from collections import deque
 from dataclasses import dataclass
+from math import inf
 
 from moevit.spec.arrays import MachineConfig
 
@@ -25,62 +26,79 @@ class MemoryTiming:
 
 
 class Prefetch:
-    """Stretches of beats, asked for and taken in the same order.
+    """Stretches of stream beats, asked for and taken in the same order.
 
-    ``ask`` each stretch, then alternate ``arrival`` of its next piece and ``take``, which makes room in the FIFO. A
-    stretch is cut into bursts that end at multiples of `BURST_BEATS`; a burst is asked for once the FIFO has room for
-    it, and not more than eight are under way.
+    A stream beat is n_lanes bytes; a bus beat has ``bus_bytes / n_lanes`` of them. ``ask`` each stretch, then alternate
+    ``arrival`` of its next piece and ``take``, which makes room in the FIFO. A stretch is cut into bursts that end at
+    multiples of `BURST_BEATS` bus beats; a burst is asked for once the FIFO has room for it, and not more than eight
+    are under way.
     """
 
     def __init__(self, config: MachineConfig, memory: MemoryTiming):
         latencies = Latencies(config)
+        per_bus_beat = config.bus_bytes // config.n_lanes
         self._depth = config.stream_beats
-        self._each = 1 / min(memory.bandwidth, 1.0)  # cycles per beat; a port moves one a cycle
+        self._burst = BURST_BEATS * per_bus_beat
+        self._each = 1 / (per_bus_beat * min(memory.bandwidth, 1.0))  # cycles; a port moves a bus beat in one
         self._latency = memory.read_latency + latencies.ADDRESS + latencies.RECEIVE
         self._command = latencies.COMMAND
-        self._lengths: deque[int] = deque()  # of the bursts that are still to be asked for
+        self._waiting: deque[int] = deque()  # lengths of the bursts that are still to be asked for
         self._issue = 0.0  # when the next of them may be
-        self._reserved = 0  # beats of all bursts so far
+        self._reserved = 0  # beats of all that were
         self._bus = 0.0  # from when on it is free for further beats
         self._ends = deque([0.0] * _OUTSTANDING, _OUTSTANDING)  # when the last bursts ended
-        self._came = 0
+        self._coming: deque[tuple[int, float]] = deque()  # bursts not yet taken: beats up to their end, and when
         self._taken: deque[tuple[int, float]] = deque([(0, 0.0)])  # beats taken until then, and when
-        self.accepts = 0.0  #: when the next stretch may be asked for
         self.delivered = 0  #: beats so far
+
+    @property
+    def accepts(self) -> float:
+        """When the next stretch may be asked for: the bursts of the one before are; infinite while that depends on
+        beats that were not taken yet."""
+        self._run_ahead()
+        return inf if self._waiting else self._issue
 
     def ask(self, time: float, beats: int, first: int = 0) -> None:
         """``beats`` beats from beat address ``first`` on are asked for at ``time``, not before ``accepts``."""
         self._issue = max(self._issue, time + self._command)
         while beats > 0:
-            length = min(beats, BURST_BEATS - first % BURST_BEATS)
-            self._lengths.append(length)
+            length = min(beats, self._burst - first % self._burst)
+            self._waiting.append(length)
             beats, first = beats - length, first + length
 
     def arrival(self, beats: int) -> float:
         """When the last of the next ``beats`` beats can be taken from the FIFO."""
-        self._came += beats
         self.delivered += beats
-        while self._reserved < self._came:
-            length = self._lengths.popleft()
-            issue = max(self._issue, self._room(self._reserved + BURST_BEATS - self._depth), self._ends[0])
-            self._bus = max(self._bus, issue + self._latency) + length * self._each
-            self._ends.append(self._bus)
-            self._issue = issue + _BURST_CYCLES
-            self._reserved += length
-            if not self._lengths:
-                self.accepts = self._issue
-        return self._bus - (self._reserved - self._came + 1) * self._each
+        while self._coming and self._coming[0][0] < self.delivered:
+            self._coming.popleft()
+        while not self._coming or self._coming[-1][0] < self.delivered:
+            self._send()
+            if self._coming[0][0] < self.delivered:
+                self._coming.popleft()
+        end, time = self._coming[0]
+        return time - (end - self.delivered + 1) * self._each
 
     def take(self, beats: int, time: float) -> None:
         """The next ``beats`` beats leave the FIFO, one a cycle, the last one in the cycle before ``time``."""
         self._taken.append((self._taken[-1][0] + beats, time))
 
+    def _send(self) -> None:
+        """Ask for the next burst."""
+        length = self._waiting.popleft()
+        issue = max(self._issue, self._room(self._reserved + self._burst - self._depth), self._ends[0])
+        self._bus = max(self._bus, issue + self._latency) + length * self._each
+        self._ends.append(self._bus)
+        self._issue = issue + _BURST_CYCLES
+        self._reserved += length
+        self._coming.append((self._reserved, self._bus))
+
+    def _run_ahead(self) -> None:
+        """Ask for the bursts of which it is known when there is room."""
+        while self._waiting and self._reserved + self._burst - self._depth <= self._taken[-1][0]:
+            self._send()
+
     def _room(self, beats: int) -> float:
         """When that many beats had been taken."""
-        if beats <= 0:
-            return 0.0
-        while self._taken[0][0] < beats:
-            if len(self._taken) == 1:
-                break
+        while self._taken[0][0] < beats and len(self._taken) > 1:
             self._taken.popleft()
-        return self._taken[0][1] - max(0, self._taken[0][0] - beats)
+        return self._taken[0][1] - max(0, self._taken[0][0] - beats) if beats > 0 else 0.0

@@ -5,6 +5,7 @@ Units are followed in program order, which is the order in which each of them wo
 what the memory costs in `stream`; the places where the hardware decides are `_Machine`'s methods, one per unit:
 
 * ``_walk``: when the sequencer asks for an instruction's bytes and dispatches it;
+* ``_speculate``: which experts it asks for before it knows that they are needed;
 * ``_may_start``: when an instruction may read what the ones before it write;
 * ``_load``: when a tile is in the shadow; ``_sweep``: when its rows are in the array; ``_write``: when they are stored.
 """
@@ -32,7 +33,7 @@ DISPATCH_DEPTH = 16
 class PassTiming:
     """An instruction: its place in the program, expert, rows; cycle of its first row (word) and of its end.
 
-    ``busy``: cycles in which its rows entered the array. ``beats``: bus beats that it takes.
+    ``busy``: cycles in which its rows entered the array. ``beats`` of n_lanes bytes that it takes from the stream.
     """
 
     name: str
@@ -65,7 +66,7 @@ def frame_timing(steps: Sequence[Step], config: MachineConfig, memory: MemoryTim
         step = steps[pc]
         if step.fields["opcode"] == Opcode.EXPERTS:
             body = steps[pc + 1:pc + 1 + step.fields["body"]]
-            machine.experts(pc, body, next(active))
+            machine.experts(pc, body, next(active), step.fields.get("speculate", 0))
             pc += len(body)
         elif step.fields["opcode"] != Opcode.END:
             machine.instruction(pc, step, 0, step.fields["rows"])
@@ -74,8 +75,9 @@ def frame_timing(steps: Sequence[Step], config: MachineConfig, memory: MemoryTim
 
 
 def _beats_of(step: Step, config: MachineConfig) -> int:
-    """Bus beats of one of the step's payloads."""
-    return len(step.payloads[0]) // config.bus_bytes if step.payloads else 0
+    """Stream beats (n_lanes bytes) that a step takes, one of its payloads or the image."""
+    size = len(step.payloads[0]) if step.payloads else step.fields.get("stream_beats", 0) * config.bus_bytes
+    return size // config.n_lanes
 
 
 def _places(steps: Sequence[Step], config: MachineConfig) -> list[int]:
@@ -84,7 +86,7 @@ def _places(steps: Sequence[Step], config: MachineConfig) -> list[int]:
     for step in steps:
         stream = step.fields.get("stream", Stream.NONE)
         places.append(used[stream])
-        each = 1 if stream == Stream.GATES else len(step.payloads)  # every task has its own gates
+        each = len(step.payloads) if stream == Stream.WEIGHTS else 1  # gates: every task has its own
         used[stream] += each * _beats_of(step, config)
     return places
 
@@ -105,10 +107,11 @@ class _Machine:
         self.router = 0.0
         self.waits = dict.fromkeys(("BUSY", "WAIT_NORM", "WAIT_WEIGHTS", "WAIT_DRAIN"), 0.0)
         # START to the first instruction: the program is fetched whole.
-        beats = len(steps) * INSTRUCTION_BYTES // config.bus_bytes
+        beats = len(steps) * INSTRUCTION_BYTES // config.n_lanes
         self.stream.ask(3, beats)
         self.walk = self._beats(beats, 0.0) + 1
         self.places = _places(steps, config)
+        self.ahead = 0  # stretches that were asked for before their instruction's turn
 
     def result(self) -> FrameTiming:
         cycles = round(self.finished[-1] + self.latency.FINISHED + 1)
@@ -116,18 +119,41 @@ class _Machine:
         waits["WAIT_PROGRAM"] = cycles - sum(waits.values())
         return FrameTiming(cycles, self.passes, waits, self.stream.delivered)
 
-    def experts(self, pc: int, body: Sequence[Step], rows: Sequence[int]) -> None:
+    def experts(self, pc: int, body: Sequence[Step], rows: Sequence[int], speculate: int) -> None:
         """The sequencer waits for the router, then goes from expert to expert; one without tokens costs a cycle."""
-        self.walk = max(self.walk + self.latency.WALK, self.finished[-1] + 2 * self.latency.FINISHED)
+        routed = self.finished[-1] + 2 * self.latency.FINISHED
+        self.walk += self.latency.WALK
+        self._speculate(pc, body, speculate, routed)
+        self.walk = max(self.walk, routed)
         for expert, count in enumerate(rows):
             self.walk += 1
-            if count:
-                for index, step in enumerate(body):
+            for index, step in enumerate(body):
+                if count:
                     self.instruction(pc + 1 + index, step, expert, count)
+                elif self.ahead:
+                    self._drop(step)
+
+    def _speculate(self, pc: int, body: Sequence[Step], experts: int, until: float) -> None:
+        """Ask for the bytes of the first experts until the router has decided."""
+        for expert in range(experts):
+            for index, step in enumerate(body):
+                beats = _beats_of(step, self.config)
+                asked = max(self.walk + self.latency.WALK - 2, self.stream.accepts)
+                if asked >= until:
+                    return
+                self.walk = asked
+                self.stream.ask(asked, beats, self.places[pc + 1 + index] + expert * beats)
+                self.ahead += 1
+
+    def _drop(self, step: Step) -> None:
+        """What was asked for in vain is taken and thrown away."""
+        self.ahead -= 1
+        self.walk += self.latency.WALK - 1
+        self.loader = self._beats(_beats_of(step, self.config), max(self.loader + self.latency.LOADER, self.walk + 1))
 
     def instruction(self, pc: int, step: Step, expert: int, rows: int) -> None:
         fields = step.fields
-        beats = fields.get("stream_beats", _beats_of(step, self.config))
+        beats = _beats_of(step, self.config)
         dispatched = self._walk(beats, self.places[pc] + expert * beats)
         may_start = self._may_start(fields.get("overlap", 0))
         before = self.waits["BUSY"]
@@ -141,7 +167,9 @@ class _Machine:
     def _walk(self, beats: int, place: int) -> float:
         """When the next instruction is dispatched. Its bytes wait until those before are asked for."""
         self.walk += self.latency.WALK - 2
-        if beats:
+        if beats and self.ahead:
+            self.ahead -= 1
+        elif beats:
             self.walk = max(self.walk, self.stream.accepts)
             self.stream.ask(self.walk, beats, place)
         self.walk += 2
@@ -175,19 +203,19 @@ class _Machine:
         """IMAGE: 8 bytes a cycle, or 16 where words and segments are made of pairs of 8."""
         start = max(self.loader + self.latency.LOADER, dispatched + 1, may_start + 1)
         pairs = self.config.k_lanes > 8 and step.fields["segment"] % 2 == 0
-        self.loader = self._beats(step.fields["stream_beats"], start, self.config.bus_bytes // (16 if pairs else 8)) + 2
+        self.loader = self._beats(_beats_of(step, self.config), start, self.config.n_lanes // (16 if pairs else 8)) + 2
         self.taken.append(start)
         return start, self.loader
 
     def _norm(self, step: Step, rows: int, dispatched: float, may_start: float) -> tuple[float, float]:
-        """NORM: gain, then every row twice."""
+        """NORM: gain, then every row twice, or once if the sums of rows are known (a cycle per row for the mean)."""
         fields, latency = step.fields, self.latency
         taken = max(self.array - latency.READER, dispatched + 1)
         self.loader = self._beats(fields["k_tiles"] * self.config.word_beats,
                                   max(taken + 1, self.loader + latency.LOADER))
         start = max(self.loader, may_start + 1)
         words = rows * fields["k_tiles"]
-        end = start + 2 * words - 1 + latency.norm
+        end = start + (rows if fields.get("summed", 0) else words) + words - 1 + latency.norm
         idle = max(self.array, taken)
         self.waits["WAIT_DRAIN"] += max(0.0, may_start + 1 - idle)
         self.waits["WAIT_NORM"] += end - max(idle, may_start + 1)
@@ -225,7 +253,7 @@ class _Machine:
         beats = self.config.k_lanes
         present = max(self.loader + 1, self.swapped + 1)
         if streamed:
-            last = max(present + beats - 1, self.stream.arrival(beats) + 1)
+            last = max(present + beats // self.latency.TILE_BEATS - 1, self.stream.arrival(beats) + 1)
             self.stream.take(beats, last)
         else:
             last = present + beats - 1

@@ -66,11 +66,12 @@ def configurations() -> str:
                             f"{n.experts}, top {n.top_k}" if n.experts else "none", n.expert_hidden or "",
                             ", ".join(n.tasks)] for n in NETWORKS.values()])
     text += ("\nBoard classes: budgets are the devices'; the usable share of the memory and the clock are "
-             "assumptions.\n\n" + _table(["class", "part", "array", "memory GB/s, usable", "clock MHz (assumed)", "bus beats per cycle",
-                       "BRAM36", "URAM", "DSP", "LUT", "FF"],
-                      [[b.name, b.part, b.config, f"{b.memory_gbs}, {b.usable:.0%}", f"{b.clock_mhz:g}",
-                        f"{b.bandwidth(CONFIGS[b.config]):.3f}", b.bram36, b.uram, b.dsp, f"{b.lut:,}", f"{b.ff:,}"]
-                       for b in BOARDS.values()]))
+             "assumptions.\n\n")
+    text += _table(["class", "part", "array", "memory GB/s, usable", "clock MHz (assumed)", "bus beats per cycle",
+                    "BRAM36", "URAM", "DSP", "LUT", "FF"],
+                   [[b.name, b.part, b.config, f"{b.memory_gbs}, {b.usable:.0%}", f"{b.clock_mhz:g}",
+                     f"{b.bandwidth(CONFIGS[b.config]):.3f}", b.bram36, b.uram, b.dsp, f"{b.lut:,}", f"{b.ff:,}"]
+                    for b in BOARDS.values()])
     return text
 
 

@@ -8,12 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from moevit.compiler.__main__ import app
-from moevit.compiler.estimate import estimate, expert_work, shape_steps
+from moevit.compiler.estimate import estimate
 from moevit.compiler.onchip import dsp_slices, on_chip, shortages
 from moevit.compiler.plan import DoesNotFit
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
-from moevit.spec.loads import expert_loads
 from moevit.spec.networks import NETWORKS
 
 AREA = Path(__file__).resolve().parents[2] / "docs" / "area.md"
@@ -30,7 +29,7 @@ def test_multiply_accumulates(name, config):
         want += 4 * tokens * dim**2 + 2 * tokens**2 * dim
         want += (n.top_k * 2 * tokens * dim * n.expert_hidden + tokens * dim * n.experts if n.is_moe(block)
                  else 2 * tokens * dim * n.hidden)
-    assert expert_work(shape_steps(n, CONFIGS[config]), expert_loads(n))[0] == want
+    assert estimate(n, CONFIGS[config]).macs == want
 
 
 def test_bytes_of_all_experts():

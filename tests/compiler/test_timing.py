@@ -93,6 +93,26 @@ def test_idle_experts_cost_a_cycle_and_no_bytes():
     assert [(each.name, each.expert, each.rows) for each in more.passes[1:]] == [("expert", 0, 8), ("expert", 4, 8)]
 
 
+def test_experts_are_fetched_while_the_router_works():
+    """Speculation hides latency and bytes; what is asked for in vain is thrown away."""
+    slow = MemoryTiming(bandwidth=0.25)
+    before = array_pass(600, name="attention")
+    gate = array_pass(32, destination=Destination.ROUTER, top_k=2)
+    body = array_pass(0, n_tiles=3, name="expert", overlap=1)
+
+    def frame(speculate, loads):
+        experts = Step("experts", {"opcode": Opcode.EXPERTS, "body": 1, "speculate": speculate})
+        return frame_timing([before, gate, experts, body, END], CONFIG, slow, [loads])
+
+    late, early = frame(0, [8, 8]), frame(2, [8, 8])
+    assert early.beats == late.beats
+    fetched = 2 * 3 * TILE / 0.25
+    assert fetched / 2 < late.cycles - early.cycles <= fetched + MEMORY.read_latency + 30
+    vain = frame(2, [0, 8])
+    assert vain.beats == late.beats
+    assert [each.expert for each in vain.passes[2:]] == [1]
+
+
 def test_the_router_takes_top_k_cycles_a_token():
     def end(top_k, rows):
         gate = array_pass(rows, destination=Destination.ROUTER, top_k=top_k)
@@ -114,6 +134,7 @@ def test_the_fifo_is_as_deep_as_it_says():
     stream.ask(0, 96)
     first = stream.arrival(16)
     assert [stream.arrival(16) for _ in range(3)] == [first + 16, first + 32, first + 48]  # a beat a cycle
+    assert stream.accepts == float("inf")
     stream.take(16, 1000)
     stream.take(16, 2000)
     assert stream.arrival(16) > 1000 + 10  # the room of what left first
