@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from moevit.host.errors import AccelError
 
@@ -41,9 +41,12 @@ def main(
     with Progress(*columns, console=console) as progress:
         for each in chosen:
             bar = progress.add_task(each.name, total=1.0, state="")
+
+            def show(state: str, share: float, bar: TaskID = bar) -> None:
+                progress.update(bar, state=state, completed=min(share, 1.0))
+
             try:
-                frame = measure(each, output, lambda state, share, bar=bar: progress.update(
-                    bar, state=state, completed=min(share, 1.0)))
+                frame = measure(each, output, show)
             except AccelError as error:
                 console.print(f"{each.name}: {error}", style="red", markup=False, soft_wrap=True)
                 raise typer.Exit(1) from error

@@ -20,7 +20,7 @@ _KINDS = {
     ".attn.": "query, key, value", ".moe.gate": "gate", ".moe.": "experts", ".mlp.": "dense FFN",
     "": "patches, output",
 }
-_COLOURS = dict(zip(dict.fromkeys(_KINDS.values()), plt.get_cmap("tab10").colors, strict=False))
+_COLOURS = {kind: f"C{index}" for index, kind in enumerate(dict.fromkeys(_KINDS.values()))}
 _CAUSES = {"BUSY": "#4c9f70", "WAIT_WEIGHTS": "#e07a5f", "WAIT_NORM": "#f2cc8f", "WAIT_DRAIN": "#81a4cd",
            "WAIT_WRITER": "#9d6b9d", "WAIT_PROGRAM": "#b0b0b0"}
 

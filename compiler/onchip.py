@@ -43,6 +43,12 @@ def _bram36(depth: int, width: int) -> float:
     return min(float(whole), half / 2)
 
 
+def _in_blocks(words: int) -> int:
+    """Words of a row memory in blocks: the few beyond a multiple of a block are in LUTs (``hw.row_memory``)."""
+    rest = words % 1024
+    return words - rest if words > 1024 and rest <= 128 else words
+
+
 def _uram(depth: int, width: int) -> int:
     return ceil_div(depth, _URAM[0]) * ceil_div(width, _URAM[1])
 
@@ -51,9 +57,9 @@ def on_chip(config: MachineConfig, uram: int = 0) -> list[OnChipMemory]:
     """The memories of ``config``, the largest first; of ``uram`` UltraRAMs each takes what saves block RAMs."""
     word = ROW_BITS * config.k_lanes
     declared = [
-        ("residual rows", config.residual_words, word, 2),
-        ("hidden rows", config.hidden_words, word, 1),
-        ("keys and values", config.kv_words, 8 * config.n_lanes, 1),
+        ("residual rows", _in_blocks(config.residual_words), word, 2),
+        ("hidden rows", _in_blocks(config.hidden_words), word, 1),
+        ("keys and values", _in_blocks(config.kv_words), 8 * config.n_lanes, 1),
         ("accumulator", config.max_tokens, ACCUMULATOR_BITS * config.n_lanes, 1),
         ("prefetch", config.stream_beats, 8 * config.n_lanes, 1),
         ("expert queues", config.max_experts * config.max_tokens, 29, 1),

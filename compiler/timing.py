@@ -12,6 +12,7 @@ what the memory costs in `stream`; the places where the hardware decides are `_M
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import INSTRUCTION_BYTES, Destination, Opcode, Stream, WeightSource
@@ -84,7 +85,7 @@ def _places(steps: Sequence[Step], config: MachineConfig) -> list[int]:
     """Beat address of each step's first payload, from the beginning of weights or gates (or the image)."""
     places, used = [], dict.fromkeys(Stream, 0)
     for step in steps:
-        stream = step.fields.get("stream", Stream.NONE)
+        stream = Stream(step.fields.get("stream", Stream.NONE))
         places.append(used[stream])
         each = len(step.payloads) if stream == Stream.WEIGHTS else 1  # gates: every task has its own
         used[stream] += each * _beats_of(step, config)
@@ -158,7 +159,7 @@ class _Machine:
         may_start = self._may_start(fields.get("overlap", 0))
         before = self.waits["BUSY"]
         run = {Opcode.LOAD: self._rows_of_words, Opcode.IMAGE: self._image, Opcode.NORM: self._norm,
-               Opcode.PASS: self._pass, Opcode.STORE: self._store}[fields["opcode"]]
+               Opcode.PASS: self._pass, Opcode.STORE: self._store}[Opcode(fields["opcode"])]
         start, end = run(step, rows, dispatched, may_start)
         self.finished.append(max(end, self.finished[-1]) if self.finished else end)
         busy = round(self.waits["BUSY"] - before)
@@ -234,13 +235,12 @@ class _Machine:
         self.array = max(self.array, taken)
         ready = max(taken, may_start) + latency.READER  # the first row
         self.loader = max(self.loader + latency.LOADER, dispatched + 1, 0.0 if streamed else may_start + 1)
-        start = None
+        start = inf
         for _ in range(n_tiles):
             if not constant:
                 self.loader = self._beats(COLUMN_BEATS, self.loader)
             for _ in range(k_tiles):
-                entered = self._sweep(self._load(streamed), ready, rows)
-                start = entered if start is None else start
+                start = min(start, self._sweep(self._load(streamed), ready, rows))
             self._write(rows, min(words_left, self.config.ratio))
             words_left -= self.config.ratio
         self.taken.append(max(taken, self.writer - 16))
