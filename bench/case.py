@@ -25,12 +25,13 @@ __all__ = ["Case", "make_case"]
 
 SEED = 1
 TASK = 0
+CALIBRATION = 8  # photographs; the measured images are not among them
 
 
 class Case(NamedTuple):
     """``images`` u8 (batch, H, W, 3) give ``tokens`` s16 (batch, N, D); ``weights`` says where the weights are from.
 
-    ``loads``: tokens of each expert, all images together, by MoE block.
+    ``loads``: tokens of each expert, all images together, by MoE block; experts as the quantised model numbers them.
     """
 
     model: QuantisedModel
@@ -54,13 +55,14 @@ def make_case(network: Network, batch: int, folder: Path) -> Case:
         arrays = read_npz(arrays_file)
         return Case(QuantisedModel.load(model_file), arrays["images"], arrays["tokens"], _by_block(arrays["loads"]),
                     weights)
-    images = photographs(network, batch, seed=SEED)
+    photos = photographs(network, CALIBRATION + batch, seed=SEED)
+    images = photos[CALIBRATION:]
     tensors, kept = synthetic_checkpoint(network, SEED), range(0)
     if published is not None:
         images[0] = published.image
         tensors, kept = overlay(network, tensors, published), range(BLOCKS)
     tensors = balance(network, tensors, images[0], expert_loads, kept)
-    model = quantise(network, tensors, images, compensate=False)
+    model = quantise(network, tensors, photos[:CALIBRATION], compensate=False)
     integer = IntegerModel(model)
     frames = [integer.run(image, TASK) for image in images]
     tokens = np.stack([frame.tokens for frame in frames]).astype(np.int16)

@@ -61,8 +61,9 @@ def measure(row: Row, root: Path, progress: Callable[[str, float], None]) -> Fra
     memory = MemorySettings(read_latency=READ_LATENCY,
                             bandwidth=Fraction(row.board.bandwidth(row.config)).limit_denominator(1000))
     progress("building the simulation", 0)
+    early = {block: int(case.model[f"blocks.{block}.moe.speculate"]) for block in case.loads}
     expected = estimate(row.network, row.config, row.board, batch=row.batch, read_latency=READ_LATENCY,
-                        loads=case.loads)
+                        loads=case.loads, speculate=early)
     with SimulatedBoard(row.config, memory=memory, trace=False, clock_hz=row.board.clock_mhz * 1e6,
                         progress=lambda done: progress("simulating", done / expected.cycles)) as board, \
             Accelerator(board) as accelerator:

@@ -18,7 +18,7 @@ from .steps import Step, schedule
 from .stream import MemoryTiming
 from .timing import FrameTiming, frame_timing
 
-__all__ = ["Estimate", "estimate", "frame_macs", "shape_steps"]
+__all__ = ["Estimate", "estimate", "frame_macs", "shape_steps", "usual_loads"]
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,31 @@ class Estimate:
         return self.macs / self.cycles
 
 
-def shape_steps(network: Network, config: MachineConfig, batch: int = 1) -> list[Step]:
-    """The program of ``network`` with weights of zero: as long, and as many bytes. Raises DoesNotFit."""
+def shape_steps(network: Network, config: MachineConfig, batch: int, speculate: Mapping[int, int]) -> list[Step]:
+    """The program of ``network`` with weights of zero: as long, and as many bytes; ``speculate``: experts that are
+    fetched early, by block. Raises DoesNotFit."""
     plan = check_fit(network, config, batch)
-    zeros = {name: np.zeros(shape, dtype) for name, (shape, dtype) in tensor_shapes(network).items()}
-    return schedule(QuantisedModel(network, zeros, 0), plan)
+    tensors = {name: np.zeros(shape, dtype) for name, (shape, dtype) in tensor_shapes(network).items()}
+    for block, experts in speculate.items():
+        tensors[f"blocks.{block}.moe.order"] += np.arange(network.experts, dtype=np.uint8)
+        tensors[f"blocks.{block}.moe.speculate"] += np.uint8(experts)
+    return schedule(QuantisedModel(network, tensors, 0), plan)
+
+
+def usual_loads(network: Network, batch: int) -> tuple[dict[int, list[int]], dict[int, int]]:
+    """Loads as measured on M3ViT-tiny, for the first task, and how many experts are fetched early, by block.
+
+    Experts are numbered as the quantiser does it: by the load in the task where it is least, heaviest first; those that
+    every task uses are fetched early.
+    """
+    loads, speculate = {}, {}
+    tasks = [expert_loads(network, task) for task in range(len(network.tasks))]
+    for block in tasks[0]:
+        least = np.min([task[block] for task in tasks], axis=0)
+        order = np.argsort(-least, kind="stable")
+        loads[block] = [batch * tasks[0][block][expert] for expert in order]
+        speculate[block] = int(np.count_nonzero(least))
+    return loads, speculate
 
 
 def frame_macs(timing: FrameTiming, steps: Sequence[Step]) -> int:
@@ -65,12 +85,13 @@ def frame_macs(timing: FrameTiming, steps: Sequence[Step]) -> int:
 
 
 def estimate(network: Network, config: MachineConfig, board: Board | None = None, *, batch: int = 1,
-             read_latency: int = 64, loads: Mapping[int, Sequence[int]] | None = None) -> Estimate:
-    """Predict a frame. Without a board the memory moves a beat per cycle; without ``loads`` (tokens per expert, all
-    images together, by block) they are as measured on M3ViT-tiny (``spec.loads``). Raises DoesNotFit."""
-    steps = shape_steps(network, config, batch)
-    if loads is None:
-        loads = {block: [batch * load for load in each] for block, each in expert_loads(network).items()}
+             read_latency: int = 64, loads: Mapping[int, Sequence[int]] | None = None,
+             speculate: Mapping[int, int] | None = None) -> Estimate:
+    """Predict a frame. Without a board the memory moves a beat per cycle. ``loads``: tokens per expert, all images
+    together, and ``speculate``: experts fetched early, both by block; `usual_loads` if left out. Raises DoesNotFit."""
+    usual, early = usual_loads(network, batch)
+    loads = usual if loads is None else loads
+    steps = shape_steps(network, config, batch, early if speculate is None else speculate)
     bandwidth = board.bandwidth(config) if board else 1.0
     timing = frame_timing(steps, config, MemoryTiming(read_latency, bandwidth=bandwidth), list(loads.values()))
     macs, count = frame_macs(timing, steps), timing.beats * config.n_lanes

@@ -27,7 +27,7 @@ __all__ = ["FrameTiming", "PassTiming", "frame_timing"]
 #: Beats of column parameters per n-tile: n_lanes x 32 bits.
 COLUMN_BEATS = 4
 #: Instructions that wait in front of a unit.
-DISPATCH_DEPTH = 16
+DISPATCH_DEPTH = 32
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from amaranth.hdl import Elaboratable
 
 from moevit.compiler.latency import Latencies
 from moevit.compiler.stream import BURST_BEATS
-from moevit.compiler.timing import COLUMN_BEATS
+from moevit.compiler.timing import COLUMN_BEATS, DISPATCH_DEPTH
 from moevit.hw.array.compute import Compute
 from moevit.hw.bus import bursts
 from moevit.hw.control.check import Check
+from moevit.hw.control.dispatch import Dispatch
 from moevit.hw.loader import tiles
 from moevit.hw.reader.norm_scale import NormScale
 from moevit.hw.reader.row_reader import Fetch, Lanes, RowReader
@@ -43,3 +44,4 @@ def test_pipelines(name):
 def test_units():
     assert BURST_BEATS == bursts.BURST_BEATS
     assert COLUMN_BEATS == tiles.COLUMN_BEATS
+    assert DISPATCH_DEPTH == Dispatch()._depth
