@@ -30,6 +30,8 @@ class Latencies:
     FINISHED = 1
     #: Beats that a tile takes from the stream in a cycle.
     TILE_BEATS = 1
+    #: From the row reader's first word of a STORE to the first beat on the bus, and from the last response to ``done``.
+    STORE = 12
     #: Cycles in which the loader is idle between instructions.
     LOADER = 2
     #: From a token's logits to its first entry in a queue.

@@ -105,7 +105,6 @@ class _Machine:
         self.swapped = 0.0  # the shadow tile was taken
         self.array = 0.0  # free for the next row
         self.writer = 0.0  # free for the next word
-        self.router = 0.0
         self.waits = dict.fromkeys(("BUSY", "WAIT_NORM", "WAIT_WEIGHTS", "WAIT_DRAIN"), 0.0)
         # START to the first instruction: the program is fetched whole.
         beats = len(steps) * INSTRUCTION_BYTES // config.n_lanes
@@ -284,8 +283,8 @@ class _Machine:
     def _store(self, step: Step, rows: int, dispatched: float, may_start: float) -> tuple[float, float]:
         """STORE: words to the memory, and the response of the last burst."""
         start = max(self.array, dispatched + 2, may_start + 1)
-        beats = rows * step.fields["k_tiles"] * self.config.word_beats
-        end = start + 12 + beats / min(self.memory.bandwidth, 1.0) + self.memory.write_latency
+        beats = rows * step.fields["k_tiles"] * 2 * self.config.k_lanes / self.config.bus_bytes
+        end = start + self.latency.STORE + beats / min(self.memory.bandwidth, 1.0) + self.memory.write_latency
         self.waits["WAIT_DRAIN"] += max(0.0, may_start + 1 - max(self.array, dispatched + 2))
         self.taken.append(start)
         return start, end

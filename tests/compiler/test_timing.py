@@ -113,6 +113,18 @@ def test_experts_are_fetched_while_the_router_works():
     assert [each.expert for each in vain.passes[2:]] == [1]
 
 
+def test_speculation_ends_when_the_router_has_decided():
+    gate = array_pass(1, destination=Destination.ROUTER, top_k=2)
+    experts = Step("experts", {"opcode": Opcode.EXPERTS, "body": 1, "speculate": 29})
+    body = array_pass(0, name="expert")
+    idle = [0] * 29 + [8]
+    frame = frame_timing([gate, experts, body, END], CONFIG, MEMORY, [idle])
+    needed = 4 * 64 // CONFIG.bus_bytes + 2 * TILE  # program, gate, the expert with tokens
+    asked = (frame.beats - needed) / TILE
+    assert 2 <= asked <= (frame.passes[0].end - frame.passes[0].start + 200) / 20  # a stretch every 20 cycles or so
+    assert asked < 29
+
+
 def test_the_router_takes_top_k_cycles_a_token():
     def end(top_k, rows):
         gate = array_pass(rows, destination=Destination.ROUTER, top_k=top_k)
