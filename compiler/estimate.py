@@ -94,6 +94,6 @@ def estimate(network: Network, config: MachineConfig, board: Board | None = None
     steps = shape_steps(network, config, batch, early if speculate is None else speculate)
     bandwidth = board.bandwidth(config) if board else 1.0
     timing = frame_timing(steps, config, MemoryTiming(read_latency, bandwidth=bandwidth), list(loads.values()))
-    macs, count = frame_macs(timing, steps), timing.beats * config.n_lanes
+    macs, count = frame_macs(timing, steps), timing.beats * config.beat_bytes
     return Estimate(network, config, batch, timing, macs, count, count / (config.bus_bytes * bandwidth),
                     macs / config.macs_per_cycle, on_chip(config, board.uram if board else 0))

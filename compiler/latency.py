@@ -23,13 +23,13 @@ class Latencies:
     #: From a command to its first burst (bursts); from there to AR, and from R to the loader (read master).
     COMMAND = 5
     ADDRESS = 1
-    RECEIVE = 3
+    RECEIVE = 4
     #: From an instruction in the row reader to its first row in the array.
     READER = 16
     #: From a unit's ``done`` to whoever may start because of it.
     FINISHED = 1
     #: Beats that a tile takes from the stream in a cycle.
-    TILE_BEATS = 1
+    TILE_BEATS = 2
     #: From the row reader's first word of a STORE to the first beat on the bus, and from the last response to ``done``.
     STORE = 12
     #: Cycles in which the loader is idle between instructions.

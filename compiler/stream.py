@@ -28,7 +28,7 @@ class MemoryTiming:
 class Prefetch:
     """Stretches of stream beats, asked for and taken in the same order.
 
-    A stream beat is n_lanes bytes; a bus beat has ``bus_bytes / n_lanes`` of them. ``ask`` each stretch, then alternate
+    A bus beat has ``bus_beats`` stream beats. ``ask`` each stretch, then alternate
     ``arrival`` of its next piece and ``take``, which makes room in the FIFO. A stretch is cut into bursts that end at
     multiples of `BURST_BEATS` bus beats; a burst is asked for once the FIFO has room for it, and not more than eight
     are under way.
@@ -36,10 +36,9 @@ class Prefetch:
 
     def __init__(self, config: MachineConfig, memory: MemoryTiming):
         latencies = Latencies(config)
-        per_bus_beat = config.bus_bytes // config.n_lanes
         self._depth = config.stream_beats
-        self._burst = BURST_BEATS * per_bus_beat
-        self._each = 1 / (per_bus_beat * min(memory.bandwidth, 1.0))  # cycles; a port moves a bus beat in one
+        self._burst = BURST_BEATS * config.bus_beats
+        self._each = 1 / (config.bus_beats * min(memory.bandwidth, 1.0))  # cycles; a port moves a bus beat in one
         self._latency = memory.read_latency + latencies.ADDRESS + latencies.RECEIVE
         self._command = latencies.COMMAND
         self._waiting: deque[int] = deque()  # lengths of the bursts that are still to be asked for

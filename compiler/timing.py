@@ -34,7 +34,7 @@ DISPATCH_DEPTH = 32
 class PassTiming:
     """An instruction: its place in the program, expert, rows; cycle of its first row (word) and of its end.
 
-    ``busy``: cycles in which its rows entered the array. ``beats`` of n_lanes bytes that it takes from the stream.
+    ``busy``: cycles in which its rows entered the array. ``beats`` that it takes from the stream.
     """
 
     name: str
@@ -76,9 +76,9 @@ def frame_timing(steps: Sequence[Step], config: MachineConfig, memory: MemoryTim
 
 
 def _beats_of(step: Step, config: MachineConfig) -> int:
-    """Stream beats (n_lanes bytes) that a step takes, one of its payloads or the image."""
+    """Beats of the stream that a step takes, one of its payloads or the image."""
     size = len(step.payloads[0]) if step.payloads else step.fields.get("stream_beats", 0) * config.bus_bytes
-    return size // config.n_lanes
+    return size // config.beat_bytes
 
 
 def _places(steps: Sequence[Step], config: MachineConfig) -> list[int]:
@@ -107,7 +107,7 @@ class _Machine:
         self.writer = 0.0  # free for the next word
         self.waits = dict.fromkeys(("BUSY", "WAIT_NORM", "WAIT_WEIGHTS", "WAIT_DRAIN"), 0.0)
         # START to the first instruction: the program is fetched whole.
-        beats = len(steps) * INSTRUCTION_BYTES // config.n_lanes
+        beats = len(steps) * INSTRUCTION_BYTES // config.beat_bytes
         self.stream.ask(3, beats)
         self.walk = self._beats(beats, 0.0) + 1
         self.places = _places(steps, config)
@@ -203,7 +203,8 @@ class _Machine:
         """IMAGE: 8 bytes a cycle, or 16 where words and segments are made of pairs of 8."""
         start = max(self.loader + self.latency.LOADER, dispatched + 1, may_start + 1)
         pairs = self.config.k_lanes > 8 and step.fields["segment"] % 2 == 0
-        self.loader = self._beats(_beats_of(step, self.config), start, self.config.n_lanes // (16 if pairs else 8)) + 2
+        each = self.config.beat_bytes // (16 if pairs else 8)
+        self.loader = self._beats(_beats_of(step, self.config), start, each) + 2
         self.taken.append(start)
         return start, self.loader
 
@@ -283,7 +284,7 @@ class _Machine:
     def _store(self, step: Step, rows: int, dispatched: float, may_start: float) -> tuple[float, float]:
         """STORE: words to the memory, and the response of the last burst."""
         start = max(self.array, dispatched + 2, may_start + 1)
-        beats = rows * step.fields["k_tiles"] * 2 * self.config.k_lanes / self.config.bus_bytes
+        beats = rows * step.fields["k_tiles"] * self.config.word_bus_beats
         end = start + self.latency.STORE + beats / min(self.memory.bandwidth, 1.0) + self.memory.write_latency
         self.waits["WAIT_DRAIN"] += max(0.0, may_start + 1 - max(self.array, dispatched + 2))
         self.taken.append(start)
