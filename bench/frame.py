@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from moevit import compiler
 from moevit.compiler.assemble import compile_model
 from moevit.compiler.estimate import Estimate, estimate
 from moevit.host.report import RunReport
@@ -80,7 +81,7 @@ def _digest(row: Row, bundle: Bundle, files: dict[str, str]) -> str:
     digest = hashlib.sha256(json.dumps([asdict(row.board), READ_LATENCY, files]).encode())
     for part in (json.dumps(bundle.manifest).encode(), bundle.program, bundle.weights, bundle.gates):
         digest.update(part)
-    for path in (Path(__file__), Path(estimate.__code__.co_filename).parent / "timing.py"):
+    for path in (Path(__file__), *sorted(Path(next(iter(compiler.__path__))).glob("*.py"))):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:20]
 
