@@ -37,7 +37,7 @@ class Latencies:
     #: From a token's logits to its first entry in a queue.
     ROUTER = 19
     #: From a row's sums to its logits at the router: queue of sums, scale, gate.
-    GATE = 14
+    GATE = 15
 
     @property
     def _levels(self) -> int:
@@ -51,7 +51,7 @@ class Latencies:
     @property
     def writer_done(self) -> int:
         """From the last sums of a pass to ``done``."""
-        return 25 + (self._levels > 4)
+        return 26 + (self._levels > 4)
 
     @property
     def norm(self) -> int:

@@ -83,11 +83,11 @@ def on_chip(config: MachineConfig, uram: int = 0) -> list[OnChipMemory]:
 def dsp_slices(config: MachineConfig, series7: bool = False) -> int:
     """Slices of array, row reader (two a lane), row writer (three a lane), router and control.
 
-    A DSP48E1 is too narrow for one product of a writer's lane and for some of the reader's statistics.
+    A DSP48E1 is too narrow for some products of the reader's statistics.
     """
     array = config.macs_per_cycle // (2 if config.packed else 1)
     reader, writer = 2 * config.k_lanes + 9, 3 * config.k_lanes + 1
-    return array + reader + writer + 2 + (config.k_lanes + 5 if series7 else 0)
+    return array + reader + writer + 2 + (5 if series7 else 0)
 
 
 def shortages(config: MachineConfig, board: Board) -> list[str]:

@@ -76,20 +76,21 @@ def frame_timing(steps: Sequence[Step], config: MachineConfig, memory: MemoryTim
 
 
 def _beats_of(step: Step, config: MachineConfig) -> int:
-    """Beats of the stream that a step takes, one of its payloads or the image."""
-    size = len(step.payloads[0]) if step.payloads else step.fields.get("stream_beats", 0) * config.bus_bytes
+    """Beats of the stream that a step takes, one part of its payload or the image."""
+    size = len(step.payload.parts[0]) if step.payload else step.fields.get("stream_beats", 0) * config.bus_bytes
     return size // config.beat_bytes
 
 
 def _places(steps: Sequence[Step], config: MachineConfig) -> list[int]:
-    """Beat address of each step's first payload, from the beginning of weights or gates (or the image)."""
-    places, used = [], dict.fromkeys(Stream, 0)
+    """Beat address of the first part of each step's payload, from the beginning of weights or gates; 0 of an image."""
+    places, used = {}, dict.fromkeys(Stream, 0)
     for step in steps:
-        stream = Stream(step.fields.get("stream", Stream.NONE))
-        places.append(used[stream])
-        each = len(step.payloads) if stream == Stream.WEIGHTS else 1  # gates: every task has its own
-        used[stream] += each * _beats_of(step, config)
-    return places
+        if step.payload and step.payload not in places:
+            stream = Stream(step.fields["stream"])
+            places[step.payload] = used[stream]
+            parts = 1 if stream == Stream.GATES else len(step.payload.parts)  # every task has its own gates
+            used[stream] += parts * _beats_of(step, config)
+    return [places[step.payload] if step.payload else 0 for step in steps]
 
 
 class _Machine:
