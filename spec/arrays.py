@@ -120,8 +120,8 @@ CONFIGS: dict[str, MachineConfig] = {
         MachineConfig(name="32x32", k_lanes=32, n_lanes=32, bus_beats=2, residual_words=6144, hidden_words=12288,
                       kv_words=8192, stream_beats=2048),
         MachineConfig(name="32x64", k_lanes=32, n_lanes=64, max_tokens=1024, residual_words=6192, hidden_words=12384,
-                      kv_words=4096, stream_beats=4096),
+                      kv_words=4096, stream_beats=16384),
         MachineConfig(name="64x64", k_lanes=64, n_lanes=64, max_tokens=1024, residual_words=3096, hidden_words=6192,
-                      kv_words=4608, stream_beats=8192),
+                      kv_words=4608, stream_beats=16384),
     )
 }

@@ -45,7 +45,8 @@ class Queues(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.memory = memory = Memory(
-            shape=queue_entry_layout(), depth=config.max_experts * config.max_tokens, init=[])
+            shape=queue_entry_layout(), depth=config.max_experts * config.max_tokens, init=[],
+            attrs={"ram_style": "block"})  # UltraRAM is wanted for rows and weights
         read, write = memory.read_port(), memory.write_port()
         index = Mux(self.clear, 0, Array(self.lengths)[self.expert])
         m.d.comb += [
