@@ -70,7 +70,7 @@ def _arrays(network: Network, scenes: Path, rtl: Path) -> dict[str, np.ndarray]:
     """The arrays of both files. Raises NpzError for one that is missing or of another shape."""
     arrays = {**read_npz(scenes), **read_npz(rtl)}
     count, tokens = len(arrays.get("images", ())), (network.tokens, network.dim)
-    wanted = {task: (count, network.patches) for task in network.tasks}
+    wanted: dict[str, tuple[int, ...]] = {task: (count, network.patches) for task in network.tasks}
     wanted |= {f"{rung}_{task}": (count, *tokens) for rung in RUNGS for task in network.tasks}
     for name, shape in wanted.items():
         if name not in arrays or arrays[name].shape != shape:
