@@ -48,7 +48,9 @@ class Attention(Builder):
                     self._mix(name, index - 1, block, overlap=int(products > 1))
             self.linear(f"{name}.proj", columns=network.dim, inputs=(heads, head_lanes), source=Source.HIDDEN,
                         operand=Operand.ROW, source_base=0, source_stride=plan.heads_words,
-                        source_peak=2 * block.rows // plan.batch, rows=block.rows, **self.add_to_residual(block))
+                        source_peak=2 * block.rows // plan.batch, rows=block.rows,
+                        rowwise=int(plan.batch == 1),  # otherwise rows of the last pass are those of the last image
+                        **self.add_to_residual(block))
 
     def _queries(self, name: str, block: Block, overlap: int) -> None:
         plan, network = self.plan, self.network

@@ -79,7 +79,7 @@ class Builder:
         return {"group": rows, "gap": gap} if self.plan.batch > 1 and gap else {}
 
     def norm(self, name: str, block: Block, copied: bool = False) -> None:
-        copy: dict[str, Any] = {"copy": 1, "destination_base": self.plan.copy} if copied else {}
+        copy: dict[str, Any] = {"copy": 1, "destination_base": self.plan.copy} if copied else {"rowwise": 1}
         if name not in self.payloads:
             self.payloads[name] = Payload((pack_words(self.config, self.model[f"{name}.gain"][None]),))
         self.add(name, Opcode.NORM, self.payloads[name],

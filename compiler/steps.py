@@ -44,7 +44,7 @@ class _Schedule(Attention):
         write = {"destination": Destination.HIDDEN, "destination_base": 0, "destination_stride": words, "gelu": 1,
                  "peak": Peak.ABSOLUTE, "peak_first": 1, "destination_peak": 0}
         read = {"source": Source.HIDDEN, "operand": Operand.ROW, "source_base": 0, "source_stride": words,
-                "source_peak": 0}
+                "source_peak": 0, "rowwise": 1}
         return write, read
 
     def dense(self, name: str, norm: str) -> None:
@@ -81,8 +81,8 @@ class _Schedule(Attention):
     def store(self) -> None:
         words = self.plan.dim_words
         for block in self.plan.whole_rows:
-            self.add("output", Opcode.STORE, k_tiles=words, stream_offset=2 * self.config.k_lanes * words * block.start,
-                     **self.residual_rows(block))
+            self.add("output", Opcode.STORE, k_tiles=words,
+                     stream_offset=2 * self.config.k_lanes * words * block.start, **self.residual_rows(block))
         self.add("end", Opcode.END)
 
 

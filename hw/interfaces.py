@@ -38,6 +38,7 @@ __all__ = [
     "queue_entry_layout",
     "row_layout",
     "row_scale_layout",
+    "stored_layout",
     "sums_depth",
     "sums_layout",
     "tag_layout",
@@ -179,6 +180,14 @@ def tag_layout(config: MachineConfig) -> data.Layout:
         "scale": row_scale_layout(),
         "score": 17,
     })
+
+
+def stored_layout() -> data.StructLayout:
+    """The newest row that the row writer has wholly stored, with its peak, in the final n-tile of PASS ``sequence``.
+
+    0 before the second row, after the last one, and for passes that scatter or go to the router.
+    """
+    return data.StructLayout({"sequence": SEQUENCE_BITS, "row": TOKEN_BITS})
 
 
 def column_layout(config: MachineConfig) -> data.Layout:

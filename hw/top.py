@@ -103,6 +103,7 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             loader.finished.eq(controller.finished),
             reader.finished.eq(controller.finished),
+            reader.stored.eq(writer.stored),
             controller.finishing.eq(Cat(unit.done for unit in (loader, reader, writer, router, write_master))),
             controller.lengths.eq(router.lengths),
             controller.dropped.eq(loader.dropped),

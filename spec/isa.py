@@ -3,7 +3,10 @@
 
 An instruction is 64 bytes, little endian. All opcodes share one layout; a field that an opcode does not use must be
 zero. Instructions start in order. ``overlap`` says how many of the preceding instructions may still be unfinished
-when this one starts to read; rows are read in program order, so only read-after-write needs it.
+when this one starts to read; rows are read in program order, so only read-after-write needs it. An instruction that is
+``rowwise`` may start earlier still: when only one instruction too many is unfinished, and that one is a PASS without
+``scatter`` into a memory, row r is read as soon as that PASS has stored its own rows up to r and their peaks. Its row r
+must depend on no later row of that PASS.
 """
 
 from enum import IntEnum
@@ -161,6 +164,7 @@ _LAYOUT = (
     ("group", 12, _PASS, f"rows of a group (an image), at most {GROUPS} groups; 0: all rows are one group"),
     ("gap", 4, _PASS, "destination rows left out between a group and the next"),
     ("speculate", 6, (Opcode.EXPERTS,), "so many of the first experts may be asked for before the queues are known"),
+    ("rowwise", 1, (Opcode.NORM, Opcode.PASS), "row r may be read once the PASS before those of overlap has stored its rows up to r"),
 )
 
 

@@ -50,7 +50,7 @@ COUNTERS = (
     ("BUSY", "cycles in which a row entered the array"),
     ("WAIT_NORM", "cycles in which the reader took statistics"),
     ("WAIT_WEIGHTS", "cycles in which rows waited for a tile"),
-    ("WAIT_DRAIN", "cycles in which rows waited for earlier instructions to finish"),
+    ("WAIT_DRAIN", "cycles in which rows waited for earlier instructions to store them"),
     ("WAIT_WRITER", "cycles in which rows waited for room in front of the row writer"),
     ("WAIT_PROGRAM", "cycles in which the reader had no instruction (program load, router, image, output)"),
 )

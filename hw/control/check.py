@@ -48,7 +48,8 @@ class Check(wiring.Component):
 
     - an enumeration's value that does not exist; rows 0 or beyond ``max_tokens``; k_tiles, n_tiles, patch, segment,
       patches_x, keys (EXP), dim, epsilon (NORM) of 0; dim or the gain beyond the row or its memory
-    - overlap of anything but a PASS; queued outside EXPERTS; gather, scatter or score without queued
+    - overlap of anything but a PASS; queued outside EXPERTS; gather, scatter or score without queued; rowwise with
+      gather or copy
     - columns that do not end in the last n-tile; rows that are not a multiple of patches_x
     - digits of operands that have none, or with tiles that are not streamed
     - more than GROUPS groups, groups in a queued pass, or a gap without groups
@@ -264,6 +265,7 @@ class Check(wiring.Component):
 
         conditions = {
             "overlap": ~is_pass & (instruction.overlap != 0),
+            "rowwise": instruction.rowwise & (instruction.gather | instruction.copy),
             "rows": has_rows & ((instruction.rows == 0) | (instruction.rows > config.max_tokens)),
             "k_tiles": has_rows & ~is_image & (instruction.k_tiles == 0),
             "stream": (instruction.stream == Stream.NONE) != (instruction.stream_beats == 0),

@@ -20,6 +20,7 @@ from ..interfaces import (
     peak_layout,
     queue_entry_layout,
     row_layout,
+    stored_layout,
     tag_layout,
     trace_layout,
     word_layout,
@@ -55,6 +56,7 @@ class RowReader(wiring.Component):
     -------
     dispatch : In(stream), every instruction but END and EXPERTS
     finished : In(16), number of finished instructions
+    stored : In(stored_layout()), for instructions that are ``rowwise``
     tile_ready, tile_taken : hand-over of the array's shadow tile; taken in the cycle in which its first row enters
     residual, hidden, queue, peaks : Out(MemoryRead)
     gain : In(stream), beats of NORM gains
@@ -78,6 +80,7 @@ class RowReader(wiring.Component):
         super().__init__({
             "dispatch": In(stream.Signature(dispatch_layout())),
             "finished": In(SEQUENCE_BITS),
+            "stored": In(stored_layout()),
             "tile_ready": In(1),
             "tile_taken": Out(1),
             "residual": Out(MemoryRead(config.residual_words, word)),
@@ -116,6 +119,7 @@ class RowReader(wiring.Component):
         wiring.connect(m, sequence.store_command, wiring.flipped(self.store_command))
         m.d.comb += [
             sequence.finished.eq(self.finished),
+            sequence.stored.eq(self.stored),
             sequence.row_room.eq(entrance.room),
             sequence.store_room.eq(store.room),
             sequence.busy.eq(fetch.busy),

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Opcode
 
-from ..interfaces import EXPERT_BITS, SEQUENCE_BITS, TOKEN_BITS, Accumulate, Flow, dispatch_layout
+from ..interfaces import EXPERT_BITS, SEQUENCE_BITS, TOKEN_BITS, Accumulate, Flow, dispatch_layout, stored_layout
 
 __all__ = ["WORD_BITS", "Kind", "Sequence", "step_layout", "store_command_layout"]
 
@@ -68,13 +68,16 @@ class Sequence(wiring.Component):
     words.
 
     The first step of a PASS comes in the cycle after its dispatch at the earliest, also behind another PASS. A step
-    waits until ``(sequence - finished) mod 2^16 <= overlap``; that difference is below 2^15. rows, k_tiles and n_tiles
-    are at least 1.
+    waits until ``(sequence - finished) mod 2^16 <= overlap``; that difference is below 2^15. With ``rowwise`` it may be
+    ``overlap + 1`` while ``stored`` is of the oldest unfinished instruction, and two rows beyond the step's; such a step
+    comes two cycles after ``stored`` at the earliest. The last row never comes so: no instruction ends before one that
+    it waits for. rows, k_tiles and n_tiles are at least 1.
 
     Members
     -------
     dispatch : In(stream), every instruction
     finished : In(16), instructions finished so far
+    stored : In(stored_layout())
     row_room, store_room : In(1), a PASS (STORE) step may be taken in this cycle
     busy : In(1), earlier steps may still read the gain
     gain_loaded : In(1), the last word of the gain was written
@@ -86,7 +89,7 @@ class Sequence(wiring.Component):
     load_gain : Out(1), the gain memory may take beats
     store_command : Out(stream)
     done : Out(1), a NORM is finished
-    waiting, norm, reading : Out(1), not yet allowed to start; taking statistics; issuing steps of a PASS
+    waiting, norm, reading : Out(1), the next row may not be read yet; taking statistics; issuing steps of a PASS
     """
 
     def __init__(self, config: MachineConfig):
@@ -94,6 +97,7 @@ class Sequence(wiring.Component):
         super().__init__({
             "dispatch": In(stream.Signature(dispatch_layout())),
             "finished": In(SEQUENCE_BITS),
+            "stored": In(stored_layout()),
             "row_room": In(1),
             "store_room": In(1),
             "busy": In(1),
@@ -114,20 +118,28 @@ class Sequence(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         incoming, current, instruction = self.dispatch.payload, self.current, self.current.instruction
-        allowed, take = Signal(), Signal()
+        allowed, early, may_read, take = Signal(), Signal(), Signal(), Signal()
         last_row, last_word, last_tile = Signal(TOKEN_BITS), self.last_word, Signal(12)
         row, word, group, tile = Signal(TOKEN_BITS), Signal(WORD_BITS), Signal(2), Signal(12)
 
-        def may_start(dispatched):
-            # The sign of overlap - (sequence - finished): never is an instruction 2^15 ahead.
-            return ~(self.finished - dispatched.sequence + dispatched.instruction.overlap)[SEQUENCE_BITS - 1]
+        def spare(dispatched):
+            return (self.finished - dispatched.sequence + dispatched.instruction.overlap)[:SEQUENCE_BITS].as_signed()
 
-        m.d.sync += allowed.eq(allowed | may_start(current))
-        m.d.comb += self.dispatch.ready.eq(take)
+        # A row that was stored stays so: what is known of `current` may be late, but must not outlive it.
+        known, newest = Signal(), Signal(TOKEN_BITS)
+        m.d.comb += [self.dispatch.ready.eq(take), may_read.eq(allowed | early)]
+        m.d.sync += [
+            allowed.eq(allowed | (spare(current) >= 0)),
+            known.eq(instruction.rowwise & (spare(current) == -1) & (self.stored.sequence == self.finished)),
+            newest.eq(Mux(self.stored.row < last_row, self.stored.row, last_row)),
+            early.eq(known & (row + 1 < newest)),  # the row may step on in this cycle
+        ]
         with m.If(take & self.dispatch.valid):
             m.d.sync += [
                 current.eq(incoming),
-                allowed.eq(may_start(incoming)),
+                allowed.eq(spare(incoming) >= 0),
+                known.eq(0),
+                early.eq(0),
                 last_row.eq(incoming.instruction.rows - 1),
                 last_word.eq(incoming.instruction.k_tiles - 1),
                 last_tile.eq(incoming.instruction.n_tiles - 1),
@@ -183,7 +195,7 @@ class Sequence(wiring.Component):
                     m.next = "READ"
             with m.State("READ"):
                 room = Mux(is_pass, self.row_room, Mux(is_norm, self.measured | (group == 0), self.store_room))
-                m.d.comb += [go.eq(allowed & room), self.reading.eq(is_pass & allowed)]
+                m.d.comb += [go.eq(may_read & room), self.reading.eq(is_pass & may_read)]
                 with m.If(go & end):
                     with m.If(is_norm):
                         m.next = "FINISH"
@@ -211,8 +223,8 @@ class Sequence(wiring.Component):
             step.lookup.eq(instruction.gather | instruction.scatter | instruction.score),
             step.expert.eq(current.expert),
             self.store_command.payload.offset.eq(instruction.stream_offset),
-            self.waiting.eq(~fsm.ongoing("IDLE") & ~allowed),
-            self.norm.eq(~fsm.ongoing("IDLE") & allowed & is_norm),
+            self.waiting.eq(~fsm.ongoing("IDLE") & ~may_read),
+            self.norm.eq(~fsm.ongoing("IDLE") & may_read & is_norm),
         ]
         m.d.comb += [step[field].eq(instruction[field]) for field in (
             "gather", "scatter", "operand", "keys", "source_peak", "source", "source_base", "source_stride")]

@@ -21,6 +21,7 @@ from ..interfaces import (
     dispatch_layout,
     logits_layout,
     peak_layout,
+    stored_layout,
     sums_depth,
     sums_layout,
     tag_layout,
@@ -63,6 +64,7 @@ class RowWriter(wiring.Component):
     saturated : Out, values clipped, some cycles ago, at the latest with ``done``
     done : Out(1), pulse per PASS that does not go to the router: all is written, and read by whoever asks in the next
         cycle
+    stored : Out(stored_layout()), as late after its row as ``done`` is after the last, and a cycle
     trace : Out(Flow), a record per stored word (never valid unless the configuration traces)
     """
 
@@ -88,6 +90,7 @@ class RowWriter(wiring.Component):
             "sequence": Out(SEQUENCE_BITS),
             "saturated": Out(range(config.k_lanes + 1)),
             "done": Out(1),
+            "stored": Out(stored_layout()),
             "trace": Out(Flow(trace_layout(config))),
         })
 
@@ -167,6 +170,7 @@ class RowWriter(wiring.Component):
             valid_gate=stored & to_router,
             valid_peak=stored & ~to_router & (instruction.peak != Peak.NONE),
             valid_end=walk.go & step.end & ~to_router,
+            valid_row=walk.go & walk.next_row & walk.last_tile & ~to_router & ~instruction.scatter,
         )
 
     def _calculate(self, m: Module, line: Timeline) -> None:
@@ -247,7 +251,7 @@ class RowWriter(wiring.Component):
                         m.d.comb += self.trace.payload.address.eq(Cat(part, at))
 
     def _track(self, m: Module, line: Timeline) -> None:
-        """Behind the last stage: peaks, saturated values, the end of the pass."""
+        """Behind the last stage: peaks, saturated values, rows wholly stored, the end of the pass."""
         m.submodules.peaks, m.submodules.saturated = self._peaks, self._saturated
         connect(m, flipped(self.peaks), self._peaks.read)
         line.put(2, entry=self._entry(m, line))
@@ -264,6 +268,13 @@ class RowWriter(wiring.Component):
             self.saturated.eq(self._saturated.o),
             self.done.eq(line.at(self._done, "valid_end")),
         ]
+
+        done, row = self._done, self.stored.row
+        with m.If(line.at(done, "valid_row")):
+            m.d.sync += [
+                self.stored.sequence.eq(line.at(done, "sequence")),
+                row.eq(Mux(line.at(done, "first") | line.at(done, "valid_end"), 0, row + 1)),
+            ]
 
     def _entry(self, m: Module, line: Timeline) -> Signal:
         """Stage 2: the row's entry in the peak table."""

@@ -47,6 +47,7 @@ class Walk(wiring.Component):
     step : Out(step_layout())
     next_row : Out(1), this step is the row's last
     next_tile : Out(1), this step is the n-tile's last
+    last_tile : Out(1), the n-tile is the pass's last
     go : In(1), the step is taken
     """
 
@@ -60,6 +61,7 @@ class Walk(wiring.Component):
             "step": Out(step_layout(config)),
             "next_row": Out(1),
             "next_tile": Out(1),
+            "last_tile": Out(1),
             "go": In(1),
         })
 
@@ -72,7 +74,7 @@ class Walk(wiring.Component):
         # Rows and n-tiles are counted down, and what they are compared with is known a cycle before.
         rows, rows_left = Signal.like(incoming.instruction.rows), Signal.like(incoming.instruction.rows)
         tiles_left, columns = Signal.like(tile), Signal.like(incoming.instruction.columns)
-        single_row, first_row, last_row, last_tile = Signal(), Signal(), Signal(), Signal()
+        single_row, first_row, last_row, last_tile = Signal(), Signal(), Signal(), self.last_tile
         single_part, lanes = Signal(init=ratio == 1), Array(Signal(range(k_lanes + 1)) for _ in range(ratio))
 
         # Rows of the group behind this one, and rows left out so far.

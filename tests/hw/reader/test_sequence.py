@@ -11,7 +11,10 @@ OPERATIONS = Accumulate.SET, Accumulate.ADD, Accumulate.SHIFT_ADD  # of the firs
 
 
 class Bench:
-    """Dispatches instructions; ``inputs`` maps input ports to functions of the cycle (default 1, ``busy`` 0)."""
+    """Dispatches instructions; ``inputs`` maps input ports to functions of the cycle (default 1, ``busy`` 0).
+
+    ``stored``: (sequence, row).
+    """
 
     def __init__(self, program, **inputs):
         self.unit, self.program, self.inputs = Sequence(CONFIGS["8x8"]), list(program), inputs
@@ -29,6 +32,8 @@ class Bench:
                 "instruction": self.program[len(self.taken)], "sequence": len(self.taken), "expert": 5}))
         for name in ("row_room", "store_room", "busy", "gain_loaded", "measured", "norm_done", "finished"):
             ctx.set(getattr(unit, name), self.value(name, cycle))
+        sequence, row = self.inputs.get("stored", lambda cycle: (0, 0))(cycle)
+        ctx.set(unit.stored, {"sequence": sequence, "row": row})
         ctx.set(unit.store_command.ready, self.value("store_command", cycle))
         if offered and ctx.get(unit.dispatch.ready):
             self.taken.append(cycle)
@@ -103,6 +108,55 @@ def test_start_one_cycle_after_the_count(clocked):
     bench = Bench([array_pass(overlap=2)], finished=lambda cycle: 0xFFFE if cycle >= 20 else 0xFFFD)
     clocked(bench.unit, 40, bench.step)
     assert bench.cycles[0] == 21
+
+
+ROWS = 8
+FIRST = 5  # cycle from which row 0 is stored; the others follow, one per cycle
+
+
+@pytest.mark.parametrize("overlap", [0, 1])
+def test_rows_as_they_are_stored(clocked, overlap):
+    """Two cycles after the row two beyond it was stored; the last row once all is finished, seen a cycle later."""
+    bench = Bench([array_pass(rows=ROWS, rowwise=1, overlap=overlap)],
+                  stored=lambda cycle: (0xFFFF - overlap, min(max(cycle - FIRST, 0), ROWS - 1)),
+                  finished=lambda cycle: (0xFFFF if cycle < 40 else 0) - overlap & 0xFFFF)
+    clocked(bench.unit, 80, bench.step)
+    assert [step.row for step in bench.steps] == 4 * list(range(ROWS))
+    before = ROWS - 1  # the last one waits
+    assert bench.cycles[:before] == [FIRST + row + 2 + 2 for row in range(before)]
+    assert bench.cycles[before:] == list(range(41, 41 + 4 * ROWS - before))
+    assert bench.waiting == 40 - before
+    assert bench.reading == 4 * ROWS
+
+
+@pytest.mark.parametrize("change", [
+    {"rowwise": 0}, {"sequence": 0xFFFE}, {"sequence": 0}, {"finished": 0xFFFE}, {"finished": 0x8001}, {"row": 1},
+])
+def test_rows_that_may_not_be_read_yet(clocked, change):
+    """Not asked for; another pass; more than one instruction too many; row 2 not stored."""
+    values = {"rowwise": 1, "sequence": 0xFFFF, "finished": 0xFFFF, "row": 7} | change
+    bench = Bench([array_pass(rows=ROWS, rowwise=values["rowwise"], overlap=0)],
+                  stored=lambda cycle: (values["sequence"], values["row"]), finished=lambda cycle: values["finished"])
+    clocked(bench.unit, 40, bench.step)
+    assert bench.steps == []
+    assert bench.waiting == 39
+
+
+def test_stored_rows_are_those_of_one_instruction(clocked):
+    """The pass after one that started early knows nothing of it: its overlap is smaller."""
+    program = [array_pass(rows=ROWS, k_tiles=1, n_tiles=1, rowwise=1, overlap=1), array_pass(rowwise=1, overlap=0)]
+    bench = Bench(program, stored=lambda cycle: (0xFFFE, 7), finished=lambda cycle: 0xFFFE if cycle < 20 else 0xFFFF)
+    clocked(bench.unit, 60, bench.step)
+    assert len(bench.steps) == ROWS
+
+
+def test_no_end_before_what_it_waits_for(clocked):
+    """More rows are stored than are read: the last one waits all the same."""
+    bench = Bench([{"opcode": Opcode.NORM, "rows": 4, "k_tiles": 1, "rowwise": 1}], stored=lambda cycle: (0xFFFF, 9),
+                  finished=lambda cycle: 0xFFFF if cycle < 40 else 0)
+    clocked(bench.unit, 60, bench.step)
+    assert [cycle for cycle in bench.cycles if cycle < 41] == bench.cycles[:3]
+    assert bench.cycles[3] == 41
 
 
 def test_norm(clocked):
