@@ -164,7 +164,8 @@ _LAYOUT = (
     ("group", 12, _PASS, f"rows of a group (an image), at most {GROUPS} groups; 0: all rows are one group"),
     ("gap", 4, _PASS, "destination rows left out between a group and the next"),
     ("speculate", 6, (Opcode.EXPERTS,), "so many of the first experts may be asked for before the queues are known"),
-    ("rowwise", 1, (Opcode.NORM, Opcode.PASS), "row r may be read once the PASS before those of overlap has stored its rows up to r"),
+    ("rowwise", 1, (Opcode.NORM, Opcode.PASS),
+     "row r may be read once the PASS before those of overlap has stored its rows up to r"),
 )
 
 
