@@ -28,6 +28,8 @@ class Latencies:
     READER = 16
     #: From a unit's ``done`` to whoever may start because of it.
     FINISHED = 1
+    #: From a row's being stored (``done``, of the last row) to a rowwise reader's step: a register, and two of its own.
+    STORED = 3
     #: Beats that a tile takes from the stream in a cycle.
     TILE_BEATS = 2
     #: From the row reader's first word of a STORE to the first beat on the bus, and from the last response to ``done``.

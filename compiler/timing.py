@@ -13,6 +13,7 @@ what the memory costs in `stream`; the places where the hardware decides are `_M
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import NamedTuple
 
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import INSTRUCTION_BYTES, Destination, Opcode, Stream, WeightSource
@@ -93,6 +94,13 @@ def _places(steps: Sequence[Step], config: MachineConfig) -> list[int]:
     return [places[step.payload] if step.payload else 0 for step in steps]
 
 
+class _Start(NamedTuple):
+    """From when on the first and the last row may be read."""
+
+    first: float
+    last: float
+
+
 class _Machine:
     """All times are cycles since START. A unit's time is the first cycle in which it is free."""
 
@@ -100,6 +108,7 @@ class _Machine:
         self.config, self.memory, self.latency = config, memory, Latencies(config)
         self.stream = Prefetch(config, memory)
         self.finished: list[float] = []  # all instructions up to this one are finished: the cycle of `done`
+        self.stored: list[float] = []  # from when on a rowwise instruction may read what this one stores
         self.taken: list[float] = []  # when the slowest unit took an instruction
         self.passes: list[PassTiming] = []
         self.loader = 0.0  # free for the next beat
@@ -156,12 +165,13 @@ class _Machine:
         fields = step.fields
         beats = _beats_of(step, self.config)
         dispatched = self._walk(beats, self.places[pc] + expert * beats)
-        may_start = self._may_start(fields.get("overlap", 0))
+        may_start = self._may_start(fields.get("overlap", 0), fields.get("rowwise", 0))
         before = self.waits["BUSY"]
         run = {Opcode.LOAD: self._rows_of_words, Opcode.IMAGE: self._image, Opcode.NORM: self._norm,
                Opcode.PASS: self._pass, Opcode.STORE: self._store}[Opcode(fields["opcode"])]
         start, end = run(step, rows, dispatched, may_start)
         self.finished.append(max(end, self.finished[-1]) if self.finished else end)
+        self.stored.append(self._stored(step, rows, end) if fields["opcode"] == Opcode.PASS else inf)
         busy = round(self.waits["BUSY"] - before)
         self.passes.append(PassTiming(step.name, pc, expert, rows, start, end, busy, beats))
 
@@ -178,11 +188,24 @@ class _Machine:
             self.walk = max(self.walk, self.taken[-1 - DISPATCH_DEPTH] + 1)
         return self.walk
 
-    def _may_start(self, overlap: int) -> float:
-        """From when on an instruction may read: all but ``overlap`` of those before it are finished."""
+    def _may_start(self, overlap: int, rowwise: int) -> "_Start":
+        """From when on an instruction may read: all but ``overlap`` of those before it are finished, or for its first
+        rows one less and that one has stored them."""
         if len(self.finished) <= overlap:
-            return 0.0
-        return self.finished[-1 - overlap] + self.latency.FINISHED
+            return _Start(0.0, 0.0)
+        last = self.finished[-1 - overlap] + self.latency.FINISHED
+        if not rowwise:
+            return _Start(last, last)
+        others = self.finished[-2 - overlap] + self.latency.FINISHED if len(self.finished) > overlap + 1 else 0.0
+        return _Start(min(last, max(others, self.stored[-1 - overlap])), last)
+
+    def _stored(self, step: Step, rows: int, end: float) -> float:
+        """When row 0 may be read: row 2 is stored and known to be. ``end``: the last one is."""
+        fields, ratio = step.fields, self.config.ratio
+        if fields.get("scatter") or fields.get("destination", 0) == Destination.ROUTER:
+            return inf
+        words = min(ceil_div(fields["columns"], self.config.k_lanes) - (fields["n_tiles"] - 1) * ratio, ratio)
+        return end - (rows - 3) * words + self.latency.STORED
 
     def _beats(self, beats: int, begin: float, cycles_each: int = 1) -> float:
         """Take beats from ``begin`` on; when the last one is taken and the next could be."""
@@ -193,39 +216,41 @@ class _Machine:
             beats -= piece
         return begin
 
-    def _rows_of_words(self, step: Step, rows: int, dispatched: float, may_start: float) -> tuple[float, float]:
+    def _rows_of_words(self, step: Step, rows: int, dispatched: float, may_start: _Start) -> tuple[float, float]:
         """LOAD: words into the residual memory."""
-        start = max(self.loader + self.latency.LOADER, dispatched + 1, may_start + 1)
+        start = max(self.loader + self.latency.LOADER, dispatched + 1, may_start.last + 1)
         self.loader = self._beats(rows * step.fields["k_tiles"] * self.config.word_beats, start)
         self.taken.append(start)
         return start, self.loader
 
-    def _image(self, step: Step, rows: int, dispatched: float, may_start: float) -> tuple[float, float]:
+    def _image(self, step: Step, rows: int, dispatched: float, may_start: _Start) -> tuple[float, float]:
         """IMAGE: 8 bytes a cycle, or 16 where words and segments are made of pairs of 8."""
-        start = max(self.loader + self.latency.LOADER, dispatched + 1, may_start + 1)
+        start = max(self.loader + self.latency.LOADER, dispatched + 1, may_start.last + 1)
         pairs = self.config.k_lanes > 8 and step.fields["segment"] % 2 == 0
         each = self.config.beat_bytes // (16 if pairs else 8)
         self.loader = self._beats(_beats_of(step, self.config), start, each) + 2
         self.taken.append(start)
         return start, self.loader
 
-    def _norm(self, step: Step, rows: int, dispatched: float, may_start: float) -> tuple[float, float]:
+    def _norm(self, step: Step, rows: int, dispatched: float, may_start: _Start) -> tuple[float, float]:
         """NORM: gain, then every row twice, or once if the sums of rows are known (a cycle per row for the mean)."""
         fields, latency = step.fields, self.latency
         taken = max(self.array - latency.READER, dispatched + 1)
         self.loader = self._beats(fields["k_tiles"] * self.config.word_beats,
                                   max(taken + 1, self.loader + latency.LOADER))
-        start = max(self.loader, may_start + 1)
-        words = rows * fields["k_tiles"]
-        end = start + (rows if fields.get("summed", 0) else words) + words - 1 + latency.norm
-        idle = max(self.array, taken)
-        self.waits["WAIT_DRAIN"] += max(0.0, may_start + 1 - idle)
-        self.waits["WAIT_NORM"] += end - max(idle, may_start + 1)
+        start = max(self.loader, may_start.first + 1)
+        steps = 1 if fields.get("summed", 0) else fields["k_tiles"]  # of a row, the first time
+        idle = max(self.array, taken, may_start.first + 1)
+        before_last = start + (rows - 1) * steps
+        drain = max(0.0, may_start.last + 1 - before_last)
+        end = before_last + drain + steps + rows * fields["k_tiles"] - 1 + latency.norm
+        self.waits["WAIT_DRAIN"] += idle - max(self.array, taken) + drain
+        self.waits["WAIT_NORM"] += end - idle - drain
         self.array = max(self.array, end)
         self.taken.append(taken)
         return start, end
 
-    def _pass(self, step: Step, rows: int, dispatched: float, may_start: float) -> tuple[float, float]:
+    def _pass(self, step: Step, rows: int, dispatched: float, may_start: _Start) -> tuple[float, float]:
         """PASS: tiles are loaded while the rows of the one before are in the array."""
         fields, latency = step.fields, self.latency
         digits = 3 if fields.get("digits") else 1
@@ -234,14 +259,15 @@ class _Machine:
         words_left = ceil_div(fields["columns"], self.config.k_lanes)
         taken = max(self.array - latency.READER, dispatched + 1)
         self.array = max(self.array, taken)
-        ready = max(taken, may_start) + latency.READER  # the first row
-        self.loader = max(self.loader + latency.LOADER, dispatched + 1, 0.0 if streamed else may_start + 1)
+        ready = max(taken, may_start.first) + latency.READER  # the first row
+        last_ready = max(taken, may_start.last) + latency.READER
+        self.loader = max(self.loader + latency.LOADER, dispatched + 1, 0.0 if streamed else may_start.last + 1)
         start = inf
         for _ in range(n_tiles):
             if not constant:
                 self.loader = self._beats(COLUMN_BEATS, self.loader)
             for _ in range(k_tiles):
-                start = min(start, self._sweep(self._load(streamed), ready, rows))
+                start = min(start, self._sweep(self._load(streamed), ready, last_ready, rows))
             self._write(rows, min(words_left, self.config.ratio))
             words_left -= self.config.ratio
         self.taken.append(max(taken, self.writer - 16))
@@ -261,14 +287,16 @@ class _Machine:
         self.loader = last
         return last + 1
 
-    def _sweep(self, tile: float, ready: float, rows: int) -> float:
+    def _sweep(self, tile: float, ready: float, last_ready: float, rows: int) -> float:
         """Rows through the array, one a cycle; returns the cycle of the first one, in which the tile is taken."""
         free, self.swapped = self.array, max(tile, ready, self.array)
         weights = max(0.0, tile - max(free, ready))
         self.waits["WAIT_WEIGHTS"] += weights
         self.waits["WAIT_DRAIN"] += self.swapped - free - weights
         self.waits["BUSY"] += rows
-        self.array = self.swapped + rows
+        drain = max(0.0, last_ready - (self.swapped + rows - 1))
+        self.waits["WAIT_DRAIN"] += drain
+        self.array = self.swapped + rows + drain
         return self.swapped
 
     def _write(self, rows: int, words: int) -> None:
@@ -282,11 +310,11 @@ class _Machine:
         last = max(first + (rows - 1) * top_k, self.writer - 1 + self.latency.GATE)
         return last + self.latency.ROUTER + top_k - 1
 
-    def _store(self, step: Step, rows: int, dispatched: float, may_start: float) -> tuple[float, float]:
+    def _store(self, step: Step, rows: int, dispatched: float, may_start: _Start) -> tuple[float, float]:
         """STORE: words to the memory, and the response of the last burst."""
-        start = max(self.array, dispatched + 2, may_start + 1)
+        start = max(self.array, dispatched + 2, may_start.last + 1)
         beats = rows * step.fields["k_tiles"] * self.config.word_bus_beats
         end = start + self.latency.STORE + beats / min(self.memory.bandwidth, 1.0) + self.memory.write_latency
-        self.waits["WAIT_DRAIN"] += max(0.0, may_start + 1 - max(self.array, dispatched + 2))
+        self.waits["WAIT_DRAIN"] += max(0.0, may_start.last + 1 - max(self.array, dispatched + 2))
         self.taken.append(start)
         return start, end
