@@ -83,12 +83,18 @@ def test_gelu_is_within_2e_3_for_every_input_and_its_table_is_generated():
 
 def multipliers(name: str) -> Counter[str]:
     """Multiplications in the generated Verilog, by the unit of the top that they are in."""
-    text = machine_rtl(config_of(name), trace=False).files[f"moevit_{name}_core.v"]
-    count: Counter[str] = Counter()
-    for module in re.split(r"^module ", text, flags=re.M)[1:]:
-        path = module.split("(")[0].strip().lstrip("\\").split(".")
-        count[path[1] if len(path) > 1 else "top"] += len(re.findall(r" \* ", re.sub(r"\(\*.*?\*\)", "", module)))
-    return count
+    core = f"moevit_{name}_core"
+    text = machine_rtl(config_of(name), trace=False).files[f"{core}.v"]
+    modules = {module.split("(")[0].strip().lstrip("\\"): re.sub(r"\(\*.*?\*\)", "", module)
+               for module in re.split(r"^module ", text, flags=re.M)[1:]}
+    instances = {parent: re.findall(r"^  \\?(\S+)\s+\\?(\w+)\s*\($", module, flags=re.M)
+                 for parent, module in modules.items()}
+
+    def within(module: str) -> int:
+        """Modules that are alike are written once, and used often."""
+        return len(re.findall(r" \* ", modules[module])) + sum(within(kind) for kind, _ in instances[module])
+
+    return Counter({unit: within(kind) for kind, unit in instances[core]})
 
 
 def test_one_unit_has_the_matrix_multipliers():

@@ -130,7 +130,8 @@ def test_rows_as_they_are_stored(clocked, overlap):
 
 
 @pytest.mark.parametrize("change", [
-    {"rowwise": 0}, {"sequence": 0xFFFE}, {"sequence": 0}, {"finished": 0xFFFE}, {"finished": 0x8001}, {"row": 1},
+    {"rowwise": 0}, {"sequence": 0xFFFE}, {"sequence": 0}, {"finished": 0xFFFE},
+    {"finished": 0xFFFE, "sequence": 0xFFFE}, {"finished": 0x8001}, {"row": 1},
 ])
 def test_rows_that_may_not_be_read_yet(clocked, change):
     """Not asked for; another pass; more than one instruction too many; row 2 not stored."""

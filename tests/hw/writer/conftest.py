@@ -42,7 +42,7 @@ class Job:
 class Seen:
     """What came out, with cycles. stores: (cycle, kind, address, data); trace: (kind,
     sequence, address, data); logits: (logits, first, last, experts, top_k,
-    renormalise, sequence)."""
+    renormalise, sequence); stored: (sequence, row) in each cycle."""
 
     stores: list = field(default_factory=list)
     trace: list = field(default_factory=list)
@@ -52,6 +52,7 @@ class Seen:
     peaks: dict = field(default_factory=dict)
     saturated: int = 0
     saturated_at_done: list = field(default_factory=list)
+    stored: list = field(default_factory=list)
     released: int = 0
 
 
@@ -253,6 +254,8 @@ class World:
             old = None if asked is None else [int(value) for value in memories[Kind.RESIDUAL][asked]]
             self._store(ctx, cycle, memories)
             seen.saturated += ctx.get(unit.saturated)
+            stored = ctx.get(unit.stored)
+            seen.stored.append((stored.sequence, stored.row))
             if ctx.get(unit.done):
                 seen.done_cycles.append(cycle)
                 seen.saturated_at_done.append(seen.saturated)

@@ -227,3 +227,25 @@ def test_done_latency(world, name):
     assert seen.stores[0][0] - seen.sum_cycles[0] == world.unit.LATENCY
     assert seen.done_cycles[0] - seen.sum_cycles[0] == world.unit.DONE_LATENCY
     assert seen.stores[0][1] == Kind.HIDDEN
+
+
+@each_config
+def test_rows_are_announced_as_done_is(world, name):
+    """In the final n-tile, a cycle later than ``done`` would come for the row; not the last row, nor when scattered."""
+    world = world(name, 18)
+    rows, lanes = 5, world.config.n_lanes
+    jobs = [world.job(rows, 2 * lanes, **to(Destination.HIDDEN, peak=Peak.ABSOLUTE, constant=1, constant_scale=9)),
+            world.job(rows, lanes, **to(Destination.RESIDUAL, scatter=1, constant=1, constant_scale=9)),
+            world.job(rows, world.config.max_experts, **to(Destination.ROUTER, top_k=1, constant=1, constant_scale=9)),
+            world.job(rows, lanes, **to(Destination.KEYS, constant=1, constant_scale=9, destination_stride=8))]
+    seen = world.run(jobs)
+    ratio, found = world.config.ratio, [(0, 0)] * len(seen.stored)
+    after = world.unit.DONE_LATENCY - world.unit.LATENCY + 1
+    stores = [cycle for cycle, *_ in seen.stores]
+    for sequence, last in ((0, 2 * rows * ratio), (3, len(stores))):  # its words up to the last
+        ends = stores[last - rows * ratio:last][ratio - 1::ratio]
+        for row, cycle in enumerate(ends):
+            rest = len(found) - cycle - after
+            found[cycle + after:] = [(sequence, row if row < rows - 1 else 0)] * max(rest, 0)
+    assert seen.stored == found
+    assert {row for sequence, row in seen.stored if sequence == 0} == set(range(rows - 1))
