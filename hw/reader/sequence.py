@@ -70,8 +70,8 @@ class Sequence(wiring.Component):
     The first step of a PASS comes in the cycle after its dispatch at the earliest, also behind another PASS. A step
     waits until ``(sequence - finished) mod 2^16 <= overlap``; that difference is below 2^15. With ``rowwise`` it may be
     ``overlap + 1`` while ``stored`` is of the oldest unfinished instruction and of a row behind the step's, two rows
-    behind to set out; such a step comes two cycles after ``stored`` at the earliest. The last row never comes so: no instruction ends before one that
-    it waits for. rows, k_tiles and n_tiles are at least 1.
+    behind to set out; such a step comes two cycles after ``stored`` at the earliest. The last row never comes so: no
+    instruction ends before one that it waits for. rows, k_tiles and n_tiles are at least 1.
 
     Members
     -------
