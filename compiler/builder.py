@@ -41,6 +41,7 @@ class Builder:
         self.model, self.plan, self.network, self.config = model, plan, model.network, plan.config
         self.steps: list[Step] = []
         self.payloads: dict[str, Payload] = {}
+        self.normed = False
 
     def add(self, name: str, opcode: Opcode, payload: Payload | None = None, macs: int = 0, **fields: Any) -> None:
         self.steps.append(Step(name, {"opcode": opcode, **fields}, payload, macs))
@@ -79,10 +80,13 @@ class Builder:
         return {"group": rows, "gap": gap} if self.plan.batch > 1 and gap else {}
 
     def norm(self, name: str, block: Block, copied: bool = False) -> None:
-        copy: dict[str, Any] = {"copy": 1, "destination_base": self.plan.copy} if copied else {"rowwise": 1}
+        how: dict[str, Any] = {"copy": 1, "destination_base": self.plan.copy} if copied else {"rowwise": 1}
+        if self.plan.whole:
+            how |= {"summed": 1} if self.normed else {"rowwise": 0}  # the first one finds the sums
+        self.normed = True
         if name not in self.payloads:
             self.payloads[name] = Payload((pack_words(self.config, self.model[f"{name}.gain"][None]),))
         self.add(name, Opcode.NORM, self.payloads[name],
                  stream=Stream.WEIGHTS, k_tiles=self.plan.dim_words, dim=self.network.dim,
                  inverse_dim=round((1 << INVERSE_DIM_FRACTION) / self.network.dim),
-                 epsilon=int(self.model[f"{name}.epsilon"]), **copy, **self.residual_rows(block))
+                 epsilon=int(self.model[f"{name}.epsilon"]), **how, **self.residual_rows(block))

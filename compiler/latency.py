@@ -57,5 +57,5 @@ class Latencies:
 
     @property
     def norm(self) -> int:
-        """From a NORM's last word in its second reading to ``done``."""
-        return 19 + self._levels
+        """Cycles of a NORM besides those of its steps: until the means are known, from the last word to ``done``."""
+        return 34 + 2 * (self._levels // 2)

@@ -105,6 +105,12 @@ class Plan:
         room = (self.config.residual_words - self.copy) // self.dim_words
         return self._blocks(self.rows, min(room, self.config.hidden_words // self.words(self.network.expert_hidden)))
 
+    @property
+    def whole(self) -> bool:
+        """No part is cut: behind the embedding a row has the same number in every instruction."""
+        parts = self.whole_rows, self.attention, self.dense, *((self.moe,) if self.network.experts else ())
+        return all(len(part) == 1 for part in parts)
+
     # Residual memory: all rows, and a copy of a MoE block's, which its experts read while they add to the rows.
     @property
     def copy(self) -> int:

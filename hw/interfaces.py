@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out, Signature
 from amaranth.utils import ceil_log2
 
 from moevit.spec.arrays import MachineConfig
-from moevit.spec.formats import ACCUMULATOR_BITS, OPERAND_BITS, ROW_BITS
+from moevit.spec.formats import ACCUMULATOR_BITS, MEAN_BITS, OPERAND_BITS, ROW_BITS, ROW_SUM_BITS
 from moevit.spec.isa import FIELDS, INSTRUCTION_BYTES
 
 __all__ = [
@@ -34,10 +34,12 @@ __all__ = [
     "instruction_layout",
     "load_layout",
     "logits_layout",
+    "mean_shape",
     "peak_layout",
     "queue_entry_layout",
     "row_layout",
     "row_scale_layout",
+    "row_sum_layout",
     "stored_layout",
     "sums_depth",
     "sums_layout",
@@ -248,3 +250,13 @@ COLUMN_SLOTS = 4
 def peak_layout() -> data.Layout:
     """A tracked peak: s17, so that both |-32768| and a negative maximum fit."""
     return signed(17)
+
+
+def mean_shape() -> Shape:
+    """A row's mean."""
+    return signed(MEAN_BITS)
+
+
+def row_sum_layout() -> data.StructLayout:
+    """The sum of a residual row."""
+    return data.StructLayout({"row": TOKEN_BITS, "total": signed(ROW_SUM_BITS)})

@@ -119,6 +119,8 @@ class Accelerator(wiring.Component):
         connect(m, writer.logits, router.logits)
         connect(m, reader.queue, router.queue)
         connect(m, reader.peaks, writer.peaks)
+        connect(m, reader.sums, writer.row_sums)
+        connect(m, reader.summed, writer.summed)
         m.d.comb += [
             reader.tile_ready.eq(loader.tile_ready),
             loader.tile_taken.eq(reader.tile_taken),

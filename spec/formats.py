@@ -14,11 +14,14 @@ __all__ = [
     "GELU_FRACTION",
     "INVERSE_DIM_FRACTION",
     "LOGIT_FRACTION",
+    "MEAN_BITS",
     "OPERAND_BITS",
     "OPERAND_MAX",
     "QUANTISED_MAX",
     "ROW_BITS",
+    "ROW_SUM_BITS",
     "SCORE_FRACTION",
+    "SPREAD_BITS",
     "WEIGHT_MAX",
     "Format",
     "signed_range",
@@ -32,6 +35,11 @@ ACCUMULATOR_BITS = 27  # s27: the wide port of a DSP48E2; 255 x 127 x k fits for
 
 # Rows in the residual and hidden memories.
 ROW_BITS = 16
+
+# LayerNorm of rows of up to 2048 channels.
+MEAN_BITS = 17  # one more than a row's values, since 1/dim is rounded
+ROW_SUM_BITS = 27  # s27
+SPREAD_BITS = 53  # dim x sum of squares - sum^2 + epsilon
 
 # A row is quantised to q in +-32640 = 255 x 128; its high digit (rounded q / 128) is the operand,
 # and the gate, which needs more than 9 bits, also uses the low digit in -64..63.

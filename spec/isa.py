@@ -7,6 +7,10 @@ when this one starts to read; rows are read in program order, so only read-after
 ``rowwise`` may start earlier still: when only one instruction too many is unfinished, and that one is a PASS without
 ``scatter`` into a memory, row r is read as soon as that PASS has stored its own rows up to r and their peaks. Its row r
 must depend on no later row of that PASS.
+
+The machine keeps a sum for each row number. A NORM that is neither ``summed`` nor ``rowwise`` sets the sums of its
+rows; a PASS into the residual memory adds what it changes to the sums of its destination rows. A NORM that is
+``summed`` takes the sums of its rows from there: its row r must be what those instructions since have called row r.
 """
 
 from enum import IntEnum
@@ -166,6 +170,7 @@ _LAYOUT = (
     ("speculate", 6, (Opcode.EXPERTS,), "so many of the first experts may be asked for before the queues are known"),
     ("rowwise", 1, (Opcode.NORM, Opcode.PASS),
      "row r may be read once the PASS before those of overlap has stored its rows up to r"),
+    ("summed", 1, (Opcode.NORM,), "the sums of the rows are known: read the rows once"),
 )
 
 

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-__all__ = ["bit_length", "round_shift", "saturate"]
+__all__ = ["bit_length", "round_shift", "saturate", "wrap"]
 
 
 def round_shift(value: np.ndarray | int, shift: np.ndarray | int) -> np.ndarray:
@@ -17,6 +17,12 @@ def saturate(value: np.ndarray, low: int, high: int) -> tuple[np.ndarray, np.nda
     """``value`` clipped to low..high, and where that changed it (bool)."""
     clipped = np.clip(value, low, high)
     return clipped, clipped != value
+
+
+def wrap(value: np.ndarray, bits: int) -> np.ndarray:
+    """The low ``bits`` of ``value`` as two's complement."""
+    half = 1 << (bits - 1)
+    return ((value + half) & ((1 << bits) - 1)) - half
 
 
 def bit_length(value: np.ndarray) -> np.ndarray:

@@ -143,6 +143,8 @@ def _write(state: State, instruction: Instruction, parameters: tuple, row: np.nd
                          saturation=Saturation(instruction["saturation"]))
     state.run.saturated += written.saturated
     stored = np.pad(written.rows, ((0, 0), (0, len(words) * lanes - columns))).reshape(len(row), len(words), lanes)
+    if destination == Destination.RESIDUAL:
+        state.add_to_sums(row, (stored - memory[address]).sum(axis=(1, 2)))
     memory[address] = stored
     kind = {Destination.RESIDUAL: Kind.RESIDUAL, Destination.HIDDEN: Kind.HIDDEN}.get(destination, Kind.KV)
     state.record(kind, address, stored)

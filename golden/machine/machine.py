@@ -129,8 +129,13 @@ class Machine:
         if instruction["copy"]:
             row = np.arange(len(rows))[:, None] * instruction["source_stride"]
             state.residual[instruction["destination_base"] + row + np.arange(rows.shape[1])] = rows
+        total = state.sums[:len(rows)]
+        if not instruction["summed"]:
+            total = rows.sum(axis=(1, 2))
+            if not instruction["rowwise"]:
+                state.sums[:len(rows)] = total
         norm = norm_rows(rows.reshape(len(rows), -1), state.gain, instruction["dim"], instruction["inverse_dim"],
-                         instruction["epsilon"])
+                         instruction["epsilon"], total)
         state.norm = norm
         state.record(Kind.NORM, np.arange(len(rows)),
                      np.stack([norm.mean, norm.peak.m, norm.peak.e, norm.scale.mantissa, norm.scale.exponent], axis=1))

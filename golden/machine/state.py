@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from moevit.golden.integer.norm import NormRows
+from moevit.golden.integer.rounding import wrap
 from moevit.golden.integer.router import Queue
 from moevit.spec.arrays import MachineConfig
+from moevit.spec.formats import ROW_SUM_BITS
 from moevit.spec.trace import Kind, record_dtype
 
 __all__ = ["Finished", "Run", "State"]
@@ -49,11 +51,17 @@ class State:
         self.hidden = np.zeros((config.hidden_words, config.k_lanes), np.int64)
         self.kv = np.zeros((config.kv_words * config.ratio, config.k_lanes), np.int64)  # by parts
         self.peaks = np.zeros(4 * config.max_tokens, np.int64)
+        self.sums = np.zeros(config.max_tokens, np.int64)  # of residual rows, s27
         self.norm: NormRows | None = None
         self.gain = np.zeros(0, np.int64)
         self.queues: list[Queue] = []
         self.run = Run()
         self.sequence = 0
+
+    def add_to_sums(self, row: np.ndarray, change: np.ndarray) -> None:
+        """The sums of rows ``row`` (modulo max_tokens) change by ``change``, modulo 2^27."""
+        np.add.at(self.sums, row % self.config.max_tokens, change)
+        self.sums = wrap(self.sums, ROW_SUM_BITS)
 
     def record(self, kind: Kind, address: np.ndarray, data: np.ndarray) -> None:
         """Note stores at ``address`` (any shape) of ``data`` (that shape, at most k_lanes)."""

@@ -16,12 +16,12 @@ from ..interfaces import (
     Flow,
     MemoryRead,
     MemoryWrite,
+    mean_shape,
     peak_layout,
     queue_entry_layout,
     word_layout,
 )
 from .gain import gain_words
-from .moments import mean_shape
 from .sequence import Kind, step_layout
 from .timeline import Timeline
 
@@ -67,7 +67,7 @@ class Fetch(wiring.Component):
     """Reads ``source_base + source row x source_stride + word``; the source row comes from the queue when gathering.
 
     One step per cycle; the row comes 4 cycles, the word :attr:`LATENCY` cycles after its step; no back-pressure.
-    With ``copy``, words of the first reading of a NORM go to ``copy_base + row x source_stride + word`` as well.
+    With ``copy``, words that a NORM reads for their peaks go to ``copy_base + row x source_stride + word`` as well.
 
     Members
     -------
@@ -172,7 +172,7 @@ class Fetch(wiring.Component):
             word.keys.eq(lanes),
             *(word[field].eq(pipe.at(6, field))
               for field in ("kind", "operand", "low", "row", "first", "final", "end", "swap", "operation")),
-            self.written.enable.eq(pipe.at(6, "valid") & self.copy & (pipe.at(6, "kind") == Kind.MOMENTS)),
+            self.written.enable.eq(pipe.at(6, "valid") & self.copy & (pipe.at(6, "kind") == Kind.PEAKS)),
             self.written.address.eq(pipe.at(6, "copy_to")),
             self.written.data.eq(value),
             self.busy.eq(Cat(pipe.at(stage, "valid") for stage in range(1, 6)).any()),

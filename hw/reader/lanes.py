@@ -35,7 +35,7 @@ class Lanes(wiring.Component):
     """Subtract the mean, multiply by the gain, quantise, take a digit; two multipliers a lane.
 
     Every operand takes the same way: ROW has mean 0 and gain 1, RAW the low nine bits, EXP the exponential, both with
-    :data:`FACTOR_UNIT`. The statistics of NORM use the first multiplier: MOMENTS squares the word.
+    :data:`FACTOR_UNIT`. The statistics of NORM (PEAKS) use both multipliers: the second one squares the word.
     ``golden.integer.row_scale.quantise`` and ``digits``, ``golden.integer.norm.apply_gain``,
     ``golden.integer.softmax.exponentials``, exactly, if no value exceeds the peak that the factor was made from.
     One word per cycle, :attr:`LATENCY` cycles, no back-pressure.
@@ -44,15 +44,15 @@ class Lanes(wiring.Component):
     -------
     word : In(Flow(fetched_word_layout(config)))
     maximum : In(s17), with the word (EXP)
-    factor : In(factor_layout()), 4 cycles after the word
+    factor : In(factor_layout()), 3 cycles after the word
     operands : Out(Flow(k_lanes x s9))
-    squares : Out(k_lanes x u31), 3 cycles after the word (MOMENTS)
-    values : Out(k_lanes x s25), 4 cycles after the word (PEAKS)
+    values : Out(k_lanes x s25), 3 cycles after the word (PEAKS)
+    squares : Out(k_lanes x u31), 5 cycles after the word (PEAKS)
     """
 
     LATENCY = 8
-    SQUARES = 3
-    VALUES = 4
+    VALUES = 3
+    SQUARES = 5
 
     def __init__(self, config: MachineConfig):
         self._config = config
@@ -71,10 +71,10 @@ class Lanes(wiring.Component):
         m.submodules.exp2 = exp2 = Exp2(self._config.k_lanes)
         m.d.comb += [exp2.logits.eq(word.data), exp2.maximum.eq(self.maximum), exp2.enable.eq(word.keys)]
         passing, operand = word.kind == Kind.PASS, word.operand
-        pipe.put(0, valid=self.word.valid & passing, low=word.low, square=word.kind == Kind.MOMENTS,
+        pipe.put(0, valid=self.word.valid & passing, low=word.low, square=word.kind == Kind.PEAKS,
                  gained=~passing | (operand == Operand.NORM), raw=passing & (operand == Operand.RAW),
                  exp=passing & (operand == Operand.EXP))
-        pipe.put(4, multiplier=self.factor.multiplier, shift=self.factor.shift)
+        pipe.put(3, shift=self.factor.shift)
         for lane in range(self._config.k_lanes):
             self._lane(m, pipe, lane, exp2.o[lane])
         m.d.comb += self.operands.valid.eq(pipe.at(self.LATENCY, "valid"))
@@ -86,28 +86,35 @@ class Lanes(wiring.Component):
         def register(shape, name):
             return Signal(shape, name=f"{name}_{lane}", reset_less=True)
 
-        # Stage 1: subtract the mean; choose the other factor.
+        # Stage 1: subtract the mean; choose the gain; magnitude, for the square.
         centred, gain = register(signed(18), "centred"), register(signed(ROW_BITS), "gain")
         m.d.sync += [
             centred.eq(word.data[lane] - word.mean),
-            gain.eq(Mux(pipe.at(0, "square"), word.data[lane],
-                        Mux(pipe.at(0, "gained"), word.gain[lane], 1 << GAIN_SHIFT))),
+            gain.eq(Mux(pipe.at(0, "gained"), word.gain[lane], 1 << GAIN_SHIFT)),
         ]
+        magnitude = register(ROW_BITS, "magnitude")
+        m.d.sync += magnitude.eq(abs(word.data[lane]))
+        pipe.put(1, **{f"magnitude_{lane}": magnitude})
         # Stage 2: multiply by the gain.
         product = register(signed(34), "product")
         m.d.sync += product.eq(centred * gain)
-        # Stage 3: add half; the square stays as it is.
+        # Stage 3: add half.
         rounded = register(signed(34), "rounded")
-        m.d.sync += rounded.eq(product + Mux(pipe.at(2, "square"), 0, 1 << (GAIN_SHIFT - 1)))
-        m.d.comb += self.squares[lane].eq(rounded)
-        # Stage 4: choose the value.
+        m.d.sync += rounded.eq(product + (1 << (GAIN_SHIFT - 1)))
         gained = rounded >> GAIN_SHIFT
-        value = self.values[lane]
-        m.d.sync += value.eq(Mux(pipe.at(3, "exp"), exponential,
-                                 Mux(pipe.at(3, "raw"), gained[:OPERAND_BITS].as_signed(), gained)))
-        # Stage 5: multiply by the quantiser.
+        m.d.comb += self.values[lane].eq(gained)
+        # Stage 4: choose the value and what it is multiplied by.
+        value, multiplier = register(signed(VALUE_BITS), "value"), register(16, "multiplier")
+        square, magnitude = pipe.at(3, "square"), pipe.at(3, f"magnitude_{lane}")
+        m.d.sync += [
+            value.eq(Mux(square, magnitude, Mux(pipe.at(3, "exp"), exponential, Mux(
+                pipe.at(3, "raw"), gained[:OPERAND_BITS].as_signed(), gained)))),
+            multiplier.eq(Mux(square, magnitude, self.factor.multiplier)),
+        ]
+        # Stage 5: multiply by the quantiser, or square.
         scaled = register(signed(42), "scaled")
-        m.d.sync += scaled.eq(value * pipe.at(4, "multiplier"))
+        m.d.sync += scaled.eq(value * multiplier)
+        m.d.comb += self.squares[lane].eq(scaled)
         # Stage 6: shift by eights.
         shift = pipe.at(5, "shift")
         coarse = register(signed(25), "coarse")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Second reading of a NORM: the scale of each normalised row."""
+"""Second part of a NORM: the scale of each normalised row."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -8,16 +8,21 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from moevit.spec.arrays import MachineConfig
+from moevit.spec.formats import ROW_BITS
 
-from ..interfaces import TOKEN_BITS, Flow, MemoryRead
+from ..interfaces import TOKEN_BITS, Flow, MemoryRead, mean_shape
 from ..math.rounding import round_shift
 from ..math.row_scale import PeakScale
-from .lanes import VALUE_BITS
-from .moments import mean_shape, moments_layout
+from .lanes import VALUE_BITS, Lanes
+from .means import means_layout
 from .scale import norm_scale_layout
+from .spread import Spread
 from .timeline import Timeline, tree
 
 __all__ = ["NormScale", "norm_row_layout"]
+
+
+_SQUARES = Lanes.SQUARES - Lanes.VALUES
 
 
 def norm_row_layout() -> data.StructLayout:
@@ -36,7 +41,9 @@ class NormScale(wiring.Component):
     valid, first, final, end : In(1), a word of a row; its first; its last; the last of all
     row : In(12), the word's row
     values : In(k_lanes x s25), with ``valid``
-    moments : Out(MemoryRead(max_tokens, moments_layout()))
+    squares : In(k_lanes x u31), of the word, ``Lanes.SQUARES - Lanes.VALUES`` cycles later
+    dim, epsilon : In, steady
+    means : Out(MemoryRead(max_tokens, means_layout()))
     stored : Out(Flow(norm_row_layout())), each entry as it is written
     done : Out(1), the last entry can be read
     read : In(MemoryRead(max_tokens, norm_scale_layout()))
@@ -44,7 +51,7 @@ class NormScale(wiring.Component):
 
     def __init__(self, config: MachineConfig):
         self._config = config
-        self._peak_scale = PeakScale(VALUE_BITS)
+        self._peak_scale, self._spread = PeakScale(VALUE_BITS), Spread(config)
         super().__init__({
             "valid": In(1),
             "first": In(1),
@@ -52,7 +59,10 @@ class NormScale(wiring.Component):
             "end": In(1),
             "row": In(TOKEN_BITS),
             "values": In(data.ArrayLayout(signed(VALUE_BITS), config.k_lanes)),
-            "moments": Out(MemoryRead(config.max_tokens, moments_layout())),
+            "squares": In(data.ArrayLayout(unsigned(2 * ROW_BITS - 1), config.k_lanes)),
+            "dim": In(12),
+            "epsilon": In(32),
+            "means": Out(MemoryRead(config.max_tokens, means_layout())),
             "stored": Out(Flow(norm_row_layout())),
             "done": Out(1),
             "read": In(MemoryRead(config.max_tokens, norm_scale_layout())),
@@ -61,12 +71,12 @@ class NormScale(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a row's last word to the write of its entry."""
-        return ceil_log2(self._config.k_lanes) + self._peak_scale.latency + 4
+        return _SQUARES + self._spread.latency + 2
 
     def elaborate(self, platform):
         m = Module()
         lanes, pipe = self._config.k_lanes, Timeline(m)
-        m.submodules.peak_scale = peak_scale = self._peak_scale
+        m.submodules.peak_scale, m.submodules.spread = peak_scale, spread = self._peak_scale, self._spread
         pipe.put(0, valid=self.valid, final_valid=self.valid & self.final, end_valid=self.valid & self.end,
                  first=self.first, row=self.row)
 
@@ -80,26 +90,35 @@ class NormScale(wiring.Component):
         peak = Signal(VALUE_BITS - 1)
         with m.If(pipe.at(widest, "valid")):
             m.d.sync += peak.eq(Mux(pipe.at(widest, "first") | (largest > peak), largest, peak))
-        # Stages `widest` + 2 to `scaled`: its scale.
-        scaled = widest + 1 + peak_scale.latency
+        # The next stages: its scale.
         m.d.comb += [peak_scale.i.valid.eq(pipe.at(widest + 1, "final_valid")), peak_scale.i.payload.eq(peak)]
+        pipe.put(widest + 1 + peak_scale.latency, found=peak_scale.o.payload)
+        # Up to stage `rooted`, which is later: 1/std.
+        known, rooted = _SQUARES + spread.total_delay, _SQUARES + spread.latency
         m.d.comb += [
-            self.moments.enable.eq(pipe.at(scaled - 1, "final_valid")),
-            self.moments.address.eq(pipe.at(scaled - 1, "row")),
+            spread.valid.eq(pipe.at(_SQUARES, "valid")),
+            spread.first.eq(pipe.at(_SQUARES, "first")),
+            spread.final.eq(pipe.at(_SQUARES, "final_valid")),
+            spread.squares.eq(self.squares),
+            spread.dim.eq(self.dim),
+            spread.epsilon.eq(self.epsilon),
+            self.means.enable.eq(pipe.at(known - 1, "final_valid")),
+            self.means.address.eq(pipe.at(known - 1, "row")),
+            spread.total.eq(self.means.data.total),
         ]
-        # Stage `scaled` + 1: times 1/std.
-        found, root = peak_scale.o.payload, self.moments.data.root
+        pipe.put(known, mean=self.means.data.mean)
+        # Stage `rooted` + 1: times 1/std.
+        found, root = pipe.at(rooted, "found"), spread.root.payload
         product, exponent = Signal(9 + 16, reset_less=True), Signal(signed(8), reset_less=True)
         m.d.sync += [
             product.eq(Cat(found.fraction, 1) * root.mantissa),
             exponent.eq(found.e + 4 + root.exponent),
         ]
-        pipe.put(scaled, found=found, mean=self.moments.data.mean)
-        # Stage `scaled` + 2: round; store.
+        # Stage `rooted` + 2: round; store.
         written = self.latency
         entry, mantissa = self.stored.payload, Signal(16, reset_less=True)
         m.d.sync += mantissa.eq(round_shift(product, 9))
-        pipe.put(scaled + 1, exponent=exponent)
+        pipe.put(rooted + 1, exponent=exponent)
         m.d.comb += [
             self.stored.valid.eq(pipe.at(written, "final_valid")),
             entry.row.eq(pipe.at(written, "row")),

@@ -6,6 +6,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from moevit.spec.arrays import MachineConfig
+from moevit.spec.formats import ROW_SUM_BITS
 from moevit.spec.isa import Operand
 from moevit.spec.trace import Kind as TraceKind
 
@@ -20,6 +21,7 @@ from ..interfaces import (
     peak_layout,
     queue_entry_layout,
     row_layout,
+    row_sum_layout,
     stored_layout,
     tag_layout,
     trace_layout,
@@ -29,7 +31,7 @@ from .entrance import Entrance
 from .fetch import Fetch
 from .gain import Gain
 from .lanes import Lanes
-from .moments import SQUARES_DELAY, Moments
+from .means import Means
 from .norm_scale import NormScale
 from .scale import Scale
 from .sequence import Kind, Sequence, store_command_layout
@@ -48,9 +50,9 @@ class RowReader(wiring.Component):
     A row enters the array every cycle when its tile is ready and the writer has room; no cycle is lost between rows,
     tiles, or passes that may overlap. From an instruction's dispatch to its first row: :attr:`LATENCY` cycles. A tag
     follows its row by ``Tags.latency`` cycles (8 for 8 lanes, 9 for 16 and 32, 10 for 64). From a NORM's dispatch to
-    its end: ``k_tiles x word_beats + 2 x rows x k_tiles + 22`` cycles with 8 lanes, 27 instead of 22 with 64, and up
-    to 19 more if it has fewer words than that. An instruction that is dropped costs a cycle. rows, k_tiles, n_tiles
-    and keys are at least 1.
+    its end: ``k_tiles x word_beats + 2 x rows x k_tiles + 36`` cycles with 8 lanes, ``k_tiles x word_beats + rows +
+    rows x k_tiles + 36`` if it is ``summed``; 38 instead of 36 with 16 and 32 lanes, 40 with 64. An instruction that is
+    dropped costs a cycle. rows, k_tiles, n_tiles and keys are at least 1.
 
     Members
     -------
@@ -58,7 +60,8 @@ class RowReader(wiring.Component):
     finished : In(16), number of finished instructions
     stored : In(stored_layout()), for instructions that are ``rowwise``
     tile_ready, tile_taken : hand-over of the array's shadow tile; taken in the cycle in which its first row enters
-    residual, hidden, queue, peaks : Out(MemoryRead)
+    residual, hidden, queue, peaks, sums : Out(MemoryRead); sums of rows, for a NORM that is ``summed``
+    summed : Out(Flow(row_sum_layout())), what a NORM finds that is neither ``summed`` nor ``rowwise``
     gain : In(stream), beats of NORM gains
     copy : Out(MemoryWrite), rows that a NORM copies
     row : Out(Flow(row_layout(config))), to the array
@@ -88,6 +91,8 @@ class RowReader(wiring.Component):
             "queue": Out(MemoryRead(config.max_experts * config.max_tokens, queue_entry_layout())),
             "peaks": Out(MemoryRead(PEAK_ENTRIES * config.max_tokens, peak_layout())),
             "gain": In(stream.Signature(8 * config.n_lanes)),
+            "sums": Out(MemoryRead(config.max_tokens, signed(ROW_SUM_BITS))),
+            "summed": Out(Flow(row_sum_layout())),
             "copy": Out(MemoryWrite(config.residual_words, word)),
             "row": Out(Flow(row_layout(config))),
             "tag": Out(Flow(tag_layout(config))),
@@ -107,7 +112,7 @@ class RowReader(wiring.Component):
         m.submodules.gain = gain = Gain(config)
         m.submodules.scale = scale = Scale(config)
         m.submodules.lanes = lanes = Lanes(config)
-        m.submodules.moments = moments = Moments(config)
+        m.submodules.means = means = Means(config)
         m.submodules.norm_scale = norm_scale = NormScale(config)
         m.submodules.entrance = entrance = Entrance(config)
         m.submodules.tags = tags = Tags(config)
@@ -124,7 +129,7 @@ class RowReader(wiring.Component):
             sequence.store_room.eq(store.room),
             sequence.busy.eq(fetch.busy),
             sequence.gain_loaded.eq(gain.loaded),
-            sequence.measured.eq(moments.measured),
+            sequence.measured.eq(means.measured),
             sequence.norm_done.eq(norm_scale.done),
             self.done.eq(sequence.done),
             entrance.started.eq(sequence.step.valid & (step.kind == Kind.PASS)),
@@ -136,7 +141,7 @@ class RowReader(wiring.Component):
                             ("copy", "written")):
             wiring.connect(m, getattr(fetch, inner), wiring.flipped(getattr(self, name)))
         wiring.connect(m, fetch.gain, gain.read)
-        wiring.connect(m, fetch.mean, moments.mean)
+        wiring.connect(m, fetch.mean, means.mean)
         wiring.connect(m, wiring.flipped(self.gain), gain.beats)
         m.d.comb += [
             gain.load.eq(sequence.load_gain),
@@ -173,25 +178,29 @@ class RowReader(wiring.Component):
         # Take statistics of it.
         pipe.put(0, peaks_valid=fetch.word.valid & (word.kind == Kind.PEAKS))
         m.d.comb += [
-            moments.valid.eq(fetch.word.valid & (word.kind == Kind.MOMENTS)),
-            moments.first.eq(word.first),
-            moments.final.eq(word.final),
-            moments.row.eq(word.row),
-            moments.word.eq(word.data),
-            moments.squares.eq(lanes.squares),
-            moments.dim.eq(current.dim),
-            moments.inverse_dim.eq(current.inverse_dim),
-            moments.epsilon.eq(current.epsilon),
-            moments.restart.eq(sequence.load_gain),
+            means.valid.eq(fetch.word.valid & (word.kind == Kind.MEANS)),
+            means.first.eq(word.first),
+            means.final.eq(word.final),
+            means.end.eq(word.end),
+            means.row.eq(word.row),
+            means.word.eq(word.data),
+            means.summed.eq(current.summed),
+            means.inverse_dim.eq(current.inverse_dim),
+            means.restart.eq(sequence.load_gain),
+            self.summed.valid.eq(means.found.valid & ~current.summed & ~current.rowwise),
+            self.summed.payload.eq(means.found.payload),
             norm_scale.valid.eq(pipe.at(Lanes.VALUES, "peaks_valid")),
             norm_scale.row.eq(pipe.at(Lanes.VALUES, "row")),
             norm_scale.first.eq(pipe.at(Lanes.VALUES, "first")),
             norm_scale.final.eq(pipe.at(Lanes.VALUES, "final")),
             norm_scale.end.eq(pipe.at(Lanes.VALUES, "end")),
             norm_scale.values.eq(lanes.values),
+            norm_scale.squares.eq(lanes.squares),
+            norm_scale.dim.eq(current.dim),
+            norm_scale.epsilon.eq(current.epsilon),
         ]
-        assert SQUARES_DELAY == Lanes.SQUARES
-        wiring.connect(m, norm_scale.moments, moments.read)
+        wiring.connect(m, norm_scale.means, means.read)
+        wiring.connect(m, means.sums, wiring.flipped(self.sums))
         # Send it out.
         m.d.comb += [
             store.word.valid.eq(fetch.word.valid & (word.kind == Kind.STORE)),

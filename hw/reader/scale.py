@@ -31,7 +31,7 @@ def tag_entry_layout() -> data.StructLayout:
 class Scale(wiring.Component):
     """Quantiser factor and row scale of each word's row, by operand: ROW from the tracked peak, NORM from the table.
 
-    One row per cycle, no back-pressure. Cycles after ``row``: ``maximum`` 2, ``entry`` 5, ``factor`` 6.
+    One row per cycle, no back-pressure. Cycles after ``row``: ``maximum`` 2, ``entry`` 5, ``factor`` 5.
 
     Members
     -------
@@ -43,7 +43,7 @@ class Scale(wiring.Component):
     """
 
     ENTRY = 5
-    FACTOR = 6
+    FACTOR = 5
 
     def __init__(self, config: MachineConfig):
         super().__init__({
@@ -86,7 +86,7 @@ class Scale(wiring.Component):
                 m.d.sync += scale.eq(self.norm.data.scale)
             with m.Default():
                 m.d.sync += [scale.mantissa.eq(1 << 15), scale.exponent.eq(0)]
-        # Stage 5: look up the multiplier; hand out the tag.
+        # Stage 5: look up the multiplier; hand out the factor and the tag.
         m.d.comb += [quantiser.i.valid.eq(1), quantiser.i.payload.eq(peak.fraction)]
         pipe.put(4, scale=scale, e=peak.e)
         m.d.comb += [
@@ -96,9 +96,8 @@ class Scale(wiring.Component):
             entry.scale.eq(pipe.at(5, "scale")),
             entry.exp.eq(pipe.at(5, "operand") == Operand.EXP),
         ]
-        # Stage 6: hand out the factor.
         plain = (pipe.at(5, "operand") == Operand.RAW) | (pipe.at(5, "operand") == Operand.EXP)
-        m.d.sync += [
+        m.d.comb += [
             self.factor.multiplier.eq(Mux(plain, FACTOR_UNIT["multiplier"], quantiser.o.payload)),
             self.factor.shift.eq(Mux(plain, FACTOR_UNIT["shift"], pipe.at(5, "e") + 8)),
         ]

@@ -7,7 +7,7 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from moevit.spec.arrays import MachineConfig
-from moevit.spec.formats import ACCUMULATOR_BITS, SCORE_FRACTION
+from moevit.spec.formats import ACCUMULATOR_BITS, ROW_SUM_BITS, SCORE_FRACTION
 from moevit.spec.isa import Destination, Peak
 from moevit.spec.trace import Kind
 
@@ -21,6 +21,7 @@ from ..interfaces import (
     dispatch_layout,
     logits_layout,
     peak_layout,
+    row_sum_layout,
     stored_layout,
     sums_depth,
     sums_layout,
@@ -35,6 +36,7 @@ from .finish import Finish
 from .gate import Gate
 from .peaks import PeakTable
 from .popcount import PopCount
+from .row_sums import RowSums
 from .scale import Scale
 from .walk import Walk
 
@@ -42,7 +44,8 @@ __all__ = ["RowWriter"]
 
 
 class RowWriter(wiring.Component):
-    """Scales finished sums, adds bias and residual, applies GELU and gate score, saturates, stores, tracks peaks.
+    """Scales finished sums, adds bias and residual, applies GELU and gate score, saturates, stores, tracks peaks and
+    sums of residual rows.
 
     Golden: ``golden.integer.row_writer.write_rows`` and ``gate_logits``. One word per cycle, without bubbles between
     rows, n-tiles and passes, while sums, tags and column parameters are there; `LATENCY` cycles from a row's sums to
@@ -59,6 +62,8 @@ class RowWriter(wiring.Component):
     released : Out(1), pulse: a row was taken out of the queue of sums
     residual_read, residual, hidden, kv : ports of the memories; a word of ``kv`` has n_lanes / k_lanes granules
     peaks : In(MemoryRead), the peak table
+    row_sums : In(MemoryRead(max_tokens, s27)), sums of residual rows
+    summed : In(Flow(row_sum_layout())), what a NORM found; no residual word is under way then
     logits : Out(stream), gate logits for the router
     sequence : Out(16), number of the instruction of ``logits`` (0 unless the configuration traces)
     saturated : Out, values clipped, some cycles ago, at the latest with ``done``
@@ -71,10 +76,10 @@ class RowWriter(wiring.Component):
     def __init__(self, config: MachineConfig):
         self._config = config
         self._scale, self._finish, self._peaks = Scale(config), Finish(config), PeakTable(config)
-        self._saturated = PopCount(config.k_lanes)
+        self._saturated, self._row_sums = PopCount(config.k_lanes), RowSums(config)
         self._biased = 1 + self._scale.latency
         self._stored = self._biased + self._finish.latency
-        self._done = self._stored + max(self._peaks.latency, self._saturated.latency)
+        self._done = self._stored + max(unit.latency for unit in (self._peaks, self._saturated, self._row_sums))
         super().__init__({
             "dispatch": In(stream.Signature(dispatch_layout())),
             "columns": In(stream.Signature(config.n_lanes * 8)),
@@ -86,6 +91,8 @@ class RowWriter(wiring.Component):
             "hidden": Out(MemoryWrite(config.hidden_words, word_layout(config))),
             "kv": Out(MemoryWrite(config.kv_words, data.ArrayLayout(signed(8), config.n_lanes), granules=config.ratio)),
             "peaks": In(MemoryRead(PEAK_ENTRIES * config.max_tokens, peak_layout())),
+            "row_sums": In(MemoryRead(config.max_tokens, signed(ROW_SUM_BITS))),
+            "summed": In(Flow(row_sum_layout())),
             "logits": Out(stream.Signature(logits_layout(config))),
             "sequence": Out(SEQUENCE_BITS),
             "saturated": Out(range(config.k_lanes + 1)),
@@ -220,11 +227,13 @@ class RowWriter(wiring.Component):
         ask = self._biased + self._finish.residual_stage - 2
         old = Signal(word_layout(config), reset_less=True)
         m.d.sync += old.eq(self.residual_read.data)
+        line.put(ask + 2, old=old)
         at, part, word = line.at(self._stored, "address"), line.at(self._stored, "part"), self._finish.o
         m.d.comb += [
             self.residual_read.enable.eq(line.at(ask, "valid_residual")),
             self.residual_read.address.eq(line.at(ask, "address")),
             self._finish.residual.eq(old),
+            self._row_sums.old.eq(line.at(self._stored, "old")),
             self.residual.enable.eq(line.at(self._stored, "valid_residual")),
             self.residual.address.eq(at),
             self.residual.data.eq(word),
@@ -251,9 +260,12 @@ class RowWriter(wiring.Component):
                         m.d.comb += self.trace.payload.address.eq(Cat(part, at))
 
     def _track(self, m: Module, line: Timeline) -> None:
-        """Behind the last stage: peaks, saturated values, rows wholly stored, the end of the pass."""
-        m.submodules.peaks, m.submodules.saturated = self._peaks, self._saturated
+        """Behind the last stage: peaks, sums, saturated values, rows wholly stored, the end of the pass."""
+        m.submodules.peaks, m.submodules.row_sums, m.submodules.saturated = (
+            self._peaks, self._row_sums, self._saturated)
         connect(m, flipped(self.peaks), self._peaks.read)
+        connect(m, flipped(self.row_sums), self._row_sums.read)
+        connect(m, flipped(self.summed), self._row_sums.set)
         line.put(2, entry=self._entry(m, line))
         stored = self._stored
         to_memory = line.at(stored, "valid_residual") | line.at(stored, "valid_hidden") | line.at(stored, "valid_kv")
@@ -264,6 +276,9 @@ class RowWriter(wiring.Component):
             self._peaks.start.eq(line.at(stored, "starts")),
             self._peaks.entry.eq(line.at(stored, "entry")),
             self._peaks.enable.eq(line.at(stored, "valid_peak")),
+            self._row_sums.word.eq(self._finish.o),
+            self._row_sums.row.eq(line.at(stored, "row")),
+            self._row_sums.enable.eq(line.at(stored, "valid_residual")),
             self._saturated.i.eq(Mux(to_memory, self._finish.clipped, 0)),
             self.saturated.eq(self._saturated.o),
             self.done.eq(line.at(self._done, "valid_end")),

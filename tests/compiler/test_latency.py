@@ -14,6 +14,7 @@ from moevit.hw.bus import bursts
 from moevit.hw.control.check import Check
 from moevit.hw.control.dispatch import Dispatch
 from moevit.hw.loader import tiles
+from moevit.hw.reader.means import Means
 from moevit.hw.reader.norm_scale import NormScale
 from moevit.hw.reader.row_reader import Fetch, Lanes, RowReader
 from moevit.hw.router.router import Router
@@ -35,7 +36,8 @@ def test_pipelines(name):
     latencies = Latencies(config)
     assert latencies.compute == Compute(config).LATENCY
     assert latencies.writer_done == RowWriter(config).DONE_LATENCY
-    assert latencies.norm == Fetch.LATENCY + Lanes.VALUES + NormScale(config).latency + 1
+    means = Fetch.LATENCY + Means(config).latency
+    assert latencies.norm == means + Fetch.LATENCY + Lanes.VALUES + NormScale(config).latency + 1
     assert latencies.READER == RowReader.LATENCY
     assert latencies.ROUTER == Router(config).LATENCY
     assert latencies.WALK == Check.LATENCY + 7

@@ -23,7 +23,7 @@ LIMIT = 20_000  # cycles after which a test has hung
 @dataclass
 class Seen:
     """What came out, with cycles: rows (swap, operands, address, operation, last), tags (row, mantissa, exponent,
-    score), words and commands of STORE, copies, norm records, done pulses, activities."""
+    score), words and commands of STORE, copies, norm records, sums (row, total), done pulses, activities."""
 
     dispatched: list = field(default_factory=list)
     row_cycles: list = field(default_factory=list)
@@ -35,6 +35,7 @@ class Seen:
     commands: list = field(default_factory=list)
     copies: dict = field(default_factory=dict)
     norms: list = field(default_factory=list)
+    sums: list = field(default_factory=list)
     done_cycles: list = field(default_factory=list)
     finished_cycles: list = field(default_factory=list)
     activities: list = field(default_factory=list)
@@ -59,6 +60,7 @@ class World:
         self.peaks = random.integers(0, 32769, PEAK_ENTRIES * config.max_tokens)
         self.queue = np.stack([random.integers(0, config.max_tokens, config.max_experts * config.max_tokens),
                                random.integers(0, 65537, config.max_experts * config.max_tokens)], axis=1)
+        self.sums = np.zeros(config.max_tokens, np.int64)
         self.norm: NormRows | None = None
         self.gain = np.zeros(0, np.int64)
         self.tile_delay = lambda random: 0
@@ -125,7 +127,7 @@ class World:
         rows = np.arange(instruction["rows"])
         self.gain = np.asarray(gain)
         self.norm = norm_rows(self.words(instruction, rows), self.gain, instruction["dim"], instruction["inverse_dim"],
-                              instruction["epsilon"])
+                              instruction["epsilon"], self.sums[rows] if instruction.get("summed") else None)
         fields = (self.norm.mean, self.norm.peak.m, self.norm.peak.e, self.norm.scale.mantissa,
                   self.norm.scale.exponent)
         return [(row, *(int(values[row]) for values in fields)) for row in rows]
@@ -151,7 +153,7 @@ class World:
         beats = deque(int.from_bytes(part.tobytes(), "little") for gain in gains
                       for part in np.asarray(gain, "<i2").view(np.uint8).reshape(-1, config.n_lanes))
         memories = [(reader.residual, self.residual), (reader.hidden, self.hidden), (reader.peaks, self.peaks),
-                    (reader.queue, self.queue)]
+                    (reader.queue, self.queue), (reader.sums, self.sums)]
         waiting, unfinished = deque(enumerate(program)), []
         finished, ready_at, release = first_sequence, 0, deque()
 
@@ -208,6 +210,9 @@ class World:
                 seen.commands.append((command.offset, command.words))
             if ctx.get(reader.copy.enable):
                 seen.copies[ctx.get(reader.copy.address)] = list(ctx.get(reader.copy.data))
+            if ctx.get(reader.summed.valid):
+                told = ctx.get(reader.summed.payload)
+                seen.sums.append((told.row, told.total))
             if ctx.get(reader.done):
                 seen.done_cycles.append(cycle)
                 happened(Opcode.NORM)

@@ -66,7 +66,7 @@ def test_random_steps(clocked, copy):
         assert Accumulate(word.operation) == step["operation"]
         for field in ("operand", "low", "row", "first", "final", "end", "swap"):
             assert word[field] == step[field]
-        copies = copy and step["kind"] == Kind.MOMENTS
+        copies = copy and step["kind"] == Kind.PEAKS
         assert ctx.get(unit.written.enable) == copies
         if copies:
             assert ctx.get(unit.written.address) == COPY_BASE + offset

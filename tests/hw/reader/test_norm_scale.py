@@ -2,42 +2,49 @@
 import numpy as np
 import pytest
 
-from moevit.golden.integer.rounding import round_shift
-from moevit.golden.integer.row_scale import peak_scale
+from moevit.golden.integer.norm import norm_rows
+from moevit.hw.reader.lanes import Lanes
 from moevit.hw.reader.norm_scale import NormScale
 from moevit.spec.arrays import CONFIGS
-from moevit.spec.tables import rsqrt_table
+from moevit.spec.formats import GAIN_SHIFT
 
 SEED = 43
+LATER = Lanes.SQUARES - Lanes.VALUES  # cycles from a word to its squares
 
 
+@pytest.mark.parametrize("name", ["8x8", "64x64"])
 @pytest.mark.parametrize("words", [1, 3])
-def test_random_rows(clocked, words):
+def test_random_rows(clocked, name, words):
     print(f"seed {SEED}")
-    random = np.random.default_rng(SEED)
-    rows = 24
-    values = random.integers(-(1 << 24) + 1, 1 << 24, (rows, words, 8)) >> random.integers(0, 25, (rows, 1, 1))
-    values[3] = 0
-    means, exponents = random.integers(-32768, 32768, rows), random.integers(-22, 6, rows)
-    roots = rsqrt_table()[random.integers(0, 1536, rows)]
-    unit, flat, stored, table, done = NormScale(CONFIGS["8x8"]), values.reshape(rows * words, 8), [], [], []
+    random, unit = np.random.default_rng(SEED), NormScale(CONFIGS[name])
+    rows, lanes = 24, CONFIGS[name].k_lanes
+    dim, epsilon = words * lanes, 4321
+    x = random.integers(-32768, 32768, (rows, dim)) >> random.integers(0, 16, (rows, 1))
+    x[3] = 0
+    gain = random.integers(-32768, 32768, dim)
+    golden, totals = norm_rows(x, gain, dim, round(2**24 / dim), epsilon), x.sum(axis=1)
+    values = ((x - golden.mean[:, None]) * gain + (1 << (GAIN_SHIFT - 1))) >> GAIN_SHIFT
+    values, squares = values.reshape(-1, lanes), (x**2).reshape(-1, lanes)
+    count, stored, table, done = len(values), [], [], []
     asked = None
-    last = rows * words - 1 + unit.latency
+    last = count - 1 + unit.latency
 
     def step(ctx, cycle):
         nonlocal asked
-        here = cycle < len(flat)
-        ctx.set(unit.valid, here)
-        if here:
+        ctx.set(unit.dim, dim)
+        ctx.set(unit.epsilon, epsilon)
+        ctx.set(unit.valid, cycle < count)
+        if cycle < count:
             ctx.set(unit.first, cycle % words == 0)
             ctx.set(unit.final, cycle % words == words - 1)
-            ctx.set(unit.end, cycle == len(flat) - 1)
+            ctx.set(unit.end, cycle == count - 1)
             ctx.set(unit.row, cycle // words)
-            ctx.set(unit.values, flat[cycle].tolist())
+            ctx.set(unit.values, values[cycle].tolist())
+        if 0 <= cycle - LATER < count:
+            ctx.set(unit.squares, squares[cycle - LATER].tolist())
         if asked is not None:
-            ctx.set(unit.moments.data, {"mean": int(means[asked]),
-                                        "root": {"mantissa": int(roots[asked]), "exponent": int(exponents[asked])}})
-        asked = ctx.get(unit.moments.address) if ctx.get(unit.moments.enable) else asked
+            ctx.set(unit.means.data, {"mean": int(golden.mean[asked]), "total": int(totals[asked])})
+        asked = ctx.get(unit.means.address) if ctx.get(unit.means.enable) else asked
         if ctx.get(unit.stored.valid):
             entry = ctx.get(unit.stored.payload)
             stored.append((entry.row, entry.mean))
@@ -51,7 +58,6 @@ def test_random_rows(clocked, words):
         ctx.set(unit.read.address, max(cycle - last - 1, 0) % rows)
 
     clocked(unit, last + 2 + rows, step)
-    peak = peak_scale(np.abs(values).max(axis=(1, 2)))
-    assert stored == [(row, means[row]) for row in range(rows)]
-    assert table == list(zip(peak.m, peak.e, round_shift(peak.m * roots, 9), peak.e + 4 + exponents, strict=True))
+    assert stored == list(enumerate(golden.mean))
+    assert table == list(zip(golden.peak.m, golden.peak.e, golden.scale.mantissa, golden.scale.exponent, strict=True))
     assert done == [last + 1]

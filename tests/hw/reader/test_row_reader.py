@@ -118,6 +118,36 @@ def test_norm(world, name, digits):
     place.check(seen, [place.expect_pass(instruction)])
 
 
+@pytest.mark.parametrize("rowwise", [0, 1])
+def test_norm_tells_the_sums(world, rowwise):
+    """Not with ``rowwise``: then the row writer may be busy with its table."""
+    place = world("8x16", 11)
+    statistics = norm(rowwise=rowwise)
+    records, gain = place.words(statistics, range(6)).sum(axis=1), place.random.integers(-3000, 3000, 24)
+    place.apply_norm(statistics, gain)
+    seen = place.run([statistics], [gain])
+    assert seen.sums == ([] if rowwise else list(enumerate(records.tolist())))
+
+
+@pytest.mark.parametrize("k_tiles", [1, 3])
+def test_norm_of_known_sums(world, k_tiles):
+    """The rows' sums are those of the table, also when it is wrong: then mean and variance are cut to their widths."""
+    place = world("8x8", 12)
+    place.sums[:] = place.random.integers(-(1 << 26), 1 << 26, len(place.sums))
+    statistics = norm(rows=20, k_tiles=k_tiles, dim=8 * k_tiles, summed=1)
+    place.sums[:10] = place.words(statistics, range(10)).sum(axis=1)
+    gain = place.random.integers(-32768, 32768, 8 * k_tiles)
+    records = place.apply_norm(statistics, gain)
+    instruction = array_pass(Operand.NORM, source=Source.RESIDUAL, source_base=5, source_stride=k_tiles,
+                             k_tiles=k_tiles, rows=20, overlap=0)
+    seen = place.run([statistics, instruction], [gain])
+    assert [(record[0], *record[2:4], record[4] & 0xFFFF, record[5]) for record in seen.norms] == [
+        (record[0], *record[2:]) for record in records]
+    assert all((found[1] - wanted[1]) % 65536 == 0 for found, wanted in zip(seen.norms, records, strict=True))
+    place.check(seen, [place.expect_pass(instruction)])
+    assert seen.sums == []
+
+
 def test_variance_zero(world):
     """Rows of equal values, the zero row among them: nothing but epsilon is left."""
     place = world("8x8", 10)
@@ -139,7 +169,7 @@ def test_config_refused(unused_allowed):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_norms_close_together(world, name):
-    """Each short NORM waits for its own moments, and leaves the gain alone until the rows before it have read it."""
+    """Each short NORM waits for its own means, and leaves the gain alone until the rows before it have read it."""
     place = world(name, 11)
     program, gains, records, expected = [], [], [], []
     for base in range(0, 40, 10):

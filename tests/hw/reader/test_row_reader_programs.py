@@ -60,7 +60,7 @@ def test_random_program(world, seed):
                 instruction = {"opcode": Opcode.NORM, "source_base": int(random.integers(0, 100)), "source_stride": 4,
                                "rows": norm_rows, "k_tiles": norm_words, "dim": 8 * norm_words,
                                "inverse_dim": round(2**21 / norm_words), "epsilon": int(random.integers(1, 1 << 32)),
-                               "overlap": int(random.integers(0, 16))}
+                               "overlap": int(random.integers(0, 16)), "summed": int(random.integers(0, 2))}
                 gains.append(random.integers(-3000, 3000, 8 * norm_words))
                 records += place.apply_norm(instruction, gains[-1])
                 norm = instruction

@@ -168,13 +168,27 @@ def test_norm(clocked):
     assert bench.load_gain == 5
     found = [(step.row, step.word, step.first, step.final, step.end, Kind(step.kind)) for step in bench.steps[:12]]
     once = [(row, word, word == 0, word == 1) for row in range(3) for word in range(2)]
-    assert found == ([(*place, 0, Kind.MOMENTS) for place in once]
+    assert found == ([(*place, index == 5, Kind.MEANS) for index, place in enumerate(once)]
                      + [(*place, index == 5, Kind.PEAKS) for index, place in enumerate(once)])
     assert bench.cycles[:12] == [*range(9, 15), *range(30, 36)]
     assert bench.done == [50]
     assert bench.taken == [0, 50]
     assert bench.norm == 50
     assert bench.cycles[12] == 51
+
+
+def test_norm_of_known_sums(clocked):
+    """One step for each row, then every word."""
+    norm = {"opcode": Opcode.NORM, "rows": 3, "k_tiles": 2, "overlap": 15, "summed": 1}
+    bench = Bench([norm], gain_loaded=lambda cycle: cycle == 8, measured=lambda cycle: cycle >= 30,
+                  norm_done=lambda cycle: cycle == 50)
+    clocked(bench.unit, 80, bench.step)
+    found = [(step.row, step.word, step.first, step.final, step.end, Kind(step.kind)) for step in bench.steps]
+    assert found == ([(row, 0, 1, 1, row == 2, Kind.MEANS) for row in range(3)]
+                     + [(row, word, word == 0, word == 1, (row, word) == (2, 1), Kind.PEAKS)
+                        for row in range(3) for word in range(2)])
+    assert bench.cycles == [*range(9, 12), *range(30, 36)]
+    assert bench.done == [50]
 
 
 def test_store(clocked):

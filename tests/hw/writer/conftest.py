@@ -50,6 +50,7 @@ class Seen:
     done_cycles: list = field(default_factory=list)
     sum_cycles: list = field(default_factory=list)
     peaks: dict = field(default_factory=dict)
+    sums: dict = field(default_factory=dict)
     saturated: int = 0
     saturated_at_done: list = field(default_factory=list)
     stored: list = field(default_factory=list)
@@ -73,6 +74,7 @@ class World:
         self.hidden = random.integers(-32768, 32768, (config.hidden_words, lanes))
         self.kv = random.integers(-128, 128, (config.kv_words * config.ratio, lanes))
         self.peaks = np.zeros(PEAK_ENTRIES * config.max_tokens, np.int64)
+        self.sums = np.random.default_rng([seed, 1]).integers(-(1 << 25), 1 << 25, config.max_tokens)
         self.seen = Seen()
 
     def job(self, rows=5, columns=20, row=None, bits=20, **fields):
@@ -120,7 +122,11 @@ class World:
                 saturation=instruction["saturation"])
             saturated.append(written.saturated)
             width = address.shape[1] * self.config.k_lanes
+            before = memory[address].sum(axis=(1, 2))
             memory[address] = np.pad(written.rows, ((0, 0), (0, width - columns))).reshape(*address.shape, -1)
+            if adds:
+                change = memory[address].sum(axis=(1, 2)) - before
+                np.add.at(self.sums, self._rows_written(job) % len(self.sums), change)
             stores += [(kind, sequence, int(at), list(data)) for at, data in
                        zip(address.ravel(), memory[address].reshape(-1, self.config.k_lanes), strict=True)]
             if instruction.get("peak"):
@@ -179,6 +185,7 @@ class World:
 
         ``interrupted``: jobs that are under way when the machine is reset, before ``jobs`` come."""
         memories = {Kind.RESIDUAL: self.residual.copy(), Kind.HIDDEN: self.hidden.copy(), Kind.KV: self.kv.copy()}
+        self.known = self.sums.copy()
         stores, logits, saturated = self.expect(jobs)
         self.unit, self.seen, reset = RowWriter(self.config), Seen(), Signal()
         simulator = Simulator(ResetInserter(reset)(self.unit))
@@ -187,6 +194,11 @@ class World:
         async def bench(ctx):
             if interrupted:
                 await self._interrupt(ctx, interrupted, reset)
+            for row, total in enumerate(self.known):
+                ctx.set(self.unit.summed.valid, 1)
+                ctx.set(self.unit.summed.payload, {"row": row, "total": int(total)})
+                await ctx.tick()
+            ctx.set(self.unit.summed.valid, 0)
             await self._bench(ctx, jobs, memories, len(saturated), len(logits))
 
         simulator.add_testbench(bench)
@@ -203,6 +215,7 @@ class World:
         assert seen.saturated == sum(saturated)
         assert seen.released == sum(len(job.row) * job.instruction["n_tiles"] for job in jobs if job.is_pass)
         assert seen.peaks == {entry: self.peaks[entry] for entry in seen.peaks}
+        assert seen.sums == {row: self.sums[row] for row in seen.sums}
         return seen
 
     def _in_order(self, jobs, stores):
@@ -263,14 +276,20 @@ class World:
             if old is not None:
                 ctx.set(unit.residual_read.data, old)
             cycle += 1
-        # In the cycle after the last done every peak can be read, the last written first.
+        # In the cycle after the last done every peak and sum can be read, the last written first.
         entries = [job.instruction.get("destination_peak", 0) + row for job in reversed(jobs) if job.is_pass
                    for row in reversed(self._rows_written(job).tolist())]
+        rows = list(dict.fromkeys(row % len(self.sums) for job in reversed(jobs) if job.is_pass
+                                  for row in reversed(self._rows_written(job).tolist())))
         ctx.set(unit.peaks.enable, 1)
-        for entry in dict.fromkeys([*entries, 0, len(self.peaks) - 1]):
+        ctx.set(unit.row_sums.enable, 1)
+        for index, entry in enumerate(dict.fromkeys([*entries, 0, *range(len(self.peaks))])):
+            row = rows[index] if index < len(rows) else index % len(self.sums)
             ctx.set(unit.peaks.address, entry)
+            ctx.set(unit.row_sums.address, row)
             await ctx.tick()
             seen.peaks[entry] = ctx.get(unit.peaks.data)
+            seen.sums[row] = ctx.get(unit.row_sums.data)
 
     async def _interrupt(self, ctx, jobs, reset):
         """Offers all of ``jobs`` for some cycles, then resets."""

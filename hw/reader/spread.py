@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Second part of a NORM: the inverse standard deviation of each row."""
+
+from operator import add
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.formats import ROW_BITS, ROW_SUM_BITS, SPREAD_BITS
+
+from ..interfaces import Flow, row_scale_layout
+from ..math.rsqrt import Rsqrt
+from ..math.wide_multiply import WideMultiply
+from .timeline import Timeline, tree, tree_stages
+
+__all__ = ["Spread"]
+
+_SQUARES_BITS = 42
+
+
+class Spread(wiring.Component):
+    """``1 / sqrt(dim x sum of squares - sum^2 + epsilon)`` of each row: mantissa x 2^(exponent - 20), which is 1/std
+    without its factor ``dim``.
+
+    ``golden.integer.norm.norm_rows``, exactly. One word per cycle, rows back to back, no back-pressure;
+    :attr:`latency` cycles from a row's last word to its root.
+
+    Members
+    -------
+    valid, first, final : In(1), a word of a row; its first; its last
+    squares : In(k_lanes x u31), of the word
+    total : In(s27), the row's sum, :attr:`total_delay` cycles after its last word
+    dim, epsilon : In, steady
+    root : Out(Flow(row_scale_layout()))
+    """
+
+    def __init__(self, config: MachineConfig):
+        self._config = config
+        self._rsqrt = Rsqrt(SPREAD_BITS)
+        super().__init__({
+            "valid": In(1),
+            "first": In(1),
+            "final": In(1),
+            "squares": In(data.ArrayLayout(unsigned(2 * ROW_BITS - 1), config.k_lanes)),
+            "total": In(signed(ROW_SUM_BITS)),
+            "dim": In(12),
+            "epsilon": In(32),
+            "root": Out(Flow(row_scale_layout())),
+        })
+
+    @property
+    def total_delay(self) -> int:
+        """Cycles from a row's last word to its ``total``."""
+        return tree_stages(self._config.k_lanes, first=1) + 1
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a row's last word to ``root``."""
+        return self.total_delay + WideMultiply.latency + 1 + self._rsqrt.latency
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes, pipe = self._config.k_lanes, Timeline(m)
+        m.submodules.rsqrt = rsqrt = self._rsqrt
+        pipe.put(0, valid=self.valid, final_valid=self.valid & self.final, first=self.first)
+        # Stages 1 to `added`: add the lanes up. Stage `added` + 1: add the words up.
+        added = self.total_delay - 1
+        squares = tree(m, [self.squares[lane] for lane in range(lanes)], add, "squares", first=1)
+        total_squares = Signal(_SQUARES_BITS)
+        with m.If(pipe.at(added, "valid")):
+            m.d.sync += total_squares.eq(Mux(pipe.at(added, "first"), 0, total_squares) + squares)
+        # Stages 2 and 3 after that: products.
+        m.submodules.square = square = WideMultiply(self.total.shape(), self.total.shape())
+        m.submodules.scaled = scaled = WideMultiply(self.dim.shape(), total_squares.shape())
+        m.d.comb += [
+            square.a.eq(self.total), square.b.eq(self.total),
+            scaled.a.eq(self.dim), scaled.b.eq(total_squares),
+        ]
+        # Stage 4 after that: spread. The rest: inverse root.
+        spread = Signal(SPREAD_BITS, reset_less=True)
+        m.d.sync += spread.eq(scaled.o - square.o + self.epsilon)
+        m.d.comb += [
+            rsqrt.i.valid.eq(pipe.at(added + 4, "final_valid")),
+            rsqrt.i.payload.eq(spread),
+            self.root.valid.eq(rsqrt.o.valid),
+            self.root.payload.eq(rsqrt.o.payload),
+        ]
+        return m
