@@ -6,6 +6,7 @@ A run copies PROGRAM_LENGTH row-memory words from PROGRAM to OUTPUT.
 
 from amaranth import *
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from moevit.hw.bus.axi import LiteChannels, ReadChannels, WriteChannels
 from moevit.hw.bus.read_master import ReadMaster
@@ -15,14 +16,14 @@ from moevit.hw.control.counters import Counters
 from moevit.hw.control.error_latch import ErrorLatch
 from moevit.hw.control.watchdog import Watchdog
 from moevit.hw.interfaces import Activity
-from moevit.spec.registers import ErrorCode
+from moevit.spec.registers import APERTURE, ErrorCode
 
 
 class Copier(Component):
     def __init__(self, config):
         self.config = config
         super().__init__({
-            "control": In(LiteChannels(13)),
+            "control": In(LiteChannels(exact_log2(APERTURE))),
             "read": Out(ReadChannels(config.bus_bytes)),
             "write": Out(WriteChannels(config.bus_bytes)),
             "interrupt": Out(1),

@@ -339,7 +339,7 @@ def test_stop_after():
 
 @pytest.mark.parametrize(("program", "code", "pc"), [
     ([], ErrorCode.PROGRAM_RANGE, 0),
-    ([END] * 65, ErrorCode.PROGRAM_RANGE, 0),
+    ([END] * (TEST_CONFIGS["8x8"].program_length + 1), ErrorCode.PROGRAM_RANGE, 0),
     ([linear()], ErrorCode.PROGRAM_RANGE, 1),
     ([linear()] * 64, ErrorCode.PROGRAM_RANGE, 64),
     ([linear(), linear(rows=0), END], ErrorCode.OPERAND, 1),
