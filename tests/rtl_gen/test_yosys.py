@@ -107,7 +107,7 @@ def test_cache(tmp_path, monkeypatch):
     text = component_rtlil(Multiply())
     first = cells(text, SYNTHESIS, tmp_path)
     assert first["DSP48E2"] == 1
-    monkeypatch.setattr(yosys, "_PROGRAM", "raise SystemExit('must not run')")
+    monkeypatch.setattr(yosys, "YOSYS_SCRIPT", "raise SystemExit('must not run')")
     assert cells(text, SYNTHESIS, tmp_path) == first
     with pytest.raises(SynthesisError):
         cells(text, SYNTHESIS + " -nodsp", tmp_path)
@@ -115,7 +115,7 @@ def test_cache(tmp_path, monkeypatch):
 
 def test_yosys_that_stops_silently(tmp_path, monkeypatch):
     """Exit code 0 and no statistics, as when ABC dies."""
-    monkeypatch.setattr(yosys, "_PROGRAM", "")
+    monkeypatch.setattr(yosys, "YOSYS_SCRIPT", "")
     monkeypatch.setattr(yosys, "version", lambda package: "0")
     with pytest.raises(SynthesisError, match=rf"\(0\) without statistics: see the end of {tmp_path}"):
         cells(component_rtlil(Multiply()), SYNTHESIS, tmp_path)
