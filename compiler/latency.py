@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cycles that a row, an instruction or a beat spends in the hardware's pipelines, as the units' docstrings state them.
 
-The compiler may not import the hardware: ``tests/compiler/test_latency.py`` holds these figures against it.
+The compiler may not import the hardware: ``tests/compiler/test_latency.py`` holds against it what its classes state.
+GATE, STORE, COMMAND, ADDRESS, RECEIVE and LOADER were read from the RTL, STORE approximately; only the frames of
+``tests/ladder/test_timing.py`` hold these.
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What experts of four bits would save in cycles, by the performance model; ``-s`` prints the line of
+docs/quantisation.md."""
+
+import pytest
+
+from moevit.compiler import timing
+from moevit.compiler.estimate import estimate
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.boards import BOARDS
+from moevit.spec.networks import NETWORKS
+
+
+@pytest.mark.parametrize("board", ["pynq-z2", "kv260", "zcu104", "zcu102"])
+def test_experts_of_four_bits(board, monkeypatch):
+    """Half the beats for each tile of an expert, column parameters as they are."""
+    def cycles() -> int:
+        return estimate(NETWORKS["m3vit_tiny"], CONFIGS[BOARDS[board].config], BOARDS[board]).cycles
+
+    beats_of, load, run = timing._beats_of, timing._Machine._load, timing._Machine._pass
+    halved = []
+
+    def half_beats(step, config):
+        beats = beats_of(step, config)
+        columns = timing.COLUMN_BEATS * step.fields.get("n_tiles", 0)
+        return columns + (beats - columns) // 2 if ".moe.fc" in step.name else beats
+
+    def half_load(self, streamed):
+        if not halved[-1]:
+            return load(self, streamed)
+        beats = self.config.k_lanes // 2
+        present = max(self.loader, self.swapped) + 1
+        self.loader = max(present + beats // self.latency.TILE_BEATS - 1, self.stream.arrival(beats) + 1)
+        self.stream.take(beats, self.loader)
+        return self.loader + 1
+
+    def noting(self, step, *arguments):
+        halved.append(".moe.fc" in step.name)
+        return run(self, step, *arguments)
+
+    eight = cycles()
+    monkeypatch.setattr(timing, "_beats_of", half_beats)
+    monkeypatch.setattr(timing._Machine, "_load", half_load)
+    monkeypatch.setattr(timing._Machine, "_pass", noting)
+    four = cycles()
+    print(f"\n{board} {eight:,} -> {four:,}", end="")
+    assert 0.7 * eight < four < eight
+    assert any(halved) and not all(halved)
