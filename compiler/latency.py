@@ -58,6 +58,11 @@ class Latencies:
         return 26 + (self._levels > 4)
 
     @property
+    def means(self) -> int:
+        """From the last word of a NORM's first reading to where its second one starts, beyond the next cycle."""
+        return 11 + self._levels // 2
+
+    @property
     def norm(self) -> int:
-        """Cycles of a NORM besides those of its steps: until the means are known, from the last word to ``done``."""
-        return 34 + 2 * (self._levels // 2)
+        """From the last word of a NORM to ``done``."""
+        return 23 + self._levels // 2

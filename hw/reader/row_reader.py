@@ -50,9 +50,9 @@ class RowReader(wiring.Component):
     A row enters the array every cycle when its tile is ready and the writer has room; no cycle is lost between rows,
     tiles, or passes that may overlap. From an instruction's dispatch to its first row: :attr:`LATENCY` cycles. A tag
     follows its row by ``Tags.latency`` cycles (8 for 8 lanes, 9 for 16 and 32, 10 for 64). From a NORM's dispatch to
-    its end: ``k_tiles x word_beats + 2 x rows x k_tiles + 36`` cycles with 8 lanes, ``k_tiles x word_beats + rows +
-    rows x k_tiles + 36`` if it is ``summed``; 38 instead of 36 with 16 and 32 lanes, 40 with 64. An instruction that is
-    dropped costs a cycle. rows, k_tiles, n_tiles and keys are at least 1.
+    its end: ``k_tiles x word_beats + 2 x rows x k_tiles + 36`` cycles with 8 lanes, ``k_tiles x word_beats + rows x
+    k_tiles + 24`` if it is ``summed``; 38 and 25 instead of 36 and 24 with 16 and 32 lanes, 40 and 26 with 64. An
+    instruction that is dropped costs a cycle. rows, k_tiles, n_tiles and keys are at least 1.
 
     Members
     -------
@@ -184,10 +184,11 @@ class RowReader(wiring.Component):
             means.end.eq(word.end),
             means.row.eq(word.row),
             means.word.eq(word.data),
-            means.summed.eq(current.summed),
+            means.known.valid.eq(sequence.step.valid & current.summed),
+            means.known.payload.eq(step.row),
             means.inverse_dim.eq(current.inverse_dim),
             means.restart.eq(sequence.load_gain),
-            self.summed.valid.eq(means.found.valid & ~current.summed & ~current.rowwise),
+            self.summed.valid.eq(means.found.valid & ~current.rowwise),
             self.summed.payload.eq(means.found.payload),
             norm_scale.valid.eq(pipe.at(Lanes.VALUES, "peaks_valid")),
             norm_scale.row.eq(pipe.at(Lanes.VALUES, "row")),

@@ -20,8 +20,8 @@ class Kind(enum.Enum, shape=2):
     """Why a word is read."""
 
     PASS = 0  #: it becomes operands
-    MEANS = 1  #: NORM, first part: the row's mean, from its words or (``summed``) its sum
-    PEAKS = 2  #: NORM, second part: peak of (x - mean) x gain, sum of squares
+    MEANS = 1  #: NORM whose sums are not known, first part: the row's mean
+    PEAKS = 2  #: NORM: peak of (x - mean) x gain, sum of squares
     STORE = 3  #: it goes to the output buffer
 
 
@@ -64,8 +64,8 @@ class Sequence(wiring.Component):
     """Turns dispatched instructions into steps, one a cycle while there is room; skips those that read no rows.
 
     PASS: for n-tiles, for tiles (digits: three times k_tiles), for rows. NORM: loads the gain, then rows by words
-    twice (``summed``: the first time a single word of each row); the second time starts when ``measured``; ends with
-    ``norm_done``. STORE: announces itself, then rows by words.
+    once if ``summed``, otherwise twice, the second time when ``measured``; ends with ``norm_done``. STORE: announces
+    itself, then rows by words.
 
     The first step of a PASS comes in the cycle after its dispatch at the earliest, also behind another PASS. A step
     waits until ``(sequence - finished) mod 2^16 <= overlap``; that difference is below 2^15. With ``rowwise`` it may be
@@ -81,7 +81,7 @@ class Sequence(wiring.Component):
     row_room, store_room : In(1), a PASS (STORE) step may be taken in this cycle
     busy : In(1), earlier steps may still read the gain
     gain_loaded : In(1), the last word of the gain was written
-    measured : In(1), all rows' means are known
+    measured : In(1), all rows' means are known, after the first part of a NORM
     norm_done : In(1), the last row's scale was written
     step : Out(Flow(step_layout()))
     current : Out(dispatch_layout()), steady from the first step of an instruction to the last; for NORM until the end
@@ -149,8 +149,8 @@ class Sequence(wiring.Component):
         at_row, at_word, at_group, at_tile = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             at_row.eq(row == last_row),
-            at_word.eq((word == last_word) | (is_norm & instruction.summed & (group == 0))),
-            at_group.eq(group == Mux(is_pass, Cat(C(0, 1), instruction.digits), is_norm)),
+            at_word.eq(word == last_word),
+            at_group.eq(group == Mux(is_pass, Cat(C(0, 1), instruction.digits), is_norm & ~instruction.summed)),
             at_tile.eq(~is_pass | (tile == last_tile)),
         ]
         # Rows are the inner loop of a PASS, words that of the others.
@@ -206,7 +206,7 @@ class Sequence(wiring.Component):
                 with m.If(self.norm_done):
                     take_next()
 
-        kind = Mux(is_pass, Kind.PASS, Mux(is_norm, Mux(group == 0, Kind.MEANS, Kind.PEAKS), Kind.STORE))
+        kind = Mux(is_pass, Kind.PASS, Mux(is_norm, Mux(at_group, Kind.PEAKS, Kind.MEANS), Kind.STORE))
         step, new_row = self.step.payload, word == 0
         m.d.comb += [
             self.step.valid.eq(go),

@@ -36,8 +36,8 @@ def test_pipelines(name):
     latencies = Latencies(config)
     assert latencies.compute == Compute(config).LATENCY
     assert latencies.writer_done == RowWriter(config).DONE_LATENCY
-    means = Fetch.LATENCY + Means(config).latency
-    assert latencies.norm == means + Fetch.LATENCY + Lanes.VALUES + NormScale(config).latency + 1
+    assert latencies.means == Fetch.LATENCY + Means(config).latency
+    assert latencies.norm == Fetch.LATENCY + Lanes.VALUES + NormScale(config).latency + 1
     assert latencies.READER == RowReader.LATENCY
     assert latencies.ROUTER == Router(config).LATENCY
     assert latencies.WALK == Check.LATENCY + 7

@@ -9,20 +9,22 @@ from moevit.spec.arrays import CONFIGS
 SEED = 42
 
 
-def run(clocked, x, dim, summed=False):
-    """Entries (mean, total) that rows ``x`` (rows, words, lanes) leave in the table; ``summed``: after a word each,
-    which says nothing."""
-    unit, out, told, asked = Means(CONFIGS["8x8"]), [], [], None
-    rows, words = x.shape[0], 1 if summed else x.shape[1]
-    totals = x.sum(axis=(1, 2))
-    flat = np.full((rows, 8), 9) if summed else x.reshape(rows * words, -1)
-    stored = rows * words - 1 + unit.latency
+def golden_means(x, dim, totals=None):
+    """Means of rows ``x`` (rows, words, lanes)."""
+    rows = x.reshape(len(x), -1)
+    return norm_rows(rows, np.zeros(rows.shape[1], np.int64), dim, round(2**24 / dim), 1, totals).mean
+
+
+def run(clocked, x, dim):
+    """Entries (mean, total) that rows ``x`` (rows, words, lanes) leave in the table."""
+    unit, out, told = Means(CONFIGS["8x8"]), [], []
+    rows, words = x.shape[:2]
+    flat = x.reshape(rows * words, -1)
+    stored = len(flat) - 1 + unit.latency
 
     def step(ctx, cycle):
-        nonlocal asked
         here = cycle < len(flat)
         ctx.set(unit.valid, here)
-        ctx.set(unit.summed, summed)
         ctx.set(unit.inverse_dim, round(2**24 / dim))
         if here:
             ctx.set(unit.first, cycle % words == 0)
@@ -30,9 +32,7 @@ def run(clocked, x, dim, summed=False):
             ctx.set(unit.end, cycle == len(flat) - 1)
             ctx.set(unit.row, cycle // words)
             ctx.set(unit.word, flat[cycle].tolist())
-        if asked is not None:
-            ctx.set(unit.sums.data, int(totals[asked]))
-        asked = ctx.get(unit.sums.address) if ctx.get(unit.sums.enable) else None
+        assert not ctx.get(unit.sums.enable)
         assert ctx.get(unit.measured) == (cycle > stored)
         if ctx.get(unit.found.valid):
             assert cycle == ctx.get(unit.found.payload.row) * words + words - 1 + unit.latency
@@ -46,18 +46,16 @@ def run(clocked, x, dim, summed=False):
             ctx.set(port.address, max(cycle - stored - 1, 0) % rows)
 
     clocked(unit, stored + 2 + rows, step)
+    totals = x.sum(axis=(1, 2))
     assert told == totals.tolist()
-    golden = norm_rows(x.reshape(rows, -1), np.zeros(x.shape[1] * 8, np.int64), dim, round(2**24 / dim), 1)
-    assert out == list(zip(golden.mean, totals, strict=True))
+    assert out == list(zip(golden_means(x, dim), totals, strict=True))
 
 
-@pytest.mark.parametrize("summed", [False, True])
 @pytest.mark.parametrize("words", [1, 2, 3, 24])
-def test_random_rows(clocked, words, summed):
+def test_random_rows(clocked, words):
     print(f"seed {SEED}")
     random = np.random.default_rng(SEED)
-    x = random.integers(-32768, 32768, (20, words, 8)) >> random.integers(0, 15, (20, 1, 1))
-    run(clocked, x, 8 * words, summed)
+    run(clocked, random.integers(-32768, 32768, (20, words, 8)) >> random.integers(0, 15, (20, 1, 1)), 8 * words)
 
 
 def test_the_largest_sums(clocked):
@@ -65,3 +63,37 @@ def test_the_largest_sums(clocked):
     x = np.full((2, 256, 8), -32768)
     x[0] = 32767
     run(clocked, x, 2048)
+
+
+@pytest.mark.parametrize("name", ["8x8", "64x64"])
+def test_known_sums(clocked, name):
+    """Any row in any cycle, some again and again, also with another sum than before: its mean 4 + 1 cycles later, its
+    entry when it is read in the next one."""
+    print(f"seed {SEED}")
+    random, unit = np.random.default_rng(SEED), Means(CONFIGS[name])
+    rows, dim, cycles = 6, 192, 200
+    asked = random.integers(0, rows, cycles) * (random.random(cycles) < 0.7)  # row 0 stands for none
+    total = random.integers(-(1 << 26), 1 << 26, cycles)
+    means = golden_means(np.zeros((cycles, 1, 8), np.int64), dim, total)
+
+    def step(ctx, cycle):
+        row = int(asked[cycle])
+        ctx.set(unit.inverse_dim, round(2**24 / dim))
+        ctx.set(unit.known.valid, row > 0)
+        ctx.set(unit.known.payload, row)
+        if cycle:
+            ctx.set(unit.sums.data, int(total[cycle - 1]) if asked[cycle - 1] else 0x155_5555)
+        assert ctx.get(unit.sums.enable) == (row > 0)
+        assert not row or ctx.get(unit.sums.address) == row
+        assert not ctx.get(unit.found.valid)
+        assert not ctx.get(unit.measured)
+        if cycle >= 5 and asked[cycle - 5]:
+            assert ctx.get(unit.mean.data) == means[cycle - 5]
+        if cycle >= 7 and asked[cycle - 7]:
+            entry = ctx.get(unit.read.data)
+            assert (entry.mean, entry.total) == (means[cycle - 7], total[cycle - 7])
+        for port, delay in ((unit.mean, 4), (unit.read, 6)):
+            ctx.set(port.enable, cycle >= delay)
+            ctx.set(port.address, int(asked[cycle - delay]) if cycle >= delay else 0)
+
+    clocked(unit, cycles, step)

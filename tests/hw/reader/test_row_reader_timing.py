@@ -10,7 +10,7 @@ from moevit.spec.isa import Opcode, Source
 
 NAMES = ["8x8", "8x16"]
 TAG_LATENCY = 8  # Tags.latency for 8 lanes
-NORM_LATENCY = 36  # cycles of a NORM besides its words, or rows, and its gain
+NORM_LATENCY = 36, 24  # cycles of a NORM besides its words and its gain, by ``summed``
 
 
 def array_pass(rows=20, k_tiles=2, n_tiles=2, **fields):
@@ -133,8 +133,8 @@ def test_norm_cycles(world, name, rows, k_tiles, summed):
     place = world(name, 30)
     gain = place.random.integers(-500, 500, 8 * k_tiles)
     seen = place.run([norm(rows, k_tiles, summed=summed)], [gain])
-    words = place.config.word_beats * k_tiles + (rows if summed else rows * k_tiles) + rows * k_tiles
-    assert seen.done_cycles[0] - seen.dispatched[0] == words + NORM_LATENCY
+    words = place.config.word_beats * k_tiles + (2 - summed) * rows * k_tiles
+    assert seen.done_cycles[0] - seen.dispatched[0] == words + NORM_LATENCY[summed]
     assert len(seen.norms) == rows
 
 
