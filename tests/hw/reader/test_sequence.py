@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from moevit.hw.interfaces import Accumulate, dispatch_layout
+from moevit.hw.interfaces import DROP, Accumulate, dispatch_layout
 from moevit.hw.reader.sequence import Kind, Sequence
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Opcode, Operand
@@ -25,7 +25,8 @@ class Bench:
         return int(self.inputs[name](cycle)) if name in self.inputs else int(name not in ("busy", "finished"))
 
     def step(self, ctx, cycle):
-        unit, offered = self.unit, len(self.taken) < len(self.program)
+        unit = self.unit
+        offered = len(self.taken) < len(self.program) and self.value("offer", cycle)
         ctx.set(unit.dispatch.valid, offered)
         if offered:
             ctx.set(unit.dispatch.payload, dispatch_layout().const({
@@ -149,6 +150,17 @@ def test_stored_rows_are_those_of_one_instruction(clocked):
     bench = Bench(program, stored=lambda cycle: (0xFFFE, 7), finished=lambda cycle: 0xFFFE if cycle < 20 else 0xFFFF)
     clocked(bench.unit, 60, bench.step)
     assert len(bench.steps) == ROWS
+
+
+@pytest.mark.parametrize("cycle", range(1, 6))
+def test_a_drop_leaves_nothing_behind(clocked, cycle):
+    """The rows that an expert without tokens might have read early are not those of the next instruction."""
+    program = [{"opcode": DROP, "rows": ROWS, "rowwise": 1}, array_pass(overlap=1)]
+    bench = Bench(program, offer=lambda now: now in (0, cycle), stored=lambda cycle: (0xFFFF, 7),
+                  finished=lambda cycle: 0xFFFF)
+    clocked(bench.unit, 20, bench.step)
+    assert bench.taken == [0, cycle]
+    assert bench.steps == []
 
 
 def test_no_end_before_what_it_waits_for(clocked):
