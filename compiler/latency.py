@@ -2,7 +2,7 @@
 """Cycles that a row, an instruction or a beat spends in the hardware's pipelines, as the units' docstrings state them.
 
 The compiler may not import the hardware: ``tests/compiler/test_latency.py`` holds against it what its classes state.
-GATE, STORE, COMMAND, ADDRESS, RECEIVE and LOADER were read from the RTL, STORE approximately; only the frames of
+GATE, ROOM, STORE, COMMAND, ADDRESS, RECEIVE and LOADER were read from the RTL, STORE approximately; only the frames of
 ``tests/ladder/test_timing.py`` hold these.
 """
 
@@ -40,6 +40,9 @@ class Latencies:
     LOADER = 2
     #: From a token's logits to its first entry in a queue.
     ROUTER = 19
+    #: From a row's leaving the row writer free to room for another one in the array: the queue's delay, the pulse that
+    #: says so, and the credit's two registers.
+    ROOM = 4
     #: From a row's sums to its logits at the router: queue of sums, scale, gate.
     GATE = 15
 

@@ -61,6 +61,8 @@ def on_chip(config: MachineConfig, uram: int = 0) -> list[OnChipMemory]:
         ("hidden rows", _in_blocks(config.hidden_words), word, 1),
         ("keys and values", _in_blocks(config.kv_words), 8 * config.n_lanes, 1),
         ("accumulator", config.max_tokens, ACCUMULATOR_BITS * config.n_lanes, 1),
+        ("sums", config.sums_depth, ACCUMULATOR_BITS * config.n_lanes, 1),
+        ("tags of sums", config.sums_depth, 53, 1),
         ("prefetch", config.stream_beats, 8 * config.beat_bytes, 1),
         ("expert queues", config.max_experts * config.max_tokens, 29, 1),
         ("program", config.program_length, 8 * INSTRUCTION_BYTES, 1),

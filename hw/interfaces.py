@@ -41,7 +41,6 @@ __all__ = [
     "row_scale_layout",
     "row_sum_layout",
     "stored_layout",
-    "sums_depth",
     "sums_layout",
     "tag_layout",
     "trace_layout",
@@ -236,11 +235,6 @@ def trace_layout(config: MachineConfig) -> data.Layout:
         "address": 32,
         "data": word_layout(config),
     })
-
-
-def sums_depth(config: MachineConfig) -> int:
-    """Rows that fit between accumulator and row writer; the reader never has more finished rows under way."""
-    return 32 if config.ratio == 1 else 128
 
 
 #: Slots for the column scales of n-tiles between loader and row writer.

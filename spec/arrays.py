@@ -97,6 +97,13 @@ class MachineConfig:
         return self.word_bytes // self.bus_bytes
 
     @property
+    def sums_depth(self) -> int:
+        """Rows whose sums fit between array and row writer: as many as are under way at full rate. Where a row is two
+        words, those of an n-tile's last sweep come twice as fast as they are written: half of a pass's rows wait there
+        while the next n-tile's sweeps begin."""
+        return 32 if self.ratio == 1 else max(64, self.max_tokens // 2)
+
+    @property
     def macs_per_cycle(self) -> int:
         return self.k_lanes * self.n_lanes
 

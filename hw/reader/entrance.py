@@ -9,7 +9,7 @@ from amaranth.utils import ceil_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import OPERAND_BITS
 
-from ..interfaces import Accumulate, Flow, row_layout, sums_depth
+from ..interfaces import Accumulate, Flow, row_layout
 from .credit import Credit
 from .fifo import ReservedFifo
 from .scale import tag_entry_layout
@@ -77,7 +77,7 @@ class Entrance(wiring.Component):
         m.submodules.entries = entries = ReservedFifo(tag_entry_layout(), DEPTH)
         head = rows.o.payload
         m.submodules.reserved = reserved = Credit(DEPTH)
-        m.submodules.finished = finished = Credit(sums_depth(config))
+        m.submodules.finished = finished = Credit(config.sums_depth)
         wiring.connect(m, wiring.flipped(self.waiting), rows.i)
         wiring.connect(m, wiring.flipped(self.entry), entries.i)
         tile, writer, enter = Signal(), Signal(), Signal()

@@ -66,7 +66,7 @@ class RowReader(wiring.Component):
     copy : Out(MemoryWrite), rows that a NORM copies
     row : Out(Flow(row_layout(config))), to the array
     tag : Out(Flow(tag_layout(config))), one for each row with ``last``, in the same order
-    released : In(1), the row writer took the sums of a row; at most ``sums_depth(config)`` are on their way to it
+    released : In(1), the row writer took the sums of a row; at most ``config.sums_depth`` are on their way to it
     store_command, store : Out(stream), a STORE and its words
     done : Out(1), a NORM is finished
     activity : Out(Activity)

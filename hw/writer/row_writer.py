@@ -23,7 +23,6 @@ from ..interfaces import (
     peak_layout,
     row_sum_layout,
     stored_layout,
-    sums_depth,
     sums_layout,
     tag_layout,
     trace_layout,
@@ -49,7 +48,7 @@ class RowWriter(wiring.Component):
 
     Golden: ``golden.integer.row_writer.write_rows`` and ``gate_logits``. One word per cycle, without bubbles between
     rows, n-tiles and passes, while sums, tags and column parameters are there; `LATENCY` cycles from a row's sums to
-    the write of its first word. Sums and tags cannot be refused: whoever sends them has at most sums_depth(config)
+    the write of its first word. Sums and tags cannot be refused: whoever sends them has at most config.sums_depth
     rows that were not ``released``. Three multipliers per lane and one for the address.
 
     A PASS into the residual memory starts when all earlier residual words are written, and writes each word once.
@@ -123,8 +122,8 @@ class RowWriter(wiring.Component):
     def _take(self, m: Module, line: Timeline) -> None:
         """Stage 0: a word of a row for whom everything is there."""
         config = self._config
-        m.submodules.sums = sums = SyncFIFOBuffered(width=sums_layout(config).size, depth=sums_depth(config))
-        m.submodules.tags = tags = SyncFIFOBuffered(width=tag_layout(config).size, depth=sums_depth(config))
+        m.submodules.sums = sums = SyncFIFOBuffered(width=sums_layout(config).size, depth=config.sums_depth)
+        m.submodules.tags = tags = SyncFIFOBuffered(width=tag_layout(config).size, depth=config.sums_depth)
         m.submodules.walk = walk = Walk(config)
         m.submodules.columns = columns = ColumnStore(config)
         m.submodules.gate = gate = Gate(config)

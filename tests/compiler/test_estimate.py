@@ -68,6 +68,13 @@ def test_on_chip_memory_is_about_what_yosys_finds(config, uram, series7, found):
     assert abs(dsp_slices(config, series7) / dsp - 1) <= 0.05
 
 
+def test_queue_of_sums():
+    """Two words a row: a queue for half of the rows. Yosys makes 24 RAMB36E2 of a SyncFIFOBuffered of 1,728 x 512."""
+    sums = {name: next(each for each in on_chip(config) if each.name == "sums") for name, config in CONFIGS.items()}
+    assert (sums["32x64"].width, sums["32x64"].depth, sums["32x64"].bram36) == (1728, 512, 24)
+    assert {name for name, each in sums.items() if each.bram36} == {"32x64"}
+
+
 def test_shortages_name_the_budget():
     reasons = shortages(CONFIGS["64x64"], BOARDS["kv260"])
     assert any(re.match(r"DSP: needs \d+, kv260 has 1248", reason) for reason in reasons)

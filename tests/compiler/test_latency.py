@@ -8,7 +8,8 @@ from amaranth.hdl import Elaboratable
 
 from moevit.compiler.latency import Latencies
 from moevit.compiler.stream import BURST_BEATS
-from moevit.compiler.timing import COLUMN_BEATS, DISPATCH_DEPTH
+from moevit.compiler.timing import DISPATCH_DEPTH
+from moevit.compiler.units import COLUMN_BEATS
 from moevit.hw.array.compute import Compute
 from moevit.hw.bus import bursts
 from moevit.hw.control.check import Check

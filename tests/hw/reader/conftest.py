@@ -11,7 +11,7 @@ from amaranth.sim import Simulator
 from moevit.golden.integer.norm import NormRows, apply_gain, norm_rows
 from moevit.golden.integer.row_scale import UNIT, PeakScale, RowScale, digits, peak_scale, quantise, reciprocal
 from moevit.golden.integer.softmax import exponentials
-from moevit.hw.interfaces import PEAK_ENTRIES, Accumulate, Activity, dispatch_layout, sums_depth
+from moevit.hw.interfaces import PEAK_ENTRIES, Accumulate, Activity, dispatch_layout
 from moevit.hw.reader.row_reader import RowReader
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Opcode, Operand, Source
@@ -145,7 +145,7 @@ class World:
 
         simulator.add_testbench(bench)
         simulator.run()
-        assert seen.most_under_way <= sums_depth(config)
+        assert seen.most_under_way <= config.sums_depth
         return seen
 
     async def _world(self, ctx, reader, seen, program, gains, experts, first_sequence):

@@ -4,7 +4,7 @@ from collections import deque
 import numpy as np
 import pytest
 
-from moevit.hw.interfaces import Accumulate, sums_depth
+from moevit.hw.interfaces import Accumulate
 from moevit.hw.reader.entrance import DEPTH, Entrance
 from moevit.spec.arrays import CONFIGS
 
@@ -91,7 +91,7 @@ def test_no_tile(clocked):
 def test_no_release(clocked, name):
     bench = Bench(name, sweeps(8, 32, 1))
     clocked(bench.unit, 200, lambda ctx, cycle: (bench.feed(ctx, True, False), bench.look(ctx, cycle)))
-    assert len(bench.seen) == sums_depth(CONFIGS[name])
+    assert len(bench.seen) == CONFIGS[name].sums_depth
     assert bench.waits["wait_writer"] > 0
 
 
@@ -116,4 +116,4 @@ def test_random_tiles_and_releases(clocked, rows, words):
 
     clocked(bench.unit, 1500, step)
     assert bench.seen == expected
-    assert most <= sums_depth(CONFIGS["8x8"])
+    assert most <= CONFIGS["8x8"].sums_depth

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from moevit.hw.interfaces import Activity, sums_depth
+from moevit.hw.interfaces import Activity
 from moevit.hw.reader.row_reader import RowReader
 from moevit.spec.isa import Opcode, Source
 
@@ -75,7 +75,7 @@ def test_writer_full(world, name):
     instruction = array_pass(rows=32, k_tiles=1, n_tiles=6)
     seen = place.run([instruction])
     place.check(seen, [place.expect_pass(instruction)])
-    assert seen.most_under_way == sums_depth(place.config)
+    assert seen.most_under_way == place.config.sums_depth
     assert count(seen, Activity.WAIT_WRITER) > 100
 
 

@@ -11,7 +11,7 @@ from amaranth.sim import Simulator
 
 from moevit.golden.integer.row_scale import RowScale
 from moevit.golden.integer.row_writer import gate_logits, write_rows
-from moevit.hw.interfaces import PEAK_ENTRIES, dispatch_layout, sums_depth
+from moevit.hw.interfaces import PEAK_ENTRIES, dispatch_layout
 from moevit.hw.writer.row_writer import RowWriter
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Destination, Opcode, Peak, Saturation
@@ -244,7 +244,7 @@ class World:
                     ctx.set(port.payload, queue[0])
                 ctx.set(port.valid, offered[index])
             for index, (port, queue) in enumerate(flows):
-                valid = bool(queue) and under_way[index] < sums_depth(self.config) and random.random() >= self.gap
+                valid = bool(queue) and under_way[index] < self.config.sums_depth and random.random() >= self.gap
                 ctx.set(port.valid, valid)
                 if valid:
                     ctx.set(port.payload, queue.popleft())
@@ -299,7 +299,7 @@ class World:
         for port, queue in queues:
             ctx.set(port.payload, next(queue))
             ctx.set(port.valid, 1)
-        for _ in range(sums_depth(self.config) // 2):
+        for _ in range(self.config.sums_depth // 2):
             taken = [port in (unit.sums, unit.tag) or ctx.get(port.ready) for port, _ in queues]
             await ctx.tick()
             for (port, queue), move in zip(queues, taken, strict=True):
