@@ -49,9 +49,10 @@ class _Writer:
         self._room = np.full(self._depth, -inf)  # of the next rows, from when on each may enter the array
         self.free = 0.0  # for the next word
 
-    def take(self, rows: int, cycles: int, first: float, last: float) -> float:
-        """Rows of which each costs ``cycles`` enter the array, one a cycle from ``first`` on, the last one not before
-        ``last``; when it has."""
+    def take(self, rows: int, cycles: int, first: float, last: float) -> Start:
+        """When the first and the last row enter the array: one a cycle from ``first`` on, the last one not before
+        ``last``, each while there is room. A row costs ``cycles``."""
+        start = inf
         for begin in range(0, rows, self._depth):
             count = min(self._depth, rows - begin)
             row = np.arange(count)
@@ -60,12 +61,13 @@ class _Writer:
             if begin + count == rows:
                 entered[-1] = max(entered[-1], last)
             entered = np.maximum.accumulate(entered - row) + row
+            start = min(start, float(entered[0]))
             came = entered + self._latency.compute
             came[0] = max(came[0], self.free)
             freed = np.maximum.accumulate(came - row * cycles) + (row + 1) * cycles
             self._room = np.append(self._room[count:], freed + self._latency.ROOM)
             self.free, first = float(freed[-1]), float(entered[-1]) + 1
-        return first
+        return Start(start, first - 1)
 
 
 class Units:
@@ -178,14 +180,14 @@ class Units:
         free, self.swapped = self.array, max(tile, ready.first, self.array)
         weights = max(0.0, tile - max(free, ready.first))
         drain = max(0.0, ready.last - (self.swapped + rows - 1))
-        self.array = self.swapped + rows + drain
-        if cycles:
-            entered = self.writer.take(rows, cycles, self.swapped, ready.last)
-            self.waits["WAIT_WRITER"] += entered - self.array
-            self.array = entered
         self.waits["WAIT_WEIGHTS"] += weights
         self.waits["WAIT_DRAIN"] += self.swapped - free - weights + drain
         self.waits["BUSY"] += rows
+        self.array = self.swapped + rows + drain
+        if cycles:
+            self.swapped, last = self.writer.take(rows, cycles, self.swapped, ready.last)
+            self.waits["WAIT_WRITER"] += last + 1 - self.array
+            self.array = last + 1
         return self.swapped
 
     def _store(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:

@@ -215,11 +215,9 @@ class RowReader(wiring.Component):
             m.d.comb += self.activity.eq(Activity.WAIT_NORM)
         with m.Elif(entrance.wait_tile):
             m.d.comb += self.activity.eq(Activity.WAIT_WEIGHTS)
-        with m.Elif(sequence.waiting | entrance.filling):
-            m.d.comb += self.activity.eq(Activity.WAIT_DRAIN)
         with m.Elif(entrance.wait_writer):
             m.d.comb += self.activity.eq(Activity.WAIT_WRITER)
-        with m.Elif(sequence.reading):
+        with m.Elif(sequence.waiting | entrance.filling | sequence.reading):
             m.d.comb += self.activity.eq(Activity.WAIT_DRAIN)
         with m.Else():
             m.d.comb += self.activity.eq(Activity.WAIT_PROGRAM)
