@@ -20,12 +20,8 @@ class _Schedule(Attention):
     """Each method adds the steps of one part of the network."""
 
     def embed(self) -> None:
+        """Positions come behind the image, so that they are fetched while it is sorted."""
         network, plan, config = self.network, self.plan, self.config
-        position = np.tile(self.model["position"], (plan.batch, 1))
-        for block in plan.whole_rows:
-            rows = position[block.start:block.start + block.rows]
-            self.add("position", Opcode.LOAD, Payload((pack_words(config, rows),)), stream=Stream.WEIGHTS,
-                     destination_base=block.start * plan.dim_words, k_tiles=plan.dim_words, rows=block.rows)
         # Images one below the other are one high image.
         for block in plan.embedding:
             self.add("image", Opcode.IMAGE, stream=Stream.IMAGE, rows=block.rows, patch=network.patch,
@@ -33,10 +29,20 @@ class _Schedule(Attention):
                      stream_beats=block.rows * network.patch_values // config.bus_bytes,
                      segment=3 * network.patch // 8, patches_x=network.width // network.patch,
                      destination_base=0, destination_stride=plan.patch_words)
+            if block.start == 0:
+                self._positions()
             target = self.add_to_residual(Block(network.prefix_tokens + block.start, block.rows))
             self.linear("patch_embed", columns=network.dim, source=Source.HIDDEN, operand=Operand.RAW,
                         source_base=0, source_stride=plan.patch_words, rows=block.rows,
                         **self.groups(network.patches, network.prefix_tokens), **target)
+
+    def _positions(self) -> None:
+        plan = self.plan
+        position = np.tile(self.model["position"], (plan.batch, 1))
+        for block in plan.whole_rows:
+            rows = position[block.start:block.start + block.rows]
+            self.add("position", Opcode.LOAD, Payload((pack_words(self.config, rows),)), stream=Stream.WEIGHTS,
+                     overlap=1, destination_base=block.start * plan.dim_words, k_tiles=plan.dim_words, rows=block.rows)
 
     def _hidden_rows(self, channels: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Fields of a pass that writes hidden rows after GELU, and of the pass that reads them."""

@@ -93,7 +93,7 @@ class Units:
         """What was asked for in vain is taken and thrown away."""
         self.loader = self.beats(beats_of(step, self.config), max(self.loader + self.latency.LOADER, dispatched + 1))
 
-    def beats(self, beats: int, begin: float, cycles_each: int = 1) -> float:
+    def beats(self, beats: int, begin: float, cycles_each: float = 1) -> float:
         """Take beats from ``begin`` on; when the last one is taken and the next could be."""
         while beats > 0:
             piece = min(beats, BURST_BEATS)
@@ -114,11 +114,16 @@ class Units:
         return Stay(start, start, self.loader)
 
     def _image(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:
-        """IMAGE: 8 bytes a cycle, or 16 where words and segments are made of pairs of 8."""
+        """IMAGE: a cycle for the chunks of 8 bytes that lie together in a bus beat, a patch and a word."""
+        fields = step.fields
         start = max(self.loader + self.latency.LOADER, dispatched + 1, may_start.last + 1)
-        pairs = self.config.k_lanes > 8 and step.fields["segment"] % 2 == 0
-        each = self.config.beat_bytes // (16 if pairs else 8)
-        self.loader = self.beats(beats_of(step, self.config), start, each) + 2
+        beats, segment = beats_of(step, self.config), fields["segment"]
+        chunk = np.arange(rows * fields["patch"] * segment)
+        line, within = chunk // (fields["patches_x"] * segment), chunk % segment
+        to_word, to_beat = (line % fields["patch"] * segment + within) % (self.config.k_lanes // 8), chunk % (
+            self.config.bus_bytes // 8)
+        pieces = np.count_nonzero((within == 0) | (to_word == 0) | (to_beat == 0))
+        self.loader = self.beats(beats, start, pieces / beats) + 2
         return Stay(start, start, self.loader)
 
     def _norm(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:

@@ -29,8 +29,8 @@ class Image(wiring.Component):
     """Takes a raw HxWx3 u8 image line by line and puts each chunk of 8 bytes into the row of its patch.
 
     Chunk ``s`` of patch column ``x`` in line ``y`` of a band of patches is chunk ``y x segment + s`` of the row of
-    that patch; pixels are zero-extended. One chunk a cycle, or two if ``segment`` is even and both the bus and the
-    words hold two; what follows the last chunk in its beat is dropped. ``rows`` is a multiple of ``patches_x``.
+    that patch; pixels are zero-extended. A cycle takes as many chunks as belong to one patch and one word and are in
+    the same beat; what follows the last chunk in its beat is dropped. ``rows`` is a multiple of ``patches_x``.
 
     Members
     -------
@@ -60,24 +60,20 @@ class Image(wiring.Component):
         groups = self._config.k_lanes // CHUNK
         parts = self._config.bus_bytes // CHUNK
 
-        segment, last_segment, last_x, last_y = (Signal(8, name=name) for name in ("segment", "last_segment", "last_x",
-                                                                                   "last_y"))
+        segment, last_x, last_y = (Signal(8, name=name) for name in ("segment", "last_x", "last_y"))
         patches_x, left = Signal(8), Signal(12)  # left: rows of this band and the bands below
-        pair = Signal()  # two chunks a cycle; chunks are counted by twos then
         stride = Signal(16)
-        s, x, y = (Signal(8, name=name) for name in "sxy")
+        in_segment, x, y = (Signal(8, name=name) for name in ("in_segment", "x", "y"))  # in_segment: chunks left of it
         chunk, line = Signal(16), Signal(16)  # within the row; where this line starts
         row_base, band_base = Signal.like(self.hidden.payload.address), Signal.like(self.hidden.payload.address)
         ended = Signal()  # all chunks are taken
-        both = C(0, 1) if groups == 1 else ~instruction.segment[0]
         m.d.sync += self.done.eq(0)
         with m.If(self.begin):
             m.d.sync += [
                 self.busy.eq(1),
                 ended.eq(0),
                 segment.eq(instruction.segment),
-                pair.eq(both),
-                last_segment.eq(instruction.segment - 1 - both),
+                in_segment.eq(instruction.segment),
                 patches_x.eq(instruction.patches_x),
                 last_x.eq(instruction.patches_x - 1),
                 last_y.eq(instruction.patch - 1),
@@ -87,20 +83,24 @@ class Image(wiring.Component):
                 band_base.eq(instruction.destination_base),
             ]
 
-        # Stage 1: where does the chunk belong.
+        # Stage 1: where do the chunks belong, and how many of them together.
         take, end_s, end_x, end_y, end = Signal(), Signal(), Signal(), Signal(), Signal()
+        part, offset = Signal(range(parts)), chunk[:exact_log2(groups)]  # of the next chunk, in its beat and its word
+        room, count = Signal(range(min(groups, parts) + 1)), Signal(range(min(groups, parts) + 1))
         free = ~self.hidden.valid | self.hidden.ready
         m.d.comb += [
             take.eq(self.busy & ~ended & self.allowed & self.beats.valid & free),
-            end_s.eq(s == last_segment),
+            room.eq(Mux(groups - offset < parts - part, groups - offset, parts - part)),
+            end_s.eq(in_segment <= room),
+            count.eq(Mux(end_s, in_segment, room)),
             end_x.eq(end_s & (x == last_x)),
             end_y.eq(end_x & (y == last_y)),
             end.eq(end_y & (left <= patches_x)),
         ]
         with m.If(take):
-            m.d.sync += [s.eq(s + 1 + pair), chunk.eq(chunk + 1 + pair)]
+            m.d.sync += [in_segment.eq(in_segment - count), chunk.eq(chunk + count), part.eq(part + count)]
             with m.If(end_s):
-                m.d.sync += [s.eq(0), chunk.eq(line), x.eq(x + 1), row_base.eq(row_base + stride)]
+                m.d.sync += [in_segment.eq(segment), chunk.eq(line), x.eq(x + 1), row_base.eq(row_base + stride)]
             with m.If(end_x):
                 m.d.sync += [x.eq(0), y.eq(y + 1), row_base.eq(band_base), line.eq(line + segment),
                              chunk.eq(line + segment)]
@@ -109,32 +109,20 @@ class Image(wiring.Component):
                              band_base.eq(row_base + stride), row_base.eq(row_base + stride)]
             with m.If(end):
                 m.d.sync += ended.eq(1)
-
-        pixels, odd, drop = self.beats.payload, C(0, 1), C(0, 1)
-        if parts > 1:
-            part, last_part = Signal(exact_log2(parts)), Signal()
-            drop = self.busy & ended & (part != 0)
-            m.d.comb += last_part.eq(part + pair == parts - 1)
-            m.d.comb += self.beats.ready.eq((take & last_part) | drop)
-            with m.If(take):
-                m.d.sync += part.eq(part + 1 + pair)
-            with m.Elif(drop):
-                m.d.sync += part.eq(0)
-            pixels, odd = pixels.word_select(part[1:], 16 * CHUNK), part[0]
-        else:
-            m.d.comb += self.beats.ready.eq(take)
-        chunks = pixels[:8 * CHUNK], pixels[-8 * CHUNK:]
+        drop = self.busy & ended & (part != 0)
+        with m.If(drop):
+            m.d.sync += part.eq(0)
+        m.d.comb += self.beats.ready.eq((take & (part + count == parts)) | drop)
 
         # Stage 2: write.
         with m.If(take):
             m.d.sync += self.hidden.valid.eq(1)
             m.d.sync += self.hidden.payload.address.eq(row_base + (chunk >> exact_log2(groups)))
-            m.d.sync += self.hidden.payload.enable.eq(Cat(1, pair) << chunk[:exact_log2(groups)])
-            for lane in range(self._config.k_lanes):
-                # Even groups of lanes get the first chunk of a pair, odd ones the second; or all the one there is.
-                second = Mux(pair, lane // CHUNK % 2, odd)
-                first, other = (each.word_select(lane % CHUNK, 8) for each in chunks)
-                m.d.sync += self.hidden.payload.data[lane].eq(Mux(second, other, first))
+            m.d.sync += self.hidden.payload.enable.eq(((1 << count) - 1) << offset)
+            for group in range(groups):
+                pixels = self.beats.payload.word_select((part + group - offset)[:exact_log2(parts)], 8 * CHUNK)
+                m.d.sync += [self.hidden.payload.data[group * CHUNK + lane].eq(pixels.word_select(lane, 8))
+                             for lane in range(CHUNK)]
         with m.Elif(self.hidden.ready):
             m.d.sync += self.hidden.valid.eq(0)
         with m.If(self.busy & ended & ~self.hidden.valid & ~drop):

@@ -24,7 +24,7 @@ class Loader(wiring.Component):
     reader as far as the receivers let it; only what depends on earlier instructions (tiles from the key and value
     memory, writes of LOAD and IMAGE) waits until ``(sequence - finished) mod 2^16 <= overlap``.
 
-    One beat a cycle, for tiles two, for IMAGE 8 or 16 bytes; two idle cycles between instructions.
+    One beat a cycle, for tiles two, for IMAGE the bytes of one patch and word; two idle cycles between instructions.
 
     Parameters
     ----------

@@ -54,6 +54,22 @@ def test_many_rows_cost_a_cycle_each():
     assert cycles(array_pass(100, n_tiles=12)) - cycles(array_pass(100, n_tiles=4)) == 8 * 100
 
 
+def test_rows_of_two_words_wait_for_the_row_writer():
+    """Their sums come one a cycle and leave at half that: for good with one k-tile, until the next n-tile with two."""
+    wide, rows, n_tiles = CONFIGS["32x64"], 1000, 8
+
+    def waits(k_tiles, config=wide):
+        kept = {"weights": WeightSource.KEYS, "stream": Stream.NONE, "columns": n_tiles * config.n_lanes}
+        step = Step("keys", {**array_pass(rows, k_tiles, n_tiles).fields, **kept})
+        return frame_timing([step, END], config, MEMORY).stalls["WAIT_WRITER"]
+
+    # The last row enters when the one that many before it has left: two cycles for each of those, one for each row.
+    left = n_tiles * rows - wide.sums_depth
+    assert waits(1) == Latencies(wide).compute + 2 * left + Latencies.ROOM - (n_tiles * rows - 1)
+    assert waits(2) == 0
+    assert waits(1, CONFIGS["64x64"]) == 0  # a word a row
+
+
 def test_a_slow_memory_costs_its_beats():
     slow = MemoryTiming(bandwidth=0.25)
     fewer, more = (cycles(array_pass(1, n_tiles=n), memory=slow) for n in (4, 12))
