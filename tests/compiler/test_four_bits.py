@@ -4,7 +4,7 @@ docs/quantisation.md."""
 
 import pytest
 
-from moevit.compiler import timing
+from moevit.compiler import timing, units
 from moevit.compiler.estimate import estimate
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
@@ -17,12 +17,12 @@ def test_experts_of_four_bits(board, monkeypatch):
     def cycles() -> int:
         return estimate(NETWORKS["m3vit_tiny"], CONFIGS[BOARDS[board].config], BOARDS[board]).cycles
 
-    beats_of, load, run = timing._beats_of, timing._Machine._load, timing._Machine._pass
+    beats_of, load, run = units.beats_of, units.Units._load, units.Units._pass
     halved = []
 
     def half_beats(step, config):
         beats = beats_of(step, config)
-        columns = timing.COLUMN_BEATS * step.fields.get("n_tiles", 0)
+        columns = units.COLUMN_BEATS * step.fields.get("n_tiles", 0)
         return columns + (beats - columns) // 2 if ".moe.fc" in step.name else beats
 
     def half_load(self, streamed):
@@ -39,9 +39,10 @@ def test_experts_of_four_bits(board, monkeypatch):
         return run(self, step, *arguments)
 
     eight = cycles()
-    monkeypatch.setattr(timing, "_beats_of", half_beats)
-    monkeypatch.setattr(timing._Machine, "_load", half_load)
-    monkeypatch.setattr(timing._Machine, "_pass", noting)
+    for module in (timing, units):
+        monkeypatch.setattr(module, "beats_of", half_beats)
+    monkeypatch.setattr(units.Units, "_load", half_load)
+    monkeypatch.setattr(units.Units, "_pass", noting)
     four = cycles()
     print(f"\n{board} {eight:,} -> {four:,}", end="")
     assert 0.7 * eight < four < eight
