@@ -19,7 +19,6 @@ class Attention(Builder):
         of queries, heads and projection."""
         network, plan, config = self.network, self.plan, self.config
         heads, head_lanes = network.heads, plan.head_words * config.k_lanes
-        value_lanes = plan.head_value_tiles * config.n_lanes
         whole = len(plan.attention) == 1
         for block in plan.whole_rows:
             self.norm(norm, block)
@@ -30,7 +29,7 @@ class Attention(Builder):
                         **self.groups(network.tokens, plan.key_gap), **normed)
             if whole:
                 self._queries(name, block, overlap=1)
-            self.linear(f"{name}.value", columns=heads * value_lanes, outputs=(heads, value_lanes),
+            self.linear(f"{name}.value", columns=heads * head_lanes, outputs=(heads, head_lanes),
                         destination=Destination.VALUES, destination_base=plan.values + block.start,
                         destination_stride=plan.value_tile_words, saturation=Saturation.WEIGHT,
                         overlap=2 if whole else 1, **normed)
@@ -81,18 +80,21 @@ class Attention(Builder):
                  peak=Peak.MAXIMUM, peak_first=1, destination_peak=index % 2 * rows)
 
     def _mix(self, name: str, index: int, block: Block, overlap: int) -> None:
-        """In place of the head's queries, which are read no more."""
-        network, plan = self.network, self.plan
+        """In place of the head's queries, which are read no more. Where a head's values begin with the second word of
+        an n-tile, what the first word would give, of another head, is left out."""
+        network, plan, config = self.network, self.plan, self.config
         head, image, rows, label = self._product(index, block)
+        tile, first_word = divmod(head * plan.head_words, config.ratio)
         self.add(f"{name}.mix.{label}", Opcode.PASS, macs=network.tokens * network.head_dim,
                  overlap=overlap, source=Source.HIDDEN, operand=Operand.EXP, rows=rows,
                  source_base=plan.logits(index % 2), source_stride=plan.logit_words,
                  keys=network.tokens, source_peak=index % 2 * rows, k_tiles=plan.logit_words,
-                 n_tiles=plan.head_value_tiles, weights=WeightSource.VALUES,
-                 kv_base=plan.values + head * plan.head_value_tiles * plan.value_tile_words + image * rows,
-                 kv_k_stride=self.config.k_lanes, kv_n_stride=plan.value_tile_words, columns=network.head_dim,
+                 n_tiles=ceil_div(first_word + plan.head_words, config.ratio), weights=WeightSource.VALUES,
+                 kv_base=plan.values + tile * plan.value_tile_words + image * rows,
+                 kv_k_stride=config.k_lanes, kv_n_stride=plan.value_tile_words,
+                 first_word=first_word, columns=first_word * config.k_lanes + network.head_dim,
                  constant=1, constant_scale=int(self.model[f"{name}.mix.scale"]),
                  shift=int(self.model[f"{name}.mix.shift"]), destination=Destination.HIDDEN,
-                 destination_base=image * rows * plan.heads_words + head * plan.head_words,
+                 destination_base=image * rows * plan.heads_words + head * plan.head_words - first_word,
                  destination_stride=plan.heads_words, peak=Peak.ABSOLUTE, peak_first=int(head == 0),
                  destination_peak=(2 + image) * rows)

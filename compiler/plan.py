@@ -33,8 +33,8 @@ class Plan:
 
     The rows of ``batch`` images lie one image after the other, in every memory. A sequence that is too long for that
     is cut into blocks of rows, part by part, as few as the memories allow; each block fetches the weights again. Keys
-    and values stay whole. A head is padded to whole words among queries and keys and to whole tiles among values, so
-    that each head's pass starts on a boundary. Padded lanes hold zeros.
+    and values stay whole. A head is padded to whole words among queries, keys and values, so that each head's pass
+    starts on a boundary. Padded lanes hold zeros.
     """
 
     network: Network
@@ -156,8 +156,9 @@ class Plan:
         return (self.batch - 1) * self.network.tokens + self.logit_words * self.config.k_lanes
 
     @property
-    def head_value_tiles(self) -> int:
-        return ceil_div(self.network.head_dim, self.config.n_lanes)
+    def value_tiles(self) -> int:
+        """Of all heads: an n-tile may be shared by two."""
+        return ceil_div(self.heads_words, self.config.ratio)
 
     @property
     def values(self) -> int:
@@ -165,7 +166,7 @@ class Plan:
 
     @property
     def kv_words(self) -> int:
-        return self.values + self.network.heads * self.head_value_tiles * self.value_tile_words
+        return self.values + self.value_tiles * self.value_tile_words
 
 
 def reasons_against(network: Network, config: MachineConfig, batch: int = 1) -> list[str]:

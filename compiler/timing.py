@@ -182,4 +182,4 @@ class _Machine:
         fields = step.fields
         if fields.get("scatter") or fields.get("destination", 0) == Destination.ROUTER:
             return inf
-        return end - (rows - 3) * self.units.words(step) + self.latency.STORED
+        return end - (rows - 3) * self.units.words(step, fields["n_tiles"] - 1) + self.latency.STORED

@@ -102,10 +102,11 @@ class Units:
             beats -= piece
         return begin
 
-    def words(self, step: Step) -> int:
-        """Of a row of the last n-tile."""
+    def words(self, step: Step, n_tile: int) -> int:
+        """Stored of a row of the n-tile."""
         fields, ratio = step.fields, self.config.ratio
-        return min(ceil_div(fields["columns"], self.config.k_lanes) - (fields["n_tiles"] - 1) * ratio, ratio)
+        end = min(ceil_div(fields["columns"], self.config.k_lanes) - n_tile * ratio, ratio)
+        return end - (0 if n_tile else fields.get("first_word", 0))
 
     def _rows_of_words(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:
         """LOAD: words into the residual memory."""
@@ -120,9 +121,9 @@ class Units:
         beats, segment = beats_of(step, self.config), fields["segment"]
         chunk = np.arange(rows * fields["patch"] * segment)
         line, within = chunk // (fields["patches_x"] * segment), chunk % segment
-        to_word, to_beat = (line % fields["patch"] * segment + within) % (self.config.k_lanes // 8), chunk % (
-            self.config.bus_bytes // 8)
-        pieces = np.count_nonzero((within == 0) | (to_word == 0) | (to_beat == 0))
+        word_begins = (line % fields["patch"] * segment + within) % (self.config.k_lanes // 8) == 0
+        beat_begins = chunk % (self.config.bus_bytes // 8) == 0
+        pieces = np.count_nonzero((within == 0) | word_begins | beat_begins)
         self.loader = self.beats(beats, start, pieces / beats) + 2
         return Stay(start, start, self.loader)
 
@@ -157,7 +158,7 @@ class Units:
         for n_tile in range(fields["n_tiles"]):
             if not constant:
                 self.loader = self.beats(COLUMN_BEATS, self.loader)
-            words = self.words(step) if n_tile == fields["n_tiles"] - 1 else self.config.ratio
+            words = self.words(step, n_tile)
             for k_tile in range(k_tiles):
                 cycles = max(words, fields["top_k"] if routed else 1) if k_tile == k_tiles - 1 else 0
                 start = min(start, self._sweep(self._load(streamed), ready, rows, cycles))

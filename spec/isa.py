@@ -171,6 +171,7 @@ _LAYOUT = (
     ("rowwise", 1, (Opcode.NORM, Opcode.PASS),
      "row r may be read once the PASS before those of overlap has stored its rows up to r"),
     ("summed", 1, (Opcode.NORM,), "the sums of the rows are known: read the rows once"),
+    ("first_word", 1, _PASS, "first word of a destination row that is stored; columns before it are left out"),
 )
 
 

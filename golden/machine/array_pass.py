@@ -32,14 +32,22 @@ def run_pass(state: State, instruction: Instruction, beats: np.ndarray, rows: in
     weight, column_scale, bias = _tiles(state, instruction, beats)
     accumulator = _multiply(operands, weight, instruction["digits"])
     row = token if instruction["scatter"] else _grouped(instruction, place)
-    columns = instruction["columns"]
-    parameters = (accumulator[:, :columns], scale, column_scale[:columns], bias[:columns], instruction["shift"])
+    columns = _columns(state, instruction)
+    parameters = (accumulator[:, columns], scale, column_scale[columns], bias[columns], instruction["shift"])
     if instruction["destination"] == Destination.ROUTER:
         _route(state, instruction, gate_logits(*parameters))
     else:
         _write(state, instruction, parameters, row, score)
     tiles = instruction["n_tiles"] * instruction["k_tiles"] * (3 if instruction["digits"] else 1)
     return rows * tiles * state.config.macs_per_cycle
+
+
+def _columns(state: State, instruction: Instruction) -> slice:
+    """Columns of a pass that are stored: from ``first_word`` on."""
+    columns = slice(instruction["first_word"] * state.config.k_lanes, instruction["columns"])
+    if instruction["first_word"] >= state.config.ratio or columns.start >= columns.stop:
+        raise ValueError(f"no columns from word {instruction['first_word']} to {columns.stop}")
+    return columns
 
 
 def _grouped(instruction: Instruction, place: np.ndarray) -> np.ndarray:
@@ -121,9 +129,9 @@ def _exact(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _write(state: State, instruction: Instruction, parameters: tuple, row: np.ndarray, score: np.ndarray) -> None:
-    config, columns = state.config, instruction["columns"]
+    config, columns = state.config, parameters[0].shape[1]
     lanes = config.k_lanes
-    words = np.arange(-(-columns // lanes))
+    words = instruction["first_word"] + np.arange(-(-columns // lanes))
     destination = Destination(instruction["destination"])
     base, stride = instruction["destination_base"], instruction["destination_stride"]
     match destination:

@@ -51,6 +51,7 @@ class Check(wiring.Component):
     - overlap of anything but a PASS; queued outside EXPERTS; gather, scatter or score without queued; rowwise with
       gather or copy
     - columns that do not end in the last n-tile; rows that are not a multiple of patches_x
+    - first_word where an n-tile is one word, or with no column left
     - digits of operands that have none, or with tiles that are not streamed
     - more than GROUPS groups, groups in a queued pass, or a gap without groups
     - a router pass with more than one n-tile, more columns than experts, top_k of 0 or beyond columns, in EXPERTS
@@ -272,6 +273,8 @@ class Check(wiring.Component):
             "n_tiles": is_pass & (instruction.n_tiles == 0),
             "columns": is_pass & ((instruction.columns == 0)
                                   | ((last_column >> exact_log2(config.n_lanes)) != last_n)),
+            "first_word": instruction.first_word & ((config.ratio == 1)
+                                                    | ((last_column >> exact_log2(config.k_lanes)) == 0)),
             "enumeration": is_pass & ((instruction.weights > max(WeightSource)) | (instruction.peak > max(Peak))
                                       | (instruction.destination > max(Destination))
                                       | (instruction.saturation > max(Saturation))),

@@ -168,7 +168,7 @@ class RowWriter(wiring.Component):
             sequence=walk.current.sequence,
             first=step.first,
             last=step.last,
-            starts=instruction.peak_first & (step.word == 0),
+            starts=instruction.peak_first & (step.word == instruction.first_word),
             valid_residual=stored & to_residual,
             valid_hidden=stored & (instruction.destination == Destination.HIDDEN),
             valid_kv=stored & ((instruction.destination == Destination.KEYS)

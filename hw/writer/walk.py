@@ -36,7 +36,7 @@ class Walk(wiring.Component):
     """Turns dispatched instructions into steps, one per cycle while ``go``; skips those that are no PASS.
 
     The first step comes in the cycle after the dispatch at the earliest, also behind another pass. rows and n_tiles
-    are at least 1. A second word of which no column is valid gets no step.
+    are at least 1. A second word of which no column is valid gets no step, nor does a word before ``first_word``.
 
     Members
     -------
@@ -75,6 +75,8 @@ class Walk(wiring.Component):
         rows, rows_left = Signal.like(incoming.instruction.rows), Signal.like(incoming.instruction.rows)
         tiles_left, columns = Signal.like(tile), Signal.like(incoming.instruction.columns)
         single_row, first_row, last_row, last_tile = Signal(), Signal(), Signal(), self.last_tile
+        first_part = Signal()  # of the rows of this n-tile
+        coming_part = incoming.instruction.first_word if ratio == 2 else C(0)
         single_part, lanes = Signal(init=ratio == 1), Array(Signal(range(k_lanes + 1)) for _ in range(ratio))
 
         # Rows of the group behind this one, and rows left out so far.
@@ -97,7 +99,7 @@ class Walk(wiring.Component):
         coming = Signal.like(columns)  # columns from the next n-tile on
         m.d.comb += coming.eq(Mux(take, incoming.instruction.columns, Mux(columns > n_lanes, columns - n_lanes, 0)))
         with m.If(self.go):
-            m.d.sync += [part.eq(~self.next_row), self.opening.eq(0)]
+            m.d.sync += [part.eq(~self.next_row | (first_part & ~last_row)), self.opening.eq(0)]
             with m.If(self.next_row):
                 m.d.sync += [
                     first_row.eq(last_row),
@@ -110,7 +112,12 @@ class Walk(wiring.Component):
                 with m.If(last_row):
                     m.d.sync += [skipped.eq(0), group_left.eq(instruction.group - 1)]
             with m.If(self.next_tile):
-                m.d.sync += [tile.eq(tile + 1), tiles_left.eq(tiles_left - 1), last_tile.eq(tiles_left == 1)]
+                m.d.sync += [
+                    tile.eq(tile + 1),
+                    tiles_left.eq(tiles_left - 1),
+                    last_tile.eq(tiles_left == 1),
+                    first_part.eq(0),
+                ]
         with m.If(finished):
             m.d.sync += self.active.eq(0)
         with m.If(take):
@@ -125,6 +132,8 @@ class Walk(wiring.Component):
                 last_row.eq(incoming.instruction.rows == 1),
                 skipped.eq(0),
                 group_left.eq(incoming.instruction.group - 1),
+                part.eq(coming_part),
+                first_part.eq(coming_part),
                 tile.eq(0),
                 tiles_left.eq(incoming.instruction.n_tiles - 1),
                 last_tile.eq(incoming.instruction.n_tiles == 1),

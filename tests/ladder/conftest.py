@@ -85,12 +85,16 @@ class Pair:
     @property
     def idle_bytes(self) -> int:
         """Weights of the experts that may be fetched early and had no tokens in the last run."""
-        bundle, ran = self.rtl.bundle, {(done.pc, done.expert) for done in self.golden_device.last.finished}
-        program = [decode(words) for words in np.frombuffer(bundle.program, "<u4").reshape(-1, 16)]
+        program, ran = self.program, {(done.pc, done.expert) for done in self.golden_device.last.finished}
         beats = [program[inner]["stream_beats"] for pc, fields in enumerate(program) if "body" in fields
                  for inner in range(pc + 1, pc + 1 + fields["body"]) for expert in range(fields["speculate"])
                  if (inner, expert) not in ran]
-        return sum(beats) * bundle.manifest["bus_bytes"]
+        return sum(beats) * self.rtl.bundle.manifest["bus_bytes"]
+
+    @property
+    def program(self) -> list[dict[str, int]]:
+        """The fields of every instruction."""
+        return [decode(words) for words in np.frombuffer(self.rtl.bundle.program, "<u4").reshape(-1, 16)]
 
 
 def compare_traces(got: np.ndarray, want: np.ndarray, pair: Pair) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from moevit.compiler.assemble import compile_model
+from moevit.golden.machine.device import GoldenDevice
 from moevit.host.errors import AcceleratorTimeout, BusError, ProgramRefused
 from moevit.host.runtime import Accelerator
 from moevit.sim.settings import Fault, FaultKind, MemorySettings
@@ -105,6 +106,23 @@ def test_expert_loop_past_the_end(stops, bundle):
 def test_operand_out_of_range(stops, bundle, fields):
     pc = pc_of(bundle, "blocks.0.attn.key")
     stops(changed(bundle, pc, **fields), ProgramRefused, ErrorCode.OPERAND, pc)
+
+
+@pytest.mark.parametrize("name, step, fields", [
+    ("8x8", "blocks.0.attn.key", {}), ("8x16", "blocks.1.moe.gate", {}),
+    ("8x16", "blocks.0.attn.mix.head1", {"columns": 8}),
+], ids=["one word a tile", "gate", "no column left"])
+def test_first_word(boards, tiny_model, tiny_image, name, step, fields):
+    """Golden machine and RTL refuse alike a row of which no word is stored, or whose n-tiles are single words."""
+    bundle = compile_model(tiny_model, config_of(name))
+    pc = pc_of(bundle, step)
+    for device in (boards(name), GoldenDevice(config_of(name))):
+        with Accelerator(device) as accelerator:
+            accelerator.load(changed(bundle, pc, first_word=1, **fields))
+            with pytest.raises(ProgramRefused, match="OPERAND"):
+                accelerator.run_raw(tiny_image, "depth", timeout=0.01)
+            assert device.read_register(offset("ERROR_PC")) == pc
+            accelerator.reset()
 
 
 def test_read_outside_the_window(stops, bundle):

@@ -41,6 +41,18 @@ def test_batch_both_tasks_with_and_without_stalls(pair, name, batch):
             assert report.expert_rows["blocks.1"] == dict(zip(*np.unique(chosen, return_counts=True), strict=True))
 
 
+@pytest.mark.parametrize("dim, heads", [(32, 4), (48, 2)])
+def test_heads_that_share_a_tile_of_values(pair, dim, heads):
+    network = dataclasses.replace(NETWORKS["tiny_test"], name=f"tiny_{dim}_{heads}", dim=dim, heads=heads)
+    model = synthetic_model(network, 3)
+    images, both = images_of(network, 2, 8), pair(model, "8x16", batch=2)
+    for index, task in enumerate(both.rtl.tasks):
+        expected = [IntegerModel(model).run(image, index).tokens for image in images]
+        for memory in (MemorySettings(), STALLS):
+            both.board.memory = memory
+            np.testing.assert_array_equal(both.run(images, task), expected)
+
+
 @pytest.mark.parametrize("prefix", [0, 2])
 def test_prefixes(pair, prefix):
     """Images without a prefix follow one another without a gap; two prefix tokens are a gap of two rows."""

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from moevit.compiler.estimate import shape_steps
 from moevit.golden.integer.gelu import gelu
 from moevit.rtl_gen.machine import machine_rtl
 from moevit.sim.records import beat_counts
 from moevit.spec import tables
 from moevit.spec.isa import Opcode, Stream, decode
+from moevit.spec.networks import NETWORKS
 from moevit.spec.trace import Kind
 
 from ..conftest import model_of, random_image
@@ -64,11 +66,12 @@ def test_logits_are_written_once_and_read_once(pair):
 
 
 def test_logits_are_read_once_where_a_head_is_one_tile():
-    """m3vit_tiny on 32x64 and 64x64: a head's 64 values are one n-tile, so each logit is read exactly once."""
-    from moevit.compiler.plan import Plan
-    from moevit.spec.networks import NETWORKS
-    for name in ("32x64", "64x64"):
-        assert Plan(NETWORKS["m3vit_tiny"], config_of(name)).head_value_tiles == 1
+    """A head's 32 or 64 values on 32x64 and 64x64 lie in one n-tile, so each logit is read exactly once; 32 values
+    take half of a tile on 32x64, where two words make one."""
+    for network, name, tiles in (("m3vit_tiny", "32x64", 3), ("m3vit_tiny", "64x64", 3), ("m3vit_small", "32x64", 6)):
+        steps = shape_steps(NETWORKS[network], config_of(name), 1, {})
+        assert {step.fields["n_tiles"] for step in steps if ".mix." in step.name} == {1}
+        assert {step.fields["n_tiles"] for step in steps if step.name.endswith(".attn.value")} == {tiles}
 
 
 def test_gelu_is_within_2e_3_for_every_input_and_its_table_is_generated():

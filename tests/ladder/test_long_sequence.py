@@ -17,9 +17,10 @@ from .conftest import config_of
 STALLS = MemorySettings(stall=0.4, seed=3, read_latency=90)
 
 
-@pytest.mark.parametrize("name", ["8x8", "8x16"])
-def test_49_tokens_on_a_machine_for_32(pair, name):
-    network = dataclasses.replace(NETWORKS["tiny_test"], name="tiny_48x64", height=48, width=64)
+@pytest.mark.parametrize("name, heads", [("8x8", 2), ("8x16", 2), ("8x16", 4)])
+def test_49_tokens_on_a_machine_for_32(pair, name, heads):
+    """With four heads two share an n-tile of 8x16."""
+    network = dataclasses.replace(NETWORKS["tiny_test"], name=f"tiny_48x64_{heads}", height=48, width=64, heads=heads)
     plan = Plan(network, config_of(name))
     assert [len(part) for part in (plan.whole_rows, plan.embedding, plan.attention, plan.dense, plan.moe)] \
         == [2, 2, 2, 2, 4]

@@ -113,6 +113,21 @@ def test_saturation_is_counted_and_clipped_alike(pair, tiny_model, tiny_image):
     assert both.rtl.report.counters["SATURATED"] > 100
 
 
+@pytest.mark.parametrize("dim, heads", [(32, 4), (24, 3), (48, 2), (32, 8)],
+                         ids=["two heads a tile", "three heads", "heads of three words", "padded heads"])
+def test_heads_that_share_a_tile_of_values(pair, dim, heads):
+    """Both tasks on 8x16, whose n-tiles are two words: a head's values may begin with the second one."""
+    network = dataclasses.replace(NETWORKS["tiny_test"], name=f"tiny_{dim}_{heads}", dim=dim, heads=heads)
+    model = synthetic_model(network, 3)
+    both, integer = pair(model, "8x16"), IntegerModel(model)
+    assert any(fields.get("first_word") for fields in both.program)
+    image = np.random.default_rng(4).integers(0, 256, (network.height, network.width, 3), dtype=np.uint8)
+    for index, task in enumerate(both.rtl.tasks):
+        for memory in (MemorySettings(), STALLS):
+            both.board.memory = memory
+            np.testing.assert_array_equal(both.run(image, task), integer.run(image, index).tokens)
+
+
 @pytest.mark.parametrize("height, width, prefix", [(8, 8, 0), (8, 8, 1), (32, 64, 0)],
                          ids=["1 token", "2 tokens", "32 tokens: the most of 8x8"])
 def test_fewest_and_most_tokens(pair, height, width, prefix):

@@ -68,7 +68,7 @@ CASES = [
             {"group": 2, "gap": 3, "destination": Destination.KEYS, "destination_base": 502},
             {"group": 2, "gap": 3, "peak": Peak.ABSOLUTE, "destination_peak": 121}],
      [{"columns": 0}, {"columns": 8}, {"columns": 17}, {"n_tiles": 0}, {"k_tiles": 0}, {"rows": 0}, {"rows": 33},
-      {"weights": 3}, {"destination": 5}, {"saturation": max(Saturation) + 1}, {"peak": 3},
+      {"weights": 3}, {"first_word": 1}, {"destination": 5}, {"saturation": max(Saturation) + 1}, {"peak": 3},
       {"source": Source.HIDDEN, "source_base": 501},
       {"operand": Operand.ROW, "source_peak": 125}, {"peak": Peak.ABSOLUTE, "destination_peak": 125},
       {"operand": Operand.EXP, "keys": 0}, {"destination": Destination.RESIDUAL, "destination_base": 246},
@@ -156,6 +156,18 @@ def test_rules():
     for (base, change), (code, address) in zip(broken, found[len(legal):], strict=True):
         assert code == ErrorCode.OPERAND, (Opcode(base["opcode"]).name, change)
         assert address == 0
+
+
+def test_first_word():
+    """Where an n-tile is two words, and a column lies behind the first; the last word's address stays where it was."""
+    config, start = CONFIGS["8x16"], {"n_tiles": 1, "first_word": 1}
+    base = PASS | start | {"constant": 1, "constant_scale": 5}
+    cases = [(9, {}, True), (16, {}, True), (8, {}, False), (1, {}, False), (17, {"n_tiles": 2}, True),
+             (16, {"constant": 0}, True), (16, {"destination_base": config.hidden_words - 3 * 3 - 2}, True),
+             (16, {"destination_base": config.hidden_words - 3 * 3 - 1}, False)]
+    found = examine(config, [encoded(config, base | {"columns": columns} | change) for columns, change, _ in cases])
+    for (*case, legal), (code, _) in zip(cases, found, strict=True):
+        assert code == (ErrorCode.NONE if legal else ErrorCode.OPERAND), case
 
 
 @pytest.mark.parametrize("name", ["8x8", "8x16", "16x16", "32x32", "32x64", "8x8_wide"])

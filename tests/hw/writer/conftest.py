@@ -37,6 +37,10 @@ class Job:
     def is_pass(self):
         return self.instruction["opcode"] == Opcode.PASS
 
+    @property
+    def first_word(self):
+        return self.instruction.get("first_word", 0)
+
 
 @dataclass
 class Seen:
@@ -104,7 +108,8 @@ class World:
             if not job.is_pass:
                 continue
             instruction, columns = job.instruction, job.instruction["columns"]
-            parameters = (job.accumulator[:, :columns], job.scale, job.column_scale[:columns], job.bias[:columns],
+            stored = slice(job.first_word * self.config.k_lanes, columns)
+            parameters = (job.accumulator[:, stored], job.scale, job.column_scale[stored], job.bias[stored],
                           instruction["shift"])
             if instruction["destination"] == Destination.ROUTER:
                 about = (columns, instruction["top_k"], instruction.get("renormalise", 0), sequence)
@@ -118,12 +123,12 @@ class World:
             written = write_rows(
                 *parameters, use_gelu=bool(instruction.get("gelu")),
                 score=job.score if instruction.get("score") else None,
-                residual=memory[address].reshape(len(job.row), -1)[:, :columns] if adds else None,
+                residual=memory[address].reshape(len(job.row), -1)[:, :stored.stop - stored.start] if adds else None,
                 saturation=instruction["saturation"])
             saturated.append(written.saturated)
-            width = address.shape[1] * self.config.k_lanes
+            padding = address.shape[1] * self.config.k_lanes - written.rows.shape[1]
             before = memory[address].sum(axis=(1, 2))
-            memory[address] = np.pad(written.rows, ((0, 0), (0, width - columns))).reshape(*address.shape, -1)
+            memory[address] = np.pad(written.rows, ((0, 0), (0, padding))).reshape(*address.shape, -1)
             if adds:
                 change = memory[address].sum(axis=(1, 2)) - before
                 np.add.at(self.sums, self._rows_written(job) % len(self.sums), change)
@@ -144,7 +149,8 @@ class World:
 
     def _addresses(self, job):
         ratio, instruction = self.config.ratio, job.instruction
-        word, row = np.arange(-(-instruction["columns"] // self.config.k_lanes)), self._rows_written(job)[:, None]
+        word = np.arange(job.first_word, -(-instruction["columns"] // self.config.k_lanes))
+        row = self._rows_written(job)[:, None]
         base, stride = instruction.get("destination_base", 0), instruction["destination_stride"]
         match instruction["destination"]:
             case Destination.RESIDUAL:
@@ -225,9 +231,9 @@ class World:
             if not job.is_pass or job.instruction["destination"] == Destination.ROUTER:
                 continue
             ratio, words = self.config.ratio, -(-job.instruction["columns"] // self.config.k_lanes)
-            table = [[next(stores) for _ in range(words)] for _ in job.row]
+            table = [{word: next(stores) for word in range(job.first_word, words)} for _ in job.row]
             ordered += [row[word] for tile in range(0, words, ratio) for row in table
-                        for word in range(tile, min(tile + ratio, words))]
+                        for word in range(tile, tile + ratio) if word in row]
         return ordered
 
     async def _bench(self, ctx, jobs, memories, dones, tokens):

@@ -53,6 +53,37 @@ def test_groups(world, name, destination, stride):
     world.run([world.job(rows, 29, group=group, gap=gap, **fields) for rows, group, gap in shapes])
 
 
+@each_gap
+@pytest.mark.parametrize("destination, stride", [(Destination.HIDDEN, 6), (Destination.RESIDUAL, 6),
+                                                 (Destination.KEYS, 41), (Destination.VALUES, 41)])
+def test_first_word(world, destination, stride, gap):
+    """The first n-tile's first word is left out, in every row; neither peaks nor sums know of it. Values become smaller
+    from pass to pass, and so do peaks that start afresh."""
+    world = world("8x16", 20, gap)
+    bytes_only = destination in (Destination.KEYS, Destination.VALUES)
+    fields = to(destination, destination_base=3, destination_stride=stride, peak=Peak.MAXIMUM,
+                saturation=Saturation.WEIGHT if bytes_only else Saturation.ROW)
+    shapes = [(5, 16, 1, 0, 1), (3, 13, 0, 0, 1), (1, 9, 1, 0, 1), (1, 16, 1, 0, 0), (7, 40, 1, 3, 1), (2, 33, 1, 0, 0),
+              (4, 32, 0, 0, 0)]
+    jobs = [world.job(rows, columns, first_word=word, group=group, gap=2 * bool(group), peak_first=first,
+                      destination_peak=4, shift=22 + 2 * index, **fields)
+            for index, (rows, columns, word, group, first) in enumerate(shapes)]
+    jobs.append(world.job(6, 45, first_word=1, constant=1, constant_scale=9999, destination_peak=40, **fields))
+    world.run(jobs)
+
+
+def test_full_rate_with_a_first_word(world):
+    """One word a cycle, also from n-tile to n-tile and to the next pass."""
+    world = world("8x16", 21)
+    jobs = [world.job(13, columns, first_word=word, **to(Destination.HIDDEN, constant=1, constant_scale=9))
+            for columns, word in ((16, 1), (16, 1), (40, 1), (16, 0), (30, 1))]
+    seen = world.run(jobs)
+    cycles = [cycle for cycle, *_ in seen.stores]
+    assert len(cycles) == 13 * (1 + 1 + 4 + 2 + 3)
+    assert cycles == list(range(cycles[0], cycles[0] + len(cycles)))
+    assert cycles[0] - seen.sum_cycles[0] == world.unit.LATENCY
+
+
 @each_config
 def test_constant_columns_take_no_slot(world, name):
     world = world(name, 5, 0.3)
@@ -188,13 +219,15 @@ def test_random_passes(world, name, seed):
         if random.random() < 0.3:
             fields |= {"constant": 1, "constant_scale": random.integers(0, 65536)}
         rows, columns = int(random.integers(1, 10)), int(random.integers(1, 50))
+        first_word = int(name == "8x16" and columns > 8 and destination != Destination.ROUTER
+                         and random.random() < 0.5)
         row = random.permutation(12)[:rows]
         if destination == Destination.ROUTER:
             columns, row = int(random.integers(1, 9)), np.arange(rows)
             fields |= {"top_k": random.integers(1, columns + 1), "peak": 0, "gelu": 0, "score": 0}
         elif destination in (Destination.KEYS, Destination.VALUES):
             fields |= {"destination_stride": random.integers(12, 18), "saturation": Saturation.WEIGHT}
-        jobs.append(world.job(rows, columns, row, bits=26, **fields))
+        jobs.append(world.job(rows, columns, row, bits=26, first_word=first_word, **fields))
     world.run(jobs)
 
 
