@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moevit.compiler.estimate import shape_steps
+from moevit.compiler.estimate import shape_steps, usual_loads
 from moevit.golden.integer.gelu import gelu
 from moevit.rtl_gen.machine import machine_rtl
 from moevit.sim.records import beat_counts
@@ -69,7 +69,7 @@ def test_logits_are_read_once_where_a_head_is_one_tile():
     """A head's 32 or 64 values on 32x64 and 64x64 lie in one n-tile, so each logit is read exactly once; 32 values
     take half of a tile on 32x64, where two words make one."""
     for network, name, tiles in (("m3vit_tiny", "32x64", 3), ("m3vit_tiny", "64x64", 3), ("m3vit_small", "32x64", 6)):
-        steps = shape_steps(NETWORKS[network], config_of(name), 1, {})
+        steps = shape_steps(NETWORKS[network], config_of(name), 1, usual_loads(NETWORKS[network], 1)[1])
         assert {step.fields["n_tiles"] for step in steps if ".mix." in step.name} == {1}
         assert {step.fields["n_tiles"] for step in steps if step.name.endswith(".attn.value")} == {tiles}
 
