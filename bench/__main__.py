@@ -15,6 +15,7 @@ from .frame import Frame, measure
 from .pictures import gantt, where_cycles_went
 from .report import document, readme_with
 from .rows import ROWS
+from .tokens import lengths, picture
 
 ROOT = Path(__file__).resolve().parent.parent
 DIFFERENT = 3  # exit code if a value is not the integer model's
@@ -56,6 +57,7 @@ def main(
             frames.append(frame)
     rows = [frame.figures for frame in frames]
     where_cycles_went(frames, output / "cycles.png")
+    picture(lengths(), rows, output / "tokens.png")
     (output / "bench.json").write_text(json.dumps(rows, indent=1) + "\n")
     (output / "performance.md").write_text(document(rows))
     console.print(f"bench.json, performance.md and pictures are in {output}/")

@@ -95,7 +95,7 @@ def _frame(row: Row, case: Case, predicted: Estimate, report: RunReport, tokens:
     bytes_read = report.counters["BYTES_READ"]
     figures = {
         "class": board.name,
-        "network": row.network_name,
+        "network": row.network.name,
         "array": config.name,
         "batch": row.batch,
         "cycles": report.cycles,

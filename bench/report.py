@@ -7,6 +7,7 @@ from typing import Any
 
 from .frame import READ_LATENCY
 from .peers import PEERS
+from .tokens import CONFIG, NETWORK, cycles_against_tokens, lengths
 
 __all__ = ["document", "readme_with"]
 
@@ -91,11 +92,18 @@ def _where(rows: Sequence[dict[str, Any]]) -> str:
             + _table(("network", "class", *causes), lines))
 
 
+def _long_sequences() -> str:
+    header, *lines = cycles_against_tokens(lengths())
+    return (f"\n## Long sequences\n\n{NETWORK} on {CONFIG}, predicted; a sequence that the memories do not hold at once is "
+            "cut into blocks of\nrows, each of which fetches its weights again (ADR 0014). `make bench` draws it beside the "
+            "frames of the RTL\n(`build/bench/tokens.png`).\n\n" + _table(header, lines))
+
+
 def document(rows: Sequence[dict[str, Any]]) -> str:
     """``docs/performance.md`` from the entries of ``bench.json``."""
     weights = "; ".join(dict.fromkeys(f"{row['network']}: {row['weights']}" for row in rows))
     return (_INTRODUCTION.format(weights=weights) + "\n" + _table(_HEADER, [_cells(row) for row in rows])
-            + _beside_peers(rows) + _where(rows))
+            + _beside_peers(rows) + _where(rows) + _long_sequences())
 
 
 def readme_with(readme: str, rows: Sequence[dict[str, Any]]) -> str:

@@ -12,11 +12,14 @@ __all__ = ["ROWS", "Row"]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """One line of the table. ``image``: height and width, if not the network's own; ``config_name``: an array other than
+    the board's usual one."""
 
     board_name: str
     network_name: str
     batch: int = 1
+    image: tuple[int, int] | None = None
+    config_name: str | None = None
 
     @property
     def board(self) -> Board:
@@ -24,16 +27,17 @@ class Row:
 
     @property
     def network(self) -> Network:
-        return NETWORKS[self.network_name]
+        network = NETWORKS[self.network_name]
+        return network if self.image is None else network.for_image(*self.image)
 
     @property
     def config(self) -> MachineConfig:
-        return CONFIGS[self.board.config]
+        return CONFIGS[self.config_name or self.board.config]
 
     @property
     def name(self) -> str:
         """As it is asked for on the command line, and the stem of its files."""
-        return f"{self.network_name}-{self.board_name}" + (f"-batch{self.batch}" if self.batch > 1 else "")
+        return f"{self.network.name}-{self.board_name}" + (f"-batch{self.batch}" if self.batch > 1 else "")
 
 
 #: The first one is the quickest to build and run.
@@ -41,4 +45,5 @@ ROWS = (
     *(Row(board, "m3vit_tiny") for board in ("pynq-z2", "kv260", "zcu104", "zcu102")),
     *(Row(board, "m3vit_tiny", 4) for board in ("zcu104", "zcu102")),
     *(Row(board, network) for network in ("m3vit_small", "deit_tiny", "deit_small") for board in ("zcu104", "zcu102")),
+    *(Row("zcu104", "m3vit_small", image=image, config_name="32x64_long") for image in ((384, 384), (480, 640))),
 )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m moevit.compiler``: compile a quantised model, read a program, ask whether a network fits."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from rich.table import Table
 from moevit.spec.arrays import CONFIGS, MachineConfig
 from moevit.spec.boards import BOARDS, Board
 from moevit.spec.bundle import Bundle, BundleError
-from moevit.spec.networks import NETWORKS
+from moevit.spec.networks import NETWORKS, Network, NetworkError
 from moevit.spec.npz import NpzError, read_npz
 from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
@@ -84,6 +85,8 @@ def estimate_(
     config: Annotated[str | None, typer.Option(help="array configuration")] = None,
     board: Annotated[str | None, typer.Option(help=f"board class: {', '.join(BOARDS)}")] = None,
     batch: Annotated[int, typer.Option(help="images at a time")] = 1,
+    image: Annotated[str | None, typer.Option(help="height x width in pixels, as in 480x640; the network's own if left "
+                                                   "out")] = None,
     latency: Annotated[int, typer.Option(help="read latency of the memory, cycles")] = 64,
 ) -> None:
     """Predict cycles, bytes and on-chip memory of a network from its shape; exit 1 if it does not fit."""
@@ -97,7 +100,7 @@ def estimate_(
     machine = config_named(config or BOARDS[str(board)].config)
     lacking = shortages(machine, chosen) if chosen else []
     try:
-        found = predict(NETWORKS[network], machine, chosen, batch=batch, read_latency=latency)
+        found = predict(_for_image(NETWORKS[network], image), machine, chosen, batch=batch, read_latency=latency)
         console.print(_figures(found, chosen))
     except DoesNotFit as error:
         lacking.append(str(error))
@@ -106,6 +109,18 @@ def estimate_(
         console.print(f"does not fit: {reason}", style="red", markup=False, soft_wrap=True)
     if lacking:
         raise typer.Exit(1)
+
+
+def _for_image(network: Network, image: str | None) -> Network:
+    if image is None:
+        return network
+    sides = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", image)
+    if sides is None:
+        raise typer.BadParameter(f"an image is height x width in pixels, as in 480x640, not {image!r}")
+    try:
+        return network.for_image(int(sides[1]), int(sides[2]))
+    except NetworkError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _figures(found: Estimate, board: Board | None) -> Table:

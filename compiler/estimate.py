@@ -8,12 +8,12 @@ import numpy as np
 
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.boards import Board
-from moevit.spec.loads import expert_loads
+from moevit.spec.loads import expert_loads, share_out
 from moevit.spec.networks import Network
 from moevit.spec.quantised import QuantisedModel, tensor_shapes
 
 from .onchip import OnChipMemory, on_chip
-from .plan import check_fit
+from .plan import Plan, check_fit
 from .steps import Step, schedule
 from .stream import MemoryTiming
 from .timing import FrameTiming, frame_timing
@@ -79,6 +79,18 @@ def usual_loads(network: Network, batch: int) -> tuple[dict[int, list[int]], dic
     return loads, speculate
 
 
+def _by_block_of_rows(loads: Sequence[int], plan: Plan) -> list[Sequence[int]]:
+    """Loads of a MoE block's experts for each block of rows that the plan cuts it into: in proportion to the rows."""
+    left, rest = list(loads), sum(part.rows for part in plan.moe)
+    parts: list[Sequence[int]] = []
+    for part in plan.moe:
+        total = sum(left) * part.rows // rest
+        parts.append(share_out(left, total, part.rows))
+        left = [load - taken for load, taken in zip(left, parts[-1], strict=True)]
+        rest -= part.rows
+    return parts
+
+
 def frame_macs(timing: FrameTiming, steps: Sequence[Step]) -> int:
     """Multiply-accumulates of a frame, padding not counted."""
     return sum(steps[each.pc].macs * each.rows for each in timing.passes)
@@ -93,7 +105,9 @@ def estimate(network: Network, config: MachineConfig, board: Board | None = None
     loads = usual if loads is None else loads
     steps = shape_steps(network, config, batch, early if speculate is None else speculate)
     bandwidth = board.bandwidth(config) if board else 1.0
-    timing = frame_timing(steps, config, MemoryTiming(read_latency, bandwidth=bandwidth), list(loads.values()))
+    plan = check_fit(network, config, batch)
+    by_pass = [part for block in loads.values() for part in _by_block_of_rows(block, plan)]
+    timing = frame_timing(steps, config, MemoryTiming(read_latency, bandwidth=bandwidth), by_pass)
     macs, count = frame_macs(timing, steps), timing.beats * config.beat_bytes
     return Estimate(network, config, batch, timing, macs, count, count / (config.bus_bytes * bandwidth),
                     macs / config.macs_per_cycle, on_chip(config, board.uram if board else 0))

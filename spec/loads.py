@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from .networks import Network
 
-__all__ = ["MEASURED", "expert_loads"]
+__all__ = ["MEASURED", "expert_loads", "share_out"]
 
 #: Tokens per expert in block 1 of m3vit_tiny (129 tokens, top 2), by task.
 MEASURED = (
@@ -34,11 +34,11 @@ def expert_loads(network: Network, task: int = 0) -> dict[int, tuple[int, ...]]:
                 active = max(network.top_k, network.experts * (13 + (block // 2 + task) % 4) // 16)
                 falling = [active // 2 + place**2 for place in range(active, 0, -1)] + [0] * (network.experts - active)
                 shares = [falling[(_STRIDE * expert + block) % network.experts] for expert in range(network.experts)]
-            loads[block] = _scaled(shares, network.tokens * network.top_k, network.tokens)
+            loads[block] = share_out(shares, network.tokens * network.top_k, network.tokens)
     return loads
 
 
-def _scaled(shares: Sequence[int], total: int, most: int) -> tuple[int, ...]:
+def share_out(shares: Sequence[int], total: int, most: int) -> tuple[int, ...]:
     """Integers in proportion to ``shares`` that sum to ``total``, none above ``most``; a share of 0 stays 0."""
     loads = [min(most, share * total // sum(shares)) for share in shares]
     while sum(loads) < total:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks: the shape of each vision transformer that the machine is asked to run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 __all__ = ["NETWORKS", "Network", "NetworkError"]
@@ -70,6 +70,13 @@ class Network:
                 raise NetworkError(f"{self.name}: expert_hidden must be positive, not {self.expert_hidden!r}")
         elif self.top_k or self.expert_hidden:
             raise NetworkError(f"{self.name}: top_k and expert_hidden must be 0 without experts")
+
+    def for_image(self, height: int, width: int) -> "Network":
+        """The same network for images of another size (pixels), with as many tokens as they have patches.
+
+        Raises NetworkError.
+        """
+        return replace(self, name=f"{self.name}_{height}x{width}", height=height, width=width)
 
     @property
     def patches(self) -> int:

@@ -3,14 +3,15 @@
 
 import re
 from dataclasses import replace
+from itertools import groupby
 
 import pytest
 from typer.testing import CliRunner
 
 from moevit.compiler.__main__ import app
-from moevit.compiler.estimate import estimate
+from moevit.compiler.estimate import estimate, usual_loads
 from moevit.compiler.onchip import dsp_slices, on_chip, shortages
-from moevit.compiler.plan import DoesNotFit
+from moevit.compiler.plan import DoesNotFit, Plan
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
 from moevit.spec.networks import NETWORKS
@@ -46,6 +47,21 @@ def test_idle_experts_are_not_read():
         speculate=dict.fromkeys(range(1, 12, 2), 0)).bytes_read for active in (4, 8)]
     expert = 2 * network.dim * network.expert_hidden
     assert counts[1] - counts[0] >= 6 * 4 * expert
+
+
+@pytest.mark.parametrize("image", [(256, 256), (384, 384), (480, 640)])
+def test_loads_of_a_long_sequence_are_shared_out_among_its_blocks_of_rows(image):
+    network, config = NETWORKS["m3vit_small"].for_image(*image), CONFIGS["32x64_long"]
+    plan = Plan(network, config)
+    timing = estimate(network, config).timing
+    for block, loads in usual_loads(network, 1)[0].items():
+        passes = [each for each in timing.passes if each.name == f"blocks.{block}.moe.fc1"]
+        by_rows = [list(group) for _, group in groupby(passes, key=lambda each: each.pc)]
+        assert len(by_rows) == len(plan.moe)
+        for part, group in zip(plan.moe, by_rows, strict=True):
+            assert sum(each.rows for each in group) == part.rows * network.top_k
+            assert max(each.rows for each in group) <= part.rows
+        assert [sum(each.rows for each in passes if each.expert == expert) for expert in range(16)] == loads
 
 
 def sized(name, residual, hidden, kv, stream):
@@ -103,6 +119,14 @@ def test_command_says_what_does_not_fit():
     done = run("m3vit_tiny", "--config", "64x64", "--board", "kv260")
     assert done.exit_code == 1 and "does not fit: DSP" in done.output
     assert "cycles (predicted)" in done.output
+
+
+def test_command_for_an_image_of_another_size():
+    done = run("m3vit_small", "--board", "zcu104", "--config", "32x64_long", "--image", "480x640")
+    assert done.exit_code == 0, done.output
+    assert "m3vit_small_480x640" in done.output
+    for image in ("480x641", "480", "0x16"):
+        assert run("m3vit_small", "--board", "zcu104", "--image", image).exit_code == 2
 
 
 @pytest.mark.parametrize("arguments", [["nothing", "--board", "zcu104"], ["demo", "--board", "nothing"],

@@ -19,6 +19,14 @@ def test_m3vit_tiny_has_the_published_size():
     assert (network.tokens, network.patch_values, network.head_dim) == (129, 768, 64)
 
 
+def test_the_same_network_for_other_images():
+    network = NETWORKS["m3vit_small"].for_image(480, 640)
+    assert (network.tokens, network.name) == (1201, "m3vit_small_480x640")
+    assert dataclasses.replace(network, name="m3vit_small", height=128, width=256) == NETWORKS["m3vit_small"]
+    with pytest.raises(NetworkError, match="not a multiple of patch"):
+        network.for_image(480, 650)
+
+
 @pytest.mark.parametrize("change, message", [
     ({"height": 100}, "not a multiple of patch"), ({"heads": 5}, "not a multiple of heads"),
     ({"top_k": 17}, "top_k must be"), ({"dim": 0}, "dim must be a positive"), ({"tasks": ()}, "tasks must be"),
@@ -54,7 +62,8 @@ def test_hash_names_the_hardware():
 def test_words_are_whole_beats():
     shapes = {name: (c.beat_bytes, c.bus_bytes, c.word_beats, c.word_bus_beats) for name, c in TEST_CONFIGS.items()}
     assert shapes == {"8x8": (8, 8, 2, 2), "8x16": (16, 16, 1, 1), "16x16": (16, 16, 2, 2), "32x32": (32, 64, 2, 1),
-                      "32x64": (64, 64, 1, 1), "64x64": (64, 64, 2, 2), "8x8_wide": (8, 16, 2, 1)}
+                      "32x64": (64, 64, 1, 1), "64x64": (64, 64, 2, 2), "32x64_long": (64, 64, 1, 1),
+                      "8x8_wide": (8, 16, 2, 1)}
 
 
 def test_registers_are_apart_and_inside():

@@ -29,14 +29,10 @@ def test_tokens_do_not_depend_on_the_array(tiny_model, tiny_image):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("height, width, memories", [(384, 384, (4608, 6192, 15360)), (480, 640, (8192, 12384, 29184))],
-                         ids=["577 tokens", "1201 tokens"])
-def test_long_sequences(height, width, memories):
-    """In blocks of rows, on 64 x 64 lanes with more memory than the named configuration has."""
-    residual, hidden, kv = memories
-    network = dataclasses.replace(NETWORKS["m3vit_small"], name="long", height=height, width=width)
-    config = dataclasses.replace(CONFIGS["64x64"], residual_words=residual, hidden_words=hidden, kv_words=kv,
-                                 program_length=2048)
+@pytest.mark.parametrize("height, width", [(384, 384), (480, 640)], ids=["577 tokens", "1201 tokens"])
+def test_long_sequences(height, width):
+    """In blocks of rows, on the configuration that is made for it."""
+    network, config = NETWORKS["m3vit_small"].for_image(height, width), CONFIGS["32x64_long"]
     model = synthetic_model(network, 1)
     image = np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8)
     tokens, _ = run_bundle(compile_model(model, config), config, image, 0)
