@@ -85,7 +85,8 @@ class Image(wiring.Component):
 
         # Stage 1: where do the chunks belong, and how many of them together.
         take, end_s, end_x, end_y, end = Signal(), Signal(), Signal(), Signal(), Signal()
-        part, offset = Signal(range(parts)), chunk[:exact_log2(groups)]  # of the next chunk, in its beat and its word
+        # Of the next chunk, in its beat and its word.
+        part, offset = Signal(range(max(parts, 2)), name="part"), chunk[:exact_log2(groups)]
         room, count = Signal(range(min(groups, parts) + 1)), Signal(range(min(groups, parts) + 1))
         free = ~self.hidden.valid | self.hidden.ready
         m.d.comb += [
@@ -98,7 +99,8 @@ class Image(wiring.Component):
             end.eq(end_y & (left <= patches_x)),
         ]
         with m.If(take):
-            m.d.sync += [in_segment.eq(in_segment - count), chunk.eq(chunk + count), part.eq(part + count)]
+            m.d.sync += [in_segment.eq(in_segment - count), chunk.eq(chunk + count)]
+            m.d.sync += part.eq((part + count) & (parts - 1))
             with m.If(end_s):
                 m.d.sync += [in_segment.eq(segment), chunk.eq(line), x.eq(x + 1), row_base.eq(row_base + stride)]
             with m.If(end_x):
