@@ -42,7 +42,7 @@ class _Schedule(Attention):
         for block in plan.whole_rows:
             rows = position[block.start:block.start + block.rows]
             self.add("position", Opcode.LOAD, Payload((pack_words(self.config, rows),)), stream=Stream.WEIGHTS,
-                     overlap=1, destination_base=block.start * plan.dim_words, k_tiles=plan.dim_words, rows=block.rows)
+                     destination_base=block.start * plan.dim_words, k_tiles=plan.dim_words, rows=block.rows)
 
     def _hidden_rows(self, channels: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Fields of a pass that writes hidden rows after GELU, and of the pass that reads them."""

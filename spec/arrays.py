@@ -132,6 +132,6 @@ CONFIGS: dict[str, MachineConfig] = {
                       kv_words=4608, stream_beats=16384),
         # Rows, keys and values of 1,201 tokens of m3vit_small in a zcu104, at the cost of prefetch (ADR 0024).
         MachineConfig(name="32x64_long", k_lanes=32, n_lanes=64, max_tokens=1024, residual_words=16384,
-                      hidden_words=6144, kv_words=21888, stream_beats=2048, program_length=2048),
+                      hidden_words=6144, kv_words=14592, stream_beats=2048, program_length=2048),
     )
 }
