@@ -75,9 +75,10 @@ def test_program_ends_and_names_every_instruction(tiny_model):
 def test_network_that_does_not_fit_is_refused_with_the_nearest_that_does():
     with pytest.raises(DoesNotFit, match="m3vit_small does not fit 16x16 .*residual memory words.*nearest .* is 32x32"):
         check_fit(NETWORKS["m3vit_small"], CONFIGS["16x16"])
-    long = dataclasses.replace(NETWORKS["m3vit_tiny"], name="long", height=1024)
-    with pytest.raises(DoesNotFit, match="residual memory words: needs 3258, has 3096; .*no named configuration"):
-        check_fit(long, CONFIGS["64x64"])
+    with pytest.raises(DoesNotFit, match="residual memory words: needs 3258, has 3096; .*nearest .* is 32x64_long"):
+        check_fit(NETWORKS["m3vit_tiny"].for_image(1024, 256), CONFIGS["64x64"])
+    with pytest.raises(DoesNotFit, match="residual memory words: needs 12672, has 3096; .*no named configuration"):
+        check_fit(NETWORKS["m3vit_small"].for_image(1024, 512), CONFIGS["64x64"])
     odd = dataclasses.replace(NETWORKS["m3vit_tiny"], name="odd", height=112, width=224, patch=14)
     assert any("patch 14" in reason for reason in reasons_against(odd, CONFIGS["32x32"]))
     wide = dataclasses.replace(NETWORKS["tiny_test"], name="wide", hidden=3000)
