@@ -2,7 +2,8 @@
 """The port table of the wrapper, from a component's signature: AMBA names, directions, widths, Vivado attributes.
 
 Ports are recognised by their signature, not by their name: one ``LiteChannels`` subordinate becomes ``s_axi``, one
-``ReadChannels`` and one ``WriteChannels`` together ``m_axi``, one output bit ``irq``, flows stay traces.
+``ReadChannels`` and one ``WriteChannels`` together ``m_axi``, one output bit ``irq``, flows stay traces. Arrays of n
+``ReadChannels`` and n ``WriteChannels`` become ``m_axi_0`` to ``m_axi_<n-1>``; of one, ``m_axi``.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 
 from amaranth.hdl import Shape
 from amaranth.lib import data
-from amaranth.lib.wiring import Component, FlippedSignature, Signature
+from amaranth.lib.wiring import Component, FlippedSignature, Member, Signature
 
 from moevit.hw.bus.axi import LiteChannels, ReadChannels, WriteChannels
 from moevit.hw.interfaces import Flow
@@ -51,11 +52,15 @@ class Trace:
 
 @dataclass
 class PortTable:
-    """All ports of the wrapper, and how the core's ports are connected: core port -> Verilog expression."""
+    """All ports of the wrapper, and how the core's ports are connected: core port -> Verilog expression.
+
+    ``managers``: names of the AXI4 managers, ``m_axi`` or ``m_axi_0`` and so on, each ``data_bytes`` wide.
+    """
 
     ports: list[Port] = field(default_factory=list)
     connections: dict[str, str] = field(default_factory=dict)
     traces: list[Trace] = field(default_factory=list)
+    managers: list[str] = field(default_factory=list)
     data_bytes: int = 0
     lite_address_bits: int = 0
 
@@ -110,51 +115,59 @@ def _add_lite(table: PortTable, core: str, signature: Signature) -> None:
     table.ports[first] = Port(port.name, port.output, port.width, (*port.attributes, parameters))
 
 
-def _add_full(table: PortTable, read: tuple[str, Signature], write: tuple[str, Signature]) -> None:
-    width = read[1].members["r"].signature.members["payload"].shape["data"].width
-    if write[1].members["w"].signature.members["payload"].shape["data"].width != width:
-        raise PortError("the read and the write channels of m_axi differ in width")
-    table.data_bytes = width // 8
+def _add_full(table: PortTable, bus: str, read: tuple[str, Signature], write: tuple[str, Signature]) -> None:
     size = (table.data_bytes - 1).bit_length()
     address = read[1].members["ar"].signature.members["payload"].shape["addr"].width
     first = len(table.ports)
     for (core, signature), channels in ((write, ("aw", "w", "b")), (read, ("ar", "r"))):
         for channel in channels:
-            _add_channel(table, "m_axi", core, channel, _plain(signature.members[channel].signature),
+            _add_channel(table, bus, core, channel, _plain(signature.members[channel].signature),
                          channel not in ("b", "r"))
             if channel.startswith("a"):
                 for name, bits, value in (("size", 3, size), ("burst", 2, 1), ("lock", 1, 0), ("cache", 4, 3),
                                           ("prot", 3, 0), ("qos", 4, 0)):
-                    table.add(f"m_axi_{channel}{name}", True, bits, _info("m_axi", channel + name), constant=value)
+                    table.add(f"{bus}_{channel}{name}", True, bits, _info(bus, channel + name), constant=value)
     port = table.ports[first]
     parameters = _parameters(
-        XIL_INTERFACENAME="m_axi", PROTOCOL="AXI4", DATA_WIDTH=width, ADDR_WIDTH=address, ID_WIDTH=0,
+        XIL_INTERFACENAME=bus, PROTOCOL="AXI4", DATA_WIDTH=8 * table.data_bytes, ADDR_WIDTH=address, ID_WIDTH=0,
         READ_WRITE_MODE="READ_WRITE", HAS_BURST=1, HAS_LOCK=1, HAS_PROT=1, HAS_CACHE=1, HAS_QOS=1, HAS_REGION=0,
         HAS_WSTRB=1, HAS_BRESP=1, HAS_RRESP=1, SUPPORTS_NARROW_BURST=0, MAX_BURST_LENGTH=MAX_BURST,
         NUM_READ_OUTSTANDING=OUTSTANDING, NUM_WRITE_OUTSTANDING=OUTSTANDING)
     table.ports[first] = Port(port.name, port.output, port.width, (*port.attributes, parameters))
 
 
+def _managers(read: Member, write: Member) -> tuple[list[str], int]:
+    """Names of the AXI4 managers, and the bytes of their beats."""
+    if read.dimensions != write.dimensions or len(read.dimensions) > 1:
+        raise PortError(f"read channels {read.dimensions} and write channels {write.dimensions} of m_axi are no pairs")
+    width, other = (_plain(member.signature).members[channel].signature.members["payload"].shape["data"].width
+                    for member, channel in ((read, "r"), (write, "w")))
+    if other != width:
+        raise PortError("the read and the write channels of m_axi differ in width")
+    count = read.dimensions[0] if read.dimensions else 1
+    return ["m_axi"] if count == 1 else [f"m_axi_{index}" for index in range(count)], width // 8
+
+
 def port_table(component: Component) -> PortTable:
     """The wrapper's ports for ``component``. Raises PortError for a port without a place, missing, or there twice."""
-    found: dict[str, tuple[str, Signature]] = {}
+    found: dict[str, tuple[str, Member]] = {}
     traces: list[tuple[str, Signature]] = []
     interrupt: str | None = None
 
-    def only(kind: str, name: str, signature: Signature) -> None:
+    def only(kind: str, name: str, member: Member) -> None:
         if kind in found:
             raise PortError(f"ports {found[kind][0]} and {name} are both {kind}")
-        found[kind] = name, signature
+        found[kind] = name, member
 
     for name, member in component.signature.members.items():
         signature = _plain(member.signature) if member.is_signature else None
         outward = member.is_signature and not isinstance(member.signature, FlippedSignature)
         if isinstance(signature, LiteChannels) and not outward:
-            only("s_axi", name, signature)
+            only("s_axi", name, member)
         elif isinstance(signature, ReadChannels) and outward:
-            only("m_axi read", name, signature)
+            only("m_axi read", name, member)
         elif isinstance(signature, WriteChannels) and outward:
-            only("m_axi write", name, signature)
+            only("m_axi write", name, member)
         elif isinstance(signature, Flow) and outward:
             traces.append((name, signature))
         elif member.is_port and member.flow.name == "Out" and Shape.cast(member.shape).width == 1 and interrupt is None:
@@ -165,16 +178,21 @@ def port_table(component: Component) -> PortTable:
     if missing or interrupt is None:
         raise PortError(f"{type(component).__name__} lacks {', '.join(sorted(missing)) or 'an interrupt output'}")
 
-    table = PortTable()
+    channels = found["m_axi read"], found["m_axi write"]
+    managers, data_bytes = _managers(*(member for _, member in channels))
+    table = PortTable(managers=managers, data_bytes=data_bytes)
     table.add("aclk", False, 1, ("X_INTERFACE_INFO", f"{_CLOCK} aclk CLK"), _parameters(
-        XIL_INTERFACENAME="aclk", ASSOCIATED_BUSIF="s_axi:m_axi", ASSOCIATED_RESET="aresetn"))
+        XIL_INTERFACENAME="aclk", ASSOCIATED_BUSIF=":".join(["s_axi", *managers]), ASSOCIATED_RESET="aresetn"))
     table.add("aresetn", False, 1, ("X_INTERFACE_INFO", f"{_RESET} aresetn RST"), _parameters(
         XIL_INTERFACENAME="aresetn", POLARITY="ACTIVE_LOW"))
     table.add("irq", True, 1, ("X_INTERFACE_INFO", f"{_INTERRUPT} irq INTERRUPT"), _parameters(
         XIL_INTERFACENAME="irq", SENSITIVITY="LEVEL_HIGH"))
     table.connections |= {"clk": "aclk", "rst": "~aresetn", interrupt: "irq"}
-    _add_lite(table, *found["s_axi"])
-    _add_full(table, found["m_axi read"], found["m_axi write"])
+    control, member = found["s_axi"]
+    _add_lite(table, control, _plain(member.signature))
+    for index, bus in enumerate(managers):
+        _add_full(table, bus, *((f"{name}__{index}" if member.dimensions else name, _plain(member.signature))
+                                for name, member in channels))
     for name, signature in traces:
         width = Shape.cast(signature.members["payload"].shape).width
         table.traces.append(Trace(name, width))

@@ -22,6 +22,8 @@ class MachineConfig:
         the stream from the memory is ``n_lanes`` bytes; ``n_lanes`` is ``k_lanes`` or twice that
     bus_beats : beats of the stream in a beat of the memory bus, 1 or 2; a bus beat is at most 64 bytes and at most a
         row-memory word
+    ports : AXI4 managers of the machine, a power of two, that share the bus: each is ``bus_bytes / ports`` wide, 8 or
+        16 bytes where there are several (a board's HP ports are)
     packed : two products per DSP slice (same bits as the portable lane)
     max_tokens : rows of a pass, tokens in the queue of an expert
     max_experts : experts the router can tell apart, at most ``k_lanes``
@@ -36,6 +38,7 @@ class MachineConfig:
     k_lanes: int
     n_lanes: int
     bus_beats: int = 1
+    ports: int = 1
     packed: bool = True
     max_tokens: int = 256
     max_experts: int = 16
@@ -47,7 +50,7 @@ class MachineConfig:
     trace: bool = False
 
     def __post_init__(self) -> None:
-        for field in ("k_lanes", "n_lanes", "max_tokens", "stream_beats", "program_length"):
+        for field in ("k_lanes", "n_lanes", "ports", "max_tokens", "stream_beats", "program_length"):
             value = getattr(self, field)
             if value < 1 or value & (value - 1):
                 raise ConfigError(f"{self.name}: {field} must be a power of two, not {value!r}")
@@ -62,6 +65,9 @@ class MachineConfig:
         if self.bus_beats == 2 and (self.bus_bytes > 64 or self.bus_bytes > self.word_bytes):
             raise ConfigError(f"{self.name}: bus_beats must be 1 where two beats are more than 64 bytes or than a "
                               f"row-memory word of {self.word_bytes}, not {self.bus_bytes} bytes")
+        if self.ports > 1 and self.port_bytes not in (8, 16):
+            raise ConfigError(f"{self.name}: several ports must be 8 or 16 bytes wide each, not {self.ports} ports of "
+                              f"{self.bus_bytes / self.ports:g} bytes")
         if self.stream_beats < 32 * self.bus_beats:
             raise ConfigError(f"{self.name}: stream_beats must hold two bursts of {16 * self.bus_beats}, not "
                               f"{self.stream_beats}")
@@ -80,6 +86,11 @@ class MachineConfig:
     def bus_bytes(self) -> int:
         """Bytes per beat of the memory bus. Instructions, commands and counters count these beats."""
         return self.bus_beats * self.beat_bytes
+
+    @property
+    def port_bytes(self) -> int:
+        """Bytes per beat of an AXI4 port."""
+        return self.bus_bytes // self.ports
 
     @property
     def word_bytes(self) -> int:

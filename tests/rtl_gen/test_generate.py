@@ -114,6 +114,23 @@ def test_no_trace_no_port(unused_allowed):
     assert not port_table(CopyMachine(8, trace=False)).traces
 
 
+def test_several_managers(unused_allowed):
+    table = port_table(Ports(**(BUS | {"r": Out(ReadChannels(8)).array(2), "w": Out(WriteChannels(8)).array(2)})))
+    assert (table.managers, table.data_bytes) == (["m_axi_0", "m_axi_1"], 8)
+    names = [port.name for port in table.ports]
+    attributes = {port.name: dict(port.attributes) for port in table.ports}
+    for bus in table.managers:
+        assert sorted(name for name in names if name.startswith(bus)) == sorted(f"{bus}_{name}" for name in FULL)
+        for name in FULL:
+            info = attributes[f"{bus}_{name}"]["X_INTERFACE_INFO"]
+            assert info == f"xilinx.com:interface:aximm:1.0 {bus} {name.upper()}"
+        assert sum(f"XIL_INTERFACENAME {bus}," in attributes[f"{bus}_{name}"].get("X_INTERFACE_PARAMETER", "")
+                   for name in FULL) == 1
+    assert "ASSOCIATED_BUSIF s_axi:m_axi_0:m_axi_1, " in attributes["aclk"]["X_INTERFACE_PARAMETER"]
+    assert table.connections["r__1__ar__valid"] == "m_axi_1_arvalid"
+    assert table.connections["w__0__b__payload"] == "{m_axi_0_bresp}"
+
+
 class Ports(Component):
     def __init__(self, **members):
         super().__init__(members)
@@ -129,6 +146,7 @@ BUS = {"s": In(LiteChannels(13)), "r": Out(ReadChannels(8)), "w": Out(WriteChann
     ({**BUS, "extra": In(1)}, "extra.*no place"),
     ({**BUS, "s2": In(LiteChannels(13))}, "s and s2"),
     ({**BUS, "w": Out(WriteChannels(16))}, "differ in width"),
+    ({**BUS, "w": Out(WriteChannels(8)).array(2)}, "no pairs"),
     ({key: value for key, value in BUS.items() if key != "r"}, "lacks m_axi read"),
     ({key: value for key, value in BUS.items() if key != "irq"}, "lacks an interrupt"),
 ])

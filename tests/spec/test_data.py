@@ -44,6 +44,7 @@ def test_contradictory_network_is_refused(change, message):
     ({"bus_beats": 2, "stream_beats": 32}, "two bursts of 32"), ({"bus_beats": 3}, "1 or 2"),
     ({"bus_beats": 2, "n_lanes": 32}, "row-memory word of 32, not 64"),
     ({"bus_beats": 2, "k_lanes": 64, "n_lanes": 64}, "more than 64 bytes .* not 128"),
+    ({"ports": 3}, "power of two"), ({"ports": 4}, "8 or 16 bytes wide each, not 4 ports of 4 bytes"),
 ])
 def test_impossible_config_is_refused(change, message):
     with pytest.raises(ConfigError, match=message):
@@ -57,6 +58,7 @@ def test_hash_names_the_hardware():
     assert dataclasses.replace(config, packed=False, trace=True).hash == config.hash
     assert dataclasses.replace(config, kv_words=1024).hash != config.hash
     assert dataclasses.replace(config, bus_beats=2).hash != config.hash
+    assert dataclasses.replace(CONFIGS["32x32"], ports=8 // CONFIGS["32x32"].ports).hash != CONFIGS["32x32"].hash
 
 
 def test_words_are_whole_beats():
