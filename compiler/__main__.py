@@ -129,7 +129,7 @@ def _figures(found: Estimate, board: Board | None) -> Table:
                   + (f", {board.name} class" if board else "") + (f", batch {found.batch}" if found.batch > 1 else ""))
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
-    slices = dsp_slices(found.config, bool(board and board.series7))
+    slices = dsp_slices(found.config)
     bound = "memory" if found.memory_bound > found.compute_bound else "compute"
     rows = [("cycles (predicted)", f"{found.cycles:,}")]
     if board:
@@ -163,7 +163,7 @@ def _print_memories(config: MachineConfig, board: Board | None) -> None:
     if board:
         table.add_row(f"{board.name} has", "", str(board.bram36), str(board.uram))
     console.print(table)
-    slices = dsp_slices(config, bool(board and board.series7))
+    slices = dsp_slices(config)
     console.print(f"DSP slices (estimate): {slices}" + (f" of {board.dsp}" if board else ""))
 
 

@@ -82,14 +82,11 @@ def on_chip(config: MachineConfig, uram: int = 0) -> list[OnChipMemory]:
     return memories
 
 
-def dsp_slices(config: MachineConfig, series7: bool = False) -> int:
-    """Slices of array, row reader (two a lane), row writer (three a lane), router and control.
-
-    A DSP48E1 is too narrow for some products of the reader's statistics.
-    """
+def dsp_slices(config: MachineConfig) -> int:
+    """Slices of array, row reader (two a lane), row writer (three a lane), router and control."""
     array = config.macs_per_cycle // (2 if config.packed else 1)
-    reader, writer = 2 * config.k_lanes + 9, 3 * config.k_lanes + 1
-    return array + reader + writer + 2 + (5 if series7 else 0)
+    reader, writer = 2 * config.k_lanes + 8, 3 * config.k_lanes + 1
+    return array + reader + writer + 2
 
 
 def shortages(config: MachineConfig, board: Board) -> list[str]:
@@ -97,5 +94,5 @@ def shortages(config: MachineConfig, board: Board) -> list[str]:
     memories = on_chip(config, board.uram)
     needs = {"BRAM36": (sum(each.bram36 for each in memories), board.bram36),
              "URAM": (sum(each.uram for each in memories), board.uram),
-             "DSP": (dsp_slices(config, board.series7), board.dsp)}
+             "DSP": (dsp_slices(config), board.dsp)}
     return [f"{what}: needs {need:g}, {board.name} has {have}" for what, (need, have) in needs.items() if need > have]

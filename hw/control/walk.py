@@ -133,8 +133,10 @@ class Walk(wiring.Component):
 
         m.d.sync += enough.eq((settings.stop_after != 0) & (started + 1 == settings.stop_after))
 
+        m.d.sync += self.fault.valid.eq(0)
+
         def refuse(code, at=0):
-            m.d.comb += [
+            m.d.sync += [
                 self.fault.valid.eq(1),
                 self.fault.payload.code.eq(code),
                 self.fault.payload.address.eq(at),

@@ -134,8 +134,11 @@ class Sequence(wiring.Component):
             newest.eq(Mux(self.stored.row < last_row, self.stored.row, last_row)),
             early.eq(known & (row + 1 < newest)),  # the row may step on in this cycle
         ]
+        words, rows, bit = self.store_command.payload.words, Signal(TOKEN_BITS), Signal(range(TOKEN_BITS))
         with m.If(take & self.dispatch.valid):
             m.d.sync += [
+                words.eq(0),
+                rows.eq(incoming.instruction.rows),
                 current.eq(incoming),
                 allowed.eq(spare(incoming) >= 0),
                 known.eq(0),
@@ -186,9 +189,14 @@ class Sequence(wiring.Component):
                 m.d.comb += self.load_gain.eq(~self.busy)
                 with m.If(self.gain_loaded):
                     m.next = "READ"
-            with m.State("COUNT"):
-                m.d.sync += self.store_command.payload.words.eq(instruction.rows * instruction.k_tiles)
-                m.next = "COMMAND"
+            with m.State("COUNT"):  # rows x k_tiles, a bit of rows per cycle, most often while the STORE has to wait
+                m.d.sync += [
+                    words.eq((words << 1) + Mux(rows[-1], instruction.k_tiles, 0)),
+                    rows.eq(rows << 1),
+                    bit.eq(Mux(bit == TOKEN_BITS - 1, 0, bit + 1)),
+                ]
+                with m.If(bit == TOKEN_BITS - 1):
+                    m.next = "COMMAND"
             with m.State("COMMAND"):
                 m.d.comb += self.store_command.valid.eq(allowed)
                 with m.If(allowed & self.store_command.ready):

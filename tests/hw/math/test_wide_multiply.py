@@ -17,6 +17,7 @@ def edges(shape):
 
 @pytest.mark.parametrize("a, b", [
     (signed(27), unsigned(24)), (signed(27), signed(27)), (unsigned(12), unsigned(42)), (signed(8), signed(16)),
+    (signed(26), signed(18)), (unsigned(26), unsigned(18)),
 ])
 def test_products(a, b):
     print(f"seed {SEED}")

@@ -204,13 +204,22 @@ def test_norm_of_known_sums(clocked):
 
 def test_store(clocked):
     store = {"opcode": Opcode.STORE, "rows": 3, "k_tiles": 2, "overlap": 15, "stream_offset": 0xABCDEF01}
-    bench = Bench([store, array_pass()], store_command=lambda cycle: cycle >= 9,
+    bench = Bench([store, array_pass()], store_command=lambda cycle: cycle >= 19,
                   store_room=lambda cycle: cycle % 2, row_room=lambda cycle: cycle >= 40)
     clocked(bench.unit, 80, bench.step)
-    assert bench.commands == [(9, 0xABCDEF01, 6)]
+    assert bench.commands == [(19, 0xABCDEF01, 6)]
     assert [(step.row, step.word, Kind(step.kind)) for step in bench.steps[:6]] == [
         (row, word, Kind.STORE) for row in range(3) for word in range(2)]
-    assert bench.cycles[:7] == [11, 13, 15, 17, 19, 21, 40]
+    assert bench.cycles[:7] == [21, 23, 25, 27, 29, 31, 40]
+
+
+def test_words_of_a_store(clocked):
+    """Known 12 cycles after the STORE was taken."""
+    sizes = [(1, 1), (4095, 4095), (1365, 2730), (2048, 3)]
+    for rows, words in sizes:
+        bench = Bench([{"opcode": Opcode.STORE, "rows": rows, "k_tiles": words, "overlap": 15}])
+        clocked(bench.unit, 20, bench.step)
+        assert bench.commands == [(13, 0, rows * words)]
 
 
 def test_others_are_dropped(clocked):
