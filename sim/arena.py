@@ -22,11 +22,11 @@ class SimulatedBuffer:
         self.address = address
         self.array = np.zeros(size, np.uint8)
 
-    def flush(self) -> None:
-        self._memory()[:] = self.array
+    def flush(self, part: slice = slice(None)) -> None:
+        self._memory()[part] = self.array[part]
 
-    def invalidate(self) -> None:
-        self.array[:] = self._memory()
+    def invalidate(self, part: slice = slice(None)) -> None:
+        self.array[part] = self._memory()[part]
 
     def free(self) -> None:
         if self._arena is not None:

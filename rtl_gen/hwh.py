@@ -1,0 +1,241 @@
+# amaranth: UnusedElaboratable=no
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m moevit.rtl_gen.hwh``: the hardware handoff (.hwh) of the block design, as PYNQ reads it.
+
+Vivado writes such a file beside a bitstream. This one has the parts that pynq and pynqmetadata read: processing system
+with its clock, the machine with ports, interfaces and registers, interrupt controller, addresses. It leaves out what
+they do not look at (interconnects, resets, most parameters of the processing system).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+import typer
+from rich.console import Console
+
+from moevit.spec.arrays import CONFIGS, MachineConfig
+from moevit.spec.boards import BOARDS, Board
+from moevit.spec.ip import CELL, CONTROL_BASE, CONTROL_BASE_7SERIES, VLNV
+from moevit.spec.registers import APERTURE, BITS, REGISTERS, VERSION, Register
+
+from .machine import module_name
+from .ports import Port, PortTable, port_table
+
+__all__ = ["INTERRUPT_CONTROLLER", "INTERRUPT_RANGE", "handoff", "main"]
+
+INTERRUPT_CONTROLLER = "interrupts"
+_PROCESSOR = "ps"
+INTERRUPT_RANGE = 0x1_0000  # its registers follow the machine's at the next multiple of this
+_AXI = "xilinx.com:interface:aximm:1.0"
+_ACCESS = {"r": "read-only", "rw": "read-write", "w1c": "read-write", "w1s": "read-write"}
+_COMMANDS = ("START", "RESET")  # bits of CONTROL; the others are status
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Family:
+    """What a processing system is called, and what of it the block design uses."""
+
+    arch: str
+    vlnv: str
+    clock: str
+    reset: str
+    interrupt: str
+    control: str
+    memory: str  #: subordinate interface that the n-th port of the machine reaches
+    block: str
+    memory_bytes: int
+    base: int
+    pll_mhz: int
+    enable: str
+    divisor: str
+    source: tuple[str, str]
+    frequency: str
+
+
+_ULTRASCALE = _Family(
+    arch="zynquplus", vlnv="xilinx.com:ip:zynq_ultra_ps_e:3.5", clock="pl_clk0", reset="pl_resetn0",
+    interrupt="pl_ps_irq0", control="M_AXI_HPM0_FPD", memory="S_AXI_HP{}_FPD", block="HP{}_DDR_LOW",
+    memory_bytes=1 << 31, base=CONTROL_BASE, pll_mhz=1500, enable="PSU__FPGA_PL{}_ENABLE",
+    divisor="PSU__CRL_APB__PL{}_REF_CTRL__DIVISOR{}", source=("PSU__CRL_APB__PL{}_REF_CTRL__SRCSEL", "IOPLL"),
+    frequency="PSU__CRL_APB__PL{}_REF_CTRL__ACT_FREQMHZ")
+_SERIES7 = _Family(
+    arch="zynq", vlnv="xilinx.com:ip:processing_system7:5.5", clock="FCLK_CLK0", reset="FCLK_RESET0_N",
+    interrupt="IRQ_F2P", control="M_AXI_GP0", memory="S_AXI_HP{}", block="HP{}_DDR_LOWOCM", memory_bytes=1 << 29,
+    base=CONTROL_BASE_7SERIES, pll_mhz=1000, enable="PCW_FPGA_FCLK{}_ENABLE",
+    divisor="PCW_FCLK{}_PERIPHERAL_DIVISOR{}", source=("PCW_FCLK{}_PERIPHERAL_CLKSRC", "IO PLL"),
+    frequency="PCW_ACT_FPGA{}_PERIPHERAL_FREQMHZ")
+
+
+def handoff(board: Board, config: MachineConfig) -> str:
+    """The .hwh of ``config`` on ``board``: XML text. The clock is the board's assumed one, as the divisors reach it."""
+    from moevit.hw.top import Accelerator  # everything in hw: only when it is needed
+
+    family = _SERIES7 if board.series7 else _ULTRASCALE
+    table = port_table(Accelerator(config))  # only looked at, never elaborated: hence the first line
+    name = module_name(config)
+    root = Element("EDKSYSTEM", EDWVERSION="1.2", VIVADOVERSION="")
+    SubElement(root, "SYSTEMINFO", ARCH=family.arch, DEVICE=board.part.lower(), NAME=name)
+    SubElement(root, "EXTERNALPORTS")
+    SubElement(root, "EXTERNALINTERFACES")
+    modules = SubElement(root, "MODULES")
+    _processing_system(modules, family, board)
+    _machine(modules, family, name, table)
+    _interrupt_controller(modules, family)
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8" standalone="no" ?>\n' + ElementTree.tostring(root, "unicode") + "\n"
+
+
+def _processing_system(modules: Element, family: _Family, board: Board) -> None:
+    module = _module(modules, _PROCESSOR, family.vlnv)
+    parameters = SubElement(module, "PARAMETERS")
+    divisor = round(family.pll_mhz / board.clock_mhz)
+    for index in range(4):
+        used = index == 0
+        _parameter(parameters, family.enable.format(index), int(used))
+        _parameter(parameters, family.divisor.format(index, 0), divisor)
+        _parameter(parameters, family.divisor.format(index, 1), 1)
+        _parameter(parameters, family.source[0].format(index), family.source[1])
+        _parameter(parameters, family.frequency.format(index), f"{family.pll_mhz / divisor:.6f}")
+    ports = SubElement(module, "PORTS")
+    users = ((CELL, "aclk"), (INTERRUPT_CONTROLLER, "s_axi_aclk"))
+    _port(ports, family.clock, "O", "clk", f"{_PROCESSOR}_{family.clock}", users)
+    _port(ports, family.reset, "O", "rst")
+    _port(ports, family.interrupt, "I", "INTERRUPT", f"{INTERRUPT_CONTROLLER}_irq", [(INTERRUPT_CONTROLLER, "irq")])
+    interfaces = SubElement(module, "BUSINTERFACES")
+    _interface(interfaces, family.control, "MASTER")
+    for index in range(4):
+        _interface(interfaces, family.memory.format(index), "SLAVE")
+    ranges = ((CELL, APERTURE, family.base, "s_axi"),
+              (INTERRUPT_CONTROLLER, INTERRUPT_RANGE, family.base + INTERRUPT_RANGE, "s_axi"))
+    memory, peripherals = SubElement(module, "MEMORYMAP"), SubElement(module, "PERIPHERALS")
+    for cell, size, base, interface in ranges:
+        _range(memory, cell, "Reg", base, size, family.control, interface, "REGISTER")
+        SubElement(peripherals, "PERIPHERAL", INSTANCE=cell)
+
+
+def _machine(modules: Element, family: _Family, name: str, table: PortTable) -> None:
+    module = _module(modules, CELL, VLNV)
+    blocks = SubElement(module, "ADDRESSBLOCKS")
+    block = SubElement(blocks, "ADDRESSBLOCK", ACCESS="read-write", INTERFACE="s_axi", NAME="Reg", RANGE=str(APERTURE),
+                       USAGE="register")
+    registers = SubElement(block, "REGISTERS")
+    for register in REGISTERS:
+        _register(registers, register)
+    parameters = SubElement(module, "PARAMETERS")
+    for key, value in (("Component_Name", name), ("C_BASEADDR", f"0x{family.base:08X}"),
+                       ("C_HIGHADDR", f"0x{family.base + APERTURE - 1:08X}")):
+        _parameter(parameters, key, value)
+    ports = SubElement(module, "PORTS")
+    wires = {"aclk": ("clk", f"{_PROCESSOR}_{family.clock}", [(_PROCESSOR, family.clock)]),
+             "irq": ("INTERRUPT", f"{CELL}_irq", [(INTERRUPT_CONTROLLER, "intr")]),
+             "aresetn": ("rst", "", [])}
+    for port in table.ports:
+        _port(ports, port.name, "O" if port.output else "I", *wires.get(port.name, ("undef", "", [])),
+              width=port.width)
+    interfaces = SubElement(module, "BUSINTERFACES")
+    buses = _buses(table)
+    for bus, members in buses.items():
+        _interface(interfaces, bus, "SLAVE" if bus == "s_axi" else "MASTER", members)
+    memory = SubElement(module, "MEMORYMAP")
+    for index, bus in enumerate(bus for bus in buses if bus != "s_axi"):
+        _range(memory, _PROCESSOR, family.block.format(index), 0, family.memory_bytes, bus,
+               family.memory.format(index), "MEMORY")
+    SubElement(SubElement(module, "PERIPHERALS"), "PERIPHERAL", INSTANCE=_PROCESSOR)
+
+
+def _interrupt_controller(modules: Element, family: _Family) -> None:
+    """What PYNQ needs between an interrupt and the processing system."""
+    module = _module(modules, INTERRUPT_CONTROLLER, "xilinx.com:ip:axi_intc:4.1")
+    parameters = SubElement(module, "PARAMETERS")
+    _parameter(parameters, "C_NUM_INTR_INPUTS", 1)
+    _parameter(parameters, "C_KIND_OF_INTR", "0xFFFFFFFE")  # bit 0 level-sensitive
+    ports = SubElement(module, "PORTS")
+    _port(ports, "s_axi_aclk", "I", "clk", f"{_PROCESSOR}_{family.clock}", [(_PROCESSOR, family.clock)])
+    _port(ports, "intr", "I", "INTERRUPT", f"{CELL}_irq", [(CELL, "irq")])
+    _port(ports, "irq", "O", "INTERRUPT", f"{INTERRUPT_CONTROLLER}_irq", [(_PROCESSOR, family.interrupt)])
+    _interface(SubElement(module, "BUSINTERFACES"), "s_axi", "SLAVE")
+
+
+def _module(modules: Element, cell: str, vlnv: str) -> Element:
+    _, _, name, version = vlnv.split(":")
+    return SubElement(modules, "MODULE", FULLNAME=f"/{cell}", HWVERSION=version, INSTANCE=cell, IPTYPE="PERIPHERAL",
+                      IS_ENABLE="1", MODCLASS="PERIPHERAL", MODTYPE=name, VLNV=vlnv)
+
+
+def _register(registers: Element, register: Register) -> None:
+    element = SubElement(registers, "REGISTER", NAME=register.name)
+    for key, value in (("DESCRIPTION", register.doc), ("ADDRESS_OFFSET", f"0x{register.offset:X}"), ("SIZE", "32"),
+                       ("ACCESS", _ACCESS[register.access]), ("IS_ENABLED", "true")):
+        SubElement(element, "PROPERTY", NAME=key, VALUE=value)
+    fields = SubElement(element, "FIELDS")
+    for name, bit in BITS.items() if register.name == "CONTROL" else ():
+        part = SubElement(fields, "FIELD", NAME=name)
+        access = "read-write" if name in _COMMANDS else "read-only"
+        for key, value in (("DESCRIPTION", name), ("ADDRESS_OFFSET", str(bit)), ("ACCESS", access),
+                           ("BIT_OFFSET", str(bit)), ("BIT_WIDTH", "1")):
+            SubElement(part, "PROPERTY", NAME=key, VALUE=value)
+
+
+def _buses(table: PortTable) -> dict[str, list[tuple[str, Port]]]:
+    """The AXI interfaces: by name, (AXI's name of a signal, port), from the ports' Vivado attributes."""
+    buses: dict[str, list[tuple[str, Port]]] = {}
+    for port in table.ports:
+        info = dict(port.attributes).get("X_INTERFACE_INFO", "").split()
+        if info and info[0] == _AXI:
+            buses.setdefault(info[1], []).append((info[2], port))
+    return buses
+
+
+def _parameter(parent: Element, name: str, value: object) -> None:
+    SubElement(parent, "PARAMETER", NAME=name, VALUE=str(value))
+
+
+def _port(ports: Element, name: str, direction: str, kind: str, signal: str = "",
+          ends: Sequence[tuple[str, str]] = (), width: int = 1) -> None:
+    port = SubElement(ports, "PORT", DIR=direction, NAME=name, SIGIS=kind)
+    if width > 1:
+        port.attrib |= {"LEFT": str(width - 1), "RIGHT": "0"}
+    if signal:
+        port.set("SIGNAME", signal)
+        connections = SubElement(port, "CONNECTIONS")
+        for instance, end in ends:
+            SubElement(connections, "CONNECTION", INSTANCE=instance, PORT=end)
+
+
+def _interface(interfaces: Element, name: str, role: str, members: Sequence[tuple[str, Port]] = ()) -> None:
+    interface = SubElement(interfaces, "BUSINTERFACE", BUSNAME=name, NAME=name, TYPE=role, VLNV=_AXI)
+    for _, port in members:
+        for item in dict(port.attributes).get("X_INTERFACE_PARAMETER", "").split(", ")[1:]:  # after XIL_INTERFACENAME
+            _parameter(interface, *item.split(" ", 1))
+    maps = SubElement(interface, "PORTMAPS")
+    for logical, port in members:
+        SubElement(maps, "PORTMAP", LOGICAL=logical, PHYSICAL=port.name)
+
+
+def _range(memory: Element, cell: str, block: str, base: int, size: int, master: str, slave: str, kind: str) -> None:
+    SubElement(memory, "MEMRANGE", ADDRESSBLOCK=block, BASENAME="C_BASEADDR", BASEVALUE=f"0x{base:08X}",
+               HIGHNAME="C_HIGHADDR", HIGHVALUE=f"0x{base + size - 1:08X}", INSTANCE=cell, IS_DATA="TRUE",
+               IS_INSTRUCTION="TRUE", MASTERBUSINTERFACE=master, MEMTYPE=kind, SLAVEBUSINTERFACE=slave)
+
+
+def main(
+    board: Annotated[str, typer.Option(help=f"class of boards: {', '.join(BOARDS)}")],
+    output: Annotated[Path, typer.Option("--output", "-o", help=".hwh to write; the .bit's name, but for the end")],
+    config: Annotated[str | None, typer.Option(help="array configuration; the board's if left out")] = None,
+) -> None:
+    """Write the hardware handoff of the machine on a board."""
+    if board not in BOARDS:
+        raise typer.BadParameter(f"no board is called {board!r}; there are {', '.join(BOARDS)}")
+    config = config or BOARDS[board].config
+    if config not in CONFIGS:
+        raise typer.BadParameter(f"no configuration is called {config!r}; there are {', '.join(CONFIGS)}")
+    output.write_text(handoff(BOARDS[board], CONFIGS[config]))
+    Console().print(f"{output}: {config} on {board}, hardware {VERSION >> 24}.{VERSION >> 16 & 0xFF}", highlight=False)
+
+
+if __name__ == "__main__":
+    typer.run(main)
