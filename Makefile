@@ -9,7 +9,7 @@ JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:  # a step that is cut off leaves no half-written file for the next run
-.PHONY: help install sim bench test test-all lint docs train-demo demo synth ecp5 coverage clean
+.PHONY: help install sim notebooks bench test test-all lint docs train-demo demo synth ecp5 coverage clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,18 +28,27 @@ CHECKPOINT := models/demo/demo.safetensors
 
 $(DEMO)/model.npz: $(INSTALLED) $(CHECKPOINT) $(wildcard spec/*.py golden/quant/*.py golden/integer/*.py)
 	mkdir -p $(DEMO)
-	$(RUN) -m moevit.golden.quant $(CHECKPOINT) -o $@
+	$(RUN) -m moevit.golden.quant $(CHECKPOINT) -o $@ --heads $(DEMO)/heads.npz
 
 $(DEMO)/scenes.npz: $(DEMO)/model.npz $(wildcard golden/demo/*.py)
 	$(RUN) -m moevit.golden.demo.prepare -o $@
 
 $(DEMO)/$(CONFIG).bundle: $(DEMO)/model.npz $(wildcard compiler/*.py)
-	$(RUN) -m moevit.compiler compile $< -o $@ --config $(CONFIG)
+	$(RUN) -m moevit.compiler compile $< -o $@ --config $(CONFIG) --heads $(DEMO)/heads.npz
+
+demo: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## quantise and compile the demo network, with scenes, in build/demo
 
 sim: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## run the demo network on the RTL: both tasks, tables, pictures
 	mkdir -p build/sim
 	$(RUN) -m moevit.sim $< $(DEMO)/scenes.npz -o build/sim/demo_$(CONFIG).npz || [ $$? -eq 3 ]  # compare shows where
 	$(RUN) -m moevit.golden.demo.compare $(DEMO)/scenes.npz build/sim/demo_$(CONFIG).npz -o build/sim
+
+PICTURES := docs/pictures
+notebooks: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## execute host/notebooks on the RTL; pictures in build/notebooks/
+	$(RUN) -m moevit.sim.notebooks -o build/notebooks
+	cp build/notebooks/*.ipynb host/notebooks/
+	mkdir -p $(PICTURES)
+	cp build/notebooks/01_first_frame_0.png $(PICTURES)/first_frame.png
 
 bench: $(INSTALLED)  ## whole networks on board classes, on the RTL: tables, pictures (FAST=1: the quickest row alone)
 	$(RUN) -m moevit.bench $(if $(FAST),--fast)

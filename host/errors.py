@@ -4,8 +4,8 @@
 from typing import Any
 
 __all__ = [
-    "AccelError", "AcceleratorTimeout", "BundleMismatch", "Busy", "BusError", "NoMachine", "OutOfContiguousMemory",
-    "ProgramRefused", "SimulationError", "VersionMismatch", "WrongInput",
+    "AccelError", "AcceleratorTimeout", "BundleMismatch", "Busy", "BusError", "MissingFile", "NoMachine",
+    "OutOfContiguousMemory", "ProgramRefused", "SimulationError", "VersionMismatch", "WrongInput",
 ]
 
 
@@ -31,6 +31,10 @@ class BundleMismatch(AccelError):
 
 class WrongInput(AccelError, ValueError):
     """An image or a task that the loaded network does not have."""
+
+
+class MissingFile(AccelError, FileNotFoundError):
+    """A file that a notebook needs is in none of the places where it is looked for."""
 
 
 class Busy(AccelError):

@@ -30,17 +30,20 @@ ARROWS = {
 }
 #: What a package may import from outside besides the standard library; others are free within their extra.
 BOARD = {"numpy"}
+#: Notebooks use all that is there; what they share is imported with nothing there.
+NOTEBOOKS = ROOT / "host" / "notebooks"
 
 
 def sources(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+    return sorted(path for path in (ROOT / package).rglob("*.py") if path.parent != NOTEBOOKS)
 
 
-def imported(path: Path) -> set[str]:
+def imported(path: Path, inside_functions: bool = True) -> set[str]:
     """Top-level modules that a file imports; ``moevit.x`` as ``moevit.x``, relative ones resolved."""
     names = set()
     package = ("moevit", *path.parent.relative_to(ROOT).parts)
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree) if inside_functions else tree.body:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level > 0:
@@ -76,6 +79,12 @@ def test_board_packages_need_numpy_alone(package):
     for path in sources(package):
         outside = {n for n in imported(path) if not n.startswith("moevit.") and n not in sys.stdlib_module_names}
         assert outside <= BOARD, f"{path} imports {outside - BOARD}; the board has only numpy"
+
+
+def test_what_notebooks_share_can_be_imported_everywhere():
+    import sys
+    names = imported(NOTEBOOKS / "__init__.py", inside_functions=False)
+    assert names - sys.stdlib_module_names <= BOARD | {"moevit.host", "moevit.spec"}
 
 
 @pytest.mark.skipif(tomllib is None, reason="tomllib needs Python 3.11")

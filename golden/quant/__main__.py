@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m moevit.golden.quant``: quantise a checkpoint and say what it cost, layer by layer."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from torch import Tensor
 
 from moevit.golden.integer.bounds import BoundsError
 from moevit.golden.reference import CheckpointError, load_state, read
+from moevit.golden.reference.checkpoint import HEADS
 from moevit.spec.networks import Network
 
 from .errors import CalibrationError, QuantisationError
@@ -31,10 +34,14 @@ def main(
     images: Annotated[Path | None, typer.Option(help="calibration images, u8 (images, H, W, 3) in a .npy file; "
                                                      "without it, crops of photographs")] = None,
     check: Annotated[int, typer.Option(min=0, help="images to compare with the float model")] = 2,
+    heads: Annotated[Path | None, typer.Option(help="where to write the checkpoint's head tensors (.npz), "
+                                                    "for compile --heads")] = None,
 ) -> None:
     """Quantise a checkpoint."""
     try:
         network, tensors = read(checkpoint)
+        if heads:
+            _save_heads(tensors, heads, checkpoint)
         chosen = _images(network, images)
         with Progress(TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                       console=console) as progress:
@@ -63,6 +70,13 @@ def table(fidelity: Fidelity, network: Network) -> Table:
         routing = [f"{fidelity.routing[block]:.1%}" if block in fidelity.routing else ""] if network.experts else []
         result.add_row(str(block), *("" if cell is None else f"{cell:.1f}" for cell in cells), *routing)
     return result
+
+
+def _save_heads(tensors: Mapping[str, Tensor], path: Path, checkpoint: Path) -> None:
+    found = {name: tensor.numpy() for name, tensor in tensors.items() if name.startswith(HEADS)}
+    if not found:
+        raise QuantisationError(f"{checkpoint} has no tensors called {HEADS}...: leave out --heads")
+    np.savez(path, **found)  # type: ignore[arg-type]  # numpy 1.26 stubs
 
 
 def _images(network: Network, path: Path | None) -> np.ndarray:

@@ -10,6 +10,7 @@ from moevit.golden.quant import __main__ as command
 from moevit.golden.quant.synthetic import synthetic_checkpoint, synthetic_images
 from moevit.golden.reference import load_state, save
 from moevit.spec.networks import NETWORKS
+from moevit.spec.npz import read_npz
 from moevit.spec.quantised import QuantisedModel
 
 TINY = NETWORKS["tiny_test"]
@@ -57,3 +58,13 @@ def test_wrong_checkpoint(run, tmp_path):
     result = run("other.safetensors", "-o", "model.npz")
     assert result.exit_code == 1 and "is not a safetensors file" in result.output
     assert run("absent.safetensors", "-o", "model.npz").exit_code == 1
+
+
+def test_heads_pass_through(run):
+    heads = {"heads.depth.fc.bias": torch.tensor([3.0])}
+    tensors = {name: torch.from_numpy(tensor) for name, tensor in synthetic_checkpoint(TINY, 1).items()}
+    save("headed.safetensors", load_state(TINY, tensors), heads)
+    assert run("headed.safetensors", "-o", "model.npz", "--heads", "heads.npz", "--check", "0").exit_code == 0
+    assert {name: value.tolist() for name, value in read_npz("heads.npz").items()} == {"heads.depth.fc.bias": [3.0]}
+    result = run("tiny.safetensors", "-o", "model.npz", "--heads", "none.npz", "--check", "0")
+    assert result.exit_code == 1 and "has no tensors called heads." in result.output

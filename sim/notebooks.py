@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m moevit.sim.notebooks``: the host's notebooks from text, executed over the simulated board."""
+
+import base64
+from pathlib import Path
+from typing import Annotated
+
+import jupytext
+import nbformat
+import typer
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from rich.console import Console
+
+from moevit.host import notebooks
+
+__all__ = ["SOURCES", "convert", "execute", "pictures"]
+
+SOURCES = tuple(sorted(Path(notebooks.__file__).parent.glob("[0-9]*.py")))
+_SECONDS = 1800  # of a cell: the first one may build a simulation
+
+
+def convert(source: Path) -> NotebookNode:
+    """The notebook of a text in percent format, without outputs: the same bytes for the same text."""
+    notebook = jupytext.read(source, fmt="py:percent")
+    for index, cell in enumerate(notebook.cells):
+        cell.id, cell.metadata = f"cell-{index:02}", NotebookNode()
+    notebook.metadata = nbformat.from_dict({
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    })
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def execute(notebook: NotebookNode, folder: Path) -> None:
+    """Run all cells in ``folder``, in place, with this Python. Raises nbclient's CellExecutionError."""
+    metadata = notebook.metadata.copy()
+    NotebookClient(notebook, timeout=_SECONDS, kernel_name="python3", record_timing=False,
+                   extra_arguments=["--log-level=ERROR"],  # it warns of its unencrypted, local connection
+                   resources={"metadata": {"path": str(folder)}}).execute()
+    notebook.metadata = metadata  # the kernel adds its version
+
+
+def pictures(notebook: NotebookNode) -> list[bytes]:
+    """The PNG files among a notebook's outputs."""
+    return [base64.b64decode(output.data["image/png"]) for cell in notebook.cells for output in cell.get("outputs", [])
+            if "image/png" in output.get("data", {})]
+
+
+def main(output: Annotated[Path, typer.Option("--output", "-o", help="folder for .ipynb and .png")]) -> None:
+    """Execute every notebook; write it and its pictures."""
+    output.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    for source in SOURCES:
+        with console.status(f"executing {source.name}"):
+            notebook = convert(source)
+            execute(notebook, output)
+        nbformat.write(notebook, output / f"{source.stem}.ipynb")
+        found = pictures(notebook)
+        for index, content in enumerate(found):
+            (output / f"{source.stem}_{index}.png").write_bytes(content)
+        console.print(f"{output / source.stem}.ipynb, {len(found)} pictures")
+
+
+if __name__ == "__main__":
+    typer.run(main)
