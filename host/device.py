@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a machine looks like to the runtime. Three bodies have these methods: a PYNQ board (``host``), the simulated
+"""What a machine looks like to the runtime. Three bodies have these methods: a PYNQ board (``pynq``), the simulated
 board (``moevit.sim.board``), the golden machine (``moevit.golden.machine.device``)."""
 
 from typing import Protocol
@@ -33,6 +33,14 @@ class Buffer(Protocol):
 class Device(Protocol):
     """One machine. Offsets are those of ``moevit.spec.registers``."""
 
+    @property
+    def clock_hz(self) -> float:
+        """The machine's clock: turns predicted cycles into a deadline."""
+
+    @property
+    def interrupts(self) -> bool:
+        """Whether ``wait`` uses the machine's interrupt, so that it must be enabled and acknowledged."""
+
     def read_register(self, at: int) -> int:
         """The 32-bit register at byte offset ``at``; no side effects."""
 
@@ -41,6 +49,9 @@ class Device(Protocol):
 
     def allocate(self, size: int) -> Buffer:
         """``size`` bytes of shared memory. Raises MemoryError with what is needed and what is free."""
+
+    def free_bytes(self) -> int | None:
+        """Bytes of shared memory that are free (maybe in several pieces); None if that cannot be known."""
 
     def wait(self, timeout: float) -> None:
         """Return when the run has ended, with DONE or ERROR. Raises TimeoutError after ``timeout`` seconds."""

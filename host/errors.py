@@ -4,8 +4,9 @@
 from typing import Any
 
 __all__ = [
-    "AccelError", "AcceleratorTimeout", "BundleMismatch", "Busy", "BusError", "MissingFile", "NoMachine",
-    "OutOfContiguousMemory", "ProgramRefused", "SimulationError", "VersionMismatch", "WrongInput",
+    "AccelError", "AcceleratorTimeout", "AlreadyInUse", "BundleMismatch", "BusError", "Busy", "MissingFile",
+    "NoMachine", "NotOnBoard", "OutOfContiguousMemory", "OverlayIncomplete", "ProgramRefused", "SimulationError",
+    "StaleOverlay", "VersionMismatch", "WrongInput",
 ]
 
 
@@ -17,12 +18,24 @@ class AccelError(RuntimeError):
         self.cause, self.fix, self.state = cause, fix, state
 
 
+class NotOnBoard(AccelError, ImportError):
+    """There is no board here: the package ``pynq`` is missing."""
+
+
+class OverlayIncomplete(AccelError):
+    """A file of an overlay is missing, or the machine is not in it."""
+
+
 class NoMachine(AccelError):
     """Nothing answers with the machine's magic number."""
 
 
 class VersionMismatch(AccelError):
     """Hardware and software are of different versions."""
+
+
+class StaleOverlay(AccelError):
+    """The programmable logic was loaded again since the machine was opened."""
 
 
 class BundleMismatch(AccelError):
@@ -39,6 +52,10 @@ class MissingFile(AccelError, FileNotFoundError):
 
 class Busy(AccelError):
     """A run is under way."""
+
+
+class AlreadyInUse(Busy):
+    """Another process, or another object of this one, holds the machine."""
 
 
 class OutOfContiguousMemory(AccelError, MemoryError):

@@ -1,61 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runtime: load a bundle, run images for a task, read back tokens and what they cost."""
 
+import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from moevit.spec.bundle import Bundle
-from moevit.spec.isa import Opcode, decode
-from moevit.spec.registers import BITS, COUNTERS, MAGIC, PASS_LOG, PASS_LOG_ENTRIES, VERSION, ErrorCode, offset
 
-from .device import Buffer, Device
-from .errors import (
-    AcceleratorTimeout,
-    AccelError,
-    BundleMismatch,
-    BusError,
-    Busy,
-    NoMachine,
-    OutOfContiguousMemory,
-    ProgramRefused,
-    VersionMismatch,
-    WrongInput,
-)
-from .report import PassReport, RunReport
+from .arena import SLOTS, Arena
+from .device import Device
+from .errors import AcceleratorTimeout, AccelError, BundleMismatch, Busy, WrongInput
+from .faults import check_identity, check_not_stale, check_run, instruction_name, machine_state
+from .images import check_images, tokens_of
+from .registers import RegisterFile
+from .report import RunReport, read_passes
 
 __all__ = ["Accelerator"]
 
 WATCHDOG_CYCLES = 200_000  # a machine without any progress for so long is stuck, whatever the memory does
-_TIMEOUTS = {ErrorCode.WATCHDOG}
-_BUS = {ErrorCode.READ_WINDOW, ErrorCode.WRITE_WINDOW, ErrorCode.ALIGNMENT, ErrorCode.READ_SLAVE, ErrorCode.READ_DECODE,
-        ErrorCode.READ_PROTOCOL, ErrorCode.WRITE_SLAVE, ErrorCode.WRITE_DECODE}
+_RESET_READS = 1000  # of CONTROL until a soft reset must have ended: the bus owes a few bursts at most
+_log = logging.getLogger(__name__)
 
 
 class Accelerator:
     """A machine with a network loaded.
 
-    >>> accelerator = Accelerator(device)
+    >>> accelerator = Accelerator(overlay)
     >>> accelerator.load("demo.bundle")
     >>> tokens = accelerator.run(image, task="depth")
 
-    Raises NoMachine or VersionMismatch if the device is not this machine.
+    ``machine`` is a ``pynq.Overlay``, the path of a .bit, the address of the machine's registers, or any `Device`
+    (which stays its owner's to close). A run that someone else left behind is ended before anything else.
+
+    Raises NotOnBoard, OverlayIncomplete, NoMachine or VersionMismatch if there is no such machine, AlreadyInUse if
+    another process has it, AcceleratorTimeout if what it does cannot be ended.
     """
 
-    def __init__(self, device: Device):
-        self.device = device
+    def __init__(self, machine: Any):
+        self._owner = not hasattr(machine, "read_register")
+        self.device: Device = _open(machine) if self._owner else machine
         self.last_run: RunReport | None = None
         self._bundle: Bundle | None = None
-        self._buffers: dict[str, Buffer] = {}
-        magic = self._read("MAGIC")
-        if magic != MAGIC:
-            raise NoMachine(f"MAGIC reads 0x{magic:08X}, not 0x{MAGIC:08X}", magic=magic,
-                            fix="Load the bitstream, and check the base address and the clock")
-        version = self._read("VERSION")
-        if version >> 16 != VERSION >> 16:
-            raise VersionMismatch(f"hardware version 0x{version:08X}, software 0x{VERSION:08X}", version=version,
-                                  fix="Use the bitstream and the package of one release")
+        self._arena: Arena | None = None
+        self._running = False
+        self._registers = RegisterFile(self.device)
+        try:
+            check_identity(self._registers)
+            self.reset()
+        except BaseException:
+            self._give_back()
+            raise
 
     def __enter__(self) -> "Accelerator":
         return self
@@ -64,10 +61,9 @@ class Accelerator:
         self.close()
 
     def close(self) -> None:
-        """Give all shared memory back."""
-        for buffer in self._buffers.values():
-            buffer.free()
-        self._buffers, self._bundle = {}, None
+        """End what runs, give all shared memory back, and the machine if it was opened here. May be called twice."""
+        self._unload()
+        self._give_back()
 
     @property
     def bundle(self) -> Bundle:
@@ -86,6 +82,11 @@ class Accelerator:
     def tasks(self) -> tuple[str, ...]:
         return self.bundle.tasks
 
+    @property
+    def addresses(self) -> dict[str, int]:
+        """Physical address of each part of what is loaded: program, weights, gates, image0, output0, ..."""
+        return dict(self._arena.addresses) if self._arena else {}
+
     def load(self, bundle: Bundle | str | Path) -> None:
         """Put a bundle into shared memory, in place of what was loaded.
 
@@ -94,154 +95,181 @@ class Accelerator:
         """
         if not isinstance(bundle, Bundle):
             bundle = Bundle.load(Path(bundle))
-        here, wanted = self._read("CONFIG_HASH"), bundle.manifest["config_hash"]
+        here, wanted = self._registers.read("CONFIG_HASH"), bundle.manifest["config_hash"]
         if here != wanted:
             raise BundleMismatch(
                 f"the bundle is for configuration {bundle.manifest['config']} (0x{wanted:08X}), "
                 f"this machine is 0x{here:08X}", fix="Compile the model for this machine's configuration")
-        self.close()
-        image, out = bundle.manifest["image"], bundle.manifest["output"]
-        batch = bundle.manifest["batch"]
-        sizes = {"program": len(bundle.program), "weights": len(bundle.weights), "gates": len(bundle.gates),
-                 "image": 3 * batch * image["height"] * image["width"],
-                 "output": 2 * batch * out["tokens"] * out["words"] * out["lanes"]}
+        self._unload()
         try:
-            for name, size in sizes.items():
-                self._buffers[name] = self.device.allocate(max(size, 64))
-            for name, content in (("program", bundle.program), ("weights", bundle.weights), ("gates", bundle.gates)):
-                self._buffers[name].array[:len(content)] = np.frombuffer(content, np.uint8)
-                self._buffers[name].flush()
-            self._bundle = bundle
-            self._point()
-        except MemoryError as error:
-            self.close()
-            raise OutOfContiguousMemory(f"{sum(sizes.values())} bytes of shared memory: {error}", **sizes,
-                                        fix="Free other buffers, or raise the CMA size of the board") from error
+            self._arena, self._bundle = Arena(self.device, bundle), bundle
+            self._point(self._arena)
         except BaseException:
-            self.close()
+            self._unload()
             raise
 
-    def _point(self) -> None:
+    def _point(self, arena: Arena) -> None:
         """Tell the machine where everything lies, and what it may touch."""
-        for name in ("program", "weights", "image", "output"):
-            self._write_wide(name.upper(), self._buffers[name].address)
-        self._write("PROGRAM_LENGTH", self.bundle.program_length)
-        read = [self._buffers[name] for name in ("program", "weights", "gates", "image")]
-        output = self._buffers["output"]
-        self._write_wide("READ_BASE", min(buffer.address for buffer in read))
-        self._write_wide("READ_LIMIT", max(buffer.address + len(buffer.array) for buffer in read))
-        self._write_wide("WRITE_BASE", output.address)
-        self._write_wide("WRITE_LIMIT", output.address + len(output.array))
-        self._write("WATCHDOG", WATCHDOG_CYCLES)
-        self._write("INTERRUPT_ENABLE", 3)
-        self._write("INTERRUPT_GLOBAL", 1)
+        self._registers.forget()
+        for name in ("program", "weights"):
+            self._registers.set_wide(name.upper(), arena.addresses[name])
+        self._registers.set("PROGRAM_LENGTH", self.bundle.program_length)
+        for name, (base, limit) in (("READ", arena.reads), ("WRITE", arena.writes)):
+            self._registers.set_wide(f"{name}_BASE", base)
+            self._registers.set_wide(f"{name}_LIMIT", limit)
+        self._registers.set("WATCHDOG", WATCHDOG_CYCLES)
+        self.select(self.tasks[0])
+        self._use_slot(0)
 
     def run(self, images: np.ndarray, task: str, timeout: float = 60.0) -> np.ndarray:
         """Tokens (batch, tokens, dim) float32 of images (batch, height, width, 3) u8 for ``task``.
 
         ``batch`` is the bundle's; if it is 1 the axis may be left out, of the image and so of the tokens.
-        ``timeout`` in seconds. Raises WrongInput, Busy, AcceleratorTimeout, BusError, ProgramRefused.
+        ``timeout`` in seconds. Raises WrongInput, Busy, StaleOverlay, AcceleratorTimeout, BusError, ProgramRefused.
         """
-        fraction = self.bundle.manifest["output"]["fraction"]
-        return self.run_raw(images, task, timeout).astype(np.float32) / (1 << fraction)
+        return self._scaled(self.run_raw(images, task, timeout))
 
     def run_raw(self, images: np.ndarray, task: str, timeout: float = 60.0) -> np.ndarray:
         """As ``run``, but the integers that the machine wrote: s16, value x 2^fraction."""
-        self._check_images(images)
-        if task not in self.tasks:
-            raise WrongInput(f"no task is called {task!r}", fix=f"The tasks are {', '.join(self.tasks)}")
-        if not self._read("CONTROL") >> BITS["IDLE"] & 1:
-            raise Busy("a run is under way", fix="Wait for it, or reset()")
-        self._buffers["image"].array[:images.size] = np.ascontiguousarray(images).reshape(-1)
-        self._buffers["image"].flush()
-        self.select(task)
-        self._write("INTERRUPT_STATUS", 3)
-        self._write("CONTROL", 1 << BITS["START"])
-        try:
-            self.device.wait(timeout)
-        except TimeoutError as error:
-            raise AcceleratorTimeout(f"no end after {timeout} s", fix="reset(), then run again",
-                                     **self._state()) from error
-        self._check()
-        self.last_run = self._report(task)
-        output, out = self._buffers["output"], self.bundle.manifest["output"]
-        output.invalidate()
-        size = 2 * self.bundle.manifest["batch"] * out["tokens"] * out["words"] * out["lanes"]
-        rows = output.array[:size].view("<i2").reshape(*images.shape[:-3], out["tokens"], -1)
-        return rows[..., :out["dim"]].copy()
+        check_images(self.bundle, images)
+        self._check_task(task)
+        self._check_ready()
+        self._memory.put_images(0, images)
+        self._start(task, 0)
+        self._finish(timeout)
+        self._read_report(task, passes=True)
+        return self._tokens(0, images)
 
-    def _check_images(self, images: Any) -> None:
-        """Raises WrongInput."""
-        batch, size = self.bundle.manifest["batch"], self.bundle.manifest["image"]
-        shape = (size["height"], size["width"], 3)
-        wanted = f"uint8{list(shape)}" if batch == 1 else f"uint8{[batch, *shape]}"
-        if not isinstance(images, np.ndarray):
-            raise WrongInput(f"the image is a {type(images).__name__}, the network takes an array {wanted}")
-        if images.shape[-3:] != shape or images.ndim > 4 or images.dtype != np.uint8:
-            raise WrongInput(f"the image is {images.dtype}{list(images.shape)}, the network takes {wanted}")
-        given = len(images) if images.ndim == 4 else 1
-        if given != batch:
-            raise WrongInput(f"{given} image{'s' * (given != 1)}, the bundle was compiled for a batch of {batch}",
-                             fix=f"Run {wanted}, or compile with --batch {given}")
+    def stream(self, images: Iterable[np.ndarray], task: str, timeout: float = 60.0) -> Iterator[np.ndarray]:
+        """As ``run`` for each of ``images``, in order. While the machine works on one, the next is taken from the
+        iterable and copied, and the one before it is returned.
+
+        ``last_run`` has counters after each; passes are read after the last one alone, since that takes time.
+        """
+        self._check_task(task)
+        running: tuple[np.ndarray, int] | None = None
+        try:
+            for index, image in enumerate(images):
+                check_images(self.bundle, image)
+                if running is None:
+                    self._check_ready()
+                self._memory.put_images(index % SLOTS, image)
+                before = running
+                if before is not None:
+                    self._finish(timeout)
+                    self._read_report(task, passes=False)
+                self._start(task, index % SLOTS)
+                running = image, index % SLOTS
+                if before is not None:
+                    yield self._scaled(self._tokens(before[1], before[0]))
+            if running is not None:
+                self._finish(timeout)
+                self._read_report(task, passes=True)
+                yield self._scaled(self._tokens(running[1], running[0]))
+        finally:
+            if self._running:  # whoever took the tokens wants no more of them
+                self._abort()
 
     def select(self, task: str) -> None:
-        """Point the machine at a task's gates: the only difference between tasks."""
-        gates = self._buffers["gates"].address + self.tasks.index(task) * self.bundle.manifest["gate_stride"]
-        self._write_wide("GATES", gates)
+        """Point the machine at a task's gates: the only difference between tasks, one register write. Raises
+        WrongInput."""
+        self._check_task(task)
+        self._registers.set_wide("GATES", self._memory.addresses["gates"]
+                                 + self.tasks.index(task) * self.bundle.manifest["gate_stride"])
 
     def reset(self) -> None:
         """Soft reset: the machine lets its bursts end, forgets the run, and is idle. Raises AcceleratorTimeout."""
-        self._write("CONTROL", 1 << BITS["RESET"])
-        for _ in range(1000):
-            if self._read("CONTROL") >> BITS["RESET_DONE"] & 1:
+        self._registers.command("RESET")
+        for _ in range(_RESET_READS):
+            if self._registers.status("RESET_DONE"):
+                self._running = False
                 return
-        raise AcceleratorTimeout("soft reset does not end", fix="Reload the bitstream", **self._state())
+        raise AcceleratorTimeout("soft reset does not end", **machine_state(self._registers),
+                                 fix="Reload the bitstream: the memory still owes an answer")
 
-    def _check(self) -> None:
-        code = ErrorCode(self._read("ERROR_CODE"))
-        if code == ErrorCode.NONE:
-            return
-        state = self._state()
-        entries = self.bundle.manifest["instructions"]
-        name = entries[state["pc"]]["name"] if state["pc"] < len(entries) else "past the program"
-        where = f"{code.name} at instruction {state['pc']} ({name}), address 0x{state['address']:X}"
-        if code in _TIMEOUTS:
-            raise AcceleratorTimeout(where, fix="The memory did not answer; look at state['stalls']", **state)
-        if code in _BUS:
-            raise BusError(where, fix="Check the buffers; run again after reset()", **state)
-        raise ProgramRefused(where, fix="Compile again for this version and configuration", **state)
+    @property
+    def _memory(self) -> Arena:
+        if self._arena is None:
+            raise AccelError("no bundle is loaded", fix="Call load() first")
+        return self._arena
 
-    def _state(self) -> dict[str, Any]:
-        counters = {name: self._read_wide(name) for name, _ in COUNTERS}
-        return {"pc": self._read("ERROR_PC"), "address": self._read_wide("ERROR_ADDRESS"),
-                "finished": self._read("FINISHED"), "stalls": counters}
+    def _use_slot(self, slot: int) -> None:
+        self._registers.set_wide("IMAGE", self._memory.addresses[f"image{slot}"])
+        self._registers.set_wide("OUTPUT", self._memory.addresses[f"output{slot}"])
 
-    def _report(self, task: str) -> RunReport:
-        fields = [decode(words) for words in np.frombuffer(self.bundle.program, "<u4").reshape(-1, 16)]
-        entries = self.bundle.manifest["instructions"]
-        beat = self.bundle.manifest["bus_bytes"]
-        passes, before = [], 0
-        for index in range(min(self._read("FINISHED"), PASS_LOG_ENTRIES)):
-            end = self.device.read_register(PASS_LOG + 8 * index)
-            info = self.device.read_register(PASS_LOG + 8 * index + 4)
-            pc, expert, rows = info >> 20, info >> 12 & 0xFF, info & 0xFFF
-            if "experts" in entries[pc]:
-                expert = entries[pc]["experts"][expert]
-            macs = entries[pc]["macs_per_row"] * rows if fields[pc]["opcode"] == Opcode.PASS else 0
-            passes.append(PassReport(entries[pc]["name"], expert, rows, end, end - before, macs,
-                                     fields[pc].get("stream_beats", 0) * beat))
-            before = end
-        return RunReport(task, {name: self._read_wide(name) for name, _ in COUNTERS}, tuple(passes))
+    def _check_task(self, task: str) -> None:
+        if task not in self.tasks:
+            raise WrongInput(f"no task is called {task!r}", fix=f"The tasks are {', '.join(self.tasks)}")
 
-    def _read(self, name: str) -> int:
-        return self.device.read_register(offset(name))
+    def _check_ready(self) -> None:
+        """Raises StaleOverlay, Busy."""
+        check_not_stale(self._registers, self.bundle)
+        if self._running or not self._registers.status("IDLE"):
+            raise Busy("a run is under way", fix="Wait for it, or reset()")
 
-    def _read_wide(self, name: str) -> int:
-        return self._read(f"{name}_LOW") | self._read(f"{name}_HIGH") << 32
+    def _start(self, task: str, slot: int) -> None:
+        self.select(task)
+        self._use_slot(slot)
+        if self.device.interrupts:
+            self._registers.set("INTERRUPT_ENABLE", 3)
+            self._registers.set("INTERRUPT_GLOBAL", 1)
+            self._registers.write("INTERRUPT_STATUS", 3)
+        self._running = True
+        self._registers.command("START")
 
-    def _write(self, name: str, value: int) -> None:
-        self.device.write_register(offset(name), value)
+    def _finish(self, timeout: float) -> None:
+        """Wait for the end of the run. However that fails, the machine is quiet afterwards."""
+        try:
+            self.device.wait(timeout)
+        except TimeoutError as error:
+            state = machine_state(self._registers)
+            self._abort()
+            name = instruction_name(self.bundle, state["started"])
+            raise AcceleratorTimeout(
+                f"no end after {timeout} s, at instruction {state['started']} ({name})", **state,
+                fix="Reload the bitstream: the memory still owes an answer" if self._running else
+                    "The run was ended: run again, with more time if state['stalls'] shows progress") from error
+        except BaseException:
+            self._abort()
+            raise
+        self._running = False
+        check_run(self._registers, self.bundle)
 
-    def _write_wide(self, name: str, value: int) -> None:
-        self._write(f"{name}_LOW", value & 0xFFFF_FFFF)
-        self._write(f"{name}_HIGH", value >> 32)
+    def _abort(self) -> None:
+        """End a run. If that fails the machine counts as running: its memory is not given back."""
+        try:
+            self.reset()
+        except Exception as error:  # what led here is what the user must see
+            _log.error("the run could not be ended: %s", error)
+
+    def _read_report(self, task: str, passes: bool) -> None:
+        log = read_passes(self.device, self._registers, self.bundle) if passes else ()
+        self.last_run = RunReport(task, self._registers.counters(), log)
+
+    def _tokens(self, slot: int, images: np.ndarray) -> np.ndarray:
+        """What the machine wrote for ``images``, s16."""
+        return tokens_of(self.bundle, self._memory.output(slot), images.ndim == 4)
+
+    def _scaled(self, tokens: np.ndarray) -> np.ndarray:
+        return tokens.astype(np.float32) / np.float32(1 << self.bundle.manifest["output"]["fraction"])
+
+    def _unload(self) -> None:
+        if self._running:
+            self._abort()
+        if self._arena is not None and not self._running:
+            self._arena.free()
+            self._arena = None
+        self._bundle = None
+
+    def _give_back(self) -> None:
+        if self._running:
+            _log.error("the machine may still use its memory, which is kept until this process ends; %s",
+                       "reload the bitstream")
+        elif self._owner:
+            self.device.close()
+
+
+def _open(machine: Any) -> Device:
+    from .pynq import open_overlay  # only here, since it needs the package pynq
+
+    return open_overlay(machine)

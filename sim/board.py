@@ -82,6 +82,8 @@ class SimulatedBoard:
 
     # What every Device has.
 
+    interrupts = True
+
     def read_register(self, at: int) -> int:
         return self._process.ask("read", at=at)["value"]
 
@@ -90,6 +92,9 @@ class SimulatedBoard:
 
     def allocate(self, size: int) -> SimulatedBuffer:
         return self._arena.allocate(size)
+
+    def free_bytes(self) -> int:
+        return self._arena.free
 
     def wait(self, timeout: float) -> None:
         """Run the clock until the interrupt is high or CONTROL shows DONE or ERROR.

@@ -43,6 +43,9 @@ class GoldenBuffer:
 class GoldenDevice:
     """A board whose machine is ``Machine``. ``memory_bytes`` is all that can be allocated."""
 
+    clock_hz = 300e6  # no time passes here
+    interrupts = False
+
     def __init__(self, config: MachineConfig, memory_bytes: int = 1 << 26):
         self.config = config
         self._memory = np.zeros(memory_bytes, np.uint8)
@@ -84,6 +87,9 @@ class GoldenDevice:
             raise MemoryError(f"{size} bytes do not fit the {len(self._memory) - start} that are left")
         self._top = -(-(start + size) // PAGE) * PAGE
         return GoldenBuffer(BASE + start, np.zeros(size, np.uint8), self._memory[start:start + size])
+
+    def free_bytes(self) -> int:
+        return len(self._memory) - self._top
 
     def wait(self, timeout: float | None = None) -> None:
         """A run is over when START returns."""

@@ -99,8 +99,11 @@ def test_many_runs_without_reset_are_identical(loaded, tiny_image):
 def test_a_task_switch_writes_the_gates_register_alone(loaded, device, tiny_image):
     loaded.run(tiny_image, "semseg")
     device.writes.clear()
-    loaded.select("depth")
-    assert set(device.writes) == {offset("GATES_LOW"), offset("GATES_HIGH")}
+    loaded.run(tiny_image, "depth")
+    assert device.writes == [offset("GATES_LOW"), offset("CONTROL")]
+    device.writes.clear()
+    loaded.run(tiny_image, "depth")
+    assert device.writes == [offset("CONTROL")]
 
 
 @pytest.mark.parametrize("image, task, message", [

@@ -147,7 +147,7 @@ def test_unaligned_address(stops, bundle):
 ], ids=lambda value: value.name if isinstance(value, FaultKind) else "")
 def test_memory_fails_on_a_read(accelerator, boards, bundle, tiny_image, kind, error, code):
     accelerator.load(bundle)
-    weights = accelerator._buffers["weights"].address
+    weights = accelerator.addresses["weights"]
     tokens = accelerator.run_raw(tiny_image, "depth", timeout=0.01)
     boards(NAME).memory = MemorySettings(fault=Fault(kind=kind, base=weights + 4096, limit=weights + 4224))
     with pytest.raises(error, match=code.name):
@@ -162,7 +162,7 @@ def test_memory_fails_on_a_read(accelerator, boards, bundle, tiny_image, kind, e
 ], ids=lambda value: value.name if isinstance(value, FaultKind) else "")
 def test_memory_fails_on_a_write(accelerator, boards, bundle, tiny_image, kind, code):
     accelerator.load(bundle)
-    output = accelerator._buffers["output"].address
+    output = accelerator.addresses["output0"]
     tokens = accelerator.run_raw(tiny_image, "depth", timeout=0.01)
     boards(NAME).memory = MemorySettings(fault=Fault(kind=kind, base=output + 128, limit=output + 136))
     with pytest.raises(BusError, match=code.name):
@@ -176,10 +176,10 @@ def test_memory_fails_on_a_write(accelerator, boards, bundle, tiny_image, kind, 
 def test_memory_never_answers(boards, accelerator, bundle, tiny_image, kind):
     """The watchdog ends the run; a bus that still owes beats needs a hard reset."""
     accelerator.load(bundle)
-    board, weights = boards(NAME), accelerator._buffers["weights"].address
+    board, weights = boards(NAME), accelerator.addresses["weights"]
     tokens = accelerator.run_raw(tiny_image, "depth", timeout=0.01)
     board.memory = MemorySettings(fault=Fault(kind=kind, base=weights + 4096, limit=weights + 8192))
-    accelerator._write("WATCHDOG", 2000)
+    board.write_register(offset("WATCHDOG"), 2000)
     with pytest.raises(AcceleratorTimeout, match="WATCHDOG|not done|no end"):
         accelerator.run_raw(tiny_image, "depth", timeout=0.001)
     board.memory = MemorySettings()

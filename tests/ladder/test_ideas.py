@@ -123,8 +123,7 @@ def test_active_experts_are_fetched_once_and_idle_ones_never(pair, task, specula
     both = pair(model, "8x8", speculate=speculate)
     both.run(random_image("tiny_test"), task)
     bursts = both.board.bursts()
-    weights = both.rtl._buffers["weights"]
-    reads = beat_counts(bursts, config.bus_bytes, weights.address, len(weights.array))
+    reads = beat_counts(bursts, config.bus_bytes, both.rtl.addresses["weights"], len(both.rtl.bundle.weights))
     order = model["blocks.1.moe.order"].tolist()
     active = {order.index(expert) for expert in both.rtl.report.expert_rows["blocks.1"]}
     experts = both.rtl.bundle.manifest["network"]["experts"]

@@ -86,7 +86,7 @@ def test_memory_fails_on_an_expert_that_nobody_needs(world, boards, tiny_image):
     names = [entry["name"] for entry in bundle.manifest["instructions"]]
     pc = names.index("blocks.1.moe.fc1")
     fields = decode(np.frombuffer(bundle.program, "<u4").reshape(-1, 16)[pc])
-    first = accelerator._buffers["weights"].address + fields["stream_offset"]
+    first = accelerator.addresses["weights"] + fields["stream_offset"]
     for kind, code in ((FaultKind.SLVERR, ErrorCode.READ_SLAVE), (FaultKind.LAST_EARLY, ErrorCode.READ_PROTOCOL)):
         boards("8x8").memory = MemorySettings(fault=Fault(kind=kind, base=first + 64, limit=first + 72))
         with pytest.raises(BusError, match=f"{code.name} at instruction {pc} "):

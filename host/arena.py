@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shared memory of a loaded bundle. The one place where caches are flushed and invalidated."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from moevit.spec.bundle import Bundle
+
+from .device import Buffer, Device
+from .errors import OutOfContiguousMemory
+
+__all__ = ["SLOTS", "Arena"]
+
+PAGE = 4096
+SLOTS = 2  # images, and outputs: the host copies one while the machine works on the other
+
+
+def _pages(size: int) -> int:
+    return -(-max(size, 1) // PAGE) * PAGE
+
+
+def _sizes(bundle: Bundle) -> dict[str, dict[str, int]]:
+    """Bytes of each part, by buffer: what stays, what the host writes for a run, what the machine writes."""
+    batch, image, out = (bundle.manifest[key] for key in ("batch", "image", "output"))
+    images = 3 * batch * image["height"] * image["width"]
+    tokens = 2 * batch * out["tokens"] * out["words"] * out["lanes"]
+    return {"constants": {"program": len(bundle.program), "weights": len(bundle.weights), "gates": len(bundle.gates)},
+            "images": {f"image{slot}": images for slot in range(SLOTS)},
+            "outputs": {f"output{slot}": tokens for slot in range(SLOTS)}}
+
+
+class Arena:
+    """Program, weights, gates, and `SLOTS` images and outputs of ``bundle`` in memory of ``device``.
+
+    Three contiguous buffers, their parts on page boundaries: a buffer is flushed or invalidated whole (PYNQ 4 and
+    PYNQ.remote know nothing less), so what only the host writes and what only the machine writes lie apart.
+
+    Raises OutOfContiguousMemory, with nothing kept.
+
+    Members
+    -------
+    addresses : physical address of each part
+    reads, writes : first address, and first after the last, of what the machine may read and write
+    """
+
+    def __init__(self, device: Device, bundle: Bundle):
+        sizes = _sizes(bundle)
+        self._buffers: dict[str, Buffer] = {}
+        self._places: dict[str, slice] = {}
+        self.addresses: dict[str, int] = {}
+        try:
+            _check_room(device, sizes)
+            for name, parts in sizes.items():
+                self._allocate(device, name, parts)
+            for part in sizes["constants"]:
+                content = np.frombuffer(getattr(bundle, part), np.uint8)
+                self._buffers["constants"].array[self._places[part]] = content
+            self._buffers["constants"].flush()
+        except BaseException:
+            self.free()
+            raise
+        ends = {name: self.addresses[next(iter(parts))] + sum(map(_pages, parts.values()))
+                for name, parts in sizes.items()}
+        self.reads = (min(self.addresses["program"], self.addresses["image0"]), max(ends["constants"], ends["images"]))
+        self.writes = (self.addresses["output0"], ends["outputs"])
+
+    def _allocate(self, device: Device, name: str, parts: Mapping[str, int]) -> None:
+        total = sum(map(_pages, parts.values()))
+        try:
+            buffer = self._buffers[name] = device.allocate(total)
+        except MemoryError as error:
+            raise _shortage(f"{name} of {total} bytes: {error}", total, device.free_bytes()) from error
+        at = 0
+        for part, size in parts.items():
+            self._places[part], self.addresses[part] = slice(at, at + size), buffer.address + at
+            at += _pages(size)
+
+    def put_images(self, slot: int, images: np.ndarray) -> None:
+        """Copy images u8, of any layout, to where the machine reads them."""
+        buffer = self._buffers["images"]
+        buffer.array[self._places[f"image{slot}"]] = np.ascontiguousarray(images).reshape(-1)
+        buffer.flush()
+
+    def output(self, slot: int) -> np.ndarray:
+        """A copy, u8, of what the machine wrote."""
+        buffer = self._buffers["outputs"]
+        buffer.invalidate()
+        return buffer.array[self._places[f"output{slot}"]].copy()
+
+    def free(self) -> None:
+        """Give the memory back; may be called twice."""
+        for buffer in self._buffers.values():
+            buffer.free()
+        self._buffers.clear()
+
+
+def _check_room(device: Device, sizes: Mapping[str, Mapping[str, int]]) -> None:
+    needed = sum(_pages(size) for parts in sizes.values() for size in parts.values())
+    free = device.free_bytes()
+    if free is not None and needed > free:
+        parts = ", ".join(f"{name} {sum(map(_pages, each.values())):,}" for name, each in sizes.items())
+        raise _shortage(f"{needed:,} bytes of contiguous memory are needed ({parts}), {free:,} are free", needed, free)
+
+
+def _shortage(cause: str, needed: int, free: int | None) -> OutOfContiguousMemory:
+    megabytes = 1 << max(7, (2 * needed >> 20).bit_length())
+    return OutOfContiguousMemory(cause, needed=needed, free=free, fix=(
+        f"Free other buffers, or raise the CMA size of the board: cma={megabytes}M in the kernel's boot arguments"))

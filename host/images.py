@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes in and comes out: images checked against a bundle, the machine's words as tokens."""
+
+from typing import Any
+
+import numpy as np
+
+from moevit.spec.bundle import Bundle
+
+from .errors import WrongInput
+
+__all__ = ["check_images", "tokens_of"]
+
+
+def check_images(bundle: Bundle, images: Any) -> None:
+    """Whether ``images`` are u8 (batch, height, width, 3) as ``bundle`` takes them; a batch of one may lack the axis.
+    Raises WrongInput."""
+    batch, size = bundle.manifest["batch"], bundle.manifest["image"]
+    shape = (size["height"], size["width"], 3)
+    wanted = f"uint8{list(shape)}" if batch == 1 else f"uint8{[batch, *shape]}"
+    if not isinstance(images, np.ndarray):
+        raise WrongInput(f"the image is a {type(images).__name__}, the network takes an array {wanted}")
+    if images.shape[-3:] != shape or images.ndim > 4 or images.dtype != np.uint8:
+        raise WrongInput(f"the image is {images.dtype}{list(images.shape)}, the network takes {wanted}")
+    given = len(images) if images.ndim == 4 else 1
+    if given != batch:
+        raise WrongInput(f"{given} image{'s' * (given != 1)}, the bundle was compiled for a batch of {batch}",
+                         fix=f"Run {wanted}, or compile with --batch {given}")
+
+
+def tokens_of(bundle: Bundle, output: np.ndarray, batch_axis: bool) -> np.ndarray:
+    """Tokens s16 ([batch,] tokens, dim) of the bytes that the machine wrote; the padding of its words is left out."""
+    out = bundle.manifest["output"]
+    rows = output.view("<i2").reshape(bundle.manifest["batch"], out["tokens"], out["words"] * out["lanes"])
+    tokens = rows[..., :out["dim"]]
+    return tokens if batch_axis else tokens[0]

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One holder per machine: a lock file that the kernel releases with the process, however that ends."""
+
+import fcntl
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from .errors import AlreadyInUse
+
+__all__ = ["MachineLock"]
+
+_PLACES = (Path("/run/lock"), Path(tempfile.gettempdir()))
+
+
+class MachineLock:
+    """Holds the machine called ``name`` (its board and control address) until ``release``.
+
+    The file ``moevit-<name>.lock`` holds the holder's process id, so that a second one can name it. Raises
+    AlreadyInUse, PermissionError.
+    """
+
+    def __init__(self, name: str, folder: Path | None = None):
+        if folder is None:
+            folder = next(place for place in _PLACES if os.access(place, os.W_OK))
+        self.path = folder / f"moevit-{re.sub('[^A-Za-z0-9_.]', '-', name)}.lock"
+        self._file: IO[str] | None = open(self.path, "a+")  # keeps what the holder wrote
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "unknown"
+            self._file.close()
+            own = holder == str(os.getpid())
+            raise AlreadyInUse(
+                f"process {holder}{' (this one)' if own else ''} holds the machine {name}", holder=holder,
+                lock=str(self.path),
+                fix="Call close() on the Accelerator that has it" if own else f"End it, or wait: kill {holder}",
+            ) from error
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let others have the machine; may be called twice. The file stays: whoever waits for it has it open."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
