@@ -60,8 +60,7 @@ class Arena:
         except BaseException:
             self.free()
             raise
-        ends = {name: self.addresses[next(iter(parts))] + sum(map(_pages, parts.values()))
-                for name, parts in sizes.items()}
+        ends = {name: self.addresses[list(parts)[-1]] + list(parts.values())[-1] for name, parts in sizes.items()}
         self.reads = (min(self.addresses["program"], self.addresses["image0"]), max(ends["constants"], ends["images"]))
         self.writes = (self.addresses["output0"], ends["outputs"])
 

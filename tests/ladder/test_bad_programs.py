@@ -132,7 +132,7 @@ def test_read_outside_the_window(stops, bundle):
 
 def test_write_outside_the_window(stops, bundle):
     pc = pc_of(bundle, "output")
-    stops(changed(bundle, pc, stream_offset=64), BusError, ErrorCode.WRITE_WINDOW)
+    stops(changed(bundle, pc, stream_offset=8192), BusError, ErrorCode.WRITE_WINDOW)  # past the second output
 
 
 def test_unaligned_address(stops, bundle):
