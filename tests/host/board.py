@@ -73,7 +73,8 @@ class FakeOverlay(SimpleNamespace):
     """What the driver uses of a ``pynq.Overlay``."""
 
     def __init__(self, device, vlnv=VLNV, **more):
-        description = {"phys_addr": CONTROL_BASE, "addr_range": APERTURE, "type": vlnv, "fullpath": CELL, "device": device}
+        description = {"phys_addr": CONTROL_BASE, "addr_range": APERTURE, "type": vlnv, "fullpath": CELL,
+                       "device": device}
         super().__init__(device=device, ip_dict={CELL: description}, clock_dict={0: {"enable": 1, "frequency": 200.0}},
                          loaded=True, **more)
 
