@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m moevit.rtl_gen.vivado``: a bitstream for a board, the core out of context, or just what Vivado needs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.boards import BOARDS
+
+from ..machine import machine_rtl
+from .build import Build
+from .exits import VivadoError
+from .preflight import check_machine, check_path, find_vivado
+from .settings import Preset
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+console = Console()
+
+BoardOption = Annotated[str, typer.Option(help=f"board: {', '.join(BOARDS)}")]
+ConfigOption = Annotated[str | None, typer.Option(help="array configuration; the board's own if left out")]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="folder; build/vivado/BOARD if left out")]
+PresetOption = Annotated[Preset, typer.Option(help="processor settings: the board's files, our own list, or files "
+                                                   "where Vivado has them")]
+JobsOption = Annotated[int, typer.Option(min=1, help="runs at a time")]
+ForceOption = Annotated[bool, typer.Option("--force", help="build although disk or memory seem short")]
+
+
+def _fail(error: VivadoError) -> typer.Exit:
+    console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    return typer.Exit(int(error.code))
+
+
+def _written(board: str, config: str | None, output: Path | None, preset: Preset, jobs: int) -> Build:
+    """The build's folder with its sources."""
+    if board not in BOARDS:
+        raise typer.BadParameter(f"no board is called {board!r}; there are {', '.join(BOARDS)}")
+    chosen = config or BOARDS[board].config
+    if chosen not in CONFIGS:
+        raise typer.BadParameter(f"no configuration is called {chosen!r}; there are {', '.join(CONFIGS)}")
+    with console.status(f"Generating {chosen}"):
+        rtl = machine_rtl(CONFIGS[chosen])
+    folder = (output or Path("build") / "vivado" / board).resolve()
+    check_path(folder)
+    build = Build(folder, BOARDS[board], CONFIGS[chosen], rtl, preset=preset, jobs=jobs)
+    build.write()
+    return build
+
+
+def _watched(build: Build, vivado: str, step: Callable[[str, Callable[[str], None]], dict[str, Any]]) -> dict[str, Any]:
+    with console.status("Vivado") as status:
+        return step(vivado, lambda line: status.update(f"Vivado: {line[:100]}"))
+
+
+def _preflight(build: Build, force: bool) -> str:
+    vivado, version = find_vivado()
+    if not force:
+        check_machine(build.board, build.folder)
+    console.print(f"{vivado}, version {version}", highlight=False)
+    found = _watched(build, vivado, build.probe)
+    console.print(f"{build.settings['part']}, licensed; processor settings: "
+                  f"{found.get('board_part') or 'our own, no board files'}", highlight=False)
+    return vivado
+
+
+def _print(report: dict[str, Any]) -> None:
+    table = Table(show_header=False, box=None)
+    for key, value in report.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {each}" for name, each in value.items())
+        table.add_row(key, str(value))
+    console.print(table)
+
+
+@app.command()
+def build(board: BoardOption, config: ConfigOption = None, output: OutputOption = None,
+          preset: PresetOption = Preset.AUTO, jobs: JobsOption = 2, force: ForceOption = False) -> None:
+    """Build NAME.bit, NAME.hwh, reports and build.json. Exit codes: docs/vivado.md."""
+    try:
+        made = _written(board, config, output, preset, jobs)
+        report = made.finished()
+        if report is None:
+            vivado = _preflight(made, force)
+            report = _watched(made, vivado, made.bitstream)
+    except VivadoError as error:
+        raise _fail(error) from error
+    _print(report)
+    console.print(f"{made.folder / made.name}.bit, .hwh", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def ooc(board: BoardOption, config: ConfigOption = None, output: OutputOption = None,
+        force: ForceOption = False) -> None:
+    """Synthesise, place and route the core alone; writes ooc.json and reports."""
+    try:
+        made = _written(board, config, output, Preset.OWN, 1)
+        vivado = _preflight(made, force)
+        report = _watched(made, vivado, made.out_of_context)
+    except VivadoError as error:
+        raise _fail(error) from error
+    _print(report)
+
+
+@app.command()
+def prepare(board: BoardOption, config: ConfigOption = None, output: OutputOption = None,
+            preset: PresetOption = Preset.AUTO, jobs: JobsOption = 2) -> None:
+    """Write the folder alone, to be carried to a computer that has Vivado."""
+    try:
+        made = _written(board, config, output, preset, jobs)
+    except VivadoError as error:
+        raise _fail(error) from error
+    console.print(f"{made.folder}: in work/, run vivado -mode batch -source on ../tcl/probe.tcl, package_ip.tcl, "
+                  "build.tcl", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def config(board: BoardOption) -> None:
+    """Print the name of the configuration that suits a board."""
+    if board not in BOARDS:
+        raise typer.BadParameter(f"no board is called {board!r}; there are {', '.join(BOARDS)}")
+    typer.echo(BOARDS[board].config)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a build's files are what they should be: a whole .bit for the part, an .hwh that has the machine."""
+
+import struct
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from moevit.spec.ip import CELL, VLNV
+from moevit.spec.registers import REGISTERS
+
+from .exits import ExitCode, VivadoError
+
+__all__ = ["check_bit", "check_hwh"]
+
+
+def _damaged(path: Path, what: str) -> VivadoError:
+    return VivadoError(ExitCode.NO_ARTEFACT, f"{path} {what}", "Nothing was published; see the logs in work/")
+
+
+def check_bit(path: Path, part: str) -> None:
+    """Read the header of a .bit file: the part it is for, and as many bytes as it announces. Raises VivadoError."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _damaged(path, "is missing, though Vivado reported success") from error
+    try:
+        # Length and bytes of a fixed field, a word 1; then fields: a letter, length and text; last 'e' and the data.
+        position = 2 + struct.unpack_from(">H", content)[0] + 2
+        fields = {}
+        while (letter := content[position:position + 1]) in (b"a", b"b", b"c", b"d"):
+            length, = struct.unpack_from(">H", content, position + 1)
+            fields[letter] = content[position + 3:position + 3 + length].rstrip(b"\0").decode("ascii")
+            position += 3 + length
+        size, = struct.unpack_from(">I", content, position + 1)
+        built = fields[b"b"]
+    except (struct.error, KeyError, UnicodeDecodeError) as error:
+        raise _damaged(path, "is no bitstream: its header cannot be read") from error
+    if letter != b"e" or size == 0 or position + 5 + size != len(content):
+        raise _damaged(path, f"is cut off: {len(content):,} bytes, its header announces {position + 5 + size:,}")
+    if not part.removeprefix("xc").startswith(built.removeprefix("xc")):  # headers of Zynq-7000 leave out grade and xc
+        raise _damaged(path, f"is for {built}, not for {part}")
+
+
+def check_hwh(path: Path) -> None:
+    """See that the hardware handoff names the machine's cell, with its registers. Raises VivadoError."""
+    try:
+        modules = ElementTree.parse(path).getroot().iter("MODULE")
+        ours = [module for module in modules if module.get("VLNV") == VLNV and module.get("INSTANCE") == CELL]
+    except OSError as error:
+        raise _damaged(path, "is missing, though Vivado reported success") from error
+    except ElementTree.ParseError as error:
+        raise _damaged(path, f"is no XML: {error}") from error
+    if len(ours) != 1:
+        raise _damaged(path, f"has {len(ours)} cells {CELL} of {VLNV}, which the driver is bound to")
+    names = {register.get("NAME") for register in ours[0].iter("REGISTER")}
+    if missing := {register.name for register in REGISTERS} - names:
+        raise _damaged(path, f"lacks registers: {', '.join(sorted(missing))}")
