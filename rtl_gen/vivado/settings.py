@@ -9,15 +9,14 @@ from moevit.spec.boards import Board
 from moevit.spec.ip import CELL, VLNV
 from moevit.spec.registers import APERTURE, BITS, REGISTERS, Register
 
+from ..hwh import INTERRUPT_CONTROLLER, INTERRUPT_RANGE
 from ..ports import PortTable
 from .boards import BOARD_DATA
 from .exits import ExitCode, VivadoError
 from .tcl import tcl_word
 
-__all__ = ["Preset", "constraints", "design_name", "interfaces", "settings", "settings_file"]
+__all__ = ["Preset", "constraints", "design_name", "settings", "settings_file"]
 
-#: From the registers' base to the interrupt controller's, which PYNQ takes interrupts from.
-INTERRUPT_CONTROLLER = 0x1_0000
 #: IP-XACT's words for the access of registers.
 _ACCESS = {"r": "read-only", "rw": "read-write", "w1c": "read-write", "w1s": "read-write"}
 #: Bits of CONTROL that are commands; the others are status.
@@ -37,17 +36,6 @@ def design_name(board: Board) -> str:
     return f"moevit_{board.name.replace('-', '_')}"
 
 
-def interfaces(table: PortTable) -> dict[str, dict[str, str]]:
-    """Bus, clock, reset and interrupt interfaces of the wrapper with their parameters, as Vivado will infer them."""
-    found = {}
-    for port in table.ports:
-        for name, value in port.attributes:
-            if name == "X_INTERFACE_PARAMETER":
-                parameters = dict(item.split(" ", 1) for item in value.split(", "))
-                found[parameters.pop("XIL_INTERFACENAME")] = parameters
-    return found
-
-
 def _register(register: Register) -> dict[str, object]:
     bits = BITS if register.name == "CONTROL" else {}
     return {"name": register.name, "offset": register.offset, "access": _ACCESS[register.access],
@@ -60,8 +48,7 @@ def settings(board: Board, config: MachineConfig, table: PortTable, top: str, pr
     """The scripts' dictionary. Raises VivadoError where the machine has more memory ports than the board."""
     data = BOARD_DATA[board.name]
     family = data.family
-    buses = interfaces(table)
-    masters = [name for name, parameters in buses.items() if parameters.get("PROTOCOL") == "AXI4"]
+    masters = table.managers
     if len(masters) > len(family.memory):
         raise VivadoError(ExitCode.PORTS, f"{config.name} has {len(masters)} memory ports, {board.name} has "
                           f"{len(family.memory)}", "Take a configuration with fewer")
@@ -86,7 +73,8 @@ def settings(board: Board, config: MachineConfig, table: PortTable, top: str, pr
             "clock_actual": f"CONFIG.{family.clock_actual}",
             "memory": [{"master": master, "slave": port.interface, "clock": port.clock, "segments": port.segments}
                        for master, port in used]},
-        "base": family.base, "interrupt_base": family.base + INTERRUPT_CONTROLLER,
+        "base": family.base,
+        "interrupts": {"cell": INTERRUPT_CONTROLLER, "base": family.base + INTERRUPT_RANGE, "range": INTERRUPT_RANGE},
         "exits": {code.name: int(code) for code in ExitCode},
     }
 

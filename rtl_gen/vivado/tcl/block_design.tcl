@@ -4,6 +4,7 @@
 
 proc block_design {board} {
     set cell [setting ip cell]
+    set interrupts [setting interrupts cell]
     create_bd_design [setting name]
 
     # --- processor ---
@@ -22,17 +23,17 @@ proc block_design {board} {
     create_bd_cell -type ip -vlnv [newest_ip xilinx.com:ip:proc_sys_reset] reset
     create_bd_cell -type ip -vlnv [setting ip vlnv] $cell
     set_property CONFIG.C_IRQ_CONNECTION 1 \
-        [create_bd_cell -type ip -vlnv [newest_ip xilinx.com:ip:axi_intc] interrupts]
+        [create_bd_cell -type ip -vlnv [newest_ip xilinx.com:ip:axi_intc] $interrupts]
     set_property -dict {CONFIG.NUM_SI 1 CONFIG.NUM_MI 2} \
         [create_bd_cell -type ip -vlnv [newest_ip xilinx.com:ip:smartconnect] control]
     connect_bd_intf_net [get_bd_intf_pins ps/[setting processor control]] [get_bd_intf_pins control/S00_AXI]
     connect_bd_intf_net [get_bd_intf_pins control/M00_AXI] [get_bd_intf_pins $cell/[setting ip lite]]
-    connect_bd_intf_net [get_bd_intf_pins control/M01_AXI] [get_bd_intf_pins interrupts/s_axi]
+    connect_bd_intf_net [get_bd_intf_pins control/M01_AXI] [get_bd_intf_pins $interrupts/s_axi]
 
     # --- memory: width and protocol change on the way ---
-    set clocks [list ps/[setting processor control_clock] reset/slowest_sync_clk control/aclk interrupts/s_axi_aclk \
+    set clocks [list ps/[setting processor control_clock] reset/slowest_sync_clk control/aclk $interrupts/s_axi_aclk \
                     $cell/[setting ip clock]]
-    set resets [list control/aresetn interrupts/s_axi_aresetn $cell/[setting ip reset]]
+    set resets [list control/aresetn $interrupts/s_axi_aresetn $cell/[setting ip reset]]
     foreach port [setting processor memory] {
         set name memory_[dict get $port master]
         set_property -dict {CONFIG.NUM_SI 1 CONFIG.NUM_MI 1} \
@@ -51,15 +52,15 @@ proc block_design {board} {
     foreach pin $resets {
         connect_bd_net [get_bd_pins reset/peripheral_aresetn] [get_bd_pins $pin]
     }
-    connect_bd_net [get_bd_pins $cell/[setting ip interrupt]] [get_bd_pins interrupts/intr]
-    connect_bd_net [get_bd_pins interrupts/irq] [get_bd_pins ps/[setting processor interrupt]]
+    connect_bd_net [get_bd_pins $cell/[setting ip interrupt]] [get_bd_pins $interrupts/intr]
+    connect_bd_net [get_bd_pins $interrupts/irq] [get_bd_pins ps/[setting processor interrupt]]
 
     # --- addresses ---
     set registers [get_bd_addr_spaces ps/Data]
     assign_bd_address -offset [format 0x%X [setting base]] -range [setting ip aperture] \
         -target_address_space $registers [get_bd_addr_segs $cell/[setting ip lite]/*]
-    assign_bd_address -offset [format 0x%X [setting interrupt_base]] -range 4096 \
-        -target_address_space $registers [get_bd_addr_segs interrupts/S_AXI/*]
+    assign_bd_address -offset [format 0x%X [setting interrupts base]] -range [setting interrupts range] \
+        -target_address_space $registers [get_bd_addr_segs $interrupts/S_AXI/*]
     foreach port [setting processor memory] {
         set space [get_bd_addr_spaces $cell/[dict get $port master]]
         set assigned 0

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 # SPDX-License-Identifier: Apache-2.0
 """The packaged IP and the block design that the scripts make, as recorded by a stand-in for Vivado.
 
@@ -5,11 +6,15 @@ The tables here are typed from AMD's and the boards' documents, not taken from t
 """
 
 import subprocess
+import xml.etree.ElementTree as ElementTree
 
 import pytest
+from amaranth.lib.wiring import Component, In, Out
 
+from moevit.hw.bus.axi import LiteChannels, ReadChannels, WriteChannels
 from moevit.rtl_gen.generate import Rtl
-from moevit.rtl_gen.ports import Port
+from moevit.rtl_gen.hwh import handoff
+from moevit.rtl_gen.ports import port_table
 from moevit.rtl_gen.vivado.build import Build
 from moevit.rtl_gen.vivado.exits import ExitCode, VivadoError
 from moevit.rtl_gen.vivado.settings import Preset
@@ -50,20 +55,19 @@ def only(found, *kinds):
     return [event[len(kinds):] for event in found if tuple(event[:len(kinds)]) == kinds]
 
 
-def four_ports(rtl):
-    """The wrapper as it is when the machine has four memory ports."""
-    ports = []
-    for port in rtl.table.ports:
-        if not port.name.startswith("m_axi"):
-            attributes = tuple((name, value.replace("s_axi:m_axi", "s_axi:m_axi_0:m_axi_1:m_axi_2:m_axi_3"))
-                               for name, value in port.attributes)
-            ports.append(Port(port.name, port.output, port.width, attributes, port.constant))
-        else:
-            ports += [Port(port.name.replace("m_axi", f"m_axi_{i}"), port.output, port.width,
-                           tuple((name, value.replace("m_axi", f"m_axi_{i}")) for name, value in port.attributes),
-                           port.constant) for i in range(4)]
-    table = type(rtl.table)(ports=ports)
-    return Rtl(rtl.name, table, {**rtl.files, f"{rtl.name}.v": wrapper(rtl.name, f"{rtl.name}_core", table)})
+class Ports(Component):
+    """The ports of a machine with ``count`` memory ports."""
+
+    def __init__(self, count):
+        super().__init__({"s": In(LiteChannels(14)), "r": Out(ReadChannels(16)).array(count),
+                          "w": Out(WriteChannels(16)).array(count), "irq": Out(1)})
+
+
+def rtl_of_ports(count):
+    """Its wrapper and port table, with the name of zcu104's."""
+    table = port_table(Ports(count))
+    top = "moevit_32x64"
+    return Rtl(top, table, {f"{top}.v": wrapper(top, f"{top}_core", table)})
 
 
 def check_wiring(found, chip, masters):
@@ -92,7 +96,7 @@ def check_addresses(found, chip, masters, segments):
     assigned = only(found, "assigned")
     registers = {segment: (int(at, 0), int(size)) for space, segment, at, size in assigned if space == "ps/Data"}
     assert registers == {"/moevit_0/s_axi/reg0": (chip["base"], APERTURE),
-                         "/interrupts/S_AXI/Reg": (chip["base"] + 0x1_0000, 4096)}
+                         "/interrupts/S_AXI/Reg": (chip["base"] + 0x1_0000, 0x1_0000)}
     for index, master in enumerate(masters):
         mine = {segment for space, segment, *_ in assigned if space == f"moevit_0/{master}"}
         assert {segment.split(f"/HP{index}_")[1] for segment in mine} == segments
@@ -133,19 +137,15 @@ def test_board_files_are_used_where_they_are(vivado, tmp_path, board):
 
 
 def test_four_memory_ports_take_four_ways(vivado, tmp_path):
-    found = made(vivado, tmp_path / "out", "zcu104", rtl=four_ports(bare_rtl("32x64")))
+    found = made(vivado, tmp_path / "out", "zcu104", rtl=rtl_of_ports(4))
     masters = [f"m_axi_{i}" for i in range(4)]
     check_wiring(found, ULTRASCALE, masters)
     check_addresses(found, ULTRASCALE, masters, {"DDR_LOW"})
 
 
 def test_more_memory_ports_than_the_board_has_are_refused(tmp_path):
-    rtl = four_ports(bare_rtl("8x8"))
-    port = next(port for port in rtl.table.ports if "XIL_INTERFACENAME m_axi_0" in str(port.attributes))
-    extra = tuple((name, value.replace("m_axi_0", "m_axi_4")) for name, value in port.attributes)
-    rtl.table.ports.append(Port("m_axi_4_awaddr", True, 40, extra))
     with pytest.raises(VivadoError, match="5 memory ports, pynq-z2 has 4") as refused:
-        Build(tmp_path, BOARDS["pynq-z2"], CONFIGS["8x8"], rtl)
+        Build(tmp_path, BOARDS["pynq-z2"], CONFIGS["8x8"], rtl_of_ports(5))
     assert refused.value.code == ExitCode.PORTS
 
 
@@ -170,6 +170,26 @@ def test_the_packaged_ip(vivado, tmp_path):
     core = {name: value for _, name, value in only(found, "property", "core")}
     assert (core["name"], core["version"]) == ("moevit", "0.1")
     assert ["FREQ_HZ", "bus:aclk"] in only(found, "remove_bus_parameter")
+
+
+@pytest.mark.parametrize("board", ["pynq-z2", "zcu104"])
+def test_the_handoff_that_simulations_use_is_of_this_design(vivado, tmp_path, board):
+    """`rtl_gen/hwh.py` writes the file that Vivado will: same cells, addresses, ways to the memory."""
+    found = made(vivado, tmp_path / "out", board)
+    modules = {module.get("INSTANCE"): module for module in ElementTree.fromstring(
+        handoff(BOARDS[board], CONFIGS[BOARDS[board].config])).iter("MODULE")}
+    cells = dict(only(found, "cell"))
+    assert {name: module.get("VLNV") for name, module in modules.items()} == {name: cells[name] for name in modules}
+    ranges = {each.get("INSTANCE"): int(each.get("BASEVALUE"), 16) for each in modules["ps"].iter("MEMRANGE")}
+    assigned = {segment.split("/")[1]: int(at, 0) for space, segment, at, _ in only(found, "assigned")
+                if space == "ps/Data"}
+    assert ranges == assigned
+    pins = {name for name, _ in only(found, "pin")}
+    for each in modules["moevit_0"].iter("MEMRANGE"):
+        assert f"ps/{each.get('SLAVEBUSINTERFACE')}" in pins
+        segments = [segment for space, segment, *_ in only(found, "assigned")
+                    if space == f"moevit_0/{each.get('MASTERBUSINTERFACE')}"]
+        assert each.get("ADDRESSBLOCK") in {segment.split("/")[-1] for segment in segments}
 
 
 def test_out_of_context(vivado, tmp_path):

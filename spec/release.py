@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A release's archive: what a board needs, with ``manifest.json``, which has the sha256 of every file.
+
+Only the standard library is used and nothing of the project, so that the archive carries this very file as
+``verify.py``: ``python verify.py`` in the unpacked folder checks it before anything is installed.
+"""
+
+import hashlib
+import json
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+__all__ = ["MANIFEST", "ReleaseError", "pack", "unpack", "verify", "verify_folder"]
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+class ReleaseError(ValueError):
+    """An archive or folder that is not what its manifest says; names the file."""
+
+
+def pack(path: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
+    """Write an archive with ``files`` by name and a manifest with ``facts``; the same input gives the same bytes."""
+    for name in files:
+        _checked_name(name)
+    manifest = {"format": FORMAT, **facts, "files": {name: _sha256(content) for name, content in sorted(files.items())}}
+    entries = {MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode(), **dict(sorted(files.items()))}
+    draft = path.with_name(f"{path.name}.part")
+    with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # of 1980, whenever it is packed
+    draft.replace(path)
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """The manifest of an archive in which every file is as it says, and no other. Raises ReleaseError."""
+    return _read(path)[0]
+
+
+def unpack(path: Path, folder: Path) -> dict[str, Any]:
+    """Verify an archive, then write it into ``folder``, which must be empty or new. Raises ReleaseError."""
+    if folder.exists() and any(folder.iterdir()):
+        raise ReleaseError(f"{folder} is not empty")
+    manifest, contents = _read(path)
+    for name, content in contents.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    return manifest
+
+
+def verify_folder(folder: Path) -> dict[str, Any]:
+    """The manifest of an unpacked archive whose files are as it says; later ones may lie beside them."""
+    try:
+        manifest = _manifest((folder / MANIFEST).read_bytes())
+        for name, digest in manifest["files"].items():
+            _compare(name, (folder / name).read_bytes(), digest)
+    except OSError as error:
+        raise ReleaseError(f"{error.filename} cannot be read: {error.strerror}") from error
+    return manifest
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            for name in names:
+                _checked_name(name)
+            if len(set(names)) != len(names):
+                raise ReleaseError(f"{path} has a file twice")
+            contents = {name: archive.read(name) for name in names}
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise ReleaseError(f"{path} cannot be read: {error}") from error
+    if MANIFEST not in contents:
+        raise ReleaseError(f"{path} has no {MANIFEST}")
+    manifest = _manifest(contents[MANIFEST])
+    if odd := set(contents) - {MANIFEST} ^ set(manifest["files"]):
+        raise ReleaseError(f"{path} and its {MANIFEST} differ in {', '.join(sorted(odd))}")
+    for name, digest in manifest["files"].items():
+        _compare(name, contents[name], digest)
+    return manifest, contents
+
+
+def _manifest(content: bytes) -> dict[str, Any]:
+    try:
+        manifest = json.loads(content)
+        known = manifest["format"] == FORMAT and isinstance(manifest["files"], dict)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ReleaseError(f"{MANIFEST} is damaged") from error
+    if not known:
+        raise ReleaseError(f"{MANIFEST} is of format {manifest['format']}, not {FORMAT}")
+    for name in manifest["files"]:
+        _checked_name(name)
+    return manifest
+
+
+def _checked_name(name: str) -> None:
+    """A name that leads out of the folder it is unpacked into is no name."""
+    parts = PurePosixPath(name).parts
+    if not parts or name != "/".join(parts) or ".." in parts or "\\" in name or ":" in name or name.startswith("/"):
+        raise ReleaseError(f"{name!r} is no file's name in an archive")
+
+
+def _compare(name: str, content: bytes, digest: str) -> None:
+    if _sha256(content) != digest:
+        raise ReleaseError(f"{name} has been changed: its sha256 is not the manifest's")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+if __name__ == "__main__":
+    try:
+        checked = verify_folder(Path(__file__).resolve().parent)
+    except ReleaseError as problem:
+        sys.exit(str(problem))
+    print(f"{len(checked['files'])} files are as released: {checked.get('name', '')}")
