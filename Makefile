@@ -9,7 +9,7 @@ JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:  # a step that is cut off leaves no half-written file for the next run
-.PHONY: help install sim notebooks bench test test-all lint docs train-demo demo synth ecp5 coverage clean
+.PHONY: bitstream ooc release help install sim notebooks bench test test-all lint docs train-demo demo synth ecp5 coverage clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,17 @@ lint: $(INSTALLED)  ## ruff and mypy
 	$(VENV)/bin/ruff check .
 	mkdir -p build/ns && ln -sfn ../.. build/ns/moevit
 	MYPYPATH=build/ns $(VENV)/bin/mypy
+
+BOARD ?= zcu104
+bitstream: $(INSTALLED)  ## bitstream for BOARD=zcu104, kv260, zcu102, pynq-z2 or ultra96v2, by Vivado, in build/vivado
+	$(RUN) -m moevit.rtl_gen.vivado build --board $(BOARD)
+
+ooc: $(INSTALLED)  ## synthesise, place and route the core alone for BOARD, by Vivado
+	$(RUN) -m moevit.rtl_gen.vivado ooc --board $(BOARD)
+
+release: $(INSTALLED)  ## archive for BOARD: wheel, demo, notebooks, bitstream if built; in build/release
+	config=$$($(RUN) -m moevit.rtl_gen.vivado config --board $(BOARD)) && $(MAKE) demo CONFIG=$$config && \
+	$(RUN) -m moevit.rtl_gen.release pack --board $(BOARD) --bundle $(DEMO)/$$config.bundle --scenes $(DEMO)/scenes.npz
 
 docs: $(INSTALLED)  ## write the generated tables of docs/
 	$(RUN) -m moevit.spec

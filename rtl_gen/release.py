@@ -37,23 +37,23 @@ _INSTALL = """\
 # moevit {version} for {board}
 
 1. `python3 verify.py` says whether all files are as they were released.
-2. `pip install --no-index --no-deps --find-links wheels moevit` on the board, where numpy and pynq are (a PYNQ image has
-   both). Nothing is downloaded.
+2. `pip install --no-index --no-deps --find-links wheels moevit` on the board; nothing is downloaded. It needs numpy and
+   pynq, which a PYNQ image has.
 3. {bitstream}
-4. Open a notebook of `notebooks/` in this folder, or run the bundle from Python as `README` of the project shows.
+4. Open a notebook in this folder: they find bundle and bitstream beside them.
 
 Array configuration {config}, core {vlnv}.
 """
-_WITH = "`bitstream/{name}.bit` and `.hwh` are here, built by Vivado {tool} with {wns} ns of slack."
+_WITH = "`{name}.bit` and `{name}.hwh` are here, built by Vivado {tool} with {wns} ns of slack."
 _WITHOUT = ("No bitstream is in this archive. Build it with `make bitstream BOARD={board}` where Vivado is, and put "
-            "`{name}.bit` and\n   `{name}.hwh` into `bitstream/`.")
+            "`{name}.bit` and\n   `{name}.hwh` into this folder.")
 
 
 def make_wheel(folder: Path) -> Path:
     """Build the project's wheel into ``folder`` from a copy, so that the checkout stays as it is; needs no network."""
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "moevit"
-        ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests", "docs")
+        ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests", "docs", "models")
         shutil.copytree(ROOT, copy, ignore=ignored, symlinks=True)
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps",
                    "--no-index", "--no-build-isolation", "--wheel-dir", str(folder), str(copy)]
@@ -62,10 +62,12 @@ def make_wheel(folder: Path) -> Path:
     return wheel
 
 
-def release_files(board: Board, wheel: Path, bundle: Path, built: Path) -> tuple[dict[str, bytes], dict[str, object]]:
+def release_files(board: Board, wheel: Path, bundle: Path, built: Path,
+                  scenes: Path | None = None) -> tuple[dict[str, bytes], dict[str, object]]:
     """Files by name in the archive, and facts for its manifest.
 
-    Raises BundleError for a bundle of another configuration, VivadoError for a bitstream in ``built`` that is not whole.
+    Raises BundleError for a bundle or a bitstream of another configuration, VivadoError for a bitstream in ``built``
+    that is not whole.
     """
     config, name = CONFIGS[board.config], design_name(board)
     compiled = Bundle.load(bundle).manifest
@@ -74,8 +76,10 @@ def release_files(board: Board, wheel: Path, bundle: Path, built: Path) -> tuple
     version = wheel.name.split("-")[1]
     files = {f"wheels/{wheel.name}": wheel.read_bytes(), f"{config.name}.bundle": bundle.read_bytes(),
              "verify.py": Path(format_.__file__).read_bytes(), "LICENSE": (ROOT / "LICENSE").read_bytes()}
+    if scenes is not None:
+        files["scenes.npz"] = scenes.read_bytes()
     for path in sorted((ROOT / "host" / "notebooks").glob("*.ipynb")):
-        files[f"notebooks/{path.name}"] = path.read_bytes()
+        files[path.name] = path.read_bytes()
     facts: dict[str, object] = {"name": f"moevit {version} for {board.name}", "version": version, "board": board.name,
                                 "config": config.name, "config_hash": f"0x{config.hash:08X}", "core": VLNV}
     bitstream = _WITHOUT.format(board=board.name, name=name)
@@ -86,7 +90,7 @@ def release_files(board: Board, wheel: Path, bundle: Path, built: Path) -> tuple
         check_bit(built / f"{name}.bit", BOARD_DATA[board.name].part)
         check_hwh(built / f"{name}.hwh")
         for file in (f"{name}.bit", f"{name}.hwh", "build.json"):
-            files[f"bitstream/{file}"] = (built / file).read_bytes()
+            files[file] = (built / file).read_bytes()
         bitstream = _WITH.format(name=name, tool=report.get("version", "?"), wns=report["wns"])
     install = _INSTALL.format(version=version, board=board.name, config=config.name, vlnv=VLNV, bitstream=bitstream)
     files["INSTALL.md"] = install.encode()
@@ -97,7 +101,8 @@ def release_files(board: Board, wheel: Path, bundle: Path, built: Path) -> tuple
 def pack(
     board: Annotated[str, typer.Option(help=f"board: {', '.join(BOARDS)}")],
     bundle: Annotated[Path, typer.Option(help="the demo, compiled for the board's configuration")],
-    built: Annotated[Path | None, typer.Option(help="folder of a finished build; build/vivado/BOARD if left out")] = None,
+    scenes: Annotated[Path | None, typer.Option(help="the demo's scenes, which the notebooks look at")] = None,
+    built: Annotated[Path | None, typer.Option(help="folder of a build; build/vivado/BOARD if left out")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="folder")] = Path("build") / "release",
 ) -> None:
     """Write moevit-VERSION-BOARD.zip."""
@@ -107,8 +112,8 @@ def pack(
     try:
         with tempfile.TemporaryDirectory() as scratch, console.status("Building the wheel"):
             files, facts = release_files(BOARDS[board], make_wheel(Path(scratch)), bundle,
-                                         built or Path("build") / "vivado" / board)
-    except (BundleError, VivadoError, subprocess.CalledProcessError) as error:
+                                         built or Path("build") / "vivado" / board, scenes)
+    except (BundleError, OSError, VivadoError, subprocess.CalledProcessError) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
     path = output / f"moevit-{facts['version']}-{board}.zip"

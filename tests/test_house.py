@@ -99,7 +99,7 @@ def test_every_package_is_listed():
 
 
 def test_every_file_names_its_licence():
-    for pattern in ("**/*.py", "**/*.sv", "**/*.cpp", "**/*.vlt", "Makefile", "pyproject.toml", ".ci/run"):
+    for pattern in ("**/*.py", "**/*.sv", "**/*.cpp", "**/*.vlt", "**/*.tcl", "Makefile", "pyproject.toml", ".ci/run"):
         for path in ROOT.glob(pattern):
             if not {".venv", "build"} & set(path.relative_to(ROOT).parts):
                 assert "SPDX-License-Identifier: Apache-2.0" in path.read_text()[:200], path

@@ -13,7 +13,7 @@ from ..hwh import INTERRUPT_CONTROLLER, INTERRUPT_RANGE
 from ..ports import PortTable
 from .boards import BOARD_DATA
 from .exits import ExitCode, VivadoError
-from .tcl import tcl_word
+from .tcl_word import tcl_word
 
 __all__ = ["Preset", "constraints", "design_name", "settings", "settings_file"]
 

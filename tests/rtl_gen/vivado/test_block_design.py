@@ -18,7 +18,7 @@ from moevit.rtl_gen.ports import port_table
 from moevit.rtl_gen.vivado.build import Build
 from moevit.rtl_gen.vivado.exits import ExitCode, VivadoError
 from moevit.rtl_gen.vivado.settings import Preset
-from moevit.rtl_gen.vivado.tcl import tcl_word
+from moevit.rtl_gen.vivado.tcl_word import tcl_word
 from moevit.rtl_gen.wrapper import wrapper
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A board's archive: what is in it, and that its package installs and runs with numpy alone and no network."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from moevit.compiler.assemble import compile_model
+from moevit.rtl_gen import release
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.release import verify
+
+from ..conftest import model_of
+from .vivado.conftest import bare_rtl, vivado  # noqa: F401  (a fixture)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    return release.make_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bundle") / "16x16.bundle"
+    compile_model(model_of("tiny_test"), CONFIGS["16x16"]).save(path)
+    return path
+
+
+@pytest.fixture
+def pack(tmp_path, monkeypatch, wheel, bundle):
+    """``pack(*arguments)``: exit code, output and the archive of a release for the pynq-z2."""
+    monkeypatch.setattr(release, "make_wheel", lambda folder: wheel)
+
+    def call(*arguments, board="pynq-z2"):
+        done = CliRunner().invoke(release.app, ["pack", "--board", board, "--bundle", str(bundle), "-o", str(tmp_path),
+                                                "--built", str(tmp_path / "out"), *map(str, arguments)])
+        return done.exit_code, " ".join(done.output.split()), tmp_path / f"moevit-0.1.0-{board}.zip"
+
+    return call
+
+
+def test_without_a_bitstream(pack, tmp_path):
+    (tmp_path / "scenes.npz").write_bytes(b"scenes")
+    code, output, archive = pack("--scenes", tmp_path / "scenes.npz")
+    assert code == 0 and "without a bitstream" in output
+    manifest = verify(archive)
+    assert (manifest["board"], manifest["config"]) == ("pynq-z2", "16x16")
+    assert manifest["config_hash"] == f"0x{CONFIGS['16x16'].hash:08X}"
+    assert {"16x16.bundle", "INSTALL.md", "LICENSE", "scenes.npz", "verify.py", "01_first_frame.ipynb",
+            "wheels/moevit-0.1.0-py3-none-any.whl"} <= set(manifest["files"])
+    assert not [name for name in manifest["files"] if name.endswith((".bit", ".hwh"))]
+    done = CliRunner().invoke(release.app, ["verify", str(archive), "--unpack", str(tmp_path / "unpacked")])
+    assert done.exit_code == 0
+    text = (tmp_path / "unpacked" / "INSTALL.md").read_text()
+    assert "make bitstream BOARD=pynq-z2" in text and "moevit_pynq_z2.bit" in text
+    archive.write_bytes(archive.read_bytes()[:-1])
+    assert CliRunner().invoke(release.app, ["verify", str(archive)]).exit_code == 1
+
+
+def test_with_a_bitstream(pack, tmp_path, vivado):  # noqa: F811
+    from moevit.rtl_gen.vivado.build import Build
+    from moevit.spec.boards import BOARDS
+
+    build = Build(tmp_path / "out", BOARDS["pynq-z2"], CONFIGS["16x16"], bare_rtl("16x16"))
+    build.write()
+    build.bitstream(str(vivado), lambda line: None)
+    code, output, archive = pack()
+    assert code == 0 and "with a bitstream" in output
+    assert {"moevit_pynq_z2.bit", "moevit_pynq_z2.hwh", "build.json"} <= set(verify(archive)["files"])
+    report = json.loads((tmp_path / "out" / "build.json").read_text())
+    (tmp_path / "out" / "build.json").write_text(json.dumps({**report, "config_hash": "0x00000000"}))
+    assert pack()[0] == 1
+    (tmp_path / "out" / "build.json").write_text(json.dumps(report))
+    (tmp_path / "out" / "moevit_pynq_z2.bit").write_bytes(b"")
+    code, output, _ = pack()
+    assert code == 1 and "is no bitstream" in output
+
+
+def test_a_bundle_of_another_configuration_is_refused(pack):
+    code, output, archive = pack(board="zcu104")
+    assert code == 1 and "compiled for 16x16, zcu104 has 32x64" in output and not archive.exists()
+    assert pack(board="zcu999")[0] == 2
+
+
+def test_the_wheel_installs_offline_and_needs_numpy_alone(wheel, bundle, tmp_path):
+    target = tmp_path / "site"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index",
+                    "--no-deps", "--find-links", str(wheel.parent), "--target", str(target), "moevit"], check=True)
+    assert (target / "moevit" / "rtl_gen" / "vivado" / "tcl" / "build.tcl").exists()
+    script = (f"import sys; sys.path.insert(0, {str(target)!r})\n"
+              "from moevit.host.runtime import Accelerator\nfrom moevit.spec.bundle import Bundle\n"
+              f"print(Bundle.load({str(bundle)!r}).tasks, Accelerator.__module__)\n"
+              "outside = {n.split('.')[0] for n in sys.modules} & {'torch', 'amaranth', 'typer', 'rich', 'cocotb'}\n"
+              "assert not outside, outside\nimport moevit\nassert 'site' in str(moevit.__path__), moevit.__path__")
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0 and "moevit.host.runtime" in done.stdout, done.stderr
