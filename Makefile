@@ -53,6 +53,8 @@ notebooks: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## execute host/notebook
 bench: $(INSTALLED)  ## whole networks on board classes, on the RTL: tables, pictures (FAST=1: the quickest row alone)
 	$(RUN) -m moevit.bench $(if $(FAST),--fast)
 
+test test-all coverage: export OMP_NUM_THREADS := 1  # a worker has a core; threads that wait for each other cost minutes
+
 test: $(INSTALLED)  ## the test suite
 	$(RUN) -m pytest -n $(JOBS) -m "not slow"
 

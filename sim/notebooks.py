@@ -2,6 +2,7 @@
 """``python -m moevit.sim.notebooks``: the host's notebooks from text, executed over the simulated board."""
 
 import base64
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ __all__ = ["SOURCES", "convert", "execute", "pictures"]
 
 SOURCES = tuple(sorted(Path(notebooks.__file__).parent.glob("[0-9]*.py")))
 _SECONDS = 1800  # of a cell: the first one may build a simulation
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1"}  # products are small: threads would wait for each other and for the simulator
 
 
 def convert(source: Path) -> NotebookNode:
@@ -38,7 +40,7 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
     metadata = notebook.metadata.copy()
     NotebookClient(notebook, timeout=_SECONDS, kernel_name="python3", record_timing=False,
                    extra_arguments=["--log-level=ERROR"],  # it warns of its unencrypted, local connection
-                   resources={"metadata": {"path": str(folder)}}).execute()
+                   resources={"metadata": {"path": str(folder)}}).execute(env=os.environ | _ENVIRONMENT)
     notebook.metadata = metadata  # the kernel adds its version
 
 

@@ -38,14 +38,15 @@ print(f"{bundle.program_length} instructions, {len(bundle.weights):,} bytes of w
 # ## Run both tasks
 #
 # The scenes are photographs with handwritten digits on cards, from the part of the data that training has not seen.
-# A nearer card is larger and brighter.
+# A nearer card is larger and brighter. A board needs about a millisecond for a frame; the simulation may take a minute
+# and gets ten.
 
 # %%
 scenes = read_npz(find("scenes.npz"))
 image = scenes["images"][0]
 tokens, cycles = {}, {}
 for task in bundle.tasks:
-    tokens[task] = accelerator.run(image, task)
+    tokens[task] = accelerator.run(image, task, timeout=600)
     cycles[task] = accelerator.report.cycles
     print(f"{task:8} {cycles[task]:,} cycles, tokens {tokens[task].shape}")
 
@@ -112,4 +113,3 @@ plt.show()
 
 # %%
 accelerator.close()
-accelerator.device.close()

@@ -27,7 +27,7 @@ image = scenes["images"][0]
 
 reports = {}
 for task in bundle.tasks:
-    accelerator.run(image, task)
+    accelerator.run(image, task, timeout=600)
     reports[task] = accelerator.report
     busy = reports[task].macs / (reports[task].cycles * config.macs_per_cycle)
     print(f"{task:8} {reports[task].cycles:,} cycles, {reports[task].macs:,} multiply-accumulates, "
@@ -243,4 +243,3 @@ if frames:
 
 # %%
 accelerator.close()
-accelerator.device.close()

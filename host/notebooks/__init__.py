@@ -5,10 +5,17 @@ A notebook is text (``01_first_frame.py``, jupytext's percent format) with an ex
 ``make notebooks`` writes and ``pynq get-notebooks moevit`` copies. The same cells run on a board and on a PC.
 """
 
+import atexit
+import warnings
+from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from moevit.host.errors import MissingFile
 from moevit.host.runtime import Accelerator
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.bundle import Bundle
 
 __all__ = ["find", "machine"]
 
@@ -29,14 +36,43 @@ def find(pattern: str) -> Path:
 
 
 def machine(bundle: Path) -> Accelerator:
-    """An accelerator with ``bundle`` loaded; prints what it is."""
-    from moevit.sim.board import SimulatedBoard
-    from moevit.spec.arrays import CONFIGS
-    from moevit.spec.bundle import Bundle
+    """An accelerator with ``bundle`` loaded, on the board if PYNQ finds one, else on the simulation; says which.
 
+    A board needs its bitstream, a ``.bit`` with its ``.hwh``, where `find` finds it.
+    """
     loaded = Bundle.load(bundle)
     config = loaded.manifest["config"]
-    print(f"No board here: the RTL of {config} in a simulation (built the first time, in a few minutes).")
-    accelerator = Accelerator(SimulatedBoard(CONFIGS[config]))
+    if _board_is_here():
+        bitstream = find("*.bit")
+        print(f"A board: {bitstream.name} is loaded into it.")
+        accelerator = Accelerator(bitstream)
+    else:
+        print(f"No board here: the RTL of {config} in a simulation, which is built the first time (some minutes).")
+        accelerator = Accelerator(_simulation(config))
     accelerator.load(loaded)
     return accelerator
+
+
+def _board_is_here() -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what pynq says on a computer that is no board
+        try:
+            import pynq
+        except ImportError:
+            return False
+        return bool(pynq.Device.devices)
+
+
+def _simulation(config: str) -> Any:
+    """An overlay over the simulated board, for as long as this process lives; the board itself if there is no pynq."""
+    try:
+        from moevit.sim.board import SimulatedBoard
+    except ImportError as error:
+        raise ImportError(f"{error}: without a board, the simulation is needed, pip install 'moevit[sim]'") from error
+    stack = ExitStack()
+    atexit.register(stack.close)
+    board = stack.enter_context(SimulatedBoard(CONFIGS[config]))
+    if find_spec("pynq") is None:
+        return board
+    from moevit.sim.pynq_device import simulated_overlay
+    return stack.enter_context(simulated_overlay(CONFIGS[config], board=board))
