@@ -53,7 +53,8 @@ notebooks: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## execute host/notebook
 bench: $(INSTALLED)  ## whole networks on board classes, on the RTL: tables, pictures (FAST=1: the quickest row alone)
 	$(RUN) -m moevit.bench $(if $(FAST),--fast)
 
-test test-all coverage: export OMP_NUM_THREADS := 1  # a worker has a core; threads that wait for each other cost minutes
+# A worker has one core: threads beyond it wait for each other, and a product of small matrices takes ten times as long.
+test test-all coverage: export OMP_NUM_THREADS := 1
 
 test: $(INSTALLED)  ## the test suite
 	$(RUN) -m pytest -n $(JOBS) -m "not slow"

@@ -18,8 +18,8 @@ from moevit.golden.integer.model import IntegerModel
 from moevit.golden.quant.images import photographs
 from moevit.golden.quant.quantiser import quantise
 from moevit.golden.reference import read
+from moevit.host import notebooks
 from moevit.host.errors import MissingFile
-from moevit.host.notebooks import find
 from moevit.sim.notebooks import SOURCES, convert, execute, pictures
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.npz import read_npz
@@ -76,12 +76,15 @@ def assert_not_blank(shown: list[np.ndarray], count: int) -> None:
 
 def test_first_frame(demo):
     folder, _ = demo
-    answer, shown, printed = run("01_first_frame", folder, "iou=iou, error=error, **tokens")
+    answer, shown, printed = run("01_first_frame", folder, "driver=type(accelerator.device).__name__, iou=iou, "
+                                 "error=error, python=__import__('sys').executable, **tokens")
     scenes = read_npz(folder / "scenes.npz")
     fraction = demo[1].residual_fraction
     for task in ("semseg", "depth"):
         np.testing.assert_array_equal(answer[task] * 2**fraction, scenes[f"integer_{task}"][0])
         assert f"{task:8} 8,256 values, 0 differ" in printed
+    assert answer["driver"] == "MoevitIP", "the driver of a board, over the simulation"
+    assert answer["python"] == sys.executable
     assert answer["iou"] > 0.6 and answer["error"] < 0.1
     assert_not_blank(shown, 1)
 
@@ -145,7 +148,7 @@ def test_text_and_notebook_are_in_step(name):
 def test_a_file_that_is_nowhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MissingFile, match=r"(?s)absent\.bundle is neither in .*`make demo`"):
-        find("absent.bundle")
+        notebooks.find("absent.bundle")
 
 
 def test_files_beside_the_notebook_come_first(tmp_path, monkeypatch):
@@ -155,9 +158,31 @@ def test_files_beside_the_notebook_come_first(tmp_path, monkeypatch):
         path.mkdir(parents=True)
     made.touch()
     monkeypatch.chdir(inner)
-    assert find("*.bundle") == made
+    assert notebooks.find("*.bundle") == made
     (inner / "b.bundle").touch()
-    assert find("*.bundle") == inner / "b.bundle"
+    assert notebooks.find("*.bundle") == inner / "b.bundle"
+
+
+def test_a_board_is_taken_if_there_is_one(demo, tmp_path, monkeypatch, capsys):
+    """With its bitstream, and the bundle loaded; no simulation is asked for."""
+    opened = []
+
+    class Spy:
+        def __init__(self, machine):
+            opened.append(machine)
+
+        def load(self, bundle):
+            opened.append(bundle.manifest["config"])
+
+    monkeypatch.setattr(notebooks, "_board_is_here", lambda: True)
+    monkeypatch.setattr(notebooks, "Accelerator", Spy)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingFile, match=r"\*\.bit is neither in"):
+        notebooks.machine(demo[0] / "16x16.bundle")
+    (tmp_path / "moevit.bit").touch()
+    notebooks.machine(demo[0] / "16x16.bundle")
+    assert opened == [tmp_path / "moevit.bit", "16x16"]
+    assert "A board: moevit.bit" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(tomllib is None, reason="tomllib needs Python 3.11")
