@@ -9,7 +9,7 @@ JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:  # a step that is cut off leaves no half-written file for the next run
-.PHONY: bitstream ooc release help install sim notebooks bench test test-all lint docs train-demo demo synth ecp5 coverage clean
+.PHONY: bitstream ooc release help install sim board-sim notebooks bench test test-all lint docs train-demo demo synth ecp5 coverage clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ notebooks: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## execute host/notebook
 	cp build/notebooks/*.ipynb host/notebooks/
 	mkdir -p $(PICTURES)
 	cp build/notebooks/01_first_frame_0.png $(PICTURES)/first_frame.png
+
+board-sim: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## a board's host code over the RTL: runs, task switches, faults
+	$(RUN) -m moevit.sim.board_sim $^ -o build/board-sim.json
 
 bench: $(INSTALLED)  ## whole networks on board classes, on the RTL: tables, pictures (FAST=1: the quickest row alone)
 	$(RUN) -m moevit.bench $(if $(FAST),--fast)

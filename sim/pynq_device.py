@@ -199,17 +199,17 @@ def simulated_overlay(config: MachineConfig, *, board: SimulatedBoard | None = N
 @contextmanager
 def _active(device: SimulatedPynqDevice, interrupt: bool) -> Iterator[None]:
     """Make ``device`` the one that pynq uses, and leave pynq as it was."""
-    active, clocks, uio = vars(Device).get("_active_device"), Clocks.device, _InterruptController._uio_devices
+    active, clocks = vars(Device).get("_active_device"), Clocks.device
+    uio, controllers = _InterruptController._uio_devices, _InterruptController._controllers
     passes = _Uio(device)
     Device.active_device = device
     _InterruptController._uio_devices = {line: passes for line in _LINES if interrupt}
-    _InterruptController._controllers.clear()
+    _InterruptController._controllers = []
     try:
         yield
     finally:
         passes.close()
-        _InterruptController._controllers.clear()
-        _InterruptController._uio_devices = uio
+        _InterruptController._uio_devices, _InterruptController._controllers = uio, controllers
         Clocks.device = clocks
         del Device._active_device
         if active is not None:
