@@ -19,11 +19,12 @@ from rich.console import Console
 
 from moevit.spec.arrays import CONFIGS, MachineConfig
 from moevit.spec.boards import BOARDS, Board
-from moevit.spec.ip import CELL, CONTROL_BASE, CONTROL_BASE_7SERIES, VLNV
+from moevit.spec.ip import CELL, VLNV
 from moevit.spec.registers import APERTURE, BITS, REGISTERS, VERSION, Register
 
 from .machine import module_name
-from .ports import Port, PortTable, port_table
+from .ports import Port, PortError, PortTable, port_table
+from .vivado.boards import BOARD_DATA, Family
 
 __all__ = ["INTERRUPT_CONTROLLER", "INTERRUPT_RANGE", "handoff", "main"]
 
@@ -36,19 +37,13 @@ _COMMANDS = ("START", "RESET")  # bits of CONTROL; the others are status
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Family:
-    """What a processing system is called, and what of it the block design uses."""
+class _Handoff:
+    """What the file says of a processing system beyond `Family`; braces take the number of a clock, divisor, port."""
 
     arch: str
-    vlnv: str
-    clock: str
-    reset: str
-    interrupt: str
-    control: str
-    memory: str  #: subordinate interface that the n-th port of the machine reaches
+    version: str
     block: str
     memory_bytes: int
-    base: int
     pll_mhz: int
     enable: str
     divisor: str
@@ -56,50 +51,53 @@ class _Family:
     frequency: str
 
 
-_ULTRASCALE = _Family(
-    arch="zynquplus", vlnv="xilinx.com:ip:zynq_ultra_ps_e:3.5", clock="pl_clk0", reset="pl_resetn0",
-    interrupt="pl_ps_irq0", control="M_AXI_HPM0_FPD", memory="S_AXI_HP{}_FPD", block="HP{}_DDR_LOW",
-    memory_bytes=1 << 31, base=CONTROL_BASE, pll_mhz=1500, enable="PSU__FPGA_PL{}_ENABLE",
-    divisor="PSU__CRL_APB__PL{}_REF_CTRL__DIVISOR{}", source=("PSU__CRL_APB__PL{}_REF_CTRL__SRCSEL", "IOPLL"),
-    frequency="PSU__CRL_APB__PL{}_REF_CTRL__ACT_FREQMHZ")
-_SERIES7 = _Family(
-    arch="zynq", vlnv="xilinx.com:ip:processing_system7:5.5", clock="FCLK_CLK0", reset="FCLK_RESET0_N",
-    interrupt="IRQ_F2P", control="M_AXI_GP0", memory="S_AXI_HP{}", block="HP{}_DDR_LOWOCM", memory_bytes=1 << 29,
-    base=CONTROL_BASE_7SERIES, pll_mhz=1000, enable="PCW_FPGA_FCLK{}_ENABLE",
-    divisor="PCW_FCLK{}_PERIPHERAL_DIVISOR{}", source=("PCW_FCLK{}_PERIPHERAL_CLKSRC", "IO PLL"),
-    frequency="PCW_ACT_FPGA{}_PERIPHERAL_FREQMHZ")
+_PROCESSORS = {
+    "zynq_ultra_ps_e": _Handoff(
+        arch="zynquplus", version="3.5", block="HP{}_DDR_LOW", memory_bytes=1 << 31, pll_mhz=1500,
+        enable="PSU__FPGA_PL{}_ENABLE", divisor="PSU__CRL_APB__PL{}_REF_CTRL__DIVISOR{}",
+        source=("PSU__CRL_APB__PL{}_REF_CTRL__SRCSEL", "IOPLL"),
+        frequency="PSU__CRL_APB__PL{}_REF_CTRL__ACT_FREQMHZ"),
+    "processing_system7": _Handoff(
+        arch="zynq", version="5.5", block="HP{}_DDR_LOWOCM", memory_bytes=1 << 29, pll_mhz=1000,
+        enable="PCW_FPGA_FCLK{}_ENABLE", divisor="PCW_FCLK{}_PERIPHERAL_DIVISOR{}",
+        source=("PCW_FCLK{}_PERIPHERAL_CLKSRC", "IO PLL"), frequency="PCW_ACT_FPGA{}_PERIPHERAL_FREQMHZ"),
+}
 
 
 def handoff(board: Board, config: MachineConfig) -> str:
-    """The .hwh of ``config`` on ``board``: XML text. The clock is the board's assumed one, as the divisors reach it."""
+    """The .hwh of ``config`` on ``board``: XML text. The clock is the board's assumed one, as the divisors reach it.
+
+    Raises PortError if the machine has more memory ports than the board.
+    """
     from moevit.hw.top import Accelerator  # everything in hw: only when it is needed
 
-    family = _SERIES7 if board.series7 else _ULTRASCALE
+    family = BOARD_DATA[board.name].family
+    file = _PROCESSORS[family.processor.rpartition(":")[2]]
     table = port_table(Accelerator(config))  # only looked at, never elaborated: hence the first line
     name = module_name(config)
     root = Element("EDKSYSTEM", EDWVERSION="1.2", VIVADOVERSION="")
-    SubElement(root, "SYSTEMINFO", ARCH=family.arch, DEVICE=board.part.lower(), NAME=name)
+    SubElement(root, "SYSTEMINFO", ARCH=file.arch, DEVICE=board.part.lower(), NAME=name)
     SubElement(root, "EXTERNALPORTS")
     SubElement(root, "EXTERNALINTERFACES")
     modules = SubElement(root, "MODULES")
-    _processing_system(modules, family, board)
-    _machine(modules, family, name, table)
+    _processing_system(modules, family, file, board.clock_mhz)
+    _machine(modules, family, file, name, table)
     _interrupt_controller(modules, family)
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8" standalone="no" ?>\n' + ElementTree.tostring(root, "unicode") + "\n"
 
 
-def _processing_system(modules: Element, family: _Family, board: Board) -> None:
-    module = _module(modules, _PROCESSOR, family.vlnv)
+def _processing_system(modules: Element, family: Family, file: _Handoff, clock_mhz: float) -> None:
+    module = _module(modules, _PROCESSOR, f"{family.processor}:{file.version}")
     parameters = SubElement(module, "PARAMETERS")
-    divisor = round(family.pll_mhz / board.clock_mhz)
+    divisor = round(file.pll_mhz / clock_mhz)
     for index in range(4):
         used = index == 0
-        _parameter(parameters, family.enable.format(index), int(used))
-        _parameter(parameters, family.divisor.format(index, 0), divisor)
-        _parameter(parameters, family.divisor.format(index, 1), 1)
-        _parameter(parameters, family.source[0].format(index), family.source[1])
-        _parameter(parameters, family.frequency.format(index), f"{family.pll_mhz / divisor:.6f}")
+        _parameter(parameters, file.enable.format(index), int(used))
+        _parameter(parameters, file.divisor.format(index, 0), divisor)
+        _parameter(parameters, file.divisor.format(index, 1), 1)
+        _parameter(parameters, file.source[0].format(index), file.source[1])
+        _parameter(parameters, file.frequency.format(index), f"{file.pll_mhz / divisor:.6f}")
     ports = SubElement(module, "PORTS")
     users = ((CELL, "aclk"), (INTERRUPT_CONTROLLER, "s_axi_aclk"))
     _port(ports, family.clock, "O", "clk", f"{_PROCESSOR}_{family.clock}", users)
@@ -107,8 +105,8 @@ def _processing_system(modules: Element, family: _Family, board: Board) -> None:
     _port(ports, family.interrupt, "I", "INTERRUPT", f"{INTERRUPT_CONTROLLER}_irq", [(INTERRUPT_CONTROLLER, "irq")])
     interfaces = SubElement(module, "BUSINTERFACES")
     _interface(interfaces, family.control, "MASTER")
-    for index in range(4):
-        _interface(interfaces, family.memory.format(index), "SLAVE")
+    for port in family.memory:
+        _interface(interfaces, port.interface, "SLAVE")
     ranges = ((CELL, APERTURE, family.base, "s_axi"),
               (INTERRUPT_CONTROLLER, INTERRUPT_RANGE, family.base + INTERRUPT_RANGE, "s_axi"))
     memory, peripherals = SubElement(module, "MEMORYMAP"), SubElement(module, "PERIPHERALS")
@@ -117,7 +115,7 @@ def _processing_system(modules: Element, family: _Family, board: Board) -> None:
         SubElement(peripherals, "PERIPHERAL", INSTANCE=cell)
 
 
-def _machine(modules: Element, family: _Family, name: str, table: PortTable) -> None:
+def _machine(modules: Element, family: Family, file: _Handoff, name: str, table: PortTable) -> None:
     module = _module(modules, CELL, VLNV)
     blocks = SubElement(module, "ADDRESSBLOCKS")
     block = SubElement(blocks, "ADDRESSBLOCK", ACCESS="read-write", INTERFACE="s_axi", NAME="Reg", RANGE=str(APERTURE),
@@ -141,13 +139,15 @@ def _machine(modules: Element, family: _Family, name: str, table: PortTable) -> 
     for bus, members in buses.items():
         _interface(interfaces, bus, "SLAVE" if bus == "s_axi" else "MASTER", members)
     memory = SubElement(module, "MEMORYMAP")
+    if len(buses) - 1 > len(family.memory):
+        raise PortError(f"{name} has {len(buses) - 1} memory ports, the processing system has {len(family.memory)}")
     for index, bus in enumerate(bus for bus in buses if bus != "s_axi"):
-        _range(memory, _PROCESSOR, family.block.format(index), 0, family.memory_bytes, bus,
-               family.memory.format(index), "MEMORY")
+        _range(memory, _PROCESSOR, file.block.format(index), 0, file.memory_bytes, bus, family.memory[index].interface,
+               "MEMORY")
     SubElement(SubElement(module, "PERIPHERALS"), "PERIPHERAL", INSTANCE=_PROCESSOR)
 
 
-def _interrupt_controller(modules: Element, family: _Family) -> None:
+def _interrupt_controller(modules: Element, family: Family) -> None:
     """What PYNQ needs between an interrupt and the processing system."""
     module = _module(modules, INTERRUPT_CONTROLLER, "xilinx.com:ip:axi_intc:4.1")
     parameters = SubElement(module, "PARAMETERS")

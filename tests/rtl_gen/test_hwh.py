@@ -10,6 +10,7 @@ from pynqmetadata.views.runtime import RuntimeMetadataParser
 from typer.testing import CliRunner
 
 from moevit.rtl_gen import hwh
+from moevit.rtl_gen.ports import PortError, PortTable
 from moevit.sim.pynq_device import Overlay  # imports pynq without its words about computers that are no boards
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
@@ -109,6 +110,15 @@ def test_every_port_reaches_the_memory_its_own_way(ports, names):
     assert [name for name in buses if name != "s_axi"] == names
     ways = {each.get("MASTERBUSINTERFACE"): each.get("SLAVEBUSINTERFACE") for each in module.iter("MEMRANGE")}
     assert ways == {name: f"S_AXI_HP{index}_FPD" for index, name in enumerate(names)}
+
+
+def test_more_ports_than_the_board_has(monkeypatch):
+    table = PortTable()
+    for bus in ("s_axi", *(f"m_axi_{index}" for index in range(5))):
+        table.add(f"{bus}_awaddr", True, 40, ("X_INTERFACE_INFO", f"xilinx.com:interface:aximm:1.0 {bus} AWADDR"))
+    monkeypatch.setattr(hwh, "port_table", lambda _: table)
+    with pytest.raises(PortError, match="has 5 memory ports, the processing system has 4"):
+        hwh.handoff(BOARDS[US], CONFIGS["16x16"])
 
 
 def command(*arguments):
