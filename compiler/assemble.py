@@ -12,6 +12,7 @@ from moevit.spec.isa import Opcode, Stream, encode
 from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
 from .builder import Payload, Step
+from .estimate import slow_cycles
 from .plan import DoesNotFit, check_fit
 from .steps import schedule
 
@@ -50,6 +51,7 @@ def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str,
         "config_hash": config.hash,
         "bus_bytes": config.bus_bytes,
         "batch": batch,
+        "slow_cycles": slow_cycles(steps, network, config, batch, plan),
         "tasks": list(network.tasks),
         "gate_stride": stride,
         "image": {"height": network.height, "width": network.width},

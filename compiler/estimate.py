@@ -18,7 +18,10 @@ from .steps import Step, schedule
 from .stream import MemoryTiming
 from .timing import FrameTiming, frame_timing
 
-__all__ = ["Estimate", "estimate", "frame_macs", "shape_steps", "usual_loads"]
+__all__ = ["Estimate", "estimate", "frame_macs", "shape_steps", "slow_cycles", "usual_loads"]
+
+#: A memory far slower than any board's, for deadlines.
+_SLOW = MemoryTiming(read_latency=500, write_latency=500, bandwidth=0.1)
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,15 @@ def _by_block_of_rows(loads: Sequence[int], plan: Plan) -> list[Sequence[int]]:
         left = [load - taken for load, taken in zip(left, parts[-1], strict=True)]
         rest -= part.rows
     return parts
+
+
+def slow_cycles(steps: Sequence[Step], network: Network, config: MachineConfig, batch: int, plan: Plan) -> int:
+    """Cycles of a program that no board should need: a tenth of the memory's bandwidth, every expert with tokens."""
+    total = batch * network.tokens * network.top_k
+    even = [total // network.experts + (expert < total % network.experts) for expert in range(network.experts)]
+    blocks = sum(map(network.is_moe, range(network.depth)))
+    by_pass = [part for _ in range(blocks) for part in _by_block_of_rows(even, plan)]
+    return frame_timing(steps, config, _SLOW, by_pass).cycles
 
 
 def frame_macs(timing: FrameTiming, steps: Sequence[Step]) -> int:

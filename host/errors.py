@@ -6,7 +6,7 @@ from typing import Any
 __all__ = [
     "AccelError", "AcceleratorTimeout", "AlreadyInUse", "BundleMismatch", "BusError", "Busy", "MissingFile",
     "NoMachine", "NotOnBoard", "OutOfContiguousMemory", "OverlayIncomplete", "ProgramRefused", "SimulationError",
-    "StaleOverlay", "VersionMismatch", "WrongInput",
+    "StaleOverlay", "VersionMismatch", "WrongClock", "WrongInput",
 ]
 
 
@@ -32,6 +32,10 @@ class NoMachine(AccelError):
 
 class VersionMismatch(AccelError):
     """Hardware and software are of different versions."""
+
+
+class WrongClock(AccelError):
+    """The logic is clocked faster than it was built for."""
 
 
 class StaleOverlay(AccelError):

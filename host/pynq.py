@@ -17,7 +17,14 @@ from moevit.spec.arrays import CONFIGS
 from moevit.spec.ip import VLNV
 from moevit.spec.registers import APERTURE, BITS, offset
 
-from .errors import NotOnBoard, OutOfContiguousMemory, OverlayIncomplete, StaleOverlay, VersionMismatch
+from .errors import (
+    NotOnBoard,
+    OutOfContiguousMemory,
+    OverlayIncomplete,
+    StaleOverlay,
+    VersionMismatch,
+    WrongClock,
+)
 from .lock import MachineLock
 
 try:
@@ -161,19 +168,35 @@ def open_overlay(overlay: Any) -> MoevitIP:
     if not isinstance(machine, MoevitIP):  # the overlay was made before this driver was known
         machine = MoevitIP({**description, "device": overlay.device})
     machine.overlay = overlay
-    clock = getattr(overlay, "clock_dict", {}).get(0, {}).get("frequency")
-    if clock:
-        machine.clock_hz = float(clock) * 1e6
+    built = getattr(overlay, "clock_dict", {}).get(0, {}).get("frequency")
+    if built:
+        if any(map(overlay.device.has_capability, ("MEMORY_MAPPED", "REMOTE"))):  # a board, which has clocks to read
+            _check_clock(float(built))
+        machine.clock_hz = float(built) * 1e6
+    machine.clock_hz = getattr(overlay.device, "clock_hz", machine.clock_hz)  # a simulated device has its own time
     return machine
+
+
+def _check_clock(built: float) -> None:
+    """Raises WrongClock if the logic runs faster than the ``built`` MHz that its timing was closed for."""
+    found = float(pynq.Clocks.fclk0_mhz)
+    if found > 1.01 * built:
+        raise WrongClock(f"the logic runs at {found:g} MHz, it was built for {built:g} MHz", found=found, built=built,
+                         fix=f"Set pynq.Clocks.fclk0_mhz = {built:g}, or load the overlay again")
 
 
 def _load(path: Path) -> Any:
     description = path.with_suffix(".hwh")
+    installed = path.parent == Path() and not path.exists()  # a bare name may be an overlay that pynq knows
     for each in (path, description):
-        if path.parent != Path() and not each.exists():
+        if not installed and not each.exists():
             raise OverlayIncomplete(f"{each} is missing", fix=f"{path.name} and {description.name} must lie in one "
                                     "folder; both come from the release archive of the board")
-    return pynq.Overlay(str(path))
+    try:
+        return pynq.Overlay(str(path))
+    except OSError as error:
+        raise OverlayIncomplete(f"the overlay {path} cannot be loaded: {error}", fix=(
+            "Give the path of its .bit; loading needs root: sudo -E, or a PYNQ notebook")) from error
 
 
 def _not_found(overlay: Any) -> Exception:

@@ -21,6 +21,8 @@ from .report import RunReport, read_passes
 __all__ = ["Accelerator"]
 
 WATCHDOG_CYCLES = 200_000  # a machine without any progress for so long is stuck, whatever the memory does
+#: Seconds for a run: so many times what the compiler predicts on a slow memory, and time to be woken up.
+_DEADLINE_FACTOR, _DEADLINE_MARGIN = 10, 1.0
 _RESET_READS = 1000  # of CONTROL until a soft reset must have ended: the bus owes a few bursts at most
 _log = logging.getLogger(__name__)
 
@@ -83,6 +85,11 @@ class Accelerator:
         return self.bundle.tasks
 
     @property
+    def deadline(self) -> float:
+        """Seconds after which a run of the loaded bundle is taken for stuck."""
+        return _DEADLINE_MARGIN + _DEADLINE_FACTOR * self.bundle.manifest["slow_cycles"] / self.device.clock_hz
+
+    @property
     def addresses(self) -> dict[str, int]:
         """Physical address of each part of what is loaded: program, weights, gates, image0, output0, ..."""
         return dict(self._arena.addresses) if self._arena else {}
@@ -117,19 +124,20 @@ class Accelerator:
         for name, (base, limit) in (("READ", arena.reads), ("WRITE", arena.writes)):
             self._registers.set_wide(f"{name}_BASE", base)
             self._registers.set_wide(f"{name}_LIMIT", limit)
-        self._registers.set("WATCHDOG", WATCHDOG_CYCLES)
+        self._registers.set("WATCHDOG", min(max(WATCHDOG_CYCLES, self.bundle.manifest["slow_cycles"]), 0xFFFF_FFFF))
         self.select(self.tasks[0])
         self._use_slot(0)
 
-    def run(self, images: np.ndarray, task: str, timeout: float = 60.0) -> np.ndarray:
+    def run(self, images: np.ndarray, task: str, timeout: float | None = None) -> np.ndarray:
         """Tokens (batch, tokens, dim) float32 of images (batch, height, width, 3) u8 for ``task``.
 
         ``batch`` is the bundle's; if it is 1 the axis may be left out, of the image and so of the tokens.
-        ``timeout`` in seconds. Raises WrongInput, Busy, StaleOverlay, AcceleratorTimeout, BusError, ProgramRefused.
+        ``timeout`` in seconds, `deadline` if left out. Raises WrongInput, Busy, StaleOverlay, AcceleratorTimeout,
+        BusError, ProgramRefused.
         """
         return self._scaled(self.run_raw(images, task, timeout))
 
-    def run_raw(self, images: np.ndarray, task: str, timeout: float = 60.0) -> np.ndarray:
+    def run_raw(self, images: np.ndarray, task: str, timeout: float | None = None) -> np.ndarray:
         """As ``run``, but the integers that the machine wrote: s16, value x 2^fraction."""
         check_images(self.bundle, images)
         self._check_task(task)
@@ -140,7 +148,7 @@ class Accelerator:
         self._read_report(task, passes=True)
         return self._tokens(0, images)
 
-    def stream(self, images: Iterable[np.ndarray], task: str, timeout: float = 60.0) -> Iterator[np.ndarray]:
+    def stream(self, images: Iterable[np.ndarray], task: str, timeout: float | None = None) -> Iterator[np.ndarray]:
         """As ``run`` for each of ``images``, in order. While the machine works on one, the next is taken from the
         iterable and copied, and the one before it is returned.
 
@@ -217,8 +225,9 @@ class Accelerator:
         self._running = True
         self._registers.command("START")
 
-    def _finish(self, timeout: float) -> None:
+    def _finish(self, timeout: float | None) -> None:
         """Wait for the end of the run. However that fails, the machine is quiet afterwards."""
+        timeout = self.deadline if timeout is None else timeout
         try:
             self.device.wait(timeout)
         except TimeoutError as error:
@@ -226,7 +235,7 @@ class Accelerator:
             self._abort()
             name = instruction_name(self.bundle, state["started"])
             raise AcceleratorTimeout(
-                f"no end after {timeout} s, at instruction {state['started']} ({name})", **state,
+                f"no end after {timeout:g} s, at instruction {state['started']} ({name})", **state,
                 fix="Reload the bitstream: the memory still owes an answer" if self._running else
                     "The run was ended: run again, with more time if state['stalls'] shows progress") from error
         except BaseException:

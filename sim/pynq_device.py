@@ -107,6 +107,7 @@ class SimulatedPynqDevice(Device):
     """A pynq device over ``board``. Never found by probing: a real board's device is never pushed aside."""
 
     _probe_priority_ = 1_000
+    clock_hz = 10e3  # cycles that are surely simulated in a second, which is what a host's deadline counts
 
     def __init__(self, board: SimulatedBoard):
         super().__init__(f"simulation-{board.pid}")

@@ -9,12 +9,12 @@ from .isa import GROUPS
 __all__ = ["MANIFEST_KEYS", "check_manifest"]
 
 #: What a manifest must hold.
-MANIFEST_KEYS = ("network", "config", "config_hash", "bus_bytes", "batch", "tasks", "gate_stride", "image", "output",
-                 "instructions")
+MANIFEST_KEYS = ("network", "config", "config_hash", "bus_bytes", "batch", "slow_cycles", "tasks", "gate_stride",
+                 "image", "output", "instructions")
 #: Smallest and largest value of each integer, by path.
 _INTEGERS = {
     ("config_hash",): (0, (1 << 32) - 1), ("bus_bytes",): (1, 64), ("batch",): (1, GROUPS),
-    ("gate_stride",): (1, 1 << 32),
+    ("slow_cycles",): (1, (1 << 40) - 1), ("gate_stride",): (1, 1 << 32),
     ("image", "height"): (1, 1 << 16), ("image", "width"): (1, 1 << 16),
     ("output", "tokens"): (1, 1 << 12), ("output", "words"): (1, 1 << 12), ("output", "lanes"): (1, 64),
     ("output", "dim"): (1, 1 << 16), ("output", "fraction"): (0, 30),
@@ -24,8 +24,9 @@ _INTEGERS = {
 def check_manifest(manifest: Any, program_length: int, gate_bytes: int) -> str:
     """What is wrong with a manifest beside a program of so many instructions and so many bytes of gates; "" if right.
 
-    An extra key is no error: a later version may say more. An instruction of an expert loop may have ``experts``, the
-    checkpoint's number of each of the machine's experts.
+    An extra key is no error: a later version may say more. ``slow_cycles`` are cycles that a run takes on a memory far
+    slower than any board's: what is not done by then is stuck. An instruction of an expert loop may have ``experts``,
+    the checkpoint's number of each of the machine's experts.
     """
     if not isinstance(manifest, Mapping):
         return "is not an object"

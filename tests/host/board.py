@@ -1,27 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PYNQ board for tests: pynq's own classes over the golden machine, with a cache that forgets nothing by itself."""
+"""A PYNQ board for tests: pynq's own driver classes over the golden machine, with a cache that moves nothing by itself.
+"""
 
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
-from pynq.pl_server.device import Device as PynqDevice
 
-from moevit.golden.machine.device import BASE, GoldenDevice
+from moevit.golden.machine.device import GoldenDevice
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.ip import CELL, CONTROL_BASE, VLNV
-from moevit.spec.registers import APERTURE
+from moevit.spec.registers import APERTURE, BITS, offset
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # what pynq says on any computer that is no board
+    from pynq.pl_server.device import Device as PynqDevice
 
 CONFIG = CONFIGS["8x8"]
+CONTROL = offset("CONTROL")
 
 
 class BoardBuffer(np.ndarray):
-    """What ``pynq.allocate`` gives: the host's cache of memory. Bytes move by flush and invalidate alone, whole."""
+    """What ``pynq.allocate`` gives: the host's cache. Bytes move by flush and invalidate alone, all of them."""
 
     @classmethod
     def of(cls, buffer, board):
         array = np.zeros(len(buffer.array), np.uint8).view(cls)
-        array.buffer, array.board, array.device_address = buffer, board, board.lift + buffer.address
-        board.alive.append(array)
+        array.buffer, array.board, array.device_address = buffer, board, buffer.address
+        board.alive.append(buffer.address)
         return array
 
     def flush(self):
@@ -35,34 +41,49 @@ class BoardBuffer(np.ndarray):
         self.board.log.append(("invalidate", self.device_address))
 
     def freebuffer(self):
-        self.board.alive = [each for each in self.board.alive if each is not self]
+        self.board.alive.remove(self.device_address)
         self.board.log.append(("free", self.device_address))
 
 
 class FakeBoard(PynqDevice):
-    """A pynq device whose PL is a golden machine. ``log`` holds what was done to it, in order: (what, where)."""
+    """A pynq device whose logic is a golden machine.
 
-    def __init__(self, tag: str, golden: GoldenDevice | None = None, lift: int = 0):
+    ``log``: what was done to it, in order, (what, register or address). ``alive``: buffers. ``stuck``: a run does not
+    end before RESET. ``room``: buffers that can be had.
+    """
+
+    def __init__(self, tag):
         super().__init__(tag)
-        self.golden, self.lift = golden or GoldenDevice(CONFIG), lift
+        self.golden = GoldenDevice(CONFIG)
         self.capabilities = {"REGISTER_RW": True}
         self.log, self.alive, self.answers = [], [], {}
-        self.refuse_after = None  # buffers that can be had
+        self.stuck, self.running, self.room = False, False, 99
         self.default_memory = self
 
     def read_registers(self, address, length):
         at = address - CONTROL_BASE
-        return int(self.answers.get(at, self.golden.read_register(at))).to_bytes(length, "little")
+        value = 0 if self.running and at == CONTROL else self.golden.read_register(at)
+        return int(self.answers.get(at, value)).to_bytes(length, "little")
 
     def write_registers(self, address, data):
-        self.log.append(("write", address - CONTROL_BASE))
-        self.golden.write_register(address - CONTROL_BASE, int.from_bytes(data, "little"))
+        at, value = address - CONTROL_BASE, int.from_bytes(data, "little")
+        reset = at == CONTROL and value >> BITS["RESET"] & 1
+        self.log.append(("reset" if reset else "write", at))
+        self.running = not reset and (self.running or self.stuck and at == CONTROL)
+        if not self.running:
+            self.golden.write_register(at, value)
 
     def allocate(self, shape, dtype, cacheable=0):
         assert np.dtype(dtype) == np.uint8 and cacheable
-        if self.refuse_after is not None and len(self.alive) >= self.refuse_after:
+        if len(self.alive) >= self.room:
             raise RuntimeError("BO allocation failed")
-        return BoardBuffer.of(self.golden.allocate(*shape), self)
+        buffer = self.golden.allocate(*shape)
+        self.log.append(("allocate", buffer.address))
+        return BoardBuffer.of(buffer, self)
+
+    @property
+    def steps(self):
+        return [what for what, _ in self.log]
 
     @property
     def writes(self):
@@ -72,14 +93,9 @@ class FakeBoard(PynqDevice):
 class FakeOverlay(SimpleNamespace):
     """What the driver uses of a ``pynq.Overlay``."""
 
-    def __init__(self, device, vlnv=VLNV, **more):
-        description = {"phys_addr": CONTROL_BASE, "addr_range": APERTURE, "type": vlnv, "fullpath": CELL,
-                       "device": device}
-        super().__init__(device=device, ip_dict={CELL: description}, clock_dict={0: {"enable": 1, "frequency": 200.0}},
-                         loaded=True, **more)
+    def __init__(self, device, vlnv=VLNV, **description):
+        super().__init__(device=device, loaded=True, clock_dict={0: {"enable": 1, "frequency": 200.0}}, ip_dict={
+            CELL: {"phys_addr": CONTROL_BASE, "addr_range": APERTURE, "type": vlnv, "fullpath": CELL, **description}})
 
     def is_loaded(self):
         return self.loaded
-
-
-assert BASE % 4096 == 0
