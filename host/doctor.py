@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a board needs, and whether it is there: found before a run fails, said in one table."""
+
+import importlib.util
+import json
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from moevit.spec.bundle import Bundle, BundleError
+
+__all__ = ["Finding", "examine", "table"]
+
+_BOARD_NAME = "proc/device-tree/chosen/pynq_board"
+_LEAST_CMA = 32 << 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``what`` was looked for, what was ``found``; ``fix`` says how to get it and is empty if it is there. Without
+    something ``essential`` nothing runs."""
+
+    what: str
+    found: str
+    fix: str = ""
+    essential: bool = True
+
+
+def examine(folder: Path, root: Path = Path("/")) -> list[Finding]:
+    """Look at this computer (its files below ``root``) and at overlay and bundles in ``folder``."""
+    return [*_packages(), *_board(root), *_files(folder)]
+
+
+def table(findings: list[Finding]) -> str:
+    """A line each: ok, missing, or - for what can be done without; then what was found, or how to get it."""
+    width = max(len(each.what) for each in findings)
+    lines = []
+    for each in findings:
+        state = "ok" if not each.fix else "missing" if each.essential else "-"
+        lines.append(f"{each.what:{width}}  {state:7}  {each.found}{': ' if each.fix else ''}{each.fix}")
+    return "\n".join(lines)
+
+
+def _packages() -> Iterator[Finding]:
+    yield Finding("python", platform.python_version())  # the package needs 3.10 to be installed at all
+    remote = bool(os.environ.get("PYNQ_REMOTE_DEVICES"))
+    try:
+        pynq = version("pynq") if importlib.util.find_spec("pynq") else ""
+    except PackageNotFoundError:
+        pynq = "of unknown version"
+    fix = "" if pynq else "use a PYNQ image, or pip install pynq and set PYNQ_REMOTE_DEVICES to the board's address"
+    yield Finding("pynq", pynq or "not installed", fix)
+    most = 2 if pynq.startswith("4.") else 3
+    major, minor = (int(part) for part in np.__version__.split(".")[:2])
+    fits = (1, 21) <= (major, minor) < (most, 0)
+    yield Finding("numpy", np.__version__, "" if fits else f"pip install 'numpy>=1.21,<{most}'")
+    if remote and pynq and not pynq.startswith("4."):
+        yield Finding("remote", f"pynq {pynq}", "PYNQ_REMOTE_DEVICES needs pynq 4: pip install 'pynq>=4'")
+
+
+def _board(root: Path) -> Iterator[Finding]:
+    remote = os.environ.get("PYNQ_REMOTE_DEVICES")
+    if remote:
+        yield Finding("board", f"remote, {remote}")
+        return
+    name = root / _BOARD_NAME
+    board = name.read_text(errors="replace").strip("\0 \n") if name.exists() else ""
+    yield Finding("board", board or "none", "" if board else "this is no PYNQ board; without one, "
+                  "moevit.sim.board.SimulatedBoard is the same machine")
+    yield Finding("root", "yes" if os.geteuid() == 0 else "no", "" if os.geteuid() == 0 else
+                  "registers are reached through /dev/mem: sudo -E, or a PYNQ notebook")
+    memory = [node for node in ("dev/mem", "dev/xlnk") if (root / node).exists()]
+    yield Finding("registers", ", ".join(f"/{node}" for node in memory) or "no /dev/mem",
+                  "" if memory else "start the PYNQ image")
+    uio = sorted(path.name for path in (root / "dev").glob("uio*")) if (root / "dev").is_dir() else []
+    yield Finding("interrupts", ", ".join(uio) or "no /dev/uio*", "" if uio else "the host polls instead", False)
+    sizes = _meminfo(root)
+    total, free = sizes.get("CmaTotal", 0), sizes.get("CmaFree", 0)
+    yield Finding("CMA", f"{free >> 20} of {total >> 20} MiB are free", "" if free >= _LEAST_CMA else
+                  "free other buffers (restart notebooks), or put cma=256M into the kernel's boot arguments")
+
+
+def _meminfo(root: Path) -> dict[str, int]:
+    path = root / "proc/meminfo"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {line.split(":")[0]: int(line.split()[1]) << 10 for line in lines if line.endswith("kB")}
+
+
+def _files(folder: Path) -> Iterator[Finding]:
+    bitstreams = sorted(folder.glob("*.bit"))
+    if not bitstreams:
+        yield Finding("overlay", f"no .bit in {folder}", "unpack the release archive of the board, and run there")
+    for path in bitstreams:
+        whole = path.with_suffix(".hwh").exists()
+        yield Finding("overlay", path.name, "" if whole else f"{path.stem}.hwh must lie beside it")
+    built = _built_hash(folder)
+    bundles = sorted(folder.glob("*.bundle"))
+    if not bundles:
+        yield Finding("bundle", f"no .bundle in {folder}", "compile a model: python -m moevit.compiler compile", False)
+    for path in bundles:
+        try:
+            manifest = Bundle.load(path).manifest
+        except BundleError as error:
+            yield Finding("bundle", str(error), "copy or compile it again")
+            continue
+        config, there = manifest["config"], manifest["config_hash"]
+        fits = built is None or built == there
+        yield Finding("bundle", f"{path.name} for {config} (0x{there:08X})", "" if fits else
+                      f"the overlay is 0x{built:08X}: compile for its configuration")
+
+
+def _built_hash(folder: Path) -> int | None:
+    """The configuration of the overlay, from the report of its build."""
+    try:
+        return int(json.loads((folder / "build.json").read_text())["config_hash"], 16)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
