@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from moevit.compiler.__main__ import app
-from moevit.compiler.estimate import estimate, usual_loads
+from moevit.compiler.estimate import estimate, shape_steps, slow_cycles, usual_loads
 from moevit.compiler.onchip import dsp_slices, on_chip, shortages
-from moevit.compiler.plan import DoesNotFit, Plan
+from moevit.compiler.plan import DoesNotFit, Plan, check_fit
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
 from moevit.spec.networks import NETWORKS
@@ -62,6 +62,18 @@ def test_loads_of_a_long_sequence_are_shared_out_among_its_blocks_of_rows(image)
             assert sum(each.rows for each in group) == part.rows * network.top_k
             assert max(each.rows for each in group) <= part.rows
         assert [sum(each.rows for each in passes if each.expert == expert) for expert in range(16)] == loads
+
+
+@pytest.mark.parametrize("name, config, batch", [("tiny_test", "8x8", 3), ("m3vit_tiny", "32x64", 1),
+                                                 ("deit_tiny", "16x16", 1)])
+def test_no_board_takes_as_long_as_the_deadline_says(name, config, batch):
+    """Also not with every expert's weights, a third of the bandwidth, and a latency of 300 cycles."""
+    network, config = NETWORKS[name], CONFIGS[config]
+    slow = replace(BOARDS["zcu104"], memory_gbs=config.bus_bytes * 0.3, usable=1.0, clock_mhz=1000)
+    plan, early = check_fit(network, config, batch), usual_loads(network, batch)[1]
+    cycles = slow_cycles(shape_steps(network, config, batch, early), network, config, batch, plan)
+    assert slow.bandwidth(config) == pytest.approx(0.3)
+    assert estimate(network, config, slow, batch=batch, read_latency=300).cycles < cycles
 
 
 def sized(name, residual, hidden, kv, stream):
