@@ -65,7 +65,7 @@ def test_loads_of_a_long_sequence_are_shared_out_among_its_blocks_of_rows(image)
 
 
 @pytest.mark.parametrize("name, config, batch", [("tiny_test", "8x8", 3), ("m3vit_tiny", "32x64", 1),
-                                                 ("deit_tiny", "16x16", 1)])
+                                                 ("deit_tiny", "32x64", 1)])
 def test_no_board_takes_as_long_as_the_deadline_says(name, config, batch):
     """Also not with every expert's weights, a third of the bandwidth, and a latency of 300 cycles."""
     network, config = NETWORKS[name], CONFIGS[config]
