@@ -9,7 +9,7 @@ from moevit.sim import __main__ as command
 from moevit.spec.bundle import Bundle
 
 MANIFEST = {
-    "network": {"name": "small"}, "config": "8x8", "config_hash": 7, "bus_bytes": 8, "batch": 1,
+    "network": {"name": "small"}, "config": "8x8", "config_hash": 7, "bus_bytes": 8, "batch": 1, "slow_cycles": 90,
     "tasks": ["semseg", "depth"], "gate_stride": 8, "image": {"height": 16, "width": 32},
     "output": {"tokens": 9, "words": 4, "lanes": 8, "dim": 32, "fraction": 9},
     "instructions": [{"name": "end", "opcode": "END", "macs_per_row": 0}],
