@@ -2,11 +2,13 @@
 """``python -m moevit.rtl_gen.vivado``: a bitstream for a board, the core out of context, or just what Vivado needs."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from moevit.spec.arrays import CONFIGS
@@ -52,8 +54,10 @@ def _written(board: str, config: str | None, output: Path | None, preset: Preset
 
 
 def _watched(build: Build, vivado: str, step: Callable[[str, Callable[[str], None]], dict[str, Any]]) -> dict[str, Any]:
+    """Run a step, with Vivado's latest line of progress on the screen; in a file, each such line."""
     with console.status("Vivado") as status:
-        return step(vivado, lambda line: status.update(f"Vivado: {line[:100]}"))
+        show = status.update if console.is_terminal else partial(console.print, highlight=False, soft_wrap=True)
+        return step(vivado, lambda line: show(escape(f"Vivado: {line[:100]}")))
 
 
 def _preflight(build: Build, force: bool) -> str:

@@ -109,7 +109,7 @@ BOARD_DATA: dict[str, BoardData] = {
         own={"PCW_CRYSTAL_PERIPHERAL_FREQMHZ": 50, "PCW_UIPARAM_DDR_PARTNO": "MT41J256M16 RE-125",
              "PCW_UIPARAM_DDR_BUS_WIDTH": "16 Bit"}),
     "ultra96v2": BoardData(
-        family=_ULTRASCALE, part="xczu3eg-sbva484-1-i", board_part="*avnet.com:ultra96v2:part0:*",
+        family=_ULTRASCALE, part="xczu3eg-sbva484-1-i", board_part="avnet.com:ultra96v2:part0:*",
         own={"PSU__PSS_REF_CLK__FREQMHZ": 33.333, "PSU__DDR_HIGH_ADDRESS_GUI_ENABLE": 0}),
     "kv260": BoardData(
         family=_ULTRASCALE, part="xck26-sfvc784-2LV-c", board_part="xilinx.com:kv260_som:part0:*",

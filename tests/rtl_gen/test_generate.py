@@ -101,7 +101,7 @@ def test_manifest(rtl):
 
 
 def test_the_same_bytes_in_another_process(rtl):
-    script = ("import sys; sys.path.insert(0, '.'); from tests.sim.example import CopyMachine;"
+    script = ("import sys; sys.path.insert(0, 'tests/sim'); from example import CopyMachine;"
               "from moevit.rtl_gen.generate import generate; import hashlib;"
               "files = generate(CopyMachine(16), 'copy', {'config': 'example'}).files;"
               "print(hashlib.sha256(repr(files).encode()).hexdigest())")

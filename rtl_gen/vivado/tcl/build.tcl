@@ -39,6 +39,7 @@ update_ip_catalog
 
 stage "block design"
 block_design $board
+result clock_mhz [get_property [setting processor clock_actual] [get_bd_cells ps]]
 generate_target all [get_files $name.bd]
 make_wrapper -files [get_files $name.bd] -fileset sources_1 -import -top
 set_property top ${name}_wrapper [current_fileset]
@@ -58,7 +59,6 @@ report_drc -file [at reports drc.rpt]
 report_power -file [at reports power.rpt]
 result part [get_property part [current_project]]
 result board_part $board
-result clock_mhz [get_property [setting processor clock_actual] [get_bd_cells ps]]
 foreach {key kind} {wns setup whs hold} {
     set $key [slack $kind]
     result $key [set $key]

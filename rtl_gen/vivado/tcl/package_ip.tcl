@@ -24,8 +24,9 @@ foreach name [list [setting ip lite] {*}[setting ip masters] [setting ip clock] 
     }
 }
 foreach name [list [setting ip lite] {*}[setting ip masters]] {
-    ipx::associate_bus_interfaces -busif $name -clock [setting ip clock] -reset [setting ip reset] $core
+    ipx::associate_bus_interfaces -busif $name -clock [setting ip clock] $core
 }
+ipx::associate_bus_interfaces -clock [setting ip clock] -reset [setting ip reset] $core
 # The clock's frequency is the design's to say; a fixed one would clash with the processor's.
 set clock [ipx::get_bus_interfaces [setting ip clock] -of_objects $core]
 if {[llength [ipx::get_bus_parameters FREQ_HZ -of_objects $clock]] > 0} {

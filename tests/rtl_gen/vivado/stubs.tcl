@@ -105,7 +105,7 @@ proc get_parts {args} {
     return [expr {$::fault eq "part" ? "" : [dict get $words rest]}]
 }
 set board_part(xc7z020clg400-1) {tul.com.tw:pynq-z2:part0:1.0}
-set board_part(xczu3eg-sbva484-1-i) {avnet.com:ultra96v2:part0:1.1 avnet.com:ultra96v2:part0:1.2}
+set board_part(xczu3eg-sbva484-1-i) {avnet.com:ultra96v2:part0:1.1 avnet.com:ultra96v2:part0:1.2 em.avnet.com:ultra96v2:part0:1.0}
 set board_part(xck26-sfvc784-2LV-c) {xilinx.com:kv260_som:part0:1.4}
 set board_part(xczu7ev-ffvc1156-2-e) {xilinx.com:zcu104:part0:1.1}
 set board_part(xczu9eg-ffvb1156-2-e) {xilinx.com:zcu102:part0:3.4}
@@ -263,10 +263,12 @@ proc ipx::get_bus_interfaces {name args} {
 }
 proc ipx::associate_bus_interfaces {args} {
     set words [parse ipx::associate_bus_interfaces {-busif 1 -clock 1 -reset 1} $args]
-    foreach option {-busif -clock -reset} {
-        if {![dict exists $::component buses [dict get $words $option]]} { error "ERROR: no [dict get $words $option]" }
+    set ends [dict remove $words rest]
+    if {[dict size $ends] != 2} { error "ERROR: two are associated, not [dict keys $ends]" }
+    foreach end [dict values $ends] {
+        if {![dict exists $::component buses $end]} { error "ERROR: no interface $end" }
     }
-    record associate [dict get $words -busif] [dict get $words -clock] [dict get $words -reset]
+    record associate {*}[dict values $ends]
 }
 proc ipx::get_bus_parameters {name args} { return $name }
 proc ipx::remove_bus_parameter {name bus} { record remove_bus_parameter $name $bus }

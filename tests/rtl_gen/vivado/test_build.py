@@ -47,6 +47,7 @@ def test_a_build(run, tmp_path):
     code, output = run()
     assert code == 0, output
     assert "version 2024.2" in output and "xilinx.com:zcu104:part0:1.1" in output and "0.043" in output
+    assert "Vivado: block design" in output or "Vivado: bitstream" in output
     out = tmp_path / "out"
     assert published(out) == ["build.json", "moevit_zcu104.bit", "moevit_zcu104.hwh"]
     report = json.loads((out / "build.json").read_text())
