@@ -187,6 +187,7 @@ proc launch_runs {args} {
 }
 proc wait_on_run {run} {
     if {$::fault eq "hang"} {
+        exec sleep 60 &  ;# a run, as Vivado starts them: a process of its own
         stage hanging
         after 60000
     }
