@@ -11,19 +11,15 @@ import numpy as np
 from moevit.spec.bundle import Bundle
 
 from .arena import SLOTS, Arena
+from .control import Control
 from .device import Device
-from .errors import AcceleratorTimeout, AccelError, BundleMismatch, Busy, WrongInput
-from .faults import check_identity, check_not_stale, check_run, instruction_name, machine_state
+from .errors import AccelError, BundleMismatch, Busy, WrongInput
 from .images import check_images, tokens_of
-from .registers import RegisterFile
 from .report import RunReport, read_passes
 
 __all__ = ["Accelerator"]
 
 WATCHDOG_CYCLES = 200_000  # a machine without any progress for so long is stuck, whatever the memory does
-#: Seconds for a run: so many times what the compiler predicts on a slow memory, and time to be woken up.
-_DEADLINE_FACTOR, _DEADLINE_MARGIN = 10, 1.0
-_RESET_READS = 1000  # of CONTROL until a soft reset must have ended: the bus owes a few bursts at most
 _log = logging.getLogger(__name__)
 
 
@@ -47,14 +43,13 @@ class Accelerator:
         self.last_run: RunReport | None = None
         self._bundle: Bundle | None = None
         self._arena: Arena | None = None
-        self._running = False
-        self._registers = RegisterFile(self.device)
         try:
-            check_identity(self._registers)
-            self.reset()
+            self._control = Control(self.device)
         except BaseException:
-            self._give_back()
+            if self._owner:
+                self.device.close()
             raise
+        self._registers = self._control.registers
 
     def __enter__(self) -> "Accelerator":
         return self
@@ -65,7 +60,11 @@ class Accelerator:
     def close(self) -> None:
         """End what runs, give all shared memory back, and the machine if it was opened here. May be called twice."""
         self._unload()
-        self._give_back()
+        if self._control.running:
+            _log.error("the machine may still write its memory, which is kept until this process ends: "
+                       "reload the bitstream")
+        elif self._owner:
+            self.device.close()
 
     @property
     def bundle(self) -> Bundle:
@@ -87,7 +86,7 @@ class Accelerator:
     @property
     def deadline(self) -> float:
         """Seconds after which a run of the loaded bundle is taken for stuck."""
-        return _DEADLINE_MARGIN + _DEADLINE_FACTOR * self.bundle.manifest["slow_cycles"] / self.device.clock_hz
+        return self._control.deadline(self.bundle)
 
     @property
     def addresses(self) -> dict[str, int]:
@@ -108,6 +107,8 @@ class Accelerator:
                 f"the bundle is for configuration {bundle.manifest['config']} (0x{wanted:08X}), "
                 f"this machine is 0x{here:08X}", fix="Compile the model for this machine's configuration")
         self._unload()
+        if self._control.running:
+            raise Busy("a run cannot be ended and keeps its memory", fix="Reload the bitstream, in a new process")
         try:
             self._arena, self._bundle = Arena(self.device, bundle), bundle
             self._point(self._arena)
@@ -141,10 +142,10 @@ class Accelerator:
         """As ``run``, but the integers that the machine wrote: s16, value x 2^fraction."""
         check_images(self.bundle, images)
         self._check_task(task)
-        self._check_ready()
+        self._control.check_ready(self.bundle)
         self._memory.put_images(0, images)
         self._start(task, 0)
-        self._finish(timeout)
+        self._control.finish(self.bundle, timeout)
         self._read_report(task, passes=True)
         return self._tokens(0, images)
 
@@ -160,23 +161,22 @@ class Accelerator:
             for index, image in enumerate(images):
                 check_images(self.bundle, image)
                 if running is None:
-                    self._check_ready()
+                    self._control.check_ready(self.bundle)
                 self._memory.put_images(index % SLOTS, image)
                 before = running
                 if before is not None:
-                    self._finish(timeout)
+                    self._control.finish(self.bundle, timeout)
                     self._read_report(task, passes=False)
                 self._start(task, index % SLOTS)
                 running = image, index % SLOTS
                 if before is not None:
                     yield self._scaled(self._tokens(before[1], before[0]))
             if running is not None:
-                self._finish(timeout)
+                self._control.finish(self.bundle, timeout)
                 self._read_report(task, passes=True)
                 yield self._scaled(self._tokens(running[1], running[0]))
         finally:
-            if self._running:  # whoever took the tokens wants no more of them
-                self._abort()
+            self._control.abort()  # does nothing if all were taken
 
     def select(self, task: str) -> None:
         """Point the machine at a task's gates: the only difference between tasks, one register write. Raises
@@ -187,13 +187,7 @@ class Accelerator:
 
     def reset(self) -> None:
         """Soft reset: the machine lets its bursts end, forgets the run, and is idle. Raises AcceleratorTimeout."""
-        self._registers.command("RESET")
-        for _ in range(_RESET_READS):
-            if self._registers.status("RESET_DONE"):
-                self._running = False
-                return
-        raise AcceleratorTimeout("soft reset does not end", **machine_state(self._registers),
-                                 fix="Reload the bitstream: the memory still owes an answer")
+        self._control.reset()
 
     @property
     def _memory(self) -> Arena:
@@ -209,47 +203,10 @@ class Accelerator:
         if task not in self.tasks:
             raise WrongInput(f"no task is called {task!r}", fix=f"The tasks are {', '.join(self.tasks)}")
 
-    def _check_ready(self) -> None:
-        """Raises StaleOverlay, Busy."""
-        check_not_stale(self._registers, self.bundle)
-        if self._running or not self._registers.status("IDLE"):
-            raise Busy("a run is under way", fix="Wait for it, or reset()")
-
     def _start(self, task: str, slot: int) -> None:
         self.select(task)
         self._use_slot(slot)
-        if self.device.interrupts:
-            self._registers.set("INTERRUPT_ENABLE", 3)
-            self._registers.set("INTERRUPT_GLOBAL", 1)
-            self._registers.write("INTERRUPT_STATUS", 3)
-        self._running = True
-        self._registers.command("START")
-
-    def _finish(self, timeout: float | None) -> None:
-        """Wait for the end of the run. However that fails, the machine is quiet afterwards."""
-        timeout = self.deadline if timeout is None else timeout
-        try:
-            self.device.wait(timeout)
-        except TimeoutError as error:
-            state = machine_state(self._registers)
-            self._abort()
-            name = instruction_name(self.bundle, state["started"])
-            raise AcceleratorTimeout(
-                f"no end after {timeout:g} s, at instruction {state['started']} ({name})", **state,
-                fix="Reload the bitstream: the memory still owes an answer" if self._running else
-                    "The run was ended: run again, with more time if state['stalls'] shows progress") from error
-        except BaseException:
-            self._abort()
-            raise
-        self._running = False
-        check_run(self._registers, self.bundle)
-
-    def _abort(self) -> None:
-        """End a run. If that fails the machine counts as running: its memory is not given back."""
-        try:
-            self.reset()
-        except Exception as error:  # what led here is what the user must see
-            _log.error("the run could not be ended: %s", error)
+        self._control.start()
 
     def _read_report(self, task: str, passes: bool) -> None:
         log = read_passes(self.device, self._registers, self.bundle) if passes else ()
@@ -263,19 +220,11 @@ class Accelerator:
         return tokens.astype(np.float32) / np.float32(1 << self.bundle.manifest["output"]["fraction"])
 
     def _unload(self) -> None:
-        if self._running:
-            self._abort()
-        if self._arena is not None and not self._running:
+        self._control.abort()
+        if self._arena is not None and not self._control.running:
             self._arena.free()
             self._arena = None
         self._bundle = None
-
-    def _give_back(self) -> None:
-        if self._running:
-            _log.error("the machine may still use its memory, which is kept until this process ends; %s",
-                       "reload the bitstream")
-        elif self._owner:
-            self.device.close()
 
 
 def _open(machine: Any) -> Device:

@@ -22,6 +22,7 @@ from moevit.host.errors import (
     AcceleratorTimeout,
     AccelError,
     AlreadyInUse,
+    Busy,
     NoMachine,
     NotOnBoard,
     OutOfContiguousMemory,
@@ -228,6 +229,8 @@ def test_memory_of_a_machine_that_cannot_be_stopped_is_kept(overlay, board, bund
     board.answers[offset("CONTROL")] = 4  # idle, but RESET_DONE never comes
     with pytest.raises(AcceleratorTimeout, match="Reload the bitstream"):
         accelerator.run(tiny_image, "depth", timeout=0.01)
+    with pytest.raises(Busy, match="cannot be ended"):
+        accelerator.load(bundle)
     accelerator.close()
     assert len(board.alive) == 3 and "kept until this process ends" in caplog.text
     board.answers.clear()
@@ -288,6 +291,16 @@ def test_within_an_event_loop_the_host_polls(loaded, tiny_image, tokens):
 
     np.testing.assert_array_equal(asyncio.run(cell()), tokens["depth"])
     assert not loaded.device.irq.waits
+
+
+def test_a_run_whose_bitstream_is_replaced(loaded, overlay, board, tiny_image, monkeypatch):
+    """The machine is gone, and so is what could write the memory."""
+    board.stuck = True
+    monkeypatch.setattr(time, "sleep", lambda _: setattr(overlay, "loaded", False))
+    with pytest.raises(StaleOverlay):
+        loaded.run(tiny_image, "depth")
+    loaded.close()
+    assert not board.alive
 
 
 # One holder.

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs of a machine: started, waited for, ended. However a run fails, the machine is quiet afterwards, or says not."""
+
+import logging
+
+from moevit.spec.bundle import Bundle
+
+from .device import Device
+from .errors import AcceleratorTimeout, Busy, StaleOverlay
+from .faults import check_identity, check_not_stale, check_run, instruction_name, machine_state
+from .registers import RegisterFile
+
+__all__ = ["Control"]
+
+#: Seconds for a run: so many times what the compiler predicts on a slow memory, and time to be woken up.
+_DEADLINE_FACTOR, _DEADLINE_MARGIN = 10, 1.0
+_RESET_READS = 1000  # of CONTROL until a soft reset must have ended: the bus owes a few bursts at most
+_log = logging.getLogger(__name__)
+
+
+class Control:
+    """The runs of the machine in ``device``. A run that someone else left behind is ended first.
+
+    Raises NoMachine, VersionMismatch, AcceleratorTimeout.
+
+    Members
+    -------
+    registers : of the machine
+    running : a run is under way, or could not be ended; the machine may write its memory
+    """
+
+    def __init__(self, device: Device):
+        self._device = device
+        self.registers = RegisterFile(device)
+        self.running = False
+        check_identity(self.registers)
+        self.reset()
+
+    def deadline(self, bundle: Bundle) -> float:
+        """Seconds after which a run of ``bundle`` is taken for stuck."""
+        return _DEADLINE_MARGIN + _DEADLINE_FACTOR * bundle.manifest["slow_cycles"] / self._device.clock_hz
+
+    def check_ready(self, bundle: Bundle) -> None:
+        """Whether ``bundle`` can be run at once. Raises StaleOverlay, Busy."""
+        check_not_stale(self.registers, bundle)
+        if self.running or not self.registers.status("IDLE"):
+            raise Busy("a run is under way", fix="Wait for it, or reset()")
+
+    def start(self) -> None:
+        """Begin a run with the settings that the registers hold."""
+        if self._device.interrupts:
+            self.registers.set("INTERRUPT_ENABLE", 3)
+            self.registers.set("INTERRUPT_GLOBAL", 1)
+            self.registers.write("INTERRUPT_STATUS", 3)
+        self.running = True
+        self.registers.command("START")
+
+    def finish(self, bundle: Bundle, timeout: float | None) -> None:
+        """Wait for the end of a run of ``bundle``, ``timeout`` seconds or until its deadline.
+
+        Raises AcceleratorTimeout, BusError, ProgramRefused.
+        """
+        timeout = self.deadline(bundle) if timeout is None else timeout
+        try:
+            self._device.wait(timeout)
+        except TimeoutError as error:
+            state = machine_state(self.registers)
+            self.abort()
+            name = instruction_name(bundle, state["started"])
+            raise AcceleratorTimeout(
+                f"no end after {timeout:g} s, at instruction {state['started']} ({name})", **state,
+                fix="Reload the bitstream: the memory still owes an answer" if self.running else
+                    "The run was ended: run again, with more time if state['stalls'] shows progress") from error
+        except BaseException:
+            self.abort()
+            raise
+        self.running = False
+        check_run(self.registers, bundle)
+
+    def abort(self) -> None:
+        """End a run, if there is one. ``running`` stays true if that fails."""
+        if not self.running:
+            return
+        try:
+            self.reset()
+        except StaleOverlay:
+            self.running = False  # the machine that ran is gone
+        except Exception as error:  # what led here is what the user must see
+            _log.error("the run could not be ended: %s", error)
+
+    def reset(self) -> None:
+        """Soft reset: the machine lets its bursts end, forgets the run, and is idle. Raises AcceleratorTimeout."""
+        self.registers.command("RESET")
+        for _ in range(_RESET_READS):
+            if self.registers.status("RESET_DONE"):
+                self.running = False
+                return
+        raise AcceleratorTimeout("soft reset does not end", **machine_state(self.registers),
+                                 fix="Reload the bitstream: the memory still owes an answer")
