@@ -91,7 +91,7 @@ def _frame(row: Row, case: Case, predicted: Estimate, report: RunReport, tokens:
     config, board = row.config, row.board
     reads = bursts[bursts["write"] == 0]
     cycles = (reads["cycle"] - reads["cycle"][0]).astype(np.int64)  # the program is the first thing to be read
-    beats, _ = np.histogram(cycles, BINS, (0, report.cycles), weights=reads["beats"])
+    beats, _ = np.histogram(cycles, BINS, (0, report.cycles), weights=reads["beats"] / config.ports)  # of the bus
     bytes_read = report.counters["BYTES_READ"]
     figures = {
         "class": board.name,
@@ -113,5 +113,5 @@ def _frame(row: Row, case: Case, predicted: Estimate, report: RunReport, tokens:
         "values": int(tokens.size),
         "weights": case.weights,
     }
-    return Frame(figures, [(each.name, each.expert, each.end) for each in report.passes], beats.astype(int).tolist(),
+    return Frame(figures, [(each.name, each.expert, each.end) for each in report.passes], beats.round().astype(int).tolist(),
                  [(each.name, each.start, each.end, each.busy) for each in predicted.timing.passes])

@@ -2,8 +2,8 @@
 """Cycles that a row, an instruction or a beat spends in the hardware's pipelines, as the units' docstrings state them.
 
 The compiler may not import the hardware: ``tests/compiler/test_latency.py`` holds against it what its classes state.
-GATE, ROOM, STORE, COMMAND, ADDRESS, RECEIVE and LOADER were read from the RTL, STORE approximately; only the frames of
-``tests/ladder/test_timing.py`` hold these.
+GATE, ROOM, STORE, COMMAND, ADDRESS, RECEIVE, LOADER and ``store`` were read from the RTL, STORE approximately; only the
+frames of ``tests/ladder/test_timing.py`` hold these.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,10 @@ from math import log2
 
 from moevit.spec.arrays import MachineConfig
 
-__all__ = ["Latencies"]
+__all__ = ["BURST_BEATS", "Latencies"]
+
+#: Beats of the longest burst.
+BURST_BEATS = 16
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,19 @@ class Latencies:
     ROOM = 4
     #: From a row's sums to its logits at the router: queue of sums, scale, gate.
     GATE = 15
+
+    @property
+    def spread(self) -> int:
+        """From AR to a port's, and from the last part of a beat to R, where several ports share the bus."""
+        return 3 if self.config.ports > 1 else 0
+
+    @property
+    def store(self) -> int:
+        """`STORE`; where several ports share the bus, the last one's block leaves slower than it came, and W and B are
+        two cycles longer."""
+        if self.config.ports == 1:
+            return self.STORE
+        return self.STORE + 4 + BURST_BEATS - BURST_BEATS // self.config.ports
 
     @property
     def _levels(self) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When the beats of the memory bus reach the loader: bursts, bandwidth, latency, and the room of the prefetch FIFO."""
+"""When the beats of the memory bus reach the loader: bursts, ports, bandwidth, latency, room of the prefetch FIFO."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -7,11 +7,10 @@ from math import inf
 
 from moevit.spec.arrays import MachineConfig
 
-from .latency import Latencies
+from .latency import BURST_BEATS, Latencies
 
-__all__ = ["BURST_BEATS", "MemoryTiming", "Prefetch"]
+__all__ = ["MemoryTiming", "Prefetch"]
 
-BURST_BEATS = 16
 #: Bursts under way on the bus at most; cycles from a burst to the next.
 _OUTSTANDING, _BURST_CYCLES = 8, 2
 
@@ -31,22 +30,25 @@ class Prefetch:
     A bus beat has ``bus_beats`` stream beats. ``ask`` each stretch, then alternate
     ``arrival`` of its next piece and ``take``, which makes room in the FIFO. A stretch is cut into bursts that end at
     multiples of `BURST_BEATS` bus beats; a burst is asked for once the FIFO has room for it, and not more than eight
-    are under way.
+    are under way. Each port brings its block of the burst at its share of the bandwidth; blocks leave in order.
     """
 
     def __init__(self, config: MachineConfig, memory: MemoryTiming):
         latencies = Latencies(config)
         self._depth = config.stream_beats
         self._burst = BURST_BEATS * config.bus_beats
-        self._each = 1 / (config.bus_beats * min(memory.bandwidth, 1.0))  # cycles; a port moves a bus beat in one
-        self._latency = memory.read_latency + latencies.ADDRESS + latencies.RECEIVE
+        self._block = self._burst // config.ports
+        self._least = 1 / config.bus_beats  # cycles a beat
+        self._each = self._least / min(memory.bandwidth, 1.0)  # of the memory; `ports` times as many of one port
+        self._latency = memory.read_latency + latencies.ADDRESS + latencies.RECEIVE + latencies.spread
         self._command = latencies.COMMAND
-        self._waiting: deque[int] = deque()  # lengths of the bursts that are still to be asked for
+        self._waiting: deque[tuple[int, int]] = deque()  # place and length of the bursts that are still to be asked for
         self._issue = 0.0  # when the next of them may be
         self._reserved = 0  # beats of all that were
-        self._bus = 0.0  # from when on it is free for further beats
+        self._bus = 0.0  # when the last of the beats so far has come
+        self._ports = [0.0] * config.ports  # from when on each is free for further beats
         self._ends = deque([0.0] * _OUTSTANDING, _OUTSTANDING)  # when the last bursts ended
-        self._coming: deque[tuple[int, float]] = deque()  # bursts not yet taken: beats up to their end, and when
+        self._coming: deque[tuple[int, float]] = deque()  # blocks not yet taken: beats up to their end, and when
         self._taken: deque[tuple[int, float]] = deque([(0, 0.0)])  # beats taken until then, and when
         self.delivered = 0  #: beats so far
 
@@ -61,19 +63,18 @@ class Prefetch:
         """``beats`` beats from beat address ``first`` on are asked for at ``time``, not before ``accepts``."""
         self._issue = max(self._issue, time + self._command)
         while beats > 0:
-            length = min(beats, self._burst - first % self._burst)
-            self._waiting.append(length)
+            place = first % self._burst
+            length = min(beats, self._burst - place)
+            self._waiting.append((place, length))
             beats, first = beats - length, first + length
 
     def arrival(self, beats: int) -> float:
         """When the last of the next ``beats`` beats can be taken from the FIFO."""
         self.delivered += beats
-        while self._coming and self._coming[0][0] < self.delivered:
-            self._coming.popleft()
         while not self._coming or self._coming[-1][0] < self.delivered:
             self._send()
-            if self._coming[0][0] < self.delivered:
-                self._coming.popleft()
+        while self._coming[0][0] < self.delivered:
+            self._coming.popleft()
         end, time = self._coming[0]
         return time - (end - self.delivered + 1) * self._each
 
@@ -83,13 +84,19 @@ class Prefetch:
 
     def _send(self) -> None:
         """Ask for the next burst."""
-        length = self._waiting.popleft()
+        place, length = self._waiting.popleft()
         issue = max(self._issue, self._room(self._reserved + self._burst - self._depth), self._ends[0])
-        self._bus = max(self._bus, issue + self._latency) + length * self._each
-        self._ends.append(self._bus)
         self._issue = issue + _BURST_CYCLES
-        self._reserved += length
-        self._coming.append((self._reserved, self._bus))
+        while length:
+            port, begin = divmod(place, self._block)
+            beats = min(length, self._block - begin)
+            free = max(self._ports[port], issue + self._latency)
+            self._ports[port] = free + beats * self._each * len(self._ports)
+            self._bus = max(self._ports[port], self._bus + beats * self._least)
+            self._reserved += beats
+            self._coming.append((self._reserved, self._bus))
+            place, length = place + beats, length - beats
+        self._ends.append(self._bus)
 
     def _run_ahead(self) -> None:
         """Ask for the bursts of which it is known when there is room."""

@@ -10,9 +10,9 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Destination, Opcode, WeightSource
 
 from .builder import Step
-from .latency import Latencies
+from .latency import BURST_BEATS, Latencies
 from .plan import ceil_div
-from .stream import BURST_BEATS, MemoryTiming, Prefetch
+from .stream import MemoryTiming, Prefetch
 
 __all__ = ["Start", "Stay", "Units", "beats_of"]
 
@@ -200,6 +200,6 @@ class Units:
         """STORE: words to the memory, and the response of the last burst."""
         start = max(self.array, dispatched + 2, may_start.last + 1)
         beats = rows * step.fields["k_tiles"] * self.config.word_bus_beats
-        end = start + self.latency.STORE + beats / min(self.memory.bandwidth, 1.0) + self.memory.write_latency
+        end = start + self.latency.store + beats / min(self.memory.bandwidth, 1.0) + self.memory.write_latency
         self.waits["WAIT_DRAIN"] += max(0.0, may_start.last + 1 - max(self.array, dispatched + 2))
         return Stay(start, start, end)

@@ -12,6 +12,8 @@ from moevit.spec.registers import APERTURE
 from .array.compute import Compute
 from .bus.axi import LiteChannels, ReadChannels, WriteChannels
 from .bus.read_master import ReadMaster
+from .bus.spread_read import SpreadRead
+from .bus.spread_write import SpreadWrite
 from .bus.write_master import WriteMaster
 from .control.controller import Controller
 from .control.dispatch import Dispatch
@@ -39,7 +41,8 @@ class Accelerator(wiring.Component):
     Members
     -------
     control : AXI4-Lite slave with the registers of ``spec.registers``
-    read, write : the channels of an AXI4 master, ``config.bus_bytes`` wide; INCR bursts of at most 16 beats
+    read, write : the channels of ``config.ports`` AXI4 masters, ``config.port_bytes`` wide; INCR bursts of at most 16
+        beats
     interrupt : level, see INTERRUPT_STATUS
     trace_writer, trace_reader, trace_router : simulation-only records of what was stored, if ``config.trace``
     """
@@ -50,8 +53,8 @@ class Accelerator(wiring.Component):
         self._config = config
         super().__init__({
             "control": In(LiteChannels(exact_log2(APERTURE), 32)),
-            "read": Out(ReadChannels(config.bus_bytes)),
-            "write": Out(WriteChannels(config.bus_bytes)),
+            "read": Out(ReadChannels(config.port_bytes)).array(config.ports),
+            "write": Out(WriteChannels(config.port_bytes)).array(config.ports),
             "interrupt": Out(1),
             **({f"trace_{name}": Out(Flow(trace_layout(config))) for name in _TRACES} if config.trace else {}),
         })
@@ -71,8 +74,17 @@ class Accelerator(wiring.Component):
 
         # Host and memory bus.
         connect(m, flipped(self.control), controller.host)
-        connect(m, read_master.bus, flipped(self.read))
-        connect(m, write_master.bus, flipped(self.write))
+        drained = [read_master.drained, write_master.drained]
+        for name, master, spread in (("read", read_master, SpreadRead), ("write", write_master, SpreadWrite)):
+            ports = getattr(self, name)
+            if config.ports == 1:
+                connect(m, master.bus, flipped(ports[0]))
+                continue
+            m.submodules[f"spread_{name}"] = bridge = spread(config.bus_bytes, config.ports)
+            connect(m, master.bus, bridge.wide)
+            for narrow, port in zip(bridge.narrow, ports, strict=True):
+                connect(m, narrow, flipped(port))
+            drained.append(bridge.drained)
         connect(m, controller.command, read_master.command)
         connect(m, read_master.beats, controller.beats)
         connect(m, controller.weights, loader.beats)
@@ -86,7 +98,7 @@ class Accelerator(wiring.Component):
             command.ready.eq(write_master.command.ready),
             controller.beat_read.eq(read_master.beat),
             controller.beat_written.eq(write_master.beat),
-            controller.drained.eq(read_master.drained & write_master.drained),
+            controller.drained.eq(Cat(drained).all()),
         ]
         for name, master in (("read", read_master), ("write", write_master)):
             connect(m, master.fault, getattr(controller, f"{name}_fault"))

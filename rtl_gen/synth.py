@@ -16,6 +16,8 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 from moevit.hw.array.compute import Compute
 from moevit.hw.array.lane import DSP48E1, DSP48E2, WEIGHT_BITS, Packing, sum_bits
 from moevit.hw.bus.read_master import ReadMaster
+from moevit.hw.bus.spread_read import SpreadRead
+from moevit.hw.bus.spread_write import SpreadWrite
 from moevit.hw.bus.write_master import WriteMaster
 from moevit.hw.control.controller import Controller
 from moevit.hw.control.dispatch import Dispatch
@@ -49,7 +51,8 @@ FAMILIES = (
     Family("7-series", ("16x16",), DSP48E1, "synth_xilinx -family xc7 -noiopad -noclkbuf"),
 )
 
-#: The machine's units by their name in ``hw.top``, each made from the configuration and the family.
+#: The machine's units by their name in ``hw.top``, each made from the configuration and the family. Those that spread
+#: the bus are in configurations with several ports.
 UNITS: dict[str, Callable[[MachineConfig, Family], Component]] = {
     "compute": lambda config, family: Compute(config, family.packing),
     "reader": lambda config, family: RowReader(config),
@@ -59,6 +62,8 @@ UNITS: dict[str, Callable[[MachineConfig, Family], Component]] = {
     "memories": lambda config, family: Memories(config),
     "read_master": lambda config, family: ReadMaster(config),
     "write_master": lambda config, family: WriteMaster(config),
+    "spread_read": lambda config, family: SpreadRead(config.bus_bytes, config.ports),
+    "spread_write": lambda config, family: SpreadWrite(config.bus_bytes, config.ports),
     "dispatch": lambda config, family: Dispatch(),
     "controller": lambda config, family: Controller(config),
 }

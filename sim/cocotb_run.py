@@ -18,11 +18,15 @@ from .verilator import build, tail
 __all__ = ["CocotbFailed", "run_cocotb", "shell"]
 
 #: cocotbext-axi asks for ID signals; the machine has one ID and its wrapper none. True for outputs.
-_IDS = {"m_axi_awid": True, "m_axi_bid": False, "m_axi_arid": True, "m_axi_rid": False}
+_IDS = {"awid": True, "bid": False, "arid": True, "rid": False}
 
 
 class CocotbFailed(AssertionError):
     """A cocotb test failed. The message ends with the simulator's log."""
+
+
+def _ids(rtl: Rtl) -> dict[str, bool]:
+    return {f"{bus}_{name}": output for bus in rtl.table.managers for name, output in _IDS.items()}
 
 
 def shell(rtl: Rtl) -> str:
@@ -34,9 +38,9 @@ def shell(rtl: Rtl) -> str:
     return "\n".join([
         "/* verilator lint_off UNUSEDSIGNAL */",
         f"module {rtl.name}_ids (",
-        ",\n".join(declared(*port) for port in [*ports, *((output, 1, name) for name, output in _IDS.items())]),
+        ",\n".join(declared(*port) for port in [*ports, *((output, 1, name) for name, output in _ids(rtl).items())]),
         ");",
-        *(f"    assign {name} = 1'b0;" for name, output in _IDS.items() if output),
+        *(f"    assign {name} = 1'b0;" for name, output in _ids(rtl).items() if output),
         f"    {rtl.name} dut (",
         ",\n".join(f"        .{name}({name})" for _, _, name in ports),
         "    );",
@@ -51,8 +55,8 @@ def run_cocotb(design: Component | Rtl, module: str | Path, *, seed: int = 1,
                build_root: Path | None = None) -> int:
     """Run every cocotb test of ``module`` on ``design`` with ID ports added; returns how many there were.
 
-    The test functions see AMBA names (``s_axi_awaddr``, ``m_axi_araddr``, ``aclk``, ``aresetn``, ``irq``). Builds are
-    cached.
+    The test functions see AMBA names (``s_axi_awaddr``, ``m_axi_araddr`` or ``m_axi_0_araddr``, ``aclk``, ``aresetn``,
+    ``irq``). Builds are cached.
 
     Parameters
     ----------
@@ -69,7 +73,7 @@ def run_cocotb(design: Component | Rtl, module: str | Path, *, seed: int = 1,
     files = {name: text for name, text in rtl.files.items() if name.endswith(".v")}
     top = f"{rtl.name}_ids"
     files[f"{top}.v"] = shell(rtl)
-    public = [*(port.name for port in rtl.table.ports), *_IDS]
+    public = [*(port.name for port in rtl.table.ports), *_ids(rtl)]
     simulation = build(files, top, public, waves=waves is not None, root=build_root)
     path = Path(module) if str(module).endswith(".py") else None
     variables = simulation.environment(path.stem if path else str(module), seed)

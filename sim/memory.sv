@@ -19,7 +19,8 @@
 /* verilator lint_off PROCASSINIT */
 
 module memory #(
-    parameter int BYTES = 16
+    parameter int BYTES = 16,
+    parameter int PORT = 0  // of several that share the bytes; only the stalls differ
 ) (
     input wire aclk,
     input wire aresetn,
@@ -199,7 +200,7 @@ module memory #(
         cycles <= cycles + 1;
         if (stall != 0) begin
             if (reseed != reseeded) begin
-                state = seed * 64'h9E3779B97F4A7C15 | 64'd1;
+                state = (seed + 64'(PORT)) * 64'h9E3779B97F4A7C15 | 64'd1;
                 reseeded = reseed;
             end
             state ^= state << 13;

@@ -41,7 +41,7 @@ class MemorySettings:
     ----------
     read_latency : cycles from AR taken to its first beat, 2 or more
     write_latency : cycles from the last beat written to B
-    bandwidth : beats per cycle that reads and writes share, at most 2
+    bandwidth : beats per cycle that reads and writes share, at most 2; of each port
     stall : probability that a channel stands still in a cycle, 0 <= stall < 1, in steps of 1/256
     seed : of the stalls
     outstanding : read bursts taken and unanswered, 1..64

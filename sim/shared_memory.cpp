@@ -53,6 +53,7 @@ bool outside(uint64_t address, int count) {
 extern "C" {
 
 void memory_open(const char* path) {
+    if (bytes) return;  // by another port
     if (!*path) {
         size = PRIVATE_BYTES;
         bytes = static_cast<uint8_t*>(mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
@@ -89,7 +90,9 @@ svBit memory_write(uint64_t address, int count, const svBitVecVal* data, const s
     return 1;
 }
 
-void log_open(const char* path) { bursts = create(path); }
+void log_open(const char* path) {
+    if (!bursts) bursts = create(path);
+}
 
 void log_burst(uint64_t cycle, uint64_t address, int beats, svBit write) {
     if (!bursts) return;

@@ -11,10 +11,9 @@ __all__ = ["NATIVE", "TOP", "Bench", "bench", "testbench"]
 TOP = "testbench"
 _MEMORY = ("araddr", "arlen", "arvalid", "arready", "rdata", "rresp", "rlast", "rvalid", "rready", "awaddr", "awlen",
            "awvalid", "awready", "wdata", "wstrb", "wlast", "wvalid", "wready", "bresp", "bvalid", "bready")
-_CHECKED = (*(f"m_axi_{name}" for name in (
-    "araddr", "arlen", "arsize", "arburst", "arvalid", "arready", "awaddr", "awlen", "awsize", "awburst", "awvalid",
-    "awready", "wdata", "wstrb", "wlast", "wvalid", "wready")),
-    *(f"s_axi_{name}" for name in ("bresp", "bvalid", "bready", "rdata", "rresp", "rvalid", "rready")))
+_CHECKED = ("araddr", "arlen", "arsize", "arburst", "arvalid", "arready", "awaddr", "awlen", "awsize", "awburst",
+            "awvalid", "awready", "wdata", "wstrb", "wlast", "wvalid", "wready")
+_CHECKED_LITE = ("bresp", "bvalid", "bready", "rdata", "rresp", "rvalid", "rready")
 _CONTROL = ("setting_write", "setting_index", "setting_value", "cycles", "bytes_read", "bytes_written")
 _WIDEST_TRACE = 2048
 _HERE = Path(__file__).parent
@@ -44,8 +43,29 @@ def _is_outside(port: str) -> bool:
     return port.startswith("s_axi") or port in ("aclk", "aresetn", "irq")
 
 
+def _manager(index: int, bus: str, data_bytes: int) -> list[str]:
+    """Memory and checker at one AXI4 manager."""
+    return [
+        f"    wire [63:0] cycles_{index}, bytes_read_{index}, bytes_written_{index};",
+        f"    memory #(.BYTES({data_bytes}), .PORT({index})) memory_{index} (",
+        "        .aclk(aclk), .aresetn(aresetn),",
+        *(f"        .{name}({bus}_{name})," for name in _MEMORY),
+        "        .setting_write(setting_write), .setting_index(setting_index), .setting_value(setting_value),",
+        f"        .cycles(cycles_{index}), .bytes_read(bytes_read_{index}), .bytes_written(bytes_written_{index})",
+        "    );",
+        f"    axi_checker #(.BYTES({data_bytes})) checker_{index} (",
+        f"        .aclk(aclk), .aresetn(aresetn), .cycle(cycles_{index}),",
+        *(f"        .m_axi_{name}({bus}_{name})," for name in _CHECKED),
+        ",\n".join(f"        .s_axi_{name}(s_axi_{name})" for name in _CHECKED_LITE),
+        "    );",
+    ]
+
+
 def testbench(rtl: Rtl) -> str:
     """Text of module ``testbench``: the wrapper's s_axi, aclk, aresetn and irq; the memory's settings and counters.
+
+    Each AXI4 manager has a ``memory`` of its own, all with the same settings; they share the bytes and the records, and
+    the counters of bytes are sums.
 
     Every valid trace beat becomes a record in the file of ``+trace=``: the payload's bytes, lowest first, which is
     ``moevit.spec.trace.record_dtype`` for the machine. Several traces must be of one width.
@@ -75,16 +95,11 @@ def testbench(rtl: Rtl) -> str:
         f"    {rtl.name} dut (",
         ",\n".join(f"        .{port.name}({port.name})" for port in rtl.table.ports),
         "    );",
-        f"    memory #(.BYTES({rtl.table.data_bytes})) memory (",
-        "        .aclk(aclk), .aresetn(aresetn),",
-        *(f"        .{name}(m_axi_{name})," for name in _MEMORY),
-        "        .setting_write(setting_write), .setting_index(setting_index), .setting_value(setting_value),",
-        "        .cycles(cycles), .bytes_read(bytes_read), .bytes_written(bytes_written)",
-        "    );",
-        f"    axi_checker #(.BYTES({rtl.table.data_bytes})) checker_ (",
-        "        .aclk(aclk), .aresetn(aresetn), .cycle(cycles),",
-        ",\n".join(f"        .{name}({name})" for name in _CHECKED),
-        "    );",
+        *(line for index, bus in enumerate(rtl.table.managers)
+          for line in _manager(index, bus, rtl.table.data_bytes)),
+        "    assign cycles = cycles_0;",
+        *(f"    assign {counter} = {' + '.join(f'{counter}_{index}' for index in range(len(rtl.table.managers)))};"
+          for counter in ("bytes_read", "bytes_written")),
     ]
     if rtl.table.traces:
         lines += [

@@ -132,17 +132,18 @@ CONFIGS: dict[str, MachineConfig] = {
     for config in (
         MachineConfig(name="8x8", k_lanes=8, n_lanes=8, max_tokens=32, max_experts=8, residual_words=256,
                       hidden_words=1024, kv_words=512, stream_beats=64, program_length=128),
-        MachineConfig(name="8x16", k_lanes=8, n_lanes=16, max_tokens=32, max_experts=8, residual_words=256,
+        MachineConfig(name="8x16", k_lanes=8, n_lanes=16, ports=2, max_tokens=32, max_experts=8, residual_words=256,
                       hidden_words=1024, kv_words=256, stream_beats=64, program_length=128),
-        MachineConfig(name="16x16", k_lanes=16, n_lanes=16, residual_words=3096, hidden_words=6192, kv_words=3456),
-        MachineConfig(name="32x32", k_lanes=32, n_lanes=32, bus_beats=2, residual_words=6144, hidden_words=12288,
-                      kv_words=8192, stream_beats=2048),
-        MachineConfig(name="32x64", k_lanes=32, n_lanes=64, max_tokens=1024, residual_words=6192, hidden_words=12384,
-                      kv_words=4096, stream_beats=16384),
-        MachineConfig(name="64x64", k_lanes=64, n_lanes=64, max_tokens=1024, residual_words=3096, hidden_words=6192,
-                      kv_words=4608, stream_beats=16384),
+        MachineConfig(name="16x16", k_lanes=16, n_lanes=16, ports=2, residual_words=3096, hidden_words=6192,
+                      kv_words=3456),
+        MachineConfig(name="32x32", k_lanes=32, n_lanes=32, bus_beats=2, ports=4, residual_words=6144,
+                      hidden_words=12288, kv_words=8192, stream_beats=2048),
+        MachineConfig(name="32x64", k_lanes=32, n_lanes=64, ports=4, max_tokens=1024, residual_words=6192,
+                      hidden_words=12384, kv_words=4096, stream_beats=16384),
+        MachineConfig(name="64x64", k_lanes=64, n_lanes=64, ports=4, max_tokens=1024, residual_words=3096,
+                      hidden_words=6192, kv_words=4608, stream_beats=16384),
         # Rows, keys and values of 1,201 tokens of m3vit_small in a zcu104, at the cost of prefetch (ADR 0024).
-        MachineConfig(name="32x64_long", k_lanes=32, n_lanes=64, max_tokens=1024, residual_words=16384,
+        MachineConfig(name="32x64_long", k_lanes=32, n_lanes=64, ports=4, max_tokens=1024, residual_words=16384,
                       hidden_words=6144, kv_words=14592, stream_beats=2048, program_length=2048),
     )
 }

@@ -12,12 +12,13 @@ from amaranth import *
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, Signature
 
-__all__ = ["RESP_DECERR", "RESP_OKAY", "RESP_SLVERR", "LiteChannels", "ReadChannels", "WriteChannels"]
+__all__ = ["RESP_DECERR", "RESP_OKAY", "RESP_SLVERR", "LiteChannels", "ReadChannels", "WriteChannels", "address_layout"]
 
 RESP_OKAY, RESP_SLVERR, RESP_DECERR = 0, 2, 3
 
 
-def _address() -> data.StructLayout:
+def address_layout() -> data.StructLayout:
+    """The payload of AR and AW."""
     return data.StructLayout({"addr": 40, "len": 8})
 
 
@@ -26,7 +27,7 @@ class ReadChannels(Signature):
 
     def __init__(self, bus_bytes: int):
         super().__init__({
-            "ar": Out(stream.Signature(_address())),
+            "ar": Out(stream.Signature(address_layout())),
             "r": In(stream.Signature(data.StructLayout({"data": 8 * bus_bytes, "resp": 2, "last": 1}))),
         })
 
@@ -36,7 +37,7 @@ class WriteChannels(Signature):
 
     def __init__(self, bus_bytes: int):
         super().__init__({
-            "aw": Out(stream.Signature(_address())),
+            "aw": Out(stream.Signature(address_layout())),
             "w": Out(stream.Signature(data.StructLayout({"data": 8 * bus_bytes, "strb": bus_bytes, "last": 1}))),
             "b": In(stream.Signature(data.StructLayout({"resp": 2}))),
         })

@@ -6,8 +6,7 @@ import gc
 import pytest
 from amaranth.hdl import Elaboratable
 
-from moevit.compiler.latency import Latencies
-from moevit.compiler.stream import BURST_BEATS
+from moevit.compiler.latency import BURST_BEATS, Latencies
 from moevit.compiler.timing import DISPATCH_DEPTH
 from moevit.compiler.units import COLUMN_BEATS
 from moevit.hw.array.compute import Compute

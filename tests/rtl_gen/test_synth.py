@@ -20,8 +20,9 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "area.md"
 
 
 def test_units_are_those_of_the_machine():
-    machine = Fragment.get(Accelerator(CONFIGS["8x8"]), None)
+    machine, narrow = (Fragment.get(Accelerator(CONFIGS[name]), None) for name in ("8x16", "8x8"))
     assert {name for _, name, _ in machine.subfragments} == set(UNITS)
+    assert {name for _, name, _ in narrow.subfragments} == set(UNITS) - {"spread_read", "spread_write"}
 
 
 @pytest.mark.parametrize("packed", [False, True])

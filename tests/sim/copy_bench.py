@@ -22,10 +22,13 @@ def pauses(chance):
 async def copied(dut, chance):
     cocotb.start_soon(Clock(dut.aclk, 10, "ns").start())
     lite = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.aclk, dut.aresetn, reset_active_level=False)
-    ram = AxiRam(AxiBus.from_prefix(dut, "m_axi"), dut.aclk, dut.aresetn, reset_active_level=False, size=1 << 16)
-    for interface in (ram.write_if.aw_channel, ram.write_if.w_channel, ram.write_if.b_channel, ram.read_if.ar_channel,
-                      ram.read_if.r_channel):
-        interface.set_pause_generator(pauses(chance))
+    ram = None
+    for bus in os.environ.get("MANAGERS", "m_axi").split():
+        ram = AxiRam(AxiBus.from_prefix(dut, bus), dut.aclk, dut.aresetn, reset_active_level=False, size=1 << 16,
+                     mem=ram and ram.mem)
+        for interface in (ram.write_if.aw_channel, ram.write_if.w_channel, ram.write_if.b_channel,
+                          ram.read_if.ar_channel, ram.read_if.r_channel):
+            interface.set_pause_generator(pauses(chance))
     dut.aresetn.value = 0
     await ClockCycles(dut.aclk, 5)
     dut.aresetn.value = 1

@@ -9,9 +9,11 @@ break the rules of the bus; a read of SILENT is never answered.
 from amaranth import *
 from amaranth.lib import data
 from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.wiring import Component, In, Out
+from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from moevit.hw.bus.axi import LiteChannels, ReadChannels, WriteChannels
+from moevit.hw.bus.spread_read import SpreadRead
+from moevit.hw.bus.spread_write import SpreadWrite
 from moevit.hw.interfaces import Flow
 from moevit.spec.registers import offset
 
@@ -140,4 +142,30 @@ class CopyMachine(Component):
                          source.eq(source + shift)]
         with m.Elif(running & (written == 0) & (to_answer == 0) & ~b.valid):
             m.d.sync += [running.eq(0), done.eq(1), pending.eq(1)]
+        return m
+
+
+class SpreadCopyMachine(Component):
+    """The copy machine with two ports of half the width."""
+
+    def __init__(self, bus_bytes: int = 16):
+        self.copy, self.bus_bytes = CopyMachine(bus_bytes, trace=False), bus_bytes
+        super().__init__({
+            "control": In(LiteChannels(13, 32)),
+            "read": Out(ReadChannels(bus_bytes // 2)).array(2),
+            "write": Out(WriteChannels(bus_bytes // 2)).array(2),
+            "interrupt": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.copy = copy = self.copy
+        m.submodules.reads = reads = SpreadRead(self.bus_bytes, 2)
+        m.submodules.writes = writes = SpreadWrite(self.bus_bytes, 2)
+        connect(m, flipped(self.control), copy.control)
+        m.d.comb += self.interrupt.eq(copy.interrupt)
+        for wide, bridge, ports in ((copy.read, reads, self.read), (copy.write, writes, self.write)):
+            connect(m, wide, bridge.wide)
+            for narrow, port in zip(bridge.narrow, ports, strict=True):
+                connect(m, narrow, flipped(port))
         return m
