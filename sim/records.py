@@ -12,8 +12,8 @@ BURST = np.dtype([("cycle", "<u8"), ("address", "<u8"), ("beats", "<u4"), ("writ
 def beat_counts(bursts: np.ndarray, bus_bytes: int, base: int, size: int, *, write: bool = False) -> np.ndarray:
     """How often each beat of ``base`` <= address < ``base + size`` was read (or written).
 
-    ``bursts`` are records of ``BURST``. Returns int64, one count per ``bus_bytes``, a port's width; the last beat may be
-    partial.
+    ``bursts`` are records of ``BURST``. Returns int64, one count per ``bus_bytes`` (of the port); the last beat may
+    be partial.
     """
     beats = -(-size // bus_bytes)
     chosen = bursts[bursts["write"] == write]
