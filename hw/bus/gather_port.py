@@ -22,9 +22,8 @@ class GatherPort(Component):
     from the last part of a beat to ``o``; one beat of the port a cycle.
 
     The response of a beat is the or of its parts' responses. A beat in which RLAST came too early, or did not come, is
-    ``wrong``, whole or not, and nothing follows it until ``discard``: what the port sends is counted and thrown away.
-    As in ``ReadMaster`` a burst has ended with RLAST or its last beat, whichever comes first, and beats that nobody
-    asked for are thrown away.
+    ``wrong``, whole or not. As in ``ReadMaster`` a burst has ended with RLAST or its last beat, whichever comes first,
+    and beats that nobody asked for are thrown away.
 
     Parameters
     ----------
@@ -37,7 +36,7 @@ class GatherPort(Component):
     expect : Flow; the port took a burst on AR, so many beats of the wide bus less one
     r : the port's R
     o : stream of {data, resp, wrong}
-    discard : forget the beats, also those that come in this cycle
+    discard : forget the beats, also those that come
     owed : beats of a burst have not arrived yet
     heard : a beat arrived
     """
@@ -76,7 +75,6 @@ class GatherPort(Component):
         lane = index[:lane_bits]
         come, gone = Signal(address_bits + 1), Signal(address_bits + 1)
         expected, final, ended, odd, whole = Signal(), Signal(), Signal(), Signal(), Signal()
-        broken = Signal()
         before, response = Signal(2), Signal(2)  # of the word's parts so far
         m.d.comb += [
             lengths.w_en.eq(self.expect.valid),
@@ -100,10 +98,10 @@ class GatherPort(Component):
             m.d.sync += index.eq(Mux(ended, 0, index + 1))
             m.d.sync += before.eq(Mux(whole, 0, response))
         with m.If(self.discard):
-            m.d.sync += [come.eq(0), gone.eq(0), broken.eq(0)]
+            m.d.sync += [come.eq(0), gone.eq(0)]
         with m.Else():
-            with m.If(expected & whole & ~broken):
-                m.d.sync += [come.eq(come + 1), broken.eq(odd)]
+            with m.If(mark.en):
+                m.d.sync += come.eq(come + 1)
             with m.If(self.o.valid & self.o.ready):
                 m.d.sync += gone.eq(gone + 1)
 

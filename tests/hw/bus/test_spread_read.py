@@ -120,6 +120,24 @@ def test_an_error_is_the_beat_s(kit, port, response):
     assert [beat[2] for beat in got] == [beat[2] for beat in bench.expected]
 
 
+@pytest.mark.parametrize("how, beats", [("early", 5), ("missing", 8), ("late", 8)])
+def test_bursts_after_a_broken_one_are_answered_with_nothing(kit, how, beats):
+    """The third burst breaks off in the second block of its four; the others have as many beats as they should."""
+    bench = Bench(kit, (64, 4), [(BASE + 1024 * index, 16) for index in range(5)], last={BASE + 2048 + 256: how})
+    ends = [15, 31, 32 + beats - 1, 32 + beats + 15, 32 + beats + 31]
+
+    async def testbench(ctx):
+        await kit.until(ctx, lambda: len(bench.sink.items) == ends[-1] + 1)
+        assert not ctx.get(bench.unit.drained)
+        await kit.until(ctx, lambda: ctx.get(bench.unit.drained))
+        assert len(bench.sink.items) == ends[-1] + 1
+
+    kit.simulate(bench.unit, testbench, bench.source, bench.sink, *bench.slaves)
+    lasts = [index for index, beat in enumerate(bench.sink.items) if beat.last]
+    assert lasts == ends
+    assert [beat.data for beat in bench.sink.items[:ends[2]]] == [beat[0] for beat in bench.expected[:ends[2]]]
+
+
 class Reader(Component):
     """The read master with its ports."""
 
@@ -150,10 +168,10 @@ class Reader(Component):
 
 
 class ReaderBench:
-    def __init__(self, kit, commands, *, seed=0, stall=0.0, latency=20, **slave):
+    def __init__(self, kit, commands, *, seed=0, stall=0.0, latencies=(20, 20), **slave):
         self.kit, self.config = kit, TEST_CONFIGS["8x16"]
         self.unit = Reader(self.config)
-        self.slaves = [kit.ReadSlave(bus, 8, seed=seed + index, stall=stall, latency=latency, **slave)
+        self.slaves = [kit.ReadSlave(bus, 8, seed=seed + index, stall=stall, latency=latencies[index], **slave)
                        for index, bus in enumerate(self.unit.narrow)]
         self.source = kit.Source(self.unit.command, [{"address": a, "beats": n} for a, n in commands])
         self.sink = kit.PairSink(self.unit.beats)
@@ -208,10 +226,23 @@ def test_a_broken_protocol_ends_the_run(kit, how, at, port, stall):
     bench.run(testbench)
 
 
+def test_a_port_may_owe_much_when_another_breaks_the_protocol(kit):
+    """What the second port owes comes long after the read master has given up."""
+    bench = ReaderBench(kit, [(BASE, 200)], latencies=(0, 800), last={BASE: "early"})
+
+    async def testbench(ctx):
+        await kit.until(ctx, lambda: bench.faults.seen)
+        await bench.abort(ctx)
+        await bench.works_again(ctx)
+
+    bench.run(testbench)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_abort_in_the_middle(kit, seed):
     rng = random.Random(seed)
-    bench = ReaderBench(kit, [(BASE, 300)], seed=seed, stall=rng.choice([0.0, 0.4]), latency=rng.choice([0, 30]))
+    bench = ReaderBench(kit, [(BASE, 300)], seed=seed, stall=rng.choice([0.0, 0.4]),
+                        latencies=(rng.choice([0, 30]), rng.choice([0, 30])))
 
     async def testbench(ctx):
         await ctx.tick().repeat(rng.randrange(5, 150))
