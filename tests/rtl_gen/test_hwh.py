@@ -92,7 +92,7 @@ def interfaces(text):
 
 
 def test_interfaces_have_their_signals():
-    buses, module = interfaces(hwh.handoff(BOARDS[US], CONFIGS["16x16"]))
+    buses, module = interfaces(hwh.handoff(BOARDS[US], dataclasses.replace(CONFIGS["16x16"], ports=1)))
     assert {name: bus.get("TYPE") for name, bus in buses.items()} == {"s_axi": "SLAVE", "m_axi": "MASTER"}
     maps = {each.get("LOGICAL"): each.get("PHYSICAL") for each in buses["m_axi"].iter("PORTMAP")}
     assert maps["ARADDR"] == "m_axi_araddr" and maps["WSTRB"] == "m_axi_wstrb" and "AWPROT" in maps
@@ -103,7 +103,7 @@ def test_interfaces_have_their_signals():
     assert parameters["DATA_WIDTH"] == "128" and parameters["PROTOCOL"] == "AXI4"
 
 
-@pytest.mark.parametrize("ports, names", [(1, ["m_axi"])])
+@pytest.mark.parametrize("ports, names", [(1, ["m_axi"]), (2, ["m_axi_0", "m_axi_1"])])
 def test_every_port_reaches_the_memory_its_own_way(ports, names):
     config = dataclasses.replace(CONFIGS["16x16"], ports=ports)
     buses, module = interfaces(hwh.handoff(BOARDS[US], config))
