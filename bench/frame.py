@@ -113,5 +113,6 @@ def _frame(row: Row, case: Case, predicted: Estimate, report: RunReport, tokens:
         "values": int(tokens.size),
         "weights": case.weights,
     }
-    return Frame(figures, [(each.name, each.expert, each.end) for each in report.passes], beats.round().astype(int).tolist(),
+    return Frame(figures, [(each.name, each.expert, each.end) for each in report.passes],
+                 beats.round().astype(int).tolist(),
                  [(each.name, each.start, each.end, each.busy) for each in predicted.timing.passes])
