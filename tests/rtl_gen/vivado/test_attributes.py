@@ -23,6 +23,9 @@ LINT = Path(sim.__path__[0]) / "lint.vlt"
 YOSYS_STYLE = {"SignConversion", "ArithOpMismatch", "CaseDefault", "WidthTruncate", "WidthExpand"}
 
 
+MANAGERS = {"8x8": ["m_axi"], "16x16": ["m_axi_0", "m_axi_1"]}
+
+
 @pytest.fixture(scope="module", params=["8x8", "16x16"])
 def design(request, tmp_path_factory):
     """Configuration, and the files of the machine without trace ports."""
@@ -56,11 +59,11 @@ def elaborated(design):
     return ports
 
 
-def test_every_interface_signal_is_named_once(elaborated):
+def test_every_interface_signal_is_named_once(design, elaborated):
     infos = {name: attributes.get("X_INTERFACE_INFO") for name, (_, _, attributes) in elaborated.items()}
     expected = {"aclk": "xilinx.com:signal:clock:1.0 aclk CLK", "aresetn": "xilinx.com:signal:reset:1.0 aresetn RST",
                 "irq": "xilinx.com:signal:interrupt:1.0 irq INTERRUPT"}
-    for bus, names in (("s_axi", LITE), ("m_axi", FULL)):
+    for bus, names in (("s_axi", LITE), *((bus, FULL) for bus in MANAGERS[design[0].name])):
         expected |= {f"{bus}_{name}": f"xilinx.com:interface:aximm:1.0 {bus} {name.upper()}" for name in names}
     assert infos == expected
 
@@ -71,7 +74,7 @@ def test_directions(elaborated):
         "wdata", "wstrb", "wlast", "wvalid", "bready", "rready"}
     for name, (output, _, _) in elaborated.items():
         if name.startswith("m_axi_"):
-            assert output == (name[6:] in driven_by_manager), name
+            assert output == (name.split("_")[-1] in driven_by_manager), name
         elif name.startswith("s_axi_"):
             assert output != (name[6:] in driven_by_manager), name
 
@@ -85,17 +88,20 @@ def test_parameters(design, elaborated):
             name = found.pop("XIL_INTERFACENAME")
             assert name not in parameters
             parameters[name] = found
-    assert parameters.keys() == {"aclk", "aresetn", "irq", "s_axi", "m_axi"}
-    assert parameters["aclk"] == {"ASSOCIATED_BUSIF": "s_axi:m_axi", "ASSOCIATED_RESET": "aresetn"}
+    managers = MANAGERS[config.name]
+    assert parameters.keys() == {"aclk", "aresetn", "irq", "s_axi", *managers}
+    assert parameters["aclk"] == {"ASSOCIATED_BUSIF": ":".join(["s_axi", *managers]), "ASSOCIATED_RESET": "aresetn"}
     assert parameters["aresetn"] == {"POLARITY": "ACTIVE_LOW"}
     assert parameters["irq"] == {"SENSITIVITY": "LEVEL_HIGH"}
-    memory, control = parameters["m_axi"], parameters["s_axi"]
-    assert (memory["PROTOCOL"], control["PROTOCOL"]) == ("AXI4", "AXI4LITE")
-    assert int(memory["DATA_WIDTH"]) == elaborated["m_axi_rdata"][1] == elaborated["m_axi_wdata"][1]
-    assert int(memory["DATA_WIDTH"]) == 8 * config.bus_bytes == 8 * elaborated["m_axi_wstrb"][1]
-    assert int(memory["ADDR_WIDTH"]) == elaborated["m_axi_araddr"][1] == 40
-    assert int(memory["MAX_BURST_LENGTH"]) <= 16  # of AXI3 too
-    assert int(memory["NUM_READ_OUTSTANDING"]) <= 8 and memory["SUPPORTS_NARROW_BURST"] == "0"
+    control = parameters["s_axi"]
+    for bus in managers:
+        memory = parameters[bus]
+        assert (memory["PROTOCOL"], control["PROTOCOL"]) == ("AXI4", "AXI4LITE")
+        assert int(memory["DATA_WIDTH"]) == elaborated[f"{bus}_rdata"][1] == elaborated[f"{bus}_wdata"][1]
+        assert int(memory["DATA_WIDTH"]) == 8 * config.port_bytes == 8 * elaborated[f"{bus}_wstrb"][1]
+        assert int(memory["ADDR_WIDTH"]) == elaborated[f"{bus}_araddr"][1] == 40
+        assert int(memory["MAX_BURST_LENGTH"]) <= 16  # of AXI3 too
+        assert int(memory["NUM_READ_OUTSTANDING"]) <= 8 and memory["SUPPORTS_NARROW_BURST"] == "0"
     assert 1 << int(control["ADDR_WIDTH"]) == 1 << elaborated["s_axi_araddr"][1] == APERTURE
     assert int(control["DATA_WIDTH"]) == elaborated["s_axi_rdata"][1] == 32
 
