@@ -10,10 +10,13 @@ from typer.testing import CliRunner
 
 from moevit.compiler.assemble import compile_model
 from moevit.golden.integer.model import IntegerModel
+from moevit.host.runtime import Accelerator
 from moevit.sim import board_sim
 from moevit.sim.board import SimulatedBoard
 from moevit.sim.board_faults import FAULTS
+from moevit.sim.pynq_device import simulated_overlay
 from moevit.spec.arrays import CONFIGS
+from moevit.spec.registers import REGISTERS
 
 from ..conftest import model_of, random_image
 
@@ -69,6 +72,28 @@ def test_what_is_wrong_is_said(tiny):
     assert board_sim.unexpected(result) == [
         "image not flushed: None, not the old image's tokens", "second opener: nothing, not AlreadyInUse",
         "3 values differ from the integer model's", "a task switch took 2 register writes"]
+
+
+def test_a_host_that_polls_and_reads_every_register_meanwhile():
+    model, image = model_of("tiny_test"), random_image("tiny_test")
+    with SimulatedBoard(CONFIGS["8x8"]) as board, pytest.warns(UserWarning, match="Interrupt irq not created"), \
+            simulated_overlay(CONFIGS["8x8"], board=board, interrupt=False) as overlay, \
+            Accelerator(overlay) as accelerator:
+        assert not accelerator.device.interrupts
+        accelerator.load(compile_model(model, CONFIGS["8x8"]))
+        registers, wait, cycles = overlay.moevit_0.register_map, accelerator.device.wait, []
+
+        def look_and_wait(timeout):
+            for _ in range(3):
+                values = {each.name: int(getattr(registers, each.name)) for each in REGISTERS if each.name != "CONTROL"}
+                cycles.append(values["CYCLES_LOW"])
+            assert registers.CONTROL.IDLE == 0
+            wait(timeout)
+
+        accelerator.device.wait = look_and_wait
+        tokens = accelerator.run_raw(image, "depth")
+    assert (tokens == IntegerModel(model).run(image, 1).tokens).all()
+    assert 0 < cycles[0] < cycles[1] < cycles[2]
 
 
 @pytest.mark.slow
