@@ -40,13 +40,14 @@ _INSTALL = """\
 2. `pip install --no-index --no-deps --find-links wheels moevit` on the board; nothing is downloaded. It needs numpy and
    pynq, which a PYNQ image has.
 3. {bitstream}
-4. Open a notebook in this folder: they find bundle and bitstream beside them.
+4. `python3 -m moevit.host doctor .` checks board, packages, memory, bitstream and bundle.
+5. Open a notebook in this folder: they find bundle and bitstream beside them.
 
 Array configuration {config}, core {vlnv}.
 """
 _WITH = "`{name}.bit` and `{name}.hwh` are here, built by Vivado {tool} with {wns} ns of slack."
-_WITHOUT = ("No bitstream is in this archive. Build it with `make bitstream BOARD={board}` where Vivado is, and put "
-            "`{name}.bit` and\n   `{name}.hwh` into this folder.")
+_WITHOUT = ("No bitstream is in this archive. Build it with `make bitstream BOARD={board}` where Vivado is, and\n"
+            "   put `{name}.bit` and `{name}.hwh` into this folder.")
 
 
 def make_wheel(folder: Path) -> Path:
@@ -91,7 +92,7 @@ def release_files(board: Board, wheel: Path, bundle: Path, built: Path,
         check_hwh(built / f"{name}.hwh")
         for file in (f"{name}.bit", f"{name}.hwh", "build.json"):
             files[file] = (built / file).read_bytes()
-        bitstream = _WITH.format(name=name, tool=report.get("version", "?"), wns=report["wns"])
+        bitstream = _WITH.format(name=name, tool=report["version"], wns=report["wns"])
     install = _INSTALL.format(version=version, board=board.name, config=config.name, vlnv=VLNV, bitstream=bitstream)
     files["INSTALL.md"] = install.encode()
     return files, facts

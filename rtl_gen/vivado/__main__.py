@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from moevit.spec.arrays import CONFIGS
-from moevit.spec.boards import BOARDS
+from moevit.spec.boards import BOARDS, Board
 
 from ..machine import machine_rtl
 from .build import Build
@@ -37,38 +37,42 @@ def _fail(error: VivadoError) -> typer.Exit:
     return typer.Exit(int(error.code))
 
 
-def _written(board: str, config: str | None, output: Path | None, preset: Preset, jobs: int) -> Build:
-    """The build's folder with its sources."""
+def _written(board: str, config: str | None, output: Path | None, preset: Preset, jobs: int, *,
+             check: Callable[[Board, Path], None] = lambda board, folder: None) -> Build:
+    """The build's folder with its sources; ``check`` comes before what takes a minute, the Verilog."""
     if board not in BOARDS:
         raise typer.BadParameter(f"no board is called {board!r}; there are {', '.join(BOARDS)}")
     chosen = config or BOARDS[board].config
     if chosen not in CONFIGS:
         raise typer.BadParameter(f"no configuration is called {chosen!r}; there are {', '.join(CONFIGS)}")
-    with console.status(f"Generating {chosen}"):
-        rtl = machine_rtl(CONFIGS[chosen])
     folder = (output or Path("build") / "vivado" / board).resolve()
     check_path(folder)
+    check(BOARDS[board], folder)
+    with console.status(f"Generating {chosen}"):
+        rtl = machine_rtl(CONFIGS[chosen])
     build = Build(folder, BOARDS[board], CONFIGS[chosen], rtl, preset=preset, jobs=jobs)
     build.write()
     return build
 
 
-def _watched(build: Build, vivado: str, step: Callable[[str, Callable[[str], None]], dict[str, Any]]) -> dict[str, Any]:
+def _preflight(force: bool) -> tuple[str, Callable[[Board, Path], None]]:
+    """Vivado, and the check of disk and memory unless they do not matter."""
+    vivado, version = find_vivado()
+    console.print(f"{vivado}, version {version}", highlight=False, soft_wrap=True)
+    return vivado, (lambda board, folder: None) if force else check_machine
+
+
+def _watched(vivado: str, step: Callable[[str, Callable[[str], None]], dict[str, Any]]) -> dict[str, Any]:
     """Run a step, with Vivado's latest line of progress on the screen; in a file, each such line."""
     with console.status("Vivado") as status:
         show = status.update if console.is_terminal else partial(console.print, highlight=False, soft_wrap=True)
         return step(vivado, lambda line: show(escape(f"Vivado: {line[:100]}")))
 
 
-def _preflight(build: Build, force: bool) -> str:
-    vivado, version = find_vivado()
-    if not force:
-        check_machine(build.board, build.folder)
-    console.print(f"{vivado}, version {version}", highlight=False)
-    found = _watched(build, vivado, build.probe)
+def _probe(build: Build, vivado: str) -> None:
+    found = _watched(vivado, build.probe)
     console.print(f"{build.settings['part']}, licensed; processor settings: "
-                  f"{found.get('board_part') or 'our own, no board files'}", highlight=False)
-    return vivado
+                  f"{found.get('board_part') or 'our own, no board files'}", highlight=False, soft_wrap=True)
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -85,11 +89,12 @@ def build(board: BoardOption, config: ConfigOption = None, output: OutputOption 
           preset: PresetOption = Preset.AUTO, jobs: JobsOption = 2, force: ForceOption = False) -> None:
     """Build NAME.bit, NAME.hwh, reports and build.json. Exit codes: docs/vivado.md."""
     try:
-        made = _written(board, config, output, preset, jobs)
+        vivado, check = _preflight(force)
+        made = _written(board, config, output, preset, jobs, check=check)
         report = made.finished()
         if report is None:
-            vivado = _preflight(made, force)
-            report = _watched(made, vivado, made.bitstream)
+            _probe(made, vivado)
+            report = _watched(vivado, made.bitstream)
     except VivadoError as error:
         raise _fail(error) from error
     _print(report)
@@ -101,9 +106,10 @@ def ooc(board: BoardOption, config: ConfigOption = None, output: OutputOption = 
         force: ForceOption = False) -> None:
     """Synthesise, place and route the core alone; writes ooc.json and reports."""
     try:
-        made = _written(board, config, output, Preset.OWN, 1)
-        vivado = _preflight(made, force)
-        report = _watched(made, vivado, made.out_of_context)
+        vivado, check = _preflight(force)
+        made = _written(board, config, output, Preset.OWN, 1, check=check)
+        _probe(made, vivado)
+        report = _watched(vivado, made.out_of_context)
     except VivadoError as error:
         raise _fail(error) from error
     _print(report)

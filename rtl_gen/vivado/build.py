@@ -72,7 +72,7 @@ class Build:
             whole = all(_sha256(self.folder / file) == digest for file, digest in found["sha256"].items())
         except (OSError, ValueError, KeyError):
             return None
-        return found if found["inputs"] == self.key and whole else None
+        return found if found.get("inputs") == self.key and whole else None
 
     def probe(self, vivado: str, tell: Callable[[str], None]) -> dict[str, str]:
         """What Vivado says of part, board files and licence. Raises VivadoError."""
@@ -95,7 +95,7 @@ class Build:
             self._step(vivado, "package_ip", tell, [])
             self._present("package_ip", self.work / "ip" / "component.xml")
             stamp.write_text(self.key)
-        results = self._step(vivado, "build", tell, ["part", "wns", "whs", "done"])
+        results = self._step(vivado, "build", tell, ["version", "part", "wns", "whs", "done"])
         if results["part"] != self.settings["part"]:
             raise VivadoError(ExitCode.NO_ARTEFACT, f"Vivado built for {results['part']}, not {self.settings['part']}")
         _met(results, "wns", "whs")
@@ -111,7 +111,7 @@ class Build:
     def out_of_context(self, vivado: str, tell: Callable[[str], None]) -> dict[str, Any]:
         """The core alone, placed and routed; returns ``ooc.json``. Raises VivadoError."""
         (self.folder / "ooc.json").unlink(missing_ok=True)
-        results = self._step(vivado, "ooc", tell, ["part", "wns", "done"])
+        results = self._step(vivado, "ooc", tell, ["version", "part", "wns", "done"])
         _met(results, "wns")
         report = self._report(results, self.folder / "reports" / "ooc_utilisation.rpt")
         (self.folder / "ooc.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -144,6 +144,7 @@ class Build:
 
     def _report(self, results: dict[str, str], utilisation: Path) -> dict[str, Any]:
         self._present("build", utilisation)
+        results = {key: value for key, value in results.items() if key != "done"}
         return {"name": self.name, "board": self.board.name, "config": self.config.name,
                 "config_hash": f"0x{self.config.hash:08X}", "inputs": self.key,
                 "clock_mhz_asked": self.board.clock_mhz, **results,

@@ -57,6 +57,7 @@ report_utilization -file [at reports utilisation.rpt]
 report_utilization -hierarchical -file [at reports utilisation_by_cell.rpt]
 report_drc -file [at reports drc.rpt]
 report_power -file [at reports power.rpt]
+result version [version -short]
 result part [get_property part [current_project]]
 result board_part $board
 foreach {key kind} {wns setup whs hold} {

@@ -23,6 +23,7 @@ if {[llength $paths] == 0} {
     fail TIMING "no path is constrained"
 }
 set slack [get_property SLACK [lindex $paths 0]]
+result version [version -short]
 result part [setting part]
 result wns $slack
 if {$slack < 0} {

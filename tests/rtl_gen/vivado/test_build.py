@@ -53,6 +53,7 @@ def test_a_build(run, tmp_path):
     report = json.loads((out / "build.json").read_text())
     for name in ("moevit_zcu104.bit", "moevit_zcu104.hwh"):
         assert report["sha256"][name] == hashlib.sha256((out / name).read_bytes()).hexdigest()
+    assert report["version"] == "2024.2" and "done" not in report
     assert report["part"] == "xczu7ev-ffvc1156-2-e" and report["config"] == "32x64"
     assert (report["wns"], report["whs"], report["clock_mhz"]) == ("0.043", "0.043", "299.997")
     assert report["utilisation"] == {"lut": 12345, "bram36": 101.5, "dsp": 512}
@@ -82,7 +83,7 @@ FAULTS = {
     "slack": (ExitCode.TIMING, "worst slack -0.217 ns (setup), 0.043 ns (hold) at 300 MHz"),
     "unconstrained": (ExitCode.TIMING, "no setup path is constrained"),
     "killed": (ExitCode.KILLED, "killed by signal 9 (what the kernel does when memory runs out)"),
-    "exit_0": (ExitCode.NO_ARTEFACT, "with success and without part, wns, whs, done"),
+    "exit_0": (ExitCode.NO_ARTEFACT, "with success and without version, part, wns, whs, done"),
     "no_bit": (ExitCode.NO_ARTEFACT, "moevit_zcu104.bit is missing, though Vivado reported success"),
     "bit_cut": (ExitCode.NO_ARTEFACT, "is cut off"),
     "bit_part": (ExitCode.NO_ARTEFACT, "is for xczu1cg, not for xczu7ev-ffvc1156-2-e"),
