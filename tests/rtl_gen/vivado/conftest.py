@@ -14,7 +14,7 @@ from amaranth.hdl import Elaboratable
 from moevit.hw.top import Accelerator
 from moevit.rtl_gen.generate import Rtl
 from moevit.rtl_gen.ports import port_table
-from moevit.rtl_gen.vivado import preflight
+from moevit.rtl_gen.vivado import preflight, run
 from moevit.rtl_gen.wrapper import wrapper
 from moevit.spec.arrays import CONFIGS
 
@@ -63,6 +63,7 @@ def vivado(tmp_path, monkeypatch):
     meminfo.write_text("MemTotal: 67108864 kB\nMemAvailable: 33554432 kB\n")
     monkeypatch.setattr(preflight, "MEMINFO", meminfo)
     monkeypatch.setattr(preflight, "DISK_GIB", 0)
+    monkeypatch.setattr(run, "_POLL", 0.02)
     return program
 
 

@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from moevit.rtl_gen.hwh import handoff
 from moevit.rtl_gen.vivado import __main__ as command
 from moevit.rtl_gen.vivado import preflight
+from moevit.rtl_gen.vivado.bitfile import check_hwh
 from moevit.rtl_gen.vivado.boards import BOARD_DATA
-from moevit.rtl_gen.vivado.exits import ExitCode
+from moevit.rtl_gen.vivado.exits import ExitCode, VivadoError
 from moevit.rtl_gen.vivado.logs import diagnose
+from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
 
 from .conftest import bare_rtl, events
@@ -117,6 +120,25 @@ def test_what_an_interrupted_build_left_is_removed(run, tmp_path):
         "probe.tcl", "package_ip.tcl", "build.tcl", "probe.tcl", "build.tcl"]  # the IP was whole and is kept
     assert run("--preset", "own")[0] == 0
     assert [event[1] for event in events(work) if event[0] == "source"][-2:] == ["package_ip.tcl", "build.tcl"]
+
+
+def test_out_of_context(run, tmp_path):
+    code, output = run(verb="ooc")
+    assert code == 0 and "0.043" in output
+    report = json.loads((tmp_path / "out" / "ooc.json").read_text())
+    assert (report["part"], report["version"]) == ("xczu7ev-ffvc1156-2-e", "2024.2")
+    code, output = run(verb="ooc", STUB_FAULT="slack")
+    assert code == ExitCode.TIMING and "worst slack -0.217 ns at 300 MHz" in output
+    assert not published(tmp_path / "out")
+
+
+def test_the_handoff_that_simulations_use_passes_the_check(tmp_path):
+    path = tmp_path / "moevit_zcu104.hwh"
+    path.write_text(handoff(BOARDS["zcu104"], CONFIGS["32x64"]))
+    check_hwh(path)
+    path.write_text(path.read_text().replace("moevit:accel:moevit:0.1", "moevit:accel:moevit:0.0"))
+    with pytest.raises(VivadoError, match="has 0 cells moevit_0"):
+        check_hwh(path)
 
 
 def test_no_vivado(run, tmp_path, monkeypatch):
