@@ -22,11 +22,12 @@ from amaranth.lib.wiring import Component, In
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from moevit.hw.top import Accelerator
+from moevit.hw.array.lane import DSP48E2
 from moevit.spec.arrays import CONFIGS
 
+from .area import TOP
 from .share import share_modules
-from .synth import FAMILIES, UNITS
+from .synth import UNITS, made
 from .yosys import YOSYS_SCRIPT, SynthesisError
 
 __all__ = ["CONFIG", "TARGET_MHZ", "Place", "Scan", "place", "report"]
@@ -163,11 +164,10 @@ def main(
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn(),
                   console=console) as progress:
         task = progress.add_task("", total=len(UNITS) + 1)
-        for name in (*UNITS, "top"):
+        for name in (*UNITS, TOP):
             progress.update(task, description=f"Place and route {name}")
-            component = Accelerator(CONFIG) if name == "top" else UNITS[name](CONFIG, FAMILIES[0])
             try:
-                places[name] = place(component, ROOT / "build" / "ecp5" / name, pack=name == "top")
+                places[name] = place(made(name, CONFIG, DSP48E2), ROOT / "build" / "ecp5" / name, pack=name == TOP)
             except SynthesisError as error:
                 console.print(f"{name}: {error}", style="red")
                 raise typer.Exit(1) from error

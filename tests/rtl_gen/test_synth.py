@@ -12,9 +12,12 @@ from amaranth.hdl import Fragment
 from moevit.hw.array.compute import Compute
 from moevit.hw.array.lane import DSP48E1, DSP48E2
 from moevit.hw.top import Accelerator
-from moevit.rtl_gen.synth import FAMILIES, UNITS, folded, report
+from moevit.rtl_gen.area import TOP, folded, report
+from moevit.rtl_gen.synth import UNITS
+from moevit.rtl_gen.targets import TARGETS, Target
 from moevit.rtl_gen.yosys import Resources
 from moevit.spec.arrays import CONFIGS
+from moevit.spec.boards import BOARDS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "area.md"
 
@@ -38,18 +41,38 @@ def test_folded_registers_are_in_the_design(packed, packing):
     assert registers == folded(config, packing)
 
 
+def test_every_class_is_a_target():
+    assert {target.board.name: target.config.name for target in TARGETS[:len(BOARDS)]} == {
+        name: board.config for name, board in BOARDS.items()}
+
+
+@pytest.mark.parametrize("name, options, packing", [
+    ("pynq-z2", "-family xc7", DSP48E1), ("zcu102", "-family xcup", DSP48E2), ("kv260", "-family xcup -uram", DSP48E2)])
+def test_a_board_s_family(name, options, packing):
+    target = Target(BOARDS[name], CONFIGS["8x8"])
+    assert target.synthesis == f"synth_xilinx {options} -noiopad -noclkbuf" and target.packing == packing
+
+
 def test_report_adds_up():
-    counts = {(family.title, name): {unit: Resources(dsp=10, bram=0.5) for unit in UNITS}
-              for family in FAMILIES for name in family.configs}
-    text = report(counts)
-    assert text.count(f"| **all** | {10 * len(UNITS)} | {len(UNITS) // 2} | 0 |") == 3
-    assert f"outside the array: {10 * len(UNITS) - 10}, {100 * (len(UNITS) - 1)} %" in text
-    assert text.count("| `router` | 10 | 0.5 |") == 3
+    target = Target(BOARDS["pynq-z2"], CONFIGS["16x16"])
+    counts = {unit: Resources(dsp=10, bram=0.5, lut=1000, memory_lut=64, ff=2128) for unit in UNITS}
+    text = report([target], {target.name: counts | {TOP: Resources(dsp=99)}})
+    units = len(UNITS)
+    assert f"| **all** | {10 * units} | {_number(units / 2)} | 0 | {1000 * units:,} |" in text
+    assert "| the whole at once | 99 |" in text
+    assert f"outside the array: {10 * units - 10}, {100 * (units - 1)} %" in text
+    assert (f"| pynq-z2 | 16x16 | {10 * units} of 220, {100 * 10 * units / 220:.0f} % | {_number(units / 2)} of 140, "
+            f"{units / 2.8:.0f} % | 0 of 0 | {1064 * units:,} of 53,200, {2 * units} % | {2128 * units:,} of 106,400, "
+            f"{2 * units} % |") in text
 
 
-def test_committed_document_has_every_unit_of_every_configuration():
+def _number(value):
+    return f"{value:g}"
+
+
+def test_committed_document_has_every_unit_of_every_class():
     text = DOCUMENT.read_text()
-    for family in FAMILIES:
-        for name in family.configs:
-            table = text.split(f"## {name}, {family.title}")[1].split("##")[0]
-            assert re.findall(r"(?m)^\| `(\w+)` \|", table) == list(UNITS)
+    for target in TARGETS:
+        table = text.split(f"## {target.name}, {target.family}")[1].split("##")[0]
+        assert re.findall(r"(?m)^\| `(\w+)` \|", table) == list(UNITS)
+        assert ("| the whole at once |" in table) == target.whole

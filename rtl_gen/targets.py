@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What area is counted for: every class of boards, with the machine that suits it."""
+
+from typing import NamedTuple
+
+from moevit.hw.array.lane import DSP48E1, DSP48E2, Packing
+from moevit.spec.arrays import CONFIGS, MachineConfig
+from moevit.spec.boards import BOARDS, Board
+
+__all__ = ["TARGETS", "Target"]
+
+
+class Target(NamedTuple):
+    """A board and a machine; ``whole``: the machine is also synthesised at once."""
+
+    board: Board
+    config: MachineConfig
+    whole: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.config.name} for {self.board.name}"
+
+    @property
+    def family(self) -> str:
+        return "7-series" if self.board.series7 else "UltraScale+"
+
+    @property
+    def packing(self) -> Packing:
+        """Shape of the family's multiplier."""
+        return DSP48E1 if self.board.series7 else DSP48E2
+
+    @property
+    def synthesis(self) -> str:
+        """The Yosys command."""
+        options = ["-family", "xc7" if self.board.series7 else "xcup", *(["-uram"] if self.board.uram else [])]
+        return " ".join(["synth_xilinx", *options, "-noiopad", "-noclkbuf"])
+
+
+#: The largest machines take too long at once.
+_WHOLE = ("16x16", "32x32")
+
+TARGETS = (*(Target(board, CONFIGS[board.config], board.config in _WHOLE) for board in BOARDS.values()),
+           Target(BOARDS["zcu104"], CONFIGS["32x64_long"]))
