@@ -84,4 +84,4 @@ class Latencies:
     @property
     def norm(self) -> int:
         """From the last word of a NORM to ``done``."""
-        return 23 + self._levels // 2
+        return 24 + self._levels // 2

@@ -15,13 +15,14 @@ from .rounding import round_shift
 __all__ = ["Exp2"]
 
 _MOST = 15  # larger shifts leave nothing
+_FINE = 2  # bits of the shift that are done first
 
 
 class Exp2(wiring.Component):
     """``255 x 2^(logit - maximum)`` as u8 in each lane, 0 where ``enable`` is not set.
 
-    Logits are s16 Q8.8, the maximum is at least that of the enabled lanes. One word per cycle, 3 cycles, no
-    back-pressure. Two lanes share a table of two read ports, one small block RAM.
+    Logits are s16 Q8.8, the maximum is at least that of the enabled lanes. One word per cycle, 3 cycles and
+    a shift, no back-pressure. Two lanes share a table of two read ports, one small block RAM.
 
     Members
     -------
@@ -64,7 +65,10 @@ class Exp2(wiring.Component):
             down = Signal(range(_MOST + 1), name=f"down_{lane}")
             m.d.comb += read.addr.eq(below[:LOGIT_FRACTION])
             m.d.sync += down.eq(Mux(whole > _MOST, _MOST, whole))
-            # Stage 3: shift by the whole part, round, mask.
-            shifted = read.data >> down >> (EXP2_GUARD - 1)
-            m.d.sync += self.o[lane].eq(Mux(enables[-1][lane], round_shift(shifted, 1), 0))
+            # Stage 3: shift by the whole part's low bits, mask: a memory's data come late in their cycle.
+            fine = Signal(8 + EXP2_GUARD, name=f"fine_{lane}")
+            rest = Signal(len(down) - _FINE, name=f"rest_{lane}")
+            m.d.sync += [fine.eq(Mux(enables[-1][lane], read.data >> down[:_FINE], 0)), rest.eq(down[_FINE:])]
+            # Behind the last register: shift by the high bits, round.
+            m.d.comb += self.o[lane].eq(round_shift(fine >> (rest << _FINE) >> (EXP2_GUARD - 1), 1))
         return m

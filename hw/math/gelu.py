@@ -74,13 +74,13 @@ class Gelu(wiring.Component):
             # Stage 2: look up.
             index, part = magnitude[GELU_STEP_BITS:], register("part", GELU_STEP_BITS)
             line_2 = register("line_2", signed(ROW_BITS))
-            beyond = off | index[_INDEX_BITS:].any()
-            m.d.comb += read.addr.eq(index[:_INDEX_BITS] | beyond.replicate(_INDEX_BITS))
-            m.d.sync += [part.eq(magnitude), line_2.eq(line)]
+            beyond = register("beyond", 1)
+            m.d.comb += read.addr.eq(index[:_INDEX_BITS])
+            m.d.sync += [part.eq(magnitude), line_2.eq(line), beyond.eq(off | index[_INDEX_BITS:].any())]
             # Stage 3: the memory's output register.
             entry, part_3 = register("entry", entry_layout), register("part_3", GELU_STEP_BITS)
             line_3 = register("line_3", signed(ROW_BITS))
-            m.d.sync += [entry.eq(read.data), part_3.eq(part), line_3.eq(line_2)]
+            m.d.sync += [entry.eq(Mux(beyond, 0, read.data)), part_3.eq(part), line_3.eq(line_2)]
             # Stage 4: interpolate. round(d) is taken away from an integer by adding less than half to its fraction.
             multiples = [Mux(part_3[bit], entry.step, 0).as_signed() << bit for bit in range(GELU_STEP_BITS)]
             few = register("few", signed(len(entry.step) + 3))

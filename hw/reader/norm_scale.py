@@ -71,7 +71,7 @@ class NormScale(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a row's last word to the write of its entry."""
-        return _SQUARES + self._spread.latency + 2
+        return _SQUARES + self._spread.latency + 3
 
     def elaborate(self, platform):
         m = Module()
@@ -107,18 +107,20 @@ class NormScale(wiring.Component):
             spread.total.eq(self.means.data.total),
         ]
         pipe.put(known, mean=self.means.data.mean)
-        # Stage `rooted` + 1: times 1/std.
-        found, root = pipe.at(rooted, "found"), spread.root.payload
+        # Stage `rooted` + 1: a table's data come too late in their cycle for a multiplier.
+        root, found = Signal.like(spread.root.payload, reset_less=True), pipe.at(rooted + 1, "found")
+        m.d.sync += root.eq(spread.root.payload)
+        # Stage `rooted` + 2: times 1/std.
         product, exponent = Signal(9 + 16, reset_less=True), Signal(signed(8), reset_less=True)
         m.d.sync += [
             product.eq(Cat(found.fraction, 1) * root.mantissa),
             exponent.eq(found.e + 4 + root.exponent),
         ]
-        # Stage `rooted` + 2: round; store.
+        # Stage `rooted` + 3: round; store.
         written = self.latency
         entry, mantissa = self.stored.payload, Signal(16, reset_less=True)
         m.d.sync += mantissa.eq(round_shift(product, 9))
-        pipe.put(rooted + 1, exponent=exponent)
+        pipe.put(rooted + 2, exponent=exponent)
         m.d.comb += [
             self.stored.valid.eq(pipe.at(written, "final_valid")),
             entry.row.eq(pipe.at(written, "row")),

@@ -96,8 +96,15 @@ class Walk(wiring.Component):
             self.dispatch.ready.eq(~self.active | finished),
             take.eq(self.dispatch.valid & self.dispatch.ready),
         ]
-        coming = Signal.like(columns)  # columns from the next n-tile on
-        m.d.comb += coming.eq(Mux(take, incoming.instruction.columns, Mux(columns > n_lanes, columns - n_lanes, 0)))
+        following = Signal.like(columns)  # columns from the next n-tile on
+        m.d.comb += following.eq(Mux(columns > n_lanes, columns - n_lanes, 0))
+
+        def first_tile(columns: Value) -> Value:
+            """Of the first n-tile of so many columns: whether one word holds it, and the valid lanes of each."""
+            behind = [Mux(columns > at, columns - at, 0) for at in range(0, n_lanes, k_lanes)]
+            return Cat((ratio == 1) | (columns <= k_lanes),
+                       *(Mux(left > k_lanes, k_lanes, left)[:len(lanes[0])] for left in behind))
+
         with m.If(self.go):
             m.d.sync += [part.eq(~self.next_row | (first_part & ~last_row)), self.opening.eq(0)]
             with m.If(self.next_row):
@@ -139,8 +146,8 @@ class Walk(wiring.Component):
                 last_tile.eq(incoming.instruction.n_tiles == 1),
             ]
         with m.If(take | (self.go & self.next_tile)):
-            m.d.sync += [columns.eq(coming), single_part.eq((ratio == 1) | (coming <= k_lanes))]
-            for index in range(ratio):
-                ahead = Mux(coming > index * k_lanes, coming - index * k_lanes, 0)
-                m.d.sync += lanes[index].eq(Mux(ahead > k_lanes, k_lanes, ahead))
+            # Chosen last: who takes is known late.
+            m.d.sync += columns.eq(Mux(take, incoming.instruction.columns, following))
+            m.d.sync += Cat(single_part, *lanes).eq(
+                Mux(take, first_tile(incoming.instruction.columns), first_tile(following)))
         return m
