@@ -49,12 +49,12 @@ class ColumnStore(wiring.Component):
         write, read = words.write_port(granularity=1), words.read_port()
         oldest, newest = Signal(range(COLUMN_SLOTS)), Signal(range(COLUMN_SLOTS))
         beat = Signal(range(_BEATS))
-        held = Signal(range(COLUMN_SLOTS + 1))
+        held, full = Signal(range(COLUMN_SLOTS + 1)), Signal()
         accepted, completed = self.beats.valid & self.beats.ready, Signal()
         m.d.comb += [
             self.beats.ready.eq(held != COLUMN_SLOTS),
             completed.eq(accepted & (beat == _BEATS - 1)),
-            self.full.eq(held != 0),
+            self.full.eq(full),
             write.addr.eq(Cat(beat, newest) >> ceil_log2(granules)),
             write.en.eq(accepted << beat[:ceil_log2(granules)]),
             write.data.eq(self.beats.payload.replicate(granules)),
@@ -66,5 +66,6 @@ class ColumnStore(wiring.Component):
             newest.eq(newest + completed),
             oldest.eq(oldest + self.release),
             held.eq(held + completed - self.release),
+            full.eq(completed | (held > 1) | ((held == 1) & ~self.release)),
         ]
         return m

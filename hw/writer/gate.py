@@ -76,7 +76,7 @@ class Gate(wiring.Component):
         # Stages 2 and 3: queue.
         m.submodules.queue = queue = SyncFIFOBuffered(width=layout.size, depth=_DEPTH)
         out, full = data.View(layout, queue.r_data), Signal()
-        reserved, next_reserved = Signal(range(_DEPTH + 1)), Signal(range(_DEPTH + 1))
+        reserved, leaves = Signal(range(_DEPTH + 1)), Signal()
         m.d.comb += [
             queue.w_en.eq(valid),
             queue.w_data.eq(entry),
@@ -86,8 +86,11 @@ class Gate(wiring.Component):
             *(self.logits.payload[name].eq(out.about[name])
               for name in ("first", "last", "experts", "top_k", "renormalise")),
             self.sequence.eq(out.about.sequence),
-            next_reserved.eq(reserved + self.reserve - (queue.r_rdy & queue.r_en)),
+            leaves.eq(queue.r_rdy & queue.r_en),
             self.room.eq(~full),
         ]
-        m.d.sync += [reserved.eq(next_reserved), full.eq(next_reserved == _DEPTH)]
+        m.d.sync += [
+            reserved.eq(reserved + self.reserve - leaves),
+            full.eq(~leaves & ((reserved == _DEPTH) | (self.reserve & (reserved == _DEPTH - 1)))),
+        ]
         return m

@@ -5,17 +5,17 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Peak
 
 from ..interfaces import PEAK_ENTRIES, MemoryRead, peak_layout, word_layout
-from ..reader.timeline import Timeline, tree, tree_stages
+from ..reader.timeline import Timeline
 
 __all__ = ["PeakTable"]
 
-_LEVELS = 2  # of the maximum tree per stage
+_GROUP = 4  # values of which a stage finds the largest
 
 
 class PeakTable(wiring.Component):
@@ -51,7 +51,7 @@ class PeakTable(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a word to the write of its entry: visible to a read issued a cycle later."""
-        return 1 + tree_stages(self._config.k_lanes, _LEVELS) + 2
+        return 1 + -(-exact_log2(self._config.k_lanes) // exact_log2(_GROUP)) + 2
 
     def elaborate(self, platform):
         m = Module()
@@ -74,9 +74,11 @@ class PeakTable(wiring.Component):
             m.d.sync += key.eq(Mux(self.lanes > lane, magnitude, lowest))
             keys.append(key)
         # Stages 2 to last - 2: maximum.
-        last = self.latency
-        peak = tree(m, keys, lambda a, b: Mux(a > b, a, b).as_signed(), levels=_LEVELS, name="peak")
-        line.put(last - 2, peak=peak)
+        last, stage = self.latency, 2
+        while len(keys) > 1:
+            keys = [self._largest(m, keys[at:at + _GROUP], f"{stage}_{at}") for at in range(0, len(keys), _GROUP)]
+            stage += 1
+        line.put(last - 2, peak=keys[0])
         # Stage last - 2: read the table. What the two words before are about to write is not there yet.
         entry = line.at(last - 2, "entry")
         m.d.comb += [inside.en.eq(line.at(last - 2, "valid")), inside.addr.eq(entry)]
@@ -99,3 +101,19 @@ class PeakTable(wiring.Component):
         ]
         m.d.sync += written.eq(write.data)
         return m
+
+    def _largest(self, m: Module, values: list[Signal], name: str) -> Signal:
+        """The largest of a few values a cycle later; all are compared with all at once."""
+        beaten = {}
+        for later in range(len(values)):
+            for earlier in range(later):
+                beaten[earlier, later] = Signal(name=f"beaten_{name}_{earlier}_{later}")
+                m.d.comb += beaten[earlier, later].eq(values[later] > values[earlier])
+        found = C(0, len(values[0]))
+        for index, value in enumerate(values):
+            best = [beaten[other, index] for other in range(index)]
+            best += [~beaten[index, other] for other in range(index + 1, len(values))]
+            found |= value.as_unsigned() & Cat(best).all().replicate(len(value))
+        largest = Signal.like(values[0], name=f"peak_{name}", reset_less=True)
+        m.d.sync += largest.eq(found)
+        return largest

@@ -135,10 +135,12 @@ class RowWriter(wiring.Component):
         to_router = instruction.destination == Destination.ROUTER
         to_residual = instruction.destination == Destination.RESIDUAL
 
-        # Residual words under way, and whether there are any.
-        count, next_count, adding = Signal(range(self._stored + 1)), Signal(range(self._stored + 1)), Signal()
-        m.d.comb += next_count.eq(count + (stored & to_residual) - self.residual.enable)
-        m.d.sync += [count.eq(next_count), adding.eq(next_count != 0)]
+        # Residual words under way, and whether there are any. Whether one is added is known late.
+        count, adding, added = Signal(range(self._stored + 1)), Signal(), stored & to_residual
+        m.d.sync += [
+            count.eq(count + added - self.residual.enable),
+            adding.eq(added | (count > 1) | ((count == 1) & ~self.residual.enable)),
+        ]
         m.d.comb += [
             sums.w_en.eq(self.sums.valid),
             sums.w_data.eq(self.sums.payload),
@@ -169,7 +171,7 @@ class RowWriter(wiring.Component):
             first=step.first,
             last=step.last,
             starts=instruction.peak_first & (step.word == instruction.first_word),
-            valid_residual=stored & to_residual,
+            valid_residual=added,
             valid_hidden=stored & (instruction.destination == Destination.HIDDEN),
             valid_kv=stored & ((instruction.destination == Destination.KEYS)
                                | (instruction.destination == Destination.VALUES)),
