@@ -198,14 +198,18 @@ class Check(wiring.Component):
         refused = Signal()
         rules = self._rules(m, is_opcode, last_source, last_row, last_column, last_n, another)
         m.d.sync += refused.eq(Cat(rules).any())
-        beyond = is_store | ((is_pass | is_norm | is_load | is_image) & (instruction.stream != Stream.NONE))
+        moves, beyond = Signal(), Signal()
+        m.d.sync += [
+            moves.eq(is_store | ((is_pass | is_norm | is_load | is_image) & (instruction.stream != Stream.NONE))),
+            beyond.eq(moves & address[ADDRESS_BITS:].any()),
+        ]
         with m.If(decode.illegal):
             m.d.comb += self.fault.code.eq(ErrorCode.ILLEGAL_OPCODE)
         with m.Elif(refused | over | wrong_beats):
             m.d.comb += self.fault.code.eq(ErrorCode.OPERAND)
         with m.Else():
             m.d.comb += self.fault.address.eq(address)
-        with m.If(~decode.illegal & ~refused & ~over & ~wrong_beats & beyond & address[ADDRESS_BITS:].any()):
+        with m.If(~decode.illegal & ~refused & ~over & ~wrong_beats & beyond):
             m.d.comb += self.fault.code.eq(Mux(is_store, ErrorCode.WRITE_WINDOW, ErrorCode.READ_WINDOW))
         return m
 
