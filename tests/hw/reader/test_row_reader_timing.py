@@ -10,7 +10,7 @@ from moevit.spec.isa import Opcode, Source
 
 NAMES = ["8x8", "8x16"]
 TAG_LATENCY = 8  # Tags.latency for 8 lanes
-NORM_LATENCY = 36, 24  # cycles of a NORM besides its words and its gain, by ``summed``
+NORM_LATENCY = 37, 25  # cycles of a NORM besides its words and its gain, by ``summed``
 
 
 def array_pass(rows=20, k_tiles=2, n_tiles=2, **fields):
