@@ -104,7 +104,7 @@ class PeakTable(wiring.Component):
 
     def _largest(self, m: Module, values: list[Signal], name: str) -> Signal:
         """The largest of a few values a cycle later; all are compared with all at once."""
-        beaten = {}
+        beaten: dict[tuple[int, int], Signal] = {}
         for later in range(len(values)):
             for earlier in range(later):
                 beaten[earlier, later] = Signal(name=f"beaten_{name}_{earlier}_{later}")
