@@ -27,7 +27,7 @@ from moevit.spec.arrays import CONFIGS
 
 from .area import TOP
 from .share import share_modules
-from .synth import UNITS, made
+from .synth import made, units
 from .yosys import YOSYS_SCRIPT, SynthesisError
 
 __all__ = ["CONFIG", "TARGET_MHZ", "Place", "Scan", "place", "report"]
@@ -163,8 +163,8 @@ def main(
     places: dict[str, Place] = {}
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn(),
                   console=console) as progress:
-        task = progress.add_task("", total=len(UNITS) + 1)
-        for name in (*UNITS, TOP):
+        task = progress.add_task("", total=len(units(CONFIG)) + 1)
+        for name in (*units(CONFIG), TOP):
             progress.update(task, description=f"Place and route {name}")
             try:
                 places[name] = place(made(name, CONFIG, DSP48E2), ROOT / "build" / "ecp5" / name, pack=name == TOP)
