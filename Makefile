@@ -12,7 +12,7 @@ JOBS ?= 2
 .PHONY: bitstream ooc release help install sim board-sim notebooks bench test test-all lint docs train-demo demo synth ecp5 coverage clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

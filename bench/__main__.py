@@ -2,6 +2,7 @@
 """``python -m moevit.bench``: run the rows of the table on the RTL; write JSON, pictures and the documents."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from moevit.host.errors import AccelError
 
 from .frame import Frame, measure
 from .pictures import gantt, where_cycles_went
-from .report import document, readme_with
+from .report import FRAME, TOKENS, document, readme_with
 from .rows import ROWS
 from .tokens import lengths, picture
 
@@ -62,6 +63,8 @@ def main(
     (output / "performance.md").write_text(document(rows))
     console.print(f"bench.json, performance.md and pictures are in {output}/")
     if chosen == list(ROWS):
+        for made, shown in ((f"{FRAME}.png", FRAME), ("tokens.png", TOKENS)):
+            shutil.copyfile(output / made, ROOT / "docs" / "pictures" / f"{shown}.png")
         (ROOT / "docs" / "performance.md").write_text(document(rows))
         readme = ROOT / "README.md"
         readme.write_text(readme_with(readme.read_text(), rows))

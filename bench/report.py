@@ -9,7 +9,10 @@ from .frame import READ_LATENCY
 from .peers import PEERS
 from .tokens import CONFIG, NETWORK, cycles_against_tokens, lengths
 
-__all__ = ["document", "readme_with"]
+__all__ = ["FRAME", "TOKENS", "document", "readme_with"]
+
+#: Pictures of ``docs/pictures`` that the document shows: one frame, and cycles against tokens.
+FRAME, TOKENS = "m3vit_tiny-zcu104", "cycles_against_tokens"
 
 _BEGIN, _END = "<!-- Written by `make bench`; do not edit. -->", "<!-- End of what `make bench` writes. -->"
 _PEERS_NETWORK = "m3vit_tiny"
@@ -84,19 +87,23 @@ def _beside_peers(rows: Sequence[dict[str, Any]]) -> str:
         ("design", "board", "bits", "MHz", "DSP", "ms", "MACs / cycle", "source"), lines)
 
 
+def _picture(name: str, what: str) -> str:
+    return f"![{what}](pictures/{name}.png)\n"
+
+
 def _where(rows: Sequence[dict[str, Any]]) -> str:
     causes = list(dict.fromkeys(cause for row in rows for cause in row["stalls"]))
     lines = [[_named(row), row["class"], *(f"{row['stalls'].get(cause, 0) / row['cycles']:.1%}" for cause in causes)]
              for row in rows]
     return ("\n## Where the cycles went\n\nBy what the row reader did ([counters](registers.md#counters)).\n\n"
-            + _table(("network", "class", *causes), lines))
+            + _table(("network", "class", *causes), lines) + "\n" + _picture(FRAME, "passes, array and bus of a frame"))
 
 
 def _long_sequences() -> str:
     header, *lines = cycles_against_tokens(lengths())
-    return (f"\n## Long sequences\n\n{NETWORK} on {CONFIG}, predicted; a sequence that the memories do not hold at once is "
-            "cut into blocks of\nrows, each of which fetches its weights again (ADR 0014). `make bench` draws it beside the "
-            "frames of the RTL\n(`build/bench/tokens.png`).\n\n" + _table(header, lines))
+    return (f"\n## Long sequences\n\n{NETWORK} on {CONFIG}, predicted; crosses in the picture are frames of the RTL. A "
+            "sequence that the memories do not\nhold at once is cut into blocks of rows, each of which fetches its weights "
+            "again (ADR 0014).\n\n" + _picture(TOKENS, "cycles against tokens") + "\n" + _table(header, lines))
 
 
 def document(rows: Sequence[dict[str, Any]]) -> str:

@@ -12,8 +12,8 @@ __all__ = ["ROWS", "Row"]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. ``image``: height and width, if not the network's own; ``config_name``: an array other than
-    the board's usual one."""
+    """One line of the table. ``image``: height and width, if not the network's own; ``config_name``: an array other
+    than the board's usual one."""
 
     board_name: str
     network_name: str

@@ -32,9 +32,8 @@ def lengths() -> list[Estimate]:
 
 
 def cycles_against_tokens(estimates: Sequence[Estimate]) -> list[list[str]]:
-    """A table: image, tokens, multiply-accumulates, cycles, cycles per thousand multiply-accumulates, share of the array.
-
-    The first line is the header.
+    """A table: image, tokens, multiply-accumulates, cycles, the same per thousand multiply-accumulates, share of the
+    array. The first line is the header.
     """
     lines = [["image", "tokens", "MACs, millions", "cycles (predicted)", "cycles per 1,000 MACs", "of the array"]]
     for each in estimates:
@@ -46,7 +45,7 @@ def cycles_against_tokens(estimates: Sequence[Estimate]) -> list[list[str]]:
 
 
 def picture(estimates: Sequence[Estimate], measured: Sequence[dict[str, Any]], path: Path) -> None:
-    """Predicted cycles and both bounds; ``measured``: entries of ``bench.json``, of which those of this network count."""
+    """Predicted cycles and both bounds; of ``measured``, entries of ``bench.json``, those of this network count."""
     figure, axis = plt.subplots(figsize=(8, 5))
     tokens = [each.network.tokens for each in estimates]
     axis.plot(tokens, [each.cycles / 1e6 for each in estimates], "o-", color="#4c9f70", label="predicted")
