@@ -102,8 +102,9 @@ def _where(rows: Sequence[dict[str, Any]]) -> str:
 def _long_sequences() -> str:
     header, *lines = cycles_against_tokens(lengths())
     return (f"\n## Long sequences\n\n{NETWORK} on {CONFIG}, predicted; crosses in the picture are frames of the RTL. A "
-            "sequence that the memories do not\nhold at once is cut into blocks of rows, each of which fetches its weights "
-            "again (ADR 0014).\n\n" + _picture(TOKENS, "cycles against tokens") + "\n" + _table(header, lines))
+            "sequence that the memories do not\nhold at once is cut into blocks of rows, each of which fetches its "
+            "weights again (ADR 0014).\n\n" + _picture(TOKENS, "cycles against tokens") + "\n"
+            + _table(header, lines))
 
 
 def document(rows: Sequence[dict[str, Any]]) -> str:
