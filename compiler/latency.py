@@ -68,4 +68,4 @@ class Latencies:
     @property
     def norm(self) -> int:
         """From the last word of a NORM to ``done``."""
-        return 23 + self._levels // 2
+        return 23 + (self._levels + self.config.norm_words - 1) // 2
