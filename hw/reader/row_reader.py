@@ -50,9 +50,10 @@ class RowReader(wiring.Component):
     A row enters the array every cycle when its tile is ready and the writer has room; no cycle is lost between rows,
     tiles, or passes that may overlap. From an instruction's dispatch to its first row: :attr:`LATENCY` cycles. A tag
     follows its row by ``Tags.latency`` cycles (8 for 8 lanes, 9 for 16 and 32, 10 for 64). From a NORM's dispatch to
-    its end: ``k_tiles x word_beats + 2 x rows x k_tiles + 36`` cycles with 8 lanes, ``k_tiles x word_beats + rows x
-    k_tiles + 24`` if it is ``summed``; 38 and 25 instead of 36 and 24 with 16 and 32 lanes, 40 and 26 with 64. An
-    instruction that is dropped costs a cycle. rows, k_tiles, n_tiles and keys are at least 1.
+    its end, if it is ``summed``: ``k_tiles x word_beats + rows x ceil(k_tiles / norm_words) + 24`` cycles where
+    ``k_lanes x norm_words`` is 8, 25 instead of 24 where it is 16 or 32, 26 beyond. If it is not: ``rows x k_tiles +
+    12`` cycles more with 8 lanes, 13 instead of 12 with 16 and 32, 14 with 64. An instruction that is dropped costs a
+    cycle. rows, k_tiles, n_tiles and keys are at least 1.
 
     Members
     -------
