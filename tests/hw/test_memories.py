@@ -15,7 +15,7 @@ READS = {"residual_writer": "residual", "hidden_reader": "hidden", "kv_reader": 
 
 @pytest.mark.parametrize("name, words", [("8x8", 1), ("8x16", 2), ("16x16", 1), ("16x16", 2)])
 def test_reads_writes_and_priorities(name, words):
-    """At the first addresses, the last, and where the last whole blocks end; ``words`` of the residual memory at once."""
+    """At the first addresses, the last, and where the last whole blocks end; residual words in ``words`` banks."""
     seed = 5
     print(f"seed {seed}")
     config, random = replace(CONFIGS[name], norm_words=words), np.random.default_rng(seed)

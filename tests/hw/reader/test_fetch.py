@@ -38,7 +38,8 @@ def test_random_steps(clocked, name, copy):
             continue
         pair = banks == 2 and bool(random.integers(2))
         steps.append({
-            "kind": Kind.PEAKS if pair else Kind(int(random.integers(4))), "pair": int(pair), "row": int(random.integers(32)), "word": int(random.integers(6)),
+            "kind": Kind.PEAKS if pair else Kind(int(random.integers(4))), "pair": int(pair),
+            "row": int(random.integers(32)), "word": int(random.integers(6)),
             "operand": int(random.integers(4)), "source": 0 if pair else int(random.integers(2)), "lookup": 1,
             "gather": int(random.integers(2)), "scatter": int(random.integers(2)), "expert": int(random.integers(8)),
             "source_base": int(random.integers(50)), "source_stride": int(random.integers(6)),
