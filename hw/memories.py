@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 
 from moevit.spec.arrays import MachineConfig
 
-from .interfaces import MemoryRead, MemoryWrite, word_layout
+from .interfaces import MemoryRead, MemoryWrite, in_bank, word_layout
 from .loader.image import CHUNK, hidden_write_layout
 from .loader.words import residual_write_layout
 from .row_memory import RowMemory
@@ -82,31 +82,27 @@ class Memories(wiring.Component):
     def _residual(self, m: Module) -> None:
         words, load, read = self._config.norm_words, self.residual_load, self.residual_writer
         bits = exact_log2(words)
-        store, chosen = self.residual_store, Signal(bits, reset_less=True)
-        with m.If(read.enable):
-            m.d.sync += chosen.eq(read.address[:bits])
+        store, chosen = self.residual_store, Signal(words, init=1)
         m.d.comb += load.ready.eq(~(store.enable | Cat(copy.enable for copy in self.residual_copy).any()))
-
-        def own(address, index):
-            return address[:bits] == index
-
         for index, (reader, copy) in enumerate(zip(self.residual_reader, self.residual_copy, strict=True)):
             bank = RowMemory(self._config.residual_bank, word_layout(self._config), readers=2)
             m.submodules[f"residual_{index}"] = bank
+            asked, stored, loaded = (in_bank(port.address, index, words) for port in (read, store, load.payload))
             connect(m, flipped(reader), bank.reads[0])
             m.d.comb += [
-                bank.reads[1].enable.eq(read.enable & own(read.address, index)),
+                bank.reads[1].enable.eq(read.enable & asked),
                 bank.reads[1].address.eq(read.address[bits:]),
             ]
-            with m.If(chosen == index):
+            with m.If(read.enable):
+                m.d.sync += chosen[index].eq(asked)
+            with m.If(chosen[index]):
                 m.d.comb += read.data.eq(bank.reads[1].data)
             with m.If(store.enable):
-                self._write(m, bank.write, store, own(store.address, index), bits)
+                self._write(m, bank.write, store, stored, bits)
             with m.Elif(copy.enable):
                 self._write(m, bank.write, copy, 1)
             with m.Else():
-                here = own(load.payload.address, index)
-                self._write(m, bank.write, load.payload, load.valid & load.ready & here, bits)
+                self._write(m, bank.write, load.payload, load.valid & load.ready & loaded, bits)
 
     def _write(self, m: Module, port, source, enable, bits: int = 0) -> None:
         m.d.comb += [port.enable.eq(enable), port.address.eq(source.address[bits:]), port.data.eq(source.data)]

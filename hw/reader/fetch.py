@@ -16,6 +16,7 @@ from ..interfaces import (
     Flow,
     MemoryRead,
     MemoryWrite,
+    in_bank,
     mean_shape,
     peak_layout,
     queue_entry_layout,
@@ -50,8 +51,8 @@ def fetched_word_layout(config: MachineConfig) -> data.StructLayout:
     return data.StructLayout({
         "data": word_layout(config),
         "gain": word_layout(config),
-        "next": data.ArrayLayout(data.StructLayout({"data": word_layout(config), "gain": word_layout(config)}),
-                                 config.norm_words - 1),
+        **({"next": data.StructLayout({"data": word_layout(config), "gain": word_layout(config)})}
+           if config.norm_words == 2 else {}),
         "mean": mean_shape(),
         "keys": config.k_lanes,
         "kind": Kind,
@@ -66,9 +67,9 @@ def fetched_word_layout(config: MachineConfig) -> data.StructLayout:
     })
 
 
-def _turned(words: list, first: Value) -> list:
-    """From words by bank to words in order, of which the first one is in bank ``first``; also back."""
-    return words if len(words) == 1 else [Mux(first, *words[::-1]), Mux(first, *words)]
+def _turned(words: list, odd: Value) -> list:
+    """From words by bank to words in order, of which the first one is at an ``odd`` address; also back."""
+    return words if len(words) == 1 else [Mux(odd, *words[::-1]), Mux(odd, *words)]
 
 
 class Fetch(wiring.Component):
@@ -149,7 +150,7 @@ class Fetch(wiring.Component):
         # Stage 4: read the word and the mean; hand out the row.
         from_hidden = pipe.at(4, "source") == Source.HIDDEN
         for bank, read in enumerate(self.residual):
-            own = pipe.at(4, "pair") | (address[:bank_bits] == bank)
+            own = pipe.at(4, "pair") | in_bank(address, bank, config.norm_words)
             m.d.comb += [read.enable.eq(pipe.at(4, "valid") & ~from_hidden & own), read.address.eq(places[bank])]
         m.d.comb += [
             self.hidden.enable.eq(pipe.at(4, "valid") & from_hidden),
@@ -166,7 +167,7 @@ class Fetch(wiring.Component):
             self.row.payload.peak.eq(self.peaks.data),
         ]
         keys, word, whole = pipe.at(4, "keys"), pipe.at(4, "word"), pipe.at(4, "keys")[lane_bits:]
-        pipe.put(4, bank=address[:bank_bits], copy_bank=copy_address[:bank_bits],
+        pipe.put(4, odd=address[0], copy_odd=copy_address[0],
                  rest=keys[:lane_bits], below=word < whole, at_end=word == whole,
                  **{f"copy_place_{bank}": copy_places[bank] for bank in banks},
                  centred=(pipe.at(4, "kind") == Kind.PEAKS) | (
@@ -175,7 +176,7 @@ class Fetch(wiring.Component):
         value, following = (Signal(word_layout(config), name=name, reset_less=True) for name in ("value", "following"))
         mean = Signal(mean_shape(), reset_less=True)
         lanes = Signal(config.k_lanes, reset_less=True)
-        residual = _turned([read.data for read in self.residual], pipe.at(5, "bank"))
+        residual = _turned([read.data for read in self.residual], pipe.at(5, "odd"))
         m.d.sync += [
             value.eq(Mux(pipe.at(5, "source") == Source.HIDDEN, self.hidden.data, residual[0])),
             following.eq(Mux(pipe.at(5, "pair"), residual[-1], 0)),
@@ -186,14 +187,15 @@ class Fetch(wiring.Component):
         m.d.comb += [self.gain.enable.eq(pipe.at(5, "valid")), self.gain.address.eq(pipe.at(5, "word")[bank_bits:])]
         # Stage 6: hand out the words.
         word = self.word.payload
-        gain = _turned(list(self.gain.data), pipe.at(6, "word")[:bank_bits])
-        for behind in word.next:
-            m.d.comb += [behind.data.eq(following), behind.gain.eq(Mux(pipe.at(6, "pair"), gain[-1], 0))]
-        copied = _turned([value, following][:config.norm_words], pipe.at(6, "copy_bank"))
+        gain = _turned(list(self.gain.data), pipe.at(6, "word")[0])
+        if config.norm_words == 2:
+            m.d.comb += [word.next.data.eq(following), word.next.gain.eq(Mux(pipe.at(6, "pair"), gain[1], 0))]
+        copied = _turned([value, following][:config.norm_words], pipe.at(6, "copy_odd"))
         copies = pipe.at(6, "valid") & self.copy & (pipe.at(6, "kind") == Kind.PEAKS)
         for bank, written in enumerate(self.written):
+            own = pipe.at(6, "pair") | in_bank(pipe.at(6, "copy_odd"), bank, config.norm_words)
             m.d.comb += [
-                written.enable.eq(copies & (pipe.at(6, "pair") | (pipe.at(6, "copy_bank") == bank))),
+                written.enable.eq(copies & own),
                 written.address.eq(pipe.at(6, f"copy_place_{bank}")),
                 written.data.eq(copied[bank]),
             ]

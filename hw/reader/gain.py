@@ -9,7 +9,7 @@ from amaranth.utils import exact_log2
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import MemoryRead, word_layout
+from ..interfaces import MemoryRead, in_bank, word_layout
 from .sequence import WORD_BITS
 
 __all__ = ["Gain", "gain_read", "gain_words"]
@@ -56,7 +56,7 @@ class Gain(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        bits, read_words = exact_log2(config.norm_words), self.read.data.shape()
+        words, bits, read_words = config.norm_words, exact_log2(config.norm_words), self.read.data.shape()
         m.submodules.memory = memory = Memory(shape=read_words, depth=gain_words(config) >> bits, init=[])
         write, read = memory.write_port(granularity=1), memory.read_port()
         taken, word = self.load & self.beats.valid, Signal(WORD_BITS)
@@ -69,9 +69,9 @@ class Gain(wiring.Component):
             full, value = C(1), self.beats.payload
         m.d.comb += [
             self.beats.ready.eq(self.load),
-            write.en.eq(Mux(taken & full, 1 << word[:bits], 0)),
+            write.en.eq(Cat(taken & full & in_bank(word, bank, words) for bank in range(words))),
             write.addr.eq(word[bits:]),
-            write.data.as_value().eq(value.replicate(config.norm_words)),
+            write.data.as_value().eq(value.replicate(words)),
             self.loaded.eq(taken & full & (word == self.last_word)),
             read.en.eq(self.read.enable),
             read.addr.eq(self.read.address),

@@ -80,8 +80,8 @@ class Lanes(wiring.Component):
         pipe.put(3, shift=self.factor.shift)
         for lane in range(self._config.k_lanes):
             self._lane(m, pipe, lane, exp2.o[lane])
-            for following in word.next:
-                self._statistics(m, pipe, lane, following)
+            if self._config.norm_words == 2:
+                self._statistics(m, pipe, lane, word.next)
         m.d.comb += self.operands.valid.eq(pipe.at(self.LATENCY, "valid"))
         return m
 

@@ -106,7 +106,7 @@ def test_statistics(clocked, name):
     x[5, 8:] = gain[5, 8:] = 0  # as behind an odd last word
     kinds = [Kind.MEANS, Kind.PEAKS] * 30
     words = [{"data": row[:8], "gain": by[:8], "mean": 0 if kind == Kind.MEANS else 77, "kind": kind,
-              "next": [{"data": row[8:], "gain": by[8:]}][:lanes // 8 - 1]}
+              **({"next": {"data": row[8:], "gain": by[8:]}} if lanes == 16 else {})}
              for row, by, kind in zip(x.tolist(), gain.tolist(), kinds, strict=True)]
     operands, squares, values = run(clocked, words, [FACTOR_UNIT] * 60, name=name)
     assert len(operands) == 0
