@@ -84,4 +84,4 @@ class Latencies:
     @property
     def norm(self) -> int:
         """From the last word of a NORM to ``done``."""
-        return 24 + self._levels // 2
+        return 24 + (self._levels + self.config.norm_words - 1) // 2

@@ -25,7 +25,7 @@ _DISTRIBUTED = 64  # words; a memory that is no deeper is made of LUTs
 
 @dataclass(frozen=True)
 class OnChipMemory:
-    """A memory of ``depth`` words of ``width`` bits, as ``copies`` for that many read ports; blocks in all."""
+    """A memory of ``depth`` words of ``width`` bits, as ``copies`` for read ports and banks; blocks in all."""
 
     name: str
     depth: int
@@ -45,8 +45,8 @@ def _bram36(depth: int, width: int) -> float:
 
 def _in_blocks(words: int) -> int:
     """Words of a row memory in blocks: the few beyond a multiple of a block are in LUTs (``hw.row_memory``)."""
-    rest = words % 1024
-    return words - rest if words > 1024 and rest <= 128 else words
+    rest = words % 512
+    return words - rest if words > 512 and rest <= 128 else words
 
 
 def _uram(depth: int, width: int) -> int:
@@ -57,7 +57,7 @@ def on_chip(config: MachineConfig, uram: int = 0) -> list[OnChipMemory]:
     """The memories of ``config``, the largest first; of ``uram`` UltraRAMs each takes what saves block RAMs."""
     word = ROW_BITS * config.k_lanes
     declared = [
-        ("residual rows", _in_blocks(config.residual_words), word, 2),
+        ("residual rows", _in_blocks(config.residual_bank), word, 2 * config.norm_words),
         ("hidden rows", _in_blocks(config.hidden_words), word, 1),
         ("keys and values", _in_blocks(config.kv_words), 8 * config.n_lanes, 1),
         ("accumulator", config.max_tokens, ACCUMULATOR_BITS * config.n_lanes, 1),
@@ -83,9 +83,10 @@ def on_chip(config: MachineConfig, uram: int = 0) -> list[OnChipMemory]:
 
 
 def dsp_slices(config: MachineConfig) -> int:
-    """Slices of array, row reader (two a lane), row writer (three a lane), router and control."""
+    """Slices of array, row reader (two a lane, three if a NORM takes two words a cycle), row writer (three a lane),
+    router and control."""
     array = config.macs_per_cycle // (2 if config.packed else 1)
-    reader, writer = 2 * config.k_lanes + 8, 3 * config.k_lanes + 1
+    reader, writer = (1 + config.norm_words) * config.k_lanes + 8, 3 * config.k_lanes + 1
     return array + reader + writer + 2
 
 

@@ -128,17 +128,18 @@ class Units:
         return Stay(start, start, self.loader)
 
     def _norm(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:
-        """NORM: gain, then every row twice, or once if the sums of rows are known."""
+        """NORM: gain, then every row by ``norm_words``; before that once by words unless the sums are known."""
         fields, latency = step.fields, self.latency
         taken = max(self.array - latency.READER, dispatched + 1)
         self.loader = self.beats(fields["k_tiles"] * self.config.word_beats,
                                  max(taken + 1, self.loader + latency.LOADER))
         start = max(self.loader, may_start.first + 1)
         idle = max(self.array, taken, may_start.first + 1)
-        before_last = start + (rows - 1) * fields["k_tiles"]
+        cycles = ceil_div(fields["k_tiles"], self.config.norm_words)
+        first, again = (cycles, 0) if fields.get("summed", 0) else (fields["k_tiles"], latency.means + rows * cycles)
+        before_last = start + (rows - 1) * first
         drain = max(0.0, may_start.last + 1 - before_last)
-        again = 0 if fields.get("summed", 0) else latency.means + rows * fields["k_tiles"]
-        end = before_last + drain + fields["k_tiles"] - 1 + again + latency.norm
+        end = before_last + drain + first - 1 + again + latency.norm
         self.waits["WAIT_DRAIN"] += idle - max(self.array, taken) + drain
         self.waits["WAIT_NORM"] += end - idle - drain
         self.array = max(self.array, end)

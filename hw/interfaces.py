@@ -9,7 +9,7 @@ from amaranth import *
 from amaranth.hdl import ShapeLike
 from amaranth.lib import data, enum
 from amaranth.lib.wiring import In, Out, Signature
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ACCUMULATOR_BITS, MEAN_BITS, OPERAND_BITS, ROW_BITS, ROW_SUM_BITS
@@ -31,6 +31,7 @@ __all__ = [
     "column_layout",
     "command_layout",
     "dispatch_layout",
+    "in_bank",
     "instruction_layout",
     "load_layout",
     "logits_layout",
@@ -109,6 +110,11 @@ class MemoryWrite(Signature):
 
     def __init__(self, depth: int, shape: ShapeLike, granules: int = 1):
         super().__init__({"enable": Out(granules), "address": Out(ceil_log2(depth)), "data": Out(shape)})
+
+
+def in_bank(address: Value, bank: int, banks: int) -> Value:
+    """Whether the word at ``address`` is in ``bank`` of ``banks``, a power of two."""
+    return address[:exact_log2(banks)] == bank if banks > 1 else C(1, 1)
 
 
 def instruction_layout() -> data.Layout:

@@ -4,10 +4,11 @@
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, connect, flipped
+from amaranth.utils import exact_log2
 
 from moevit.spec.arrays import MachineConfig
 
-from .interfaces import MemoryRead, MemoryWrite, word_layout
+from .interfaces import MemoryRead, MemoryWrite, in_bank, word_layout
 from .loader.image import CHUNK, hidden_write_layout
 from .loader.words import residual_write_layout
 from .row_memory import RowMemory
@@ -27,12 +28,15 @@ class Memories(wiring.Component):
     kv        row writer
     ========  ===================================================================================================
 
-    A read gives what was stored before its cycle. Latency: one cycle.
+    A read gives what was stored before its cycle. Latency: one cycle. The residual memory is ``norm_words`` banks,
+    word a in bank a mod ``norm_words``, so that the row reader can read and copy consecutive words in one cycle.
 
     Members
     -------
-    residual_reader, residual_writer, hidden_reader, kv_reader : reads
-    residual_store, residual_copy, residual_load : writes of row writer, row reader and loader
+    residual_reader : reads of the row reader, by bank
+    residual_writer, hidden_reader, kv_reader : reads
+    residual_copy : writes of the row reader, by bank
+    residual_store, residual_load : writes of row writer and loader
     hidden_store, hidden_load, kv_store : writes of row writer and loader, by 8 lanes; of keys and values, by granules
     """
 
@@ -41,10 +45,10 @@ class Memories(wiring.Component):
         word = word_layout(config)
         kv = data.ArrayLayout(signed(8), config.n_lanes)
         super().__init__({
-            "residual_reader": In(MemoryRead(config.residual_words, word)),
+            "residual_reader": In(MemoryRead(config.residual_bank, word)).array(config.norm_words),
             "residual_writer": In(MemoryRead(config.residual_words, word)),
             "residual_store": In(MemoryWrite(config.residual_words, word)),
-            "residual_copy": In(MemoryWrite(config.residual_words, word)),
+            "residual_copy": In(MemoryWrite(config.residual_bank, word)).array(config.norm_words),
             "residual_load": In(stream.Signature(residual_write_layout(config))),
             "hidden_reader": In(MemoryRead(config.hidden_words, word)),
             "hidden_store": In(MemoryWrite(config.hidden_words, word)),
@@ -57,24 +61,12 @@ class Memories(wiring.Component):
         m = Module()
         config = self._config
         word = word_layout(config)
-        m.submodules.residual = residual = RowMemory(config.residual_words, word, readers=2)
         m.submodules.hidden = hidden = RowMemory(config.hidden_words, word, granules=config.k_lanes // CHUNK)
         m.submodules.kv = kv = RowMemory(config.kv_words, data.ArrayLayout(signed(8), config.n_lanes),
                                          granules=config.ratio)
-        for memory, ports in ((residual, (self.residual_reader, self.residual_writer)), (hidden, (self.hidden_reader,)),
-                              (kv, (self.kv_reader,))):
-            for port, read in zip(ports, memory.reads, strict=True):
-                connect(m, flipped(port), read)
-
-        write = residual.write
-        load = self.residual_load
-        with m.If(self.residual_store.enable):
-            self._write(m, write, self.residual_store, 1)
-        with m.Elif(self.residual_copy.enable):
-            self._write(m, write, self.residual_copy, 1)
-        with m.Else():
-            m.d.comb += load.ready.eq(1)
-            self._write(m, write, load.payload, load.valid)
+        connect(m, flipped(self.hidden_reader), hidden.reads[0])
+        connect(m, flipped(self.kv_reader), kv.reads[0])
+        self._residual(m)
 
         write = hidden.write
         load = self.hidden_load
@@ -87,5 +79,30 @@ class Memories(wiring.Component):
         connect(m, flipped(self.kv_store), kv.write)
         return m
 
-    def _write(self, m: Module, port, source, enable) -> None:
-        m.d.comb += [port.enable.eq(enable), port.address.eq(source.address), port.data.eq(source.data)]
+    def _residual(self, m: Module) -> None:
+        words, load, read = self._config.norm_words, self.residual_load, self.residual_writer
+        bits = exact_log2(words)
+        store, chosen = self.residual_store, Signal(words, init=1)
+        m.d.comb += load.ready.eq(~(store.enable | Cat(copy.enable for copy in self.residual_copy).any()))
+        for index, (reader, copy) in enumerate(zip(self.residual_reader, self.residual_copy, strict=True)):
+            bank = RowMemory(self._config.residual_bank, word_layout(self._config), readers=2)
+            m.submodules[f"residual_{index}"] = bank
+            asked, stored, loaded = (in_bank(port.address, index, words) for port in (read, store, load.payload))
+            connect(m, flipped(reader), bank.reads[0])
+            m.d.comb += [
+                bank.reads[1].enable.eq(read.enable & asked),
+                bank.reads[1].address.eq(read.address[bits:]),
+            ]
+            with m.If(read.enable):
+                m.d.sync += chosen[index].eq(asked)
+            with m.If(chosen[index]):
+                m.d.comb += read.data.eq(bank.reads[1].data)
+            with m.If(store.enable):
+                self._write(m, bank.write, store, stored, bits)
+            with m.Elif(copy.enable):
+                self._write(m, bank.write, copy, 1)
+            with m.Else():
+                self._write(m, bank.write, load.payload, load.valid & load.ready & loaded, bits)
+
+    def _write(self, m: Module, port, source, enable, bits: int = 0) -> None:
+        m.d.comb += [port.enable.eq(enable), port.address.eq(source.address[bits:]), port.data.eq(source.data)]

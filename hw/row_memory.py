@@ -12,7 +12,7 @@ from .interfaces import MemoryRead, MemoryWrite
 
 __all__ = ["RowMemory"]
 
-_BLOCK = 1024  # words that a block RAM holds at its full width
+_BLOCK = 512  # words that a block RAM holds at its full width
 _LUT_RAM = 128  # words that are cheaper in LUTs than in a row of block RAMs
 
 

@@ -143,9 +143,10 @@ class Accelerator(wiring.Component):
         ]
 
         # Memories.
-        connect(m, reader.residual, memories.residual_reader)
+        for bank in range(config.norm_words):
+            connect(m, reader.residual[bank], memories.residual_reader[bank])
+            connect(m, reader.copy[bank], memories.residual_copy[bank])
         connect(m, reader.hidden, memories.hidden_reader)
-        connect(m, reader.copy, memories.residual_copy)
         connect(m, loader.kv, memories.kv_reader)
         connect(m, loader.residual, memories.residual_load)
         connect(m, loader.hidden, memories.hidden_load)
@@ -159,7 +160,8 @@ class Accelerator(wiring.Component):
             controller.activity.eq(reader.activity),
             controller.row.eq(reader.row.valid),
             controller.saturated.eq(writer.saturated),
-            controller.progress.eq(reader.residual.enable | reader.hidden.enable | writer.released
+            controller.progress.eq(Cat(read.enable for read in reader.residual).any() | reader.hidden.enable
+                                   | writer.released
                                    | loader.hidden.valid & loader.hidden.ready | loader.load.valid),
         ]
         if config.trace:

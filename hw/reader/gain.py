@@ -2,16 +2,17 @@
 """The gain of a LayerNorm, one s16 per channel."""
 
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import MemoryRead, word_layout
+from ..interfaces import MemoryRead, in_bank, word_layout
 from .sequence import WORD_BITS
 
-__all__ = ["Gain", "gain_words"]
+__all__ = ["Gain", "gain_read", "gain_words"]
 
 _CHANNELS = 2048  # an accumulator is exact for k <= 2072
 
@@ -21,10 +22,17 @@ def gain_words(config: MachineConfig) -> int:
     return _CHANNELS // config.k_lanes
 
 
+def gain_read(config: MachineConfig) -> MemoryRead:
+    """A read of as many words as a NORM takes in a cycle."""
+    words = config.norm_words
+    return MemoryRead(gain_words(config) // words, data.ArrayLayout(word_layout(config), words))
+
+
 class Gain(wiring.Component):
     """Takes the gain from the beats of the stream, ``word_beats`` to a word, and offers it by words.
 
-    Takes a beat per cycle while ``load`` is set. A read takes 1 cycle.
+    Takes a beat per cycle while ``load`` is set. A read takes 1 cycle and gives ``norm_words`` words: those from
+    ``address x norm_words`` on.
 
     Members
     -------
@@ -32,7 +40,7 @@ class Gain(wiring.Component):
     last_word : In(12), words to take less one, 0..gain_words(config) - 1
     beats : In(stream.Signature(n_lanes x 8))
     loaded : Out(1), in the cycle in which the last beat is taken
-    read : In(MemoryRead(gain_words(config), word_layout(config)))
+    read : In(gain_read(config))
     """
 
     def __init__(self, config: MachineConfig):
@@ -42,14 +50,15 @@ class Gain(wiring.Component):
             "last_word": In(WORD_BITS),
             "beats": In(stream.Signature(8 * config.n_lanes)),
             "loaded": Out(1),
-            "read": In(MemoryRead(gain_words(config), word_layout(config))),
+            "read": In(gain_read(config)),
         })
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        m.submodules.memory = memory = Memory(shape=word_layout(config), depth=gain_words(config), init=[])
-        write, read = memory.write_port(), memory.read_port()
+        words, bits, read_words = config.norm_words, exact_log2(config.norm_words), self.read.data.shape()
+        m.submodules.memory = memory = Memory(shape=read_words, depth=gain_words(config) >> bits, init=[])
+        write, read = memory.write_port(granularity=1), memory.read_port()
         taken, word = self.load & self.beats.valid, Signal(WORD_BITS)
         if config.word_beats == 2:
             half, first = Signal(), Signal(8 * config.n_lanes)
@@ -60,9 +69,9 @@ class Gain(wiring.Component):
             full, value = C(1), self.beats.payload
         m.d.comb += [
             self.beats.ready.eq(self.load),
-            write.en.eq(taken & full),
-            write.addr.eq(word),
-            write.data.eq(value),
+            write.en.eq(Cat(taken & full & in_bank(word, bank, words) for bank in range(words))),
+            write.addr.eq(word[bits:]),
+            write.data.as_value().eq(value.replicate(words)),
             self.loaded.eq(taken & full & (word == self.last_word)),
             read.en.eq(self.read.enable),
             read.addr.eq(self.read.address),

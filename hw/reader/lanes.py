@@ -13,6 +13,7 @@ from ..interfaces import Flow, peak_layout
 from ..math.exp2 import Exp2
 from ..math.rounding import round_shift
 from ..math.row_scale import operand_digit
+from ..math.square import Square
 from .fetch import fetched_word_layout
 from .sequence import Kind
 from .timeline import Timeline
@@ -35,7 +36,8 @@ class Lanes(wiring.Component):
     """Subtract the mean, multiply by the gain, quantise, take a digit; two multipliers a lane.
 
     Every operand takes the same way: ROW has mean 0 and gain 1, RAW the low nine bits, EXP the exponential, both with
-    :data:`FACTOR_UNIT`. The statistics of NORM (PEAKS) use both multipliers: the second one squares the word.
+    :data:`FACTOR_UNIT`. The statistics of NORM (PEAKS) use both multipliers: the second one squares the word. The word
+    behind it (``norm_words`` 2) has a third one for its value, and LUTs for its square.
     ``golden.integer.row_scale.quantise`` and ``digits``, ``golden.integer.norm.apply_gain``,
     ``golden.integer.softmax.exponentials``, exactly, if no value exceeds the peak that the factor was made from.
     One word per cycle, :attr:`LATENCY` cycles, no back-pressure.
@@ -46,8 +48,8 @@ class Lanes(wiring.Component):
     maximum : In(s17), with the word (EXP)
     factor : In(factor_layout()), 3 cycles after the word
     operands : Out(Flow(k_lanes x s9))
-    values : Out(k_lanes x s25), 3 cycles after the word (PEAKS)
-    squares : Out(k_lanes x u31), 5 cycles after the word (PEAKS)
+    values : Out(norm_words x k_lanes x s25), 3 cycles after the word (PEAKS)
+    squares : Out(norm_words x k_lanes x u31), 5 cycles after the word (PEAKS)
     """
 
     LATENCY = 8
@@ -56,13 +58,14 @@ class Lanes(wiring.Component):
 
     def __init__(self, config: MachineConfig):
         self._config = config
+        statistics = config.norm_words * config.k_lanes
         super().__init__({
             "word": In(Flow(fetched_word_layout(config))),
             "maximum": In(peak_layout()),
             "factor": In(factor_layout()),
             "operands": Out(Flow(data.ArrayLayout(signed(OPERAND_BITS), config.k_lanes))),
-            "squares": Out(data.ArrayLayout(unsigned(2 * ROW_BITS - 1), config.k_lanes)),
-            "values": Out(data.ArrayLayout(signed(VALUE_BITS), config.k_lanes)),
+            "squares": Out(data.ArrayLayout(unsigned(2 * ROW_BITS - 1), statistics)),
+            "values": Out(data.ArrayLayout(signed(VALUE_BITS), statistics)),
         })
 
     def elaborate(self, platform):
@@ -77,6 +80,8 @@ class Lanes(wiring.Component):
         pipe.put(3, shift=self.factor.shift)
         for lane in range(self._config.k_lanes):
             self._lane(m, pipe, lane, exp2.o[lane])
+            if self._config.norm_words == 2:
+                self._statistics(m, pipe, lane, word.next)
         m.d.comb += self.operands.valid.eq(pipe.at(self.LATENCY, "valid"))
         return m
 
@@ -124,3 +129,30 @@ class Lanes(wiring.Component):
         m.d.sync += q.eq(round_shift((coarse >> pipe.at(6, "shift")[:3])[:18].as_signed(), 1))
         # Stage 8: clip, take the digit.
         m.d.sync += self.operands.payload[lane].eq(operand_digit(q, pipe.at(7, "low"), ~pipe.at(7, "raw")))
+
+    def _statistics(self, m: Module, pipe: Timeline, lane: int, following: data.View) -> None:
+        """A lane of the word behind: value and square, in step with the first word's."""
+        word, place = self.word.payload, self._config.k_lanes + lane
+
+        def register(shape, name):
+            return Signal(shape, name=f"{name}_{place}", reset_less=True)
+
+        # Stage 1: subtract the mean; magnitude.
+        centred, gain, magnitude = (register(*each) for each in (
+            (signed(18), "centred"), (signed(ROW_BITS), "gain"), (ROW_BITS, "magnitude")))
+        m.d.sync += [
+            centred.eq(following.data[lane] - word.mean),
+            gain.eq(following.gain[lane]),
+            magnitude.eq(abs(following.data[lane])),
+        ]
+        # Stages 2 and 3: multiply by the gain, add half.
+        product, rounded = register(signed(34), "product"), register(signed(34), "rounded")
+        m.d.sync += [product.eq(centred * gain), rounded.eq(product + (1 << (GAIN_SHIFT - 1)))]
+        m.d.comb += self.values[place].eq(rounded >> GAIN_SHIFT)
+        # Stages 3 to 5: square.
+        m.submodules[f"square_{lane}"] = square = Square()
+        pipe.put(1, **{f"magnitude_{place}": magnitude})
+        m.d.comb += [
+            square.i.eq(pipe.at(self.SQUARES - Square.latency, f"magnitude_{place}")),
+            self.squares[place].eq(square.o),
+        ]

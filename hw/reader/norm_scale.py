@@ -33,15 +33,15 @@ def norm_row_layout() -> data.StructLayout:
 class NormScale(wiring.Component):
     """Peak of |(x - mean) x gain| of each row, rounded up to nine bits, and its product with 1/std, into a table.
 
-    ``golden.integer.norm.norm_rows``, second half, exactly. One word per cycle, rows back to back, no back-pressure;
-    :attr:`latency` cycles from a row's last word to its entry, which can be read in the next cycle.
+    ``golden.integer.norm.norm_rows``, second half, exactly. ``norm_words`` words per cycle, rows back to back, no
+    back-pressure; :attr:`latency` cycles from a row's last word to its entry, which can be read in the next cycle.
 
     Members
     -------
-    valid, first, final, end : In(1), a word of a row; its first; its last; the last of all
-    row : In(12), the word's row
-    values : In(k_lanes x s25), with ``valid``
-    squares : In(k_lanes x u31), of the word, ``Lanes.SQUARES - Lanes.VALUES`` cycles later
+    valid, first, final, end : In(1), words of a row; its first; its last; the last of all
+    row : In(12), the words' row
+    values : In(norm_words x k_lanes x s25), with ``valid``; 0 where there is no word
+    squares : In(norm_words x k_lanes x u31), of the words, ``Lanes.SQUARES - Lanes.VALUES`` cycles later
     dim, epsilon : In, steady
     means : Out(MemoryRead(max_tokens, means_layout()))
     stored : Out(Flow(norm_row_layout())), each entry as it is written
@@ -51,15 +51,16 @@ class NormScale(wiring.Component):
 
     def __init__(self, config: MachineConfig):
         self._config = config
-        self._peak_scale, self._spread = PeakScale(VALUE_BITS), Spread(config)
+        self._lanes = config.norm_words * config.k_lanes
+        self._peak_scale, self._spread = PeakScale(VALUE_BITS), Spread(self._lanes)
         super().__init__({
             "valid": In(1),
             "first": In(1),
             "final": In(1),
             "end": In(1),
             "row": In(TOKEN_BITS),
-            "values": In(data.ArrayLayout(signed(VALUE_BITS), config.k_lanes)),
-            "squares": In(data.ArrayLayout(unsigned(2 * ROW_BITS - 1), config.k_lanes)),
+            "values": In(data.ArrayLayout(signed(VALUE_BITS), self._lanes)),
+            "squares": In(data.ArrayLayout(unsigned(2 * ROW_BITS - 1), self._lanes)),
             "dim": In(12),
             "epsilon": In(32),
             "means": Out(MemoryRead(config.max_tokens, means_layout())),
@@ -75,7 +76,7 @@ class NormScale(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        lanes, pipe = self._config.k_lanes, Timeline(m)
+        lanes, pipe = self._lanes, Timeline(m)
         m.submodules.peak_scale, m.submodules.spread = peak_scale, spread = self._peak_scale, self._spread
         pipe.put(0, valid=self.valid, final_valid=self.valid & self.final, end_valid=self.valid & self.end,
                  first=self.first, row=self.row)

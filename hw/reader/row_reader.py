@@ -50,9 +50,10 @@ class RowReader(wiring.Component):
     A row enters the array every cycle when its tile is ready and the writer has room; no cycle is lost between rows,
     tiles, or passes that may overlap. From an instruction's dispatch to its first row: :attr:`LATENCY` cycles. A tag
     follows its row by ``Tags.latency`` cycles (8 for 8 lanes, 9 for 16 and 32, 10 for 64). From a NORM's dispatch to
-    its end: ``k_tiles x word_beats + 2 x rows x k_tiles + 37`` cycles with 8 lanes, ``k_tiles x word_beats + rows x
-    k_tiles + 25`` if it is ``summed``; 39 and 26 instead of 37 and 25 with 16 and 32 lanes, 41 and 27 with 64. An
-    instruction that is dropped costs a cycle. rows, k_tiles, n_tiles and keys are at least 1.
+    its end, if it is ``summed``: ``k_tiles x word_beats + rows x ceil(k_tiles / norm_words) + 25`` cycles where
+    ``k_lanes x norm_words`` is 8, 26 instead of 25 where it is 16 or 32, 27 beyond. If it is not: ``rows x k_tiles +
+    12`` cycles more with 8 lanes, 13 instead of 12 with 16 and 32, 14 with 64. An instruction that is dropped costs a
+    cycle. rows, k_tiles, n_tiles and keys are at least 1.
 
     Members
     -------
@@ -60,10 +61,11 @@ class RowReader(wiring.Component):
     finished : In(16), number of finished instructions
     stored : In(stored_layout()), for instructions that are ``rowwise``
     tile_ready, tile_taken : hand-over of the array's shadow tile; taken in the cycle in which its first row enters
-    residual, hidden, queue, peaks, sums : Out(MemoryRead); sums of rows, for a NORM that is ``summed``
+    residual : Out(MemoryRead), by bank
+    hidden, queue, peaks, sums : Out(MemoryRead); sums of rows, for a NORM that is ``summed``
     summed : Out(Flow(row_sum_layout())), what a NORM finds that is neither ``summed`` nor ``rowwise``
     gain : In(stream), beats of NORM gains
-    copy : Out(MemoryWrite), rows that a NORM copies
+    copy : Out(MemoryWrite), by bank, rows that a NORM copies
     row : Out(Flow(row_layout(config))), to the array
     tag : Out(Flow(tag_layout(config))), one for each row with ``last``, in the same order
     released : In(1), the row writer took the sums of a row; at most ``config.sums_depth`` are on their way to it
@@ -86,14 +88,14 @@ class RowReader(wiring.Component):
             "stored": In(stored_layout()),
             "tile_ready": In(1),
             "tile_taken": Out(1),
-            "residual": Out(MemoryRead(config.residual_words, word)),
+            "residual": Out(MemoryRead(config.residual_bank, word)).array(config.norm_words),
             "hidden": Out(MemoryRead(config.hidden_words, word)),
             "queue": Out(MemoryRead(config.max_experts * config.max_tokens, queue_entry_layout())),
             "peaks": Out(MemoryRead(PEAK_ENTRIES * config.max_tokens, peak_layout())),
             "gain": In(stream.Signature(8 * config.n_lanes)),
             "sums": Out(MemoryRead(config.max_tokens, signed(ROW_SUM_BITS))),
             "summed": Out(Flow(row_sum_layout())),
-            "copy": Out(MemoryWrite(config.residual_words, word)),
+            "copy": Out(MemoryWrite(config.residual_bank, word)).array(config.norm_words),
             "row": Out(Flow(row_layout(config))),
             "tag": Out(Flow(tag_layout(config))),
             "released": In(1),
@@ -137,9 +139,10 @@ class RowReader(wiring.Component):
         ]
         # Read it.
         wiring.connect(m, sequence.step, fetch.step)
-        for name, inner in (("residual", "residual"), ("hidden", "hidden"), ("queue", "queue"), ("peaks", "peaks"),
-                            ("copy", "written")):
-            wiring.connect(m, getattr(fetch, inner), wiring.flipped(getattr(self, name)))
+        for inner, outer in ((fetch.hidden, self.hidden), (fetch.queue, self.queue), (fetch.peaks, self.peaks),
+                             *zip(fetch.residual, self.residual, strict=True),
+                             *zip(fetch.written, self.copy, strict=True)):
+            wiring.connect(m, inner, wiring.flipped(outer))
         wiring.connect(m, fetch.gain, gain.read)
         wiring.connect(m, fetch.mean, means.mean)
         wiring.connect(m, wiring.flipped(self.gain), gain.beats)

@@ -26,7 +26,8 @@ class Kind(enum.Enum, shape=2):
 
 
 def step_layout() -> data.StructLayout:
-    """One word to read. ``first`` and ``final``: the first and the last word of its row (PASS: of the sums).
+    """One word to read, with ``pair`` the next one as well. ``first`` and ``final``: it or they are the first and the
+    last of the row (PASS: of the sums).
 
     ``end``: last step of its instruction, and of the first part of a NORM.
     """
@@ -34,6 +35,7 @@ def step_layout() -> data.StructLayout:
         "kind": Kind,
         "row": TOKEN_BITS,
         "word": WORD_BITS,
+        "pair": 1,
         "first": 1,
         "final": 1,
         "end": 1,
@@ -64,8 +66,8 @@ class Sequence(wiring.Component):
     """Turns dispatched instructions into steps, one a cycle while there is room; skips those that read no rows.
 
     PASS: for n-tiles, for tiles (digits: three times k_tiles), for rows. NORM: loads the gain, then rows by words
-    once if ``summed``, otherwise twice, the second time when ``measured``; ends with ``norm_done``. STORE: announces
-    itself, then rows by words.
+    once if ``summed``, otherwise twice, the second time when ``measured``; ends with ``norm_done``. With ``norm_words``
+    2 the one time (the second) goes by pairs, an odd last word alone. STORE: announces itself, then rows by words.
 
     The first step of a PASS comes in the cycle after its dispatch at the earliest, also behind another PASS. A step
     waits until ``(sequence - finished) mod 2^16 <= overlap``; that difference is below 2^15. With ``rowwise`` it may be
@@ -149,10 +151,11 @@ class Sequence(wiring.Component):
             ]
 
         is_pass, is_norm = instruction.opcode == Opcode.PASS, instruction.opcode == Opcode.NORM
-        at_row, at_word, at_group, at_tile = Signal(), Signal(), Signal(), Signal()
+        at_row, at_word, at_group, at_tile, pairs = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             at_row.eq(row == last_row),
-            at_word.eq(word == last_word),
+            pairs.eq((is_norm & at_group) if self._config.norm_words == 2 else 0),  # from an even word on
+            at_word.eq((word[1:] == last_word[1:]) & (pairs | (word[0] == last_word[0]))),
             at_group.eq(group == Mux(is_pass, Cat(C(0, 1), instruction.digits), is_norm & ~instruction.summed)),
             at_tile.eq(~is_pass | (tile == last_tile)),
         ]
@@ -164,7 +167,7 @@ class Sequence(wiring.Component):
             with m.If(next_row):
                 m.d.sync += row.eq(Mux(at_row, 0, row + 1))
             with m.If(next_word):
-                m.d.sync += word.eq(Mux(at_word, 0, word + 1))
+                m.d.sync += word.eq(Mux(at_word, 0, word + Mux(pairs, 2, 1)))
             with m.If(at_row & at_word):
                 m.d.sync += group.eq(Mux(at_group, 0, group + 1))
                 with m.If(at_group):
@@ -221,6 +224,7 @@ class Sequence(wiring.Component):
             step.kind.eq(kind),
             step.row.eq(row),
             step.word.eq(word),
+            step.pair.eq(pairs & ~(at_word & ~last_word[0])),
             step.first.eq(new_row),
             step.final.eq(at_word & (at_group | ~is_pass)),
             step.end.eq(end | (is_norm & at_row & at_word)),

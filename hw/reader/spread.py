@@ -7,7 +7,6 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ROW_BITS, ROW_SUM_BITS, SPREAD_BITS
 
 from ..interfaces import Flow, row_scale_layout
@@ -24,26 +23,30 @@ class Spread(wiring.Component):
     """``1 / sqrt(dim x sum of squares - sum^2 + epsilon)`` of each row: mantissa x 2^(exponent - 20), which is 1/std
     without its factor ``dim``.
 
-    ``golden.integer.norm.norm_rows``, exactly. One word per cycle, rows back to back, no back-pressure;
-    :attr:`latency` cycles from a row's last word to its root.
+    ``golden.integer.norm.norm_rows``, exactly. One word (or more) per cycle, rows back to back, no
+    back-pressure; :attr:`latency` cycles from a row's last word to its root.
+
+    Parameters
+    ----------
+    lanes : values that come in a cycle
 
     Members
     -------
     valid, first, final : In(1), a word of a row; its first; its last
-    squares : In(k_lanes x u31), of the word
+    squares : In(lanes x u31), of the word
     total : In(s27), the row's sum, :attr:`total_delay` cycles after its last word
     dim, epsilon : In, steady
     root : Out(Flow(row_scale_layout()))
     """
 
-    def __init__(self, config: MachineConfig):
-        self._config = config
+    def __init__(self, lanes: int):
+        self._lanes = lanes
         self._rsqrt = Rsqrt(SPREAD_BITS)
         super().__init__({
             "valid": In(1),
             "first": In(1),
             "final": In(1),
-            "squares": In(data.ArrayLayout(unsigned(2 * ROW_BITS - 1), config.k_lanes)),
+            "squares": In(data.ArrayLayout(unsigned(2 * ROW_BITS - 1), lanes)),
             "total": In(signed(ROW_SUM_BITS)),
             "dim": In(12),
             "epsilon": In(32),
@@ -53,7 +56,7 @@ class Spread(wiring.Component):
     @property
     def total_delay(self) -> int:
         """Cycles from a row's last word to its ``total``."""
-        return tree_stages(self._config.k_lanes, first=1) + 1
+        return tree_stages(self._lanes, first=1) + 1
 
     @property
     def latency(self) -> int:
@@ -62,12 +65,12 @@ class Spread(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        lanes, pipe = self._config.k_lanes, Timeline(m)
+        pipe = Timeline(m)
         m.submodules.rsqrt = rsqrt = self._rsqrt
         pipe.put(0, valid=self.valid, final_valid=self.valid & self.final, first=self.first)
         # Stages 1 to `added`: add the lanes up. Stage `added` + 1: add the words up.
         added = self.total_delay - 1
-        squares = tree(m, [self.squares[lane] for lane in range(lanes)], add, "squares", first=1)
+        squares = tree(m, [self.squares[lane] for lane in range(self._lanes)], add, "squares", first=1)
         total_squares = Signal(_SQUARES_BITS)
         with m.If(pipe.at(added, "valid")):
             m.d.sync += total_squares.eq(Mux(pipe.at(added, "first"), 0, total_squares) + squares)

@@ -78,7 +78,7 @@ def test_no_board_takes_as_long_as_the_deadline_says(name, config, batch):
 
 def sized(name, residual, hidden, kv, stream):
     return replace(CONFIGS[name], max_tokens=256, residual_words=residual, hidden_words=hidden, kv_words=kv,
-                   stream_beats=stream)
+                   stream_beats=stream, norm_words=1)
 
 
 @pytest.mark.parametrize("config, uram, found", [
@@ -86,7 +86,9 @@ def sized(name, residual, hidden, kv, stream):
     (sized("32x32", 6144, 12288, 8192, 2048), 96, (683, 41, 61)),
     (sized("16x16", 4096, 8192, 4096, 512), 0, (219, 164, 0))])
 def test_on_chip_memory_is_about_what_yosys_finds(config, uram, found):
-    """Counted by `make synth` (pyosys 0.70): DSP slices, BRAM36, URAM; a URAM holds eight times as much as a BRAM36."""
+    """Counted by `make synth` (pyosys 0.70): DSP slices, BRAM36, URAM; a URAM holds eight times as much as a BRAM36.
+
+    A NORM took one word a cycle."""
     dsp, bram, ultra = found
     memories = on_chip(config, uram)
     assert abs(sum(each.bram36 + 8 * each.uram for each in memories) / (bram + 8 * ultra) - 1) <= 0.15
@@ -102,6 +104,19 @@ def test_every_class_fits_its_board(board):
 def test_most_multipliers_are_the_arrays(name):
     array = CONFIGS[name].macs_per_cycle // 2
     assert dsp_slices(CONFIGS[name]) - array <= 0.2 * array
+
+
+@pytest.mark.parametrize("name, board", [("32x32", "kv260"), ("32x64", "zcu104"), ("64x64", "zcu102"),
+                                         ("32x64_long", "zcu104")])
+def test_two_words_of_a_norm(name, board):
+    """No block more than with one word, a multiplier a lane more."""
+    config, uram = CONFIGS[name], BOARDS[board].uram
+    one, two = (replace(config, norm_words=words) for words in (1, 2))
+    assert config == two
+    blocks = [[sum(each.bram36 for each in memories), sum(each.uram for each in memories)]
+              for memories in (on_chip(one, uram), on_chip(two, uram))]
+    assert blocks[1] <= blocks[0]
+    assert dsp_slices(two) - dsp_slices(one) == config.k_lanes
 
 
 def test_queue_of_sums():

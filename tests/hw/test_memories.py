@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The row memories against arrays, with everybody writing at once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
@@ -8,15 +10,15 @@ from amaranth.sim import Simulator
 from moevit.hw.memories import Memories
 from moevit.spec.arrays import CONFIGS
 
-READS = {"residual_reader": "residual", "residual_writer": "residual", "hidden_reader": "hidden", "kv_reader": "kv"}
+READS = {"residual_writer": "residual", "hidden_reader": "hidden", "kv_reader": "kv"}
 
 
-@pytest.mark.parametrize("name", ["8x8", "8x16", "16x16"])
-def test_reads_writes_and_priorities(name):
-    """At the first addresses, the last, and where the last whole block ends."""
+@pytest.mark.parametrize("name, words", [("8x8", 1), ("8x16", 2), ("16x16", 1), ("16x16", 2)])
+def test_reads_writes_and_priorities(name, words):
+    """At the first addresses, the last, and where the last whole blocks end; residual words in ``words`` banks."""
     seed = 5
     print(f"seed {seed}")
-    config, random = CONFIGS[name], np.random.default_rng(seed)
+    config, random = replace(CONFIGS[name], norm_words=words), np.random.default_rng(seed)
     lanes, wide, groups = config.k_lanes, config.n_lanes, config.k_lanes // 8
     unit = Memories(config)
     depths = {"residual": config.residual_words, "hidden": config.hidden_words, "kv": config.kv_words}
@@ -25,47 +27,50 @@ def test_reads_writes_and_priorities(name):
             for memory, depth in depths.items()}
     used = {memory: sorted({at % depths[memory] for at in places}) for memory, places in used.items()}
     waited = {"residual": 0, "hidden": 0}
+    reads = {port: (getattr(unit, port), memory, 1, 0) for port, memory in READS.items()}
+    reads |= {bank: (port, "residual", words, bank) for bank, port in enumerate(unit.residual_reader)}
 
     async def bench(ctx):
-        expected = {port: stored[memory][0].copy() for port, memory in READS.items()}
+        expected = {port: stored[memory][0].copy() for port, (_, memory, _, _) in reads.items()}
         for _ in range(700):
-            for port, memory in READS.items():
-                read, asked = getattr(unit, port), int(random.integers(0, 2))
+            for port, (read, memory, banks, bank) in reads.items():
+                asked = int(random.integers(0, 2))
                 assert list(ctx.get(read.data)) == list(expected[port]), port
-                address = int(random.choice(used[memory]))
+                address = int(random.choice(used[memory])) // banks
                 ctx.set(read.enable, asked)
                 ctx.set(read.address, address)
                 if asked:
-                    expected[port] = stored[memory][address].copy()
+                    expected[port] = stored[memory][banks * address + bank].copy()
 
-            def offer(port, share=0.4):
+            def offer(port, share=0.4, bank=None):
                 """Put a random write on a port. Returns address and data, or None."""
-                target = getattr(unit, port)
+                target = getattr(unit, port) if bank is None else getattr(unit, port)[bank]
                 target = getattr(target, "payload", target)
                 memory, half = port.split("_")[0], 1 << (7 if port == "kv_store" else 15)
                 at = int(random.choice(used[memory]))
                 word = random.integers(-half, half, stored[memory].shape[1])
-                ctx.set(target.address, at)
+                ctx.set(target.address, at if bank is None else at // words)
                 ctx.set(target.data, [int(value) for value in word])
-                return (at, word) if random.random() < share else None
+                return (at if bank is None else at // words * words + bank, word) if random.random() < share else None
 
             writes = {port: offer(port) for port in ("residual_store", "residual_load", "hidden_store", "hidden_load",
                                                      "kv_store")}
-            writes["residual_copy"] = offer("residual_copy", 0 if writes["residual_store"] else 0.3)
+            copies = [offer("residual_copy", 0 if writes["residual_store"] else 0.2, bank) for bank in range(words)]
+            writes["residual_copy"] = [copy for copy in copies if copy]
             enable = int(random.integers(1, 1 << groups))
             granules = int(random.integers(1, 1 << config.ratio))
             ctx.set(unit.residual_store.enable, writes["residual_store"] is not None)
-            ctx.set(unit.residual_copy.enable, writes["residual_copy"] is not None)
+            for port, copy in zip(unit.residual_copy, copies, strict=True):
+                ctx.set(port.enable, copy is not None)
             ctx.set(unit.residual_load.valid, writes["residual_load"] is not None)
             ctx.set(unit.hidden_store.enable, writes["hidden_store"] is not None)
             ctx.set(unit.hidden_load.valid, writes["hidden_load"] is not None)
             ctx.set(unit.hidden_load.payload.enable, enable)
             ctx.set(unit.kv_store.enable, granules if writes["kv_store"] else 0)
 
-            first = next((writes[port] for port in ("residual_store", "residual_copy", "residual_load")
-                          if writes[port]), None)
-            if first:
-                stored["residual"][first[0]] = first[1]
+            alone = writes["residual_store"] or writes["residual_load"]
+            for at, word in writes["residual_copy"] or ([alone] if alone else []):
+                stored["residual"][at] = word
             for memory in waited:
                 busy = any(writes.get(f"{memory}_{kind}") for kind in ("store", "copy"))
                 assert ctx.get(getattr(unit, f"{memory}_load").ready) == (not busy)

@@ -42,6 +42,7 @@ def test_contradictory_network_is_refused(change, message):
     ({"k_lanes": 12}, "power of two"), ({"k_lanes": 4}, "8..64"), ({"n_lanes": 64}, "twice"),
     ({"max_experts": 99}, "max_experts"), ({"stream_beats": 16}, "two bursts of 16"),
     ({"bus_beats": 2, "stream_beats": 32}, "two bursts of 32"), ({"bus_beats": 3}, "1 or 2"),
+    ({"norm_words": 3}, "norm_words must be 1 or 2"),
     ({"bus_beats": 2, "n_lanes": 32}, "row-memory word of 32, not 64"),
     ({"bus_beats": 2, "k_lanes": 64, "n_lanes": 64}, "more than 64 bytes .* not 128"),
     ({"ports": 3}, "power of two"), ({"ports": 4}, "8 or 16 bytes wide each, not 4 ports of 4 bytes"),
@@ -58,6 +59,7 @@ def test_hash_names_the_hardware():
     assert dataclasses.replace(config, packed=False, trace=True).hash == config.hash
     assert dataclasses.replace(config, kv_words=1024).hash != config.hash
     assert dataclasses.replace(config, bus_beats=2).hash != config.hash
+    assert dataclasses.replace(config, norm_words=2).hash != config.hash
     assert dataclasses.replace(CONFIGS["32x32"], ports=1).hash != CONFIGS["32x32"].hash
 
 

@@ -152,8 +152,10 @@ class World:
         config, random = self.config, self.random
         beats = deque(int.from_bytes(part.tobytes(), "little") for gain in gains
                       for part in np.asarray(gain, "<i2").view(np.uint8).reshape(-1, config.n_lanes))
-        memories = [(reader.residual, self.residual), (reader.hidden, self.hidden), (reader.peaks, self.peaks),
-                    (reader.queue, self.queue), (reader.sums, self.sums)]
+        banks = config.norm_words
+        memories = [(reader.hidden, self.hidden), (reader.peaks, self.peaks), (reader.queue, self.queue),
+                    (reader.sums, self.sums),
+                    *((port, self.residual[bank::banks]) for bank, port in enumerate(reader.residual))]
         waiting, unfinished = deque(enumerate(program)), []
         finished, ready_at, release = first_sequence, 0, deque()
 
@@ -208,8 +210,9 @@ class World:
             if ctx.get(reader.store_command.valid) and ctx.get(reader.store_command.ready):
                 command = ctx.get(reader.store_command.payload)
                 seen.commands.append((command.offset, command.words))
-            if ctx.get(reader.copy.enable):
-                seen.copies[ctx.get(reader.copy.address)] = list(ctx.get(reader.copy.data))
+            for bank, port in enumerate(reader.copy):
+                if ctx.get(port.enable):
+                    seen.copies[banks * ctx.get(port.address) + bank] = list(ctx.get(port.data))
             if ctx.get(reader.summed.valid):
                 told = ctx.get(reader.summed.payload)
                 seen.sums.append((told.row, told.total))

@@ -10,37 +10,45 @@ from moevit.spec.isa import Operand, Source
 
 SEED = 48
 ROW = 4  # cycles from a step to its row
-COPY_BASE = 30
+COPY_BASE = 31
 
 
+@pytest.mark.parametrize("name", ["8x8", "8x16"])
 @pytest.mark.parametrize("copy", [0, 1])
-def test_random_steps(clocked, copy):
+def test_random_steps(clocked, name, copy):
     print(f"seed {SEED}")
-    config, random = CONFIGS["8x8"], np.random.default_rng(SEED)
-    unit, lanes = Fetch(config), config.k_lanes
+    config, random = CONFIGS[name], np.random.default_rng(SEED)
+    unit, lanes, banks = Fetch(config), config.k_lanes, config.norm_words
     memory = {
-        "residual": random.integers(-32768, 32768, (config.residual_words, lanes)),
         "hidden": random.integers(-32768, 32768, (config.hidden_words, lanes)),
-        "gain": random.integers(-32768, 32768, (256, lanes)),
+        "gain": random.integers(-32768, 32768, (256 // banks, banks, lanes)),
         "queue": np.stack([random.integers(0, 32, 256), random.integers(0, 65537, 256)], axis=1),
         "peaks": random.integers(-65536, 65536, 128),
         "mean": random.integers(-65536, 65536, 32),
     }
-    ports = {name: getattr(unit, name) for name in memory}
+    ports = {key: getattr(unit, key) for key in memory}
+    residual = random.integers(-32768, 32768, (config.residual_words, lanes))
+    for bank in range(banks):
+        memory[bank], ports[bank] = residual[bank::banks], unit.residual[bank]
+    gains = memory["gain"].reshape(256, lanes)
     steps = []
     for _ in range(300):
         if random.integers(3) == 0:
             steps.append(None)
             continue
+        pair = banks == 2 and bool(random.integers(2))
         steps.append({
-            "kind": Kind(int(random.integers(4))), "row": int(random.integers(32)), "word": int(random.integers(6)),
-            "operand": int(random.integers(4)), "source": int(random.integers(2)), "lookup": 1,
+            "kind": Kind.PEAKS if pair else Kind(int(random.integers(4))), "pair": int(pair),
+            "row": int(random.integers(32)), "word": int(random.integers(6)),
+            "operand": int(random.integers(4)), "source": 0 if pair else int(random.integers(2)), "lookup": 1,
             "gather": int(random.integers(2)), "scatter": int(random.integers(2)), "expert": int(random.integers(8)),
             "source_base": int(random.integers(50)), "source_stride": int(random.integers(6)),
             "source_peak": int(random.integers(90)), "keys": int(random.integers(1, 49)),
             "operation": Accumulate(int(random.integers(3))),
             **{flag: int(random.integers(2)) for flag in ("low", "first", "final", "end", "swap")},
         })
+        if pair:
+            steps[-1]["word"] &= ~1
 
     def source(step):
         token, score = memory["queue"][step["expert"] * 32 + step["row"]]
@@ -55,9 +63,13 @@ def test_random_steps(clocked, copy):
     def check_word(ctx, step):
         word, (read, _, _) = ctx.get(unit.word.payload), source(step)
         offset = read * step["source_stride"] + step["word"]
-        stored = memory["hidden" if step["source"] == Source.HIDDEN else "residual"][step["source_base"] + offset]
+        at = step["source_base"] + offset
+        stored = memory["hidden"][at] if step["source"] == Source.HIDDEN else residual[at]
         assert list(word.data) == stored.tolist()
-        assert list(word.gain) == memory["gain"][step["word"]].tolist()
+        assert list(word.gain) == gains[step["word"]].tolist()
+        if banks == 2:
+            assert list(word.next.data) == (residual[at + 1] * step["pair"]).tolist()
+            assert list(word.next.gain) == (gains[step["word"] + 1] * step["pair"]).tolist()
         centred = step["kind"] == Kind.PEAKS or (step["kind"] == Kind.PASS and step["operand"] == Operand.NORM)
         assert word.mean == (memory["mean"][read] if centred else 0)
         valid = np.clip(step["keys"] - 8 * step["word"], 0, 8)
@@ -66,17 +78,19 @@ def test_random_steps(clocked, copy):
         assert Accumulate(word.operation) == step["operation"]
         for field in ("operand", "low", "row", "first", "final", "end", "swap"):
             assert word[field] == step[field]
-        copies = copy and step["kind"] == Kind.PEAKS
-        assert ctx.get(unit.written.enable) == copies
-        if copies:
-            assert ctx.get(unit.written.address) == COPY_BASE + offset
-            assert list(ctx.get(unit.written.data)) == stored.tolist()
+        copied = {}
+        if copy and step["kind"] == Kind.PEAKS:
+            copied[COPY_BASE + offset] = stored.tolist()
+            if step["pair"]:
+                copied[COPY_BASE + offset + 1] = residual[at + 1].tolist()
+        assert copied == {ctx.get(port.address) * banks + bank: list(ctx.get(port.data))
+                          for bank, port in enumerate(unit.written) if ctx.get(port.enable)}
 
     answers = []
 
     def step(ctx, cycle):
-        for name, value in answers:
-            ctx.set(ports[name].data, value)
+        for port, value in answers:
+            ctx.set(ports[port].data, value)
         here = steps[cycle] if cycle < len(steps) else None
         ctx.set(unit.copy, copy)
         ctx.set(unit.copy_base, COPY_BASE)
@@ -84,10 +98,10 @@ def test_random_steps(clocked, copy):
         if here:
             ctx.set(unit.step.payload, here)
         answers.clear()
-        for name, port in ports.items():
+        for key, port in ports.items():
             if ctx.get(port.enable):
-                value = memory[name][ctx.get(port.address)].tolist()
-                answers.append((name, {"token": value[0], "score": value[1]} if name == "queue" else value))
+                value = memory[key][ctx.get(port.address)].tolist()
+                answers.append((key, {"token": value[0], "score": value[1]} if key == "queue" else value))
         for delay, flow, check in ((ROW, unit.row, check_row), (Fetch.LATENCY, unit.word, check_word)):
             earlier = steps[cycle - delay] if 0 <= cycle - delay < len(steps) else None
             assert ctx.get(flow.valid) == (earlier is not None)

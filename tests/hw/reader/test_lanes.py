@@ -21,9 +21,9 @@ def factor(scale):
     return [{"multiplier": int(m), "shift": int(8 + e)} for m, e in zip(multiplier, scale.e, strict=True)]
 
 
-def run(clocked, words, factors, maximums=None):
+def run(clocked, words, factors, maximums=None, name="8x8"):
     """Operands (words, lanes) of fetched words, given as dicts; also the squares and values."""
-    unit, count = Lanes(CONFIGS["8x8"]), len(words)
+    unit, count = Lanes(CONFIGS[name]), len(words)
     operands, squares, values = [], [], []
 
     def step(ctx, cycle):
@@ -94,15 +94,21 @@ def test_norm_extremes(clocked, low):
     assert np.array_equal(operands, digits(quantise(value, PeakScale(scale.m[:, None], scale.e[:, None])))[low])
 
 
-def test_statistics(clocked):
+@pytest.mark.parametrize("name", ["8x8", "8x16"])
+def test_statistics(clocked, name):
+    """Of one word, or of two, the second one with its own gain."""
     print(f"seed {SEED}")
     random = np.random.default_rng(SEED)
-    x, gain = random.integers(-32768, 32768, (2, 60, 8))
+    lanes = 8 * CONFIGS[name].norm_words
+    x, gain = random.integers(-32768, 32768, (2, 60, lanes))
     x[1] = -32768
+    x[3] = 0
+    x[5, 8:] = gain[5, 8:] = 0  # as behind an odd last word
     kinds = [Kind.MEANS, Kind.PEAKS] * 30
-    words = [{"data": row, "gain": by, "mean": 0 if kind == Kind.MEANS else 77, "kind": kind}
+    words = [{"data": row[:8], "gain": by[:8], "mean": 0 if kind == Kind.MEANS else 77, "kind": kind,
+              **({"next": {"data": row[8:], "gain": by[8:]}} if lanes == 16 else {})}
              for row, by, kind in zip(x.tolist(), gain.tolist(), kinds, strict=True)]
-    operands, squares, values = run(clocked, words, [FACTOR_UNIT] * 60)
+    operands, squares, values = run(clocked, words, [FACTOR_UNIT] * 60, name=name)
     assert len(operands) == 0
     assert np.array_equal(squares[1::2], x[1::2]**2)
     assert np.array_equal(values[1::2], apply_gain(x[1::2], np.int64(77), gain[1::2]))

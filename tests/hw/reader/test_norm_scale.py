@@ -12,12 +12,12 @@ SEED = 43
 LATER = Lanes.SQUARES - Lanes.VALUES  # cycles from a word to its squares
 
 
-@pytest.mark.parametrize("name", ["8x8", "64x64"])
+@pytest.mark.parametrize("name", ["8x8", "8x16", "16x16", "64x64"])
 @pytest.mark.parametrize("words", [1, 3])
 def test_random_rows(clocked, name, words):
     print(f"seed {SEED}")
     random, unit = np.random.default_rng(SEED), NormScale(CONFIGS[name])
-    rows, lanes = 24, CONFIGS[name].k_lanes
+    rows, lanes = 24, CONFIGS[name].k_lanes * CONFIGS[name].norm_words
     dim, epsilon = words * lanes, 4321
     x = random.integers(-32768, 32768, (rows, dim)) >> random.integers(0, 16, (rows, 1))
     x[3] = 0

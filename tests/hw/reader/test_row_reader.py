@@ -129,10 +129,10 @@ def test_norm_tells_the_sums(world, rowwise):
     assert seen.sums == ([] if rowwise else list(enumerate(records.tolist())))
 
 
-@pytest.mark.parametrize("k_tiles", [1, 3])
-def test_norm_of_known_sums(world, k_tiles):
+@pytest.mark.parametrize("name, k_tiles", [("8x8", 1), ("8x8", 3), ("8x16", 1), ("8x16", 2), ("8x16", 3), ("8x16", 6)])
+def test_norm_of_known_sums(world, name, k_tiles):
     """The rows' sums are those of the table, also when it is wrong: then mean and variance are cut to their widths."""
-    place = world("8x8", 12)
+    place = world(name, 12)
     place.sums[:] = place.random.integers(-(1 << 26), 1 << 26, len(place.sums))
     statistics = norm(rows=20, k_tiles=k_tiles, dim=8 * k_tiles, summed=1)
     place.sums[:10] = place.words(statistics, range(10)).sum(axis=1)

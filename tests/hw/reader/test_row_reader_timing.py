@@ -10,7 +10,8 @@ from moevit.spec.isa import Opcode, Source
 
 NAMES = ["8x8", "8x16"]
 TAG_LATENCY = 8  # Tags.latency for 8 lanes
-NORM_LATENCY = 37, 25  # cycles of a NORM besides its words and its gain, by ``summed``
+NORM_LATENCY = {"8x8": (37, 25), "8x16": (38, 26)}  # cycles of a NORM besides words and gain, by ``summed``
+NORM_WORDS = {"8x8": 1, "8x16": 2}  # a cycle
 
 
 def array_pass(rows=20, k_tiles=2, n_tiles=2, **fields):
@@ -133,20 +134,22 @@ def test_norm_cycles(world, name, rows, k_tiles, summed):
     place = world(name, 30)
     gain = place.random.integers(-500, 500, 8 * k_tiles)
     seen = place.run([norm(rows, k_tiles, summed=summed)], [gain])
-    words = place.config.word_beats * k_tiles + (2 - summed) * rows * k_tiles
-    assert seen.done_cycles[0] - seen.dispatched[0] == words + NORM_LATENCY[summed]
+    steps = rows * -(-k_tiles // NORM_WORDS[name]) + (0 if summed else rows * k_tiles)
+    cycles = place.config.word_beats * k_tiles + steps + NORM_LATENCY[name][summed]
+    assert seen.done_cycles[0] - seen.dispatched[0] == cycles
     assert len(seen.norms) == rows
 
 
 @pytest.mark.parametrize("summed", [0, 1])
-def test_norm_copies(world, summed):
-    place = world("8x8", 31)
-    instruction = norm(6, 3, copy=1, destination_base=100, summed=summed)
-    gain = place.random.integers(-500, 500, 24)
+@pytest.mark.parametrize("name, k_tiles, base", [("8x8", 3, 100), ("8x16", 3, 100), ("8x16", 4, 100), ("8x16", 4, 101)])
+def test_norm_copies(world, name, k_tiles, base, summed):
+    place = world(name, 31)
+    instruction = norm(6, k_tiles, copy=1, destination_base=base, summed=summed)
+    gain = place.random.integers(-500, 500, 8 * k_tiles)
     records = place.apply_norm(instruction, gain)
     seen = place.run([instruction], [gain])
     assert len(seen.norms) == len(records)
-    assert {100 + word: list(place.residual[5 + word]) for word in range(18)} == seen.copies
+    assert {base + word: list(place.residual[5 + word]) for word in range(6 * k_tiles)} == seen.copies
 
 
 def test_norm_does_not_copy(world):

@@ -16,8 +16,8 @@ class Bench:
     ``stored``: (sequence, row).
     """
 
-    def __init__(self, program, **inputs):
-        self.unit, self.program, self.inputs = Sequence(CONFIGS["8x8"]), list(program), inputs
+    def __init__(self, program, name="8x8", **inputs):
+        self.unit, self.program, self.inputs = Sequence(CONFIGS[name]), list(program), inputs
         self.taken, self.steps, self.cycles, self.done, self.commands = [], [], [], [], []
         self.waiting = self.norm = self.reading = self.load_gain = 0
 
@@ -200,6 +200,29 @@ def test_norm_of_known_sums(clocked):
                      for row in range(3) for word in range(2)]
     assert bench.cycles == [*range(9, 15)]
     assert bench.done == [50]
+
+
+@pytest.mark.parametrize("k_tiles", range(1, 7))
+@pytest.mark.parametrize("summed", [0, 1])
+def test_norm_by_pairs(clocked, k_tiles, summed):
+    """The second reading of every row, or the one; a PASS behind it reads word by word."""
+    norm = {"opcode": Opcode.NORM, "rows": 3, "k_tiles": k_tiles, "overlap": 15, "summed": summed}
+    bench = Bench([norm, array_pass(k_tiles=k_tiles)], "8x16", gain_loaded=lambda cycle: cycle == 8,
+                  measured=lambda cycle: cycle >= 30, norm_done=lambda cycle: cycle == 50)
+    clocked(bench.unit, 90, bench.step)
+    found = [(step.row, step.word, step.pair, step.first, step.final, step.end, Kind(step.kind))
+             for step in bench.steps]
+    words = [] if summed else [
+        (row, word, 0, word == 0, word == k_tiles - 1, (row, word) == (2, k_tiles - 1), Kind.MEANS)
+        for row in range(3) for word in range(k_tiles)]
+    pairs = [(row, word, word + 1 < k_tiles, word == 0, word + 2 >= k_tiles, row == 2 and word + 2 >= k_tiles,
+              Kind.PEAKS) for row in range(3) for word in range(0, k_tiles, 2)]
+    norms = len(words) + len(pairs)
+    assert found[:norms] == words + pairs
+    start = 9 if summed else 30
+    assert bench.cycles[:norms] == [*range(9, 9 + len(words)), *range(start, start + len(pairs))]
+    assert [(step.word, step.row, step.pair) for step in bench.steps[norms:]] == 2 * [
+        (word, row, 0) for word in range(k_tiles) for row in range(3)]
 
 
 def test_store(clocked):

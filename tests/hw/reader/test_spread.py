@@ -5,14 +5,13 @@ import pytest
 from moevit.golden.integer.norm import norm_rows
 from moevit.golden.integer.row_scale import peak_scale
 from moevit.hw.reader.spread import Spread
-from moevit.spec.arrays import CONFIGS
 
 SEED = 44
 
 
 def check(clocked, x, dim, epsilon, totals=None):
     """Roots of rows ``x`` (rows, words, lanes) are golden ones; returns them."""
-    unit, out = Spread(CONFIGS["8x8"]), []
+    unit, out = Spread(8), []
     rows, words, _ = x.shape
     flat, totals = x.reshape(rows * words, -1), x.sum(axis=(1, 2)) if totals is None else totals
 
