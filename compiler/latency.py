@@ -69,7 +69,7 @@ class Latencies:
     @property
     def compute(self) -> int:
         """From a row in the array to its sums."""
-        return 8 + self._levels
+        return 8 + self._levels - self.config.dsp48e1
 
     @property
     def writer_done(self) -> int:

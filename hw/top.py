@@ -10,7 +10,6 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.registers import APERTURE
 
 from .array.compute import Compute
-from .array.lane import DSP48E2, Packing
 from .bus.axi import LiteChannels, ReadChannels, WriteChannels
 from .bus.read_master import ReadMaster
 from .bus.spread_read import SpreadRead
@@ -38,7 +37,6 @@ class Accelerator(wiring.Component):
     Parameters
     ----------
     config : the machine's configuration
-    packing : shape of the array's multipliers; the same values with any
 
     Members
     -------
@@ -49,10 +47,10 @@ class Accelerator(wiring.Component):
     trace_writer, trace_reader, trace_router : simulation-only records of what was stored, if ``config.trace``
     """
 
-    def __init__(self, config: MachineConfig, packing: Packing = DSP48E2):
+    def __init__(self, config: MachineConfig):
         if not isinstance(config, MachineConfig):
             raise TypeError(f"config must be a MachineConfig, not {config!r}")
-        self._config, self._packing = config, packing
+        self._config = config
         super().__init__({
             "control": In(LiteChannels(exact_log2(APERTURE), 32)),
             "read": Out(ReadChannels(config.port_bytes)).array(config.ports),
@@ -69,7 +67,7 @@ class Accelerator(wiring.Component):
         m.submodules.write_master = write_master = WriteMaster(config)
         m.submodules.memories = memories = Memories(config)
         units = {"dispatch": Dispatch(), "loader": Loader(config), "reader": RowReader(config),
-                 "compute": Compute(config, self._packing), "writer": RowWriter(config), "router": Router(config)}
+                 "compute": Compute(config), "writer": RowWriter(config), "router": Router(config)}
         for name, unit in units.items():
             m.submodules[name] = ResetInserter(controller.clear)(unit)
         dispatch, loader, reader, compute, writer, router = units.values()

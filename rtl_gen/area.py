@@ -4,7 +4,7 @@
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 
-from moevit.hw.array.lane import WEIGHT_BITS, Packing, sum_bits
+from moevit.hw.array.lane import WEIGHT_BITS, packing_of, sum_bits
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import OPERAND_BITS
 
@@ -43,9 +43,9 @@ Cells per unit for every class of boards, counted by Yosys ({version}). Written 
 """
 
 
-def folded(config: MachineConfig, packing: Packing) -> int:
+def folded(config: MachineConfig) -> int:
     """Flip-flops of the array that have their place inside the DSP slices: weights, operand, products and chain."""
-    columns = 2 if config.packed else 1
+    columns, packing = 2 if config.packed else 1, packing_of(config)
     product = sum_bits(1) + (packing.shift if config.packed else 0)
     each = columns * WEIGHT_BITS + OPERAND_BITS + (packing.port if config.packed else 0) + product
     chains = sum(product - sum_bits(1) + sum_bits(position + 1) for position in range(packing.group))
@@ -79,7 +79,7 @@ def _section(target: Target, counts: Mapping[str, Resources]) -> str:
     rows.append(("**all**", *map(_number, total)))
     if TOP in counts:
         rows.append(("the whole at once", *map(_number, counts[TOP])))
-    array, inside = units["compute"].dsp, folded(target.config, target.packing)
+    array, inside = units["compute"].dsp, folded(target.config)
     return (
         f"\n## {target.config.name} for {target.board.name}, {target.family} (`{target.synthesis}`)\n\n"
         + "".join(_row(*row) for row in rows)

@@ -22,7 +22,6 @@ from amaranth.lib.wiring import Component, In
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from moevit.hw.array.lane import DSP48E2
 from moevit.spec.arrays import CONFIGS
 
 from .area import TOP
@@ -167,7 +166,7 @@ def main(
         for name in (*units(CONFIG), TOP):
             progress.update(task, description=f"Place and route {name}")
             try:
-                places[name] = place(made(name, CONFIG, DSP48E2), ROOT / "build" / "ecp5" / name, pack=name == TOP)
+                places[name] = place(made(name, CONFIG), ROOT / "build" / "ecp5" / name, pack=name == TOP)
             except SynthesisError as error:
                 console.print(f"{name}: {error}", style="red")
                 raise typer.Exit(1) from error

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from moevit.hw.array.compute import Compute
-from moevit.hw.array.lane import Packing
 from moevit.hw.bus.read_master import ReadMaster
 from moevit.hw.bus.spread_read import SpreadRead
 from moevit.hw.bus.spread_write import SpreadWrite
@@ -39,21 +38,21 @@ ROOT = Path(__file__).resolve().parent.parent
 _GENERATING = threading.Lock()
 
 
-#: The machine's units by their name in ``hw.top``, each made from the configuration and the shape of
-#: the multipliers. Those that spread the bus are in configurations with several ports (`units`).
-UNITS: dict[str, Callable[[MachineConfig, Packing], Component]] = {
-    "compute": lambda config, packing: Compute(config, packing),
-    "reader": lambda config, packing: RowReader(config),
-    "writer": lambda config, packing: RowWriter(config),
-    "router": lambda config, packing: Router(config),
-    "loader": lambda config, packing: Loader(config),
-    "memories": lambda config, packing: Memories(config),
-    "read_master": lambda config, packing: ReadMaster(config),
-    "write_master": lambda config, packing: WriteMaster(config),
-    "spread_read": lambda config, packing: SpreadRead(config.bus_bytes, config.ports),
-    "spread_write": lambda config, packing: SpreadWrite(config.bus_bytes, config.ports),
-    "dispatch": lambda config, packing: Dispatch(),
-    "controller": lambda config, packing: Controller(config),
+#: The machine's units by their name in ``hw.top``, each made from the configuration. Those that spread the bus are in
+#: configurations with several ports (`units`).
+UNITS: dict[str, Callable[[MachineConfig], Component]] = {
+    "compute": lambda config: Compute(config),
+    "reader": lambda config: RowReader(config),
+    "writer": lambda config: RowWriter(config),
+    "router": lambda config: Router(config),
+    "loader": lambda config: Loader(config),
+    "memories": lambda config: Memories(config),
+    "read_master": lambda config: ReadMaster(config),
+    "write_master": lambda config: WriteMaster(config),
+    "spread_read": lambda config: SpreadRead(config.bus_bytes, config.ports),
+    "spread_write": lambda config: SpreadWrite(config.bus_bytes, config.ports),
+    "dispatch": lambda config: Dispatch(),
+    "controller": lambda config: Controller(config),
 }
 
 
@@ -62,9 +61,9 @@ def units(config: MachineConfig) -> tuple[str, ...]:
     return tuple(unit for unit in UNITS if config.ports > 1 or not unit.startswith("spread_"))
 
 
-def made(unit: str, config: MachineConfig, packing: Packing) -> Component:
+def made(unit: str, config: MachineConfig) -> Component:
     """A unit, or the whole machine (`TOP`)."""
-    return Accelerator(config, packing) if unit == TOP else UNITS[unit](config, packing)
+    return Accelerator(config) if unit == TOP else UNITS[unit](config)
 
 
 def main(
@@ -81,7 +80,7 @@ def main(
 
         def count(target: Target, unit: str) -> Resources:
             with _GENERATING:  # Amaranth is not made for threads
-                text = component_rtlil(made(unit, target.config, target.packing))
+                text = component_rtlil(made(unit, target.config))
             found = resources(cells(text, target.synthesis, ROOT / "build" / "synth"))
             progress.advance(task)
             return found

@@ -3,7 +3,6 @@
 
 from typing import NamedTuple
 
-from moevit.hw.array.lane import DSP48E1, DSP48E2, Packing
 from moevit.spec.arrays import CONFIGS, MachineConfig
 from moevit.spec.boards import BOARDS, Board
 
@@ -24,11 +23,6 @@ class Target(NamedTuple):
     @property
     def family(self) -> str:
         return "7-series" if self.board.series7 else "UltraScale+"
-
-    @property
-    def packing(self) -> Packing:
-        """Shape of the family's multiplier."""
-        return DSP48E1 if self.board.series7 else DSP48E2
 
     @property
     def synthesis(self) -> str:

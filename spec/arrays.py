@@ -25,6 +25,7 @@ class MachineConfig:
     ports : AXI4 managers of the machine, a power of two, that share the bus: each is ``bus_bytes / ports`` wide, 8 or
         16 bytes where there are several (a board's HP ports are)
     packed : two products per DSP slice (same bits as the portable lane)
+    dsp48e1 : multipliers of 25 x 18 bits, which 7-series parts have too, instead of 27 x 18 (same bits)
     max_tokens : rows of a pass, tokens in the queue of an expert
     max_experts : experts the router can tell apart, at most ``k_lanes``
     residual_words, hidden_words : words of ``k_lanes`` x s16
@@ -42,6 +43,7 @@ class MachineConfig:
     bus_beats: int = 1
     ports: int = 1
     packed: bool = True
+    dsp48e1: bool = False
     max_tokens: int = 256
     max_experts: int = 16
     residual_words: int
@@ -132,7 +134,7 @@ class MachineConfig:
     def hash(self) -> int:
         """32 bits that name this hardware: a bundle compiled for another configuration is refused by it."""
         choices = asdict(self)
-        for field in ("name", "packed", "trace"):  # same bits, whatever the lane or the trace
+        for field in ("name", "packed", "dsp48e1", "trace"):  # same bits, whatever the lane or the trace
             del choices[field]
         return int.from_bytes(hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).digest()[:4], "little")
 
@@ -144,8 +146,8 @@ CONFIGS: dict[str, MachineConfig] = {
                       hidden_words=1024, kv_words=512, stream_beats=64, program_length=128),
         MachineConfig(name="8x16", k_lanes=8, n_lanes=16, ports=2, max_tokens=32, max_experts=8, residual_words=256,
                       hidden_words=1024, kv_words=256, stream_beats=64, program_length=128, norm_words=2),
-        MachineConfig(name="16x16", k_lanes=16, n_lanes=16, ports=2, residual_words=3096, hidden_words=6192,
-                      kv_words=3456),
+        MachineConfig(name="16x16", k_lanes=16, n_lanes=16, dsp48e1=True, ports=2, residual_words=3096,
+                      hidden_words=6192, kv_words=3456),
         MachineConfig(name="32x32", k_lanes=32, n_lanes=32, bus_beats=2, ports=4, residual_words=6144,
                       hidden_words=12288, kv_words=8192, stream_beats=2048, norm_words=2),
         MachineConfig(name="32x64", k_lanes=32, n_lanes=64, ports=4, max_tokens=1024, residual_words=6192,

@@ -74,3 +74,4 @@ BOARDS: dict[str, Board] = {
     )
 }
 assert all(board.config in CONFIGS for board in BOARDS.values())
+assert all(CONFIGS[board.config].dsp48e1 for board in BOARDS.values() if board.series7)

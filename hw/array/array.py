@@ -11,14 +11,14 @@ from moevit.spec.formats import OPERAND_BITS
 
 from ..interfaces import Flow, load_layout, row_layout
 from .accumulator import accumulate_layout, dots_layout
-from .lane import DSP48E2, WEIGHT_BITS, DotProduct, PackedDotProduct, Packing, lane_latency, sum_bits
+from .lane import DSP48E2, WEIGHT_BITS, DotProduct, PackedDotProduct, Packing, lane_latency, packing_of, sum_bits
 
 __all__ = ["Array", "Column", "array_latency"]
 
 
-def array_latency(config: MachineConfig, packing: Packing = DSP48E2) -> int:
+def array_latency(config: MachineConfig) -> int:
     """Cycles from a row to its dot products."""
-    return 2 + lane_latency(config.k_lanes, packing)
+    return 2 + lane_latency(config.k_lanes, packing_of(config))
 
 
 def _delays(m: Module, value: Value, cycles: int, name: str, *, reset: bool = False) -> list[Value]:
@@ -101,8 +101,7 @@ class Array(wiring.Component):
 
     Parameters
     ----------
-    config : its ``packed`` chooses the lane
-    packing : the multiplier's shape; its ``group`` also of the unpacked lane
+    config : its ``packed`` chooses the lane, its ``dsp48e1`` the multiplier's shape
     lead : how much earlier than the dots the accumulator wants to know what to do with them
 
     Members
@@ -112,10 +111,10 @@ class Array(wiring.Component):
     dots : sums of the row
     """
 
-    def __init__(self, config: MachineConfig, packing: Packing = DSP48E2, *, lead: int = 0):
+    def __init__(self, config: MachineConfig, *, lead: int = 0):
         self.config = config
-        self.packing = packing
-        self.LATENCY = array_latency(config, packing)
+        self.packing = packing_of(config)
+        self.LATENCY = array_latency(config)
         self.lead = lead
         super().__init__({
             "load": In(Flow(load_layout(config))),

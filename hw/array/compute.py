@@ -10,7 +10,6 @@ from moevit.spec.arrays import MachineConfig
 from ..interfaces import Flow, load_layout, row_layout, sums_layout
 from .accumulator import Accumulator
 from .array import Array, array_latency
-from .lane import DSP48E2, Packing
 
 __all__ = ["Compute"]
 
@@ -25,7 +24,6 @@ class Compute(wiring.Component):
     Parameters
     ----------
     config : the machine's configuration
-    packing : shape of the multipliers, `DSP48E2` or `DSP48E1`
 
     Members
     -------
@@ -34,10 +32,9 @@ class Compute(wiring.Component):
     sums : Flow out, sums of last rows, in order
     """
 
-    def __init__(self, config: MachineConfig, packing: Packing = DSP48E2):
+    def __init__(self, config: MachineConfig):
         self.config = config
-        self.packing = packing
-        self.LATENCY = array_latency(config, packing) + Accumulator.LATENCY
+        self.LATENCY = array_latency(config) + Accumulator.LATENCY
         super().__init__({
             "load": In(Flow(load_layout(config))),
             "row": In(Flow(row_layout(config))),
@@ -46,7 +43,7 @@ class Compute(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.array = array = Array(self.config, self.packing, lead=Accumulator.LEAD)
+        m.submodules.array = array = Array(self.config, lead=Accumulator.LEAD)
         m.submodules.accumulator = accumulator = Accumulator(self.config)
         connect(m, flipped(self.load), array.load)
         connect(m, flipped(self.row), array.row)

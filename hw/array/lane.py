@@ -14,9 +14,11 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import OPERAND_BITS, OPERAND_MAX, WEIGHT_MAX
 
-__all__ = ["DSP48E1", "DSP48E2", "WEIGHT_BITS", "DotProduct", "PackedDotProduct", "Packing", "lane_latency", "sum_bits"]
+__all__ = ["DSP48E1", "DSP48E2", "WEIGHT_BITS", "DotProduct", "PackedDotProduct", "Packing", "lane_latency",
+           "packing_of", "sum_bits"]
 
 WEIGHT_BITS = 8
 _PRODUCT_MAX = OPERAND_MAX * WEIGHT_MAX
@@ -53,6 +55,11 @@ class Packing:
 
 DSP48E2 = Packing(port=27, shift=18, group=4)  # UltraScale, UltraScale+: 4 x 255 x 127 = 129540 < 2^17
 DSP48E1 = Packing(port=25, shift=17, group=2)  # 7-series: 2 x 255 x 127 = 64770 < 2^16
+
+
+def packing_of(config: MachineConfig) -> Packing:
+    """Shape of a configuration's multipliers; the ``group`` is also the unpacked lane's."""
+    return DSP48E1 if config.dsp48e1 else DSP48E2
 
 
 def _tree(m: Module, terms: list[Value], products: int, name: str) -> Value:

@@ -10,7 +10,6 @@ from amaranth.back import rtlil
 from amaranth.hdl import Fragment
 
 from moevit.hw.array.compute import Compute
-from moevit.hw.array.lane import DSP48E1, DSP48E2
 from moevit.hw.top import Accelerator
 from moevit.rtl_gen.area import TOP, folded, report
 from moevit.rtl_gen.synth import UNITS, units
@@ -29,16 +28,16 @@ def test_units_are_those_of_the_machine():
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("packing", [DSP48E1, DSP48E2])
-def test_folded_registers_are_in_the_design(packed, packing):
-    config = replace(CONFIGS["8x8"], packed=packed)
-    text = rtlil.convert(Compute(config, packing), emit_src=False)
+@pytest.mark.parametrize("dsp48e1", [False, True])
+def test_folded_registers_are_in_the_design(packed, dsp48e1):
+    config = replace(CONFIGS["8x8"], packed=packed, dsp48e1=dsp48e1)
+    text = rtlil.convert(Compute(config), emit_src=False)
     registers = 0
     for lane in re.findall(r"(?ms)^module \S+\.lane$.*?^end$", text):
         for width in re.findall(r"wire width (\d+) (?:signed )?\\(?:active|held|packed|product|chain)_\d+_?\d*$", lane,
                                 re.MULTILINE):
             registers += int(width)
-    assert registers == folded(config, packing)
+    assert registers == folded(config)
 
 
 def test_every_class_is_a_target():
@@ -46,11 +45,11 @@ def test_every_class_is_a_target():
         name: board.config for name, board in BOARDS.items()}
 
 
-@pytest.mark.parametrize("name, options, packing", [
-    ("pynq-z2", "-family xc7", DSP48E1), ("zcu102", "-family xcup", DSP48E2), ("kv260", "-family xcup -uram", DSP48E2)])
-def test_a_board_s_family(name, options, packing):
+@pytest.mark.parametrize("name, options", [
+    ("pynq-z2", "-family xc7"), ("zcu102", "-family xcup"), ("kv260", "-family xcup -uram")])
+def test_a_board_s_family(name, options):
     target = Target(BOARDS[name], CONFIGS["8x8"])
-    assert target.synthesis == f"synth_xilinx {options} -noiopad -noclkbuf" and target.packing == packing
+    assert target.synthesis == f"synth_xilinx {options} -noiopad -noclkbuf"
 
 
 def test_report_adds_up():
