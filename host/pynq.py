@@ -82,6 +82,8 @@ class MoevitIP(DefaultIP):
         self.name = f"{where}-{description['phys_addr']:X}"
         self._lock: MachineLock | None = None
         self._buffers: list[ContiguousBuffer] = []
+        # The loop in which pynq has just asked for interrupts: after an asyncio.run() it is nobody's current one.
+        self._loop = asyncio.get_event_loop() if self._interrupt() is not None else None
 
     @property
     def remote(self) -> bool:
@@ -91,7 +93,7 @@ class MoevitIP(DefaultIP):
     @property
     def interrupts(self) -> bool:
         """Whether the interrupt is wired, and can be waited for: not from within a running event loop (notebooks)."""
-        return self._interrupt() is not None and not self.remote and not _loop_runs()
+        return self._loop is not None and not self.remote and not self._loop.is_running() and not _loop_runs()
 
     def read_register(self, at: int) -> int:
         self._hold()
@@ -121,15 +123,15 @@ class MoevitIP(DefaultIP):
 
     def wait(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        pin = self._interrupt() if self.interrupts else None
+        loop = self._loop if self.interrupts else None
         while not self.read_register(offset("CONTROL")) & _ENDED:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(f"not done after {timeout} s")
-            if pin is None:
+            if loop is None:
                 time.sleep(min(left, _POLL_SECONDS))
             else:
-                _wait_for(pin, min(left, _INTERRUPT_SECONDS))
+                loop.run_until_complete(_interrupt_or(min(left, _INTERRUPT_SECONDS), self._interrupt()))
 
     def close(self) -> None:
         while self._buffers:
@@ -217,11 +219,9 @@ def _loop_runs() -> bool:
     return True
 
 
-def _wait_for(pin: Any, seconds: float) -> None:
+async def _interrupt_or(seconds: float, pin: Any) -> None:
     """Until the interrupt comes, or ``seconds`` have passed."""
-    async def wait() -> None:
-        try:
-            await asyncio.wait_for(pin.wait(), seconds)
-        except asyncio.TimeoutError:
-            pass
-    asyncio.get_event_loop().run_until_complete(wait())
+    try:
+        await asyncio.wait_for(pin.wait(), seconds)
+    except asyncio.TimeoutError:
+        pass

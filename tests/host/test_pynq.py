@@ -274,6 +274,8 @@ def test_interrupt(overlay, board, bundle, tiny_image, tokens, loop, late):
     with Accelerator(overlay) as accelerator:
         accelerator.load(bundle)
         accelerator.device._interrupts, accelerator.device.irq = {"irq": {}}, Pin(board, late)
+        accelerator.device._loop = loop
+        asyncio.set_event_loop(None)  # as after somebody's asyncio.run()
         board.stuck = True
         np.testing.assert_array_equal(accelerator.run_raw(tiny_image, "depth", timeout=5), tokens["depth"])
         assert accelerator.device.irq.waits == late
@@ -281,9 +283,9 @@ def test_interrupt(overlay, board, bundle, tiny_image, tokens, loop, late):
         assert enabled <= set(board.writes)
 
 
-def test_within_an_event_loop_the_host_polls(loaded, tiny_image, tokens):
+def test_within_an_event_loop_the_host_polls(loaded, tiny_image, tokens, loop):
     """As in a notebook, whose loop cannot be waited for from a cell."""
-    loaded.device._interrupts, loaded.device.irq = {"irq": {}}, None
+    loaded.device._interrupts, loaded.device.irq, loaded.device._loop = {"irq": {}}, None, loop
 
     async def cell():
         loaded.device.irq = Pin(None, 99)
