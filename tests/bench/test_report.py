@@ -31,7 +31,7 @@ def test_document():
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[3:9] == ["600,000", "300", "2.00", "382,187 (compute)", "64%", "1,305"]
     assert cells[9:] == ["1.27", "603,000 (+0.5%)", "24,768"]
-    assert "| m3vit_tiny | zcu104 | 75.0% | 25.0% |" in text
+    assert "| m3vit_tiny | zcu104 | 63.7% | 84.9% | 75.0% | 25.0% |" in text
 
 
 def test_peers_are_beside_ours_with_their_sources():

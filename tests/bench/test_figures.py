@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The committed figures: what `make bench` measured keeps the promises that are made of it."""
+
+from pathlib import Path
+
+import pytest
+
+from moevit.bench.rows import ROWS
+
+TEXT = (Path(__file__).resolve().parents[2] / "docs" / "performance.md").read_text()
+#: Most cycles of a frame of m3vit_tiny, by class.
+MOST = {"pynq-z2": 3_600_000, "kv260": 900_000, "zcu104": 520_000, "zcu102": 375_000}
+#: Least share of the array in frames that it bounds.
+LEAST = {("m3vit_tiny, batch 4", "zcu104"): 88, ("m3vit_small", "zcu104"): 85,
+         **{(network, board): 85 for network in ("deit_tiny", "deit_small") for board in ("zcu104", "zcu102")}}
+
+
+def table(heading: str) -> dict[tuple[str, str], dict[str, str]]:
+    """Lines of the first table below ``heading``, by network and class."""
+    lines = [line for line in TEXT.partition(heading)[2].splitlines()]
+    first = next(index for index, line in enumerate(lines) if line.startswith("| network | class |"))
+    header, _, *rest = ([cell.strip() for cell in line.strip("|").split("|")]
+                        for line in lines[first:lines.index("", first)])
+    return {(cells[0], cells[1]): dict(zip(header, cells, strict=True)) for cells in rest}
+
+
+FRAMES = table("# Performance")
+
+
+def number(cell: str) -> int:
+    return int(cell.split()[0].replace(",", ""))
+
+
+def test_every_row_was_measured():
+    assert len(FRAMES) == len(ROWS)
+
+
+@pytest.mark.parametrize("row", FRAMES.values(), ids=" ".join)
+def test_values_and_prediction(row):
+    assert number(row["exact"]) > 0
+    assert abs(number(row["predicted"]) - number(row["cycles"])) <= 0.03 * number(row["cycles"])
+
+
+@pytest.mark.parametrize("board", MOST)
+def test_a_frame_takes_no_more(board):
+    assert number(FRAMES["m3vit_tiny", board]["cycles"]) <= MOST[board]
+
+
+@pytest.mark.parametrize("key", LEAST, ids=" ".join)
+def test_the_array_is_used(key):
+    assert float(table("## Where the cycles went")[key]["of the array"].rstrip("%")) >= LEAST[key]
