@@ -97,10 +97,11 @@ def _where(rows: Sequence[dict[str, Any]]) -> str:
               f"{row['compute_bound_cycles'] / row['stalls']['BUSY']:.1%}",
               *(f"{row['stalls'].get(cause, 0) / row['cycles']:.1%}" for cause in causes)] for row in rows]
     return ("\n## Where the cycles went\n\nBy what the row reader did ([counters](registers.md#counters)). Of the array: "
-            "the network's multiply-accumulates over\nthose of the array in all cycles; unpadded: in those cycles alone "
-            "in which a row entered it. That is the most that\na frame without any waiting could reach: what is missing "
-            "is padding, such as 129 keys in tiles of 64.\n\n"
-            + _table(("network", "class", "of the array", "unpadded", *causes), lines) + "\n" + _picture(FRAME, "passes, array and bus of a frame"))
+            "the network's\nmultiply-accumulates over those of the array in all cycles; unpadded: in those cycles alone in "
+            "which a row entered\nit. That is the most that a frame without any waiting could reach: what is missing is "
+            "padding, such as 129 keys\nin tiles of 64.\n\n"
+            + _table(("network", "class", "of the array", "unpadded", *causes), lines)
+            + "\n" + _picture(FRAME, "passes, array and bus of a frame"))
 
 
 def _long_sequences() -> str:
