@@ -79,7 +79,8 @@ ooc: $(INSTALLED)  ## synthesise, place and route the core alone for BOARD, by V
 
 release: $(INSTALLED)  ## archive for BOARD: wheel, demo, notebooks, bitstream if built; in build/release
 	config=$$($(RUN) -m moevit.rtl_gen.vivado config --board $(BOARD)) && $(MAKE) demo CONFIG=$$config && \
-	$(RUN) -m moevit.rtl_gen.release pack --board $(BOARD) --bundle $(DEMO)/$$config.bundle --scenes $(DEMO)/scenes.npz
+	$(RUN) -m moevit.rtl_gen.release pack --board $(BOARD) --bundle $(DEMO)/$$config.bundle \
+		--beside $(DEMO)/scenes.npz --beside $(DEMO)/model.npz
 
 docs: $(INSTALLED)  ## write the generated tables of docs/
 	$(RUN) -m moevit.spec

@@ -96,10 +96,10 @@ def _where(rows: Sequence[dict[str, Any]]) -> str:
     lines = [[_named(row), row["class"], f"{row['compute_bound_cycles'] / row['cycles']:.1%}",
               f"{row['compute_bound_cycles'] / row['stalls']['BUSY']:.1%}",
               *(f"{row['stalls'].get(cause, 0) / row['cycles']:.1%}" for cause in causes)] for row in rows]
-    return ("\n## Where the cycles went\n\nBy what the row reader did ([counters](registers.md#counters)). Of the array: "
-            "the network's\nmultiply-accumulates over those of the array in all cycles; unpadded: in those cycles alone in "
-            "which a row entered\nit. That is the most that a frame without any waiting could reach: what is missing is "
-            "padding, such as 129 keys\nin tiles of 64.\n\n"
+    return ("\n## Where the cycles went\n\nBy what the row reader did ([counters](registers.md#counters)). Of the array: the "
+            "network's\nmultiply-accumulates over those of the array in all cycles; unpadded: in those cycles alone in "
+            "which a row\nentered it. That is the most that a frame without any waiting could reach: what is missing is "
+            "padding,\nsuch as 129 keys in tiles of 64.\n\n"
             + _table(("network", "class", "of the array", "unpadded", *causes), lines)
             + "\n" + _picture(FRAME, "passes, array and bus of a frame"))
 

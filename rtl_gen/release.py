@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -64,8 +65,8 @@ def make_wheel(folder: Path) -> Path:
 
 
 def release_files(board: Board, wheel: Path, bundle: Path, built: Path,
-                  scenes: Path | None = None) -> tuple[dict[str, bytes], dict[str, object]]:
-    """Files by name in the archive, and facts for its manifest.
+                  beside: Sequence[Path] = ()) -> tuple[dict[str, bytes], dict[str, object]]:
+    """Files by name in the archive, and facts for its manifest; ``beside``: files that the notebooks look at.
 
     Raises BundleError for a bundle or a bitstream of another configuration, VivadoError for a bitstream in ``built``
     that is not whole.
@@ -77,8 +78,7 @@ def release_files(board: Board, wheel: Path, bundle: Path, built: Path,
     version = wheel.name.split("-")[1]
     files = {f"wheels/{wheel.name}": wheel.read_bytes(), f"{config.name}.bundle": bundle.read_bytes(),
              "verify.py": Path(format_.__file__).read_bytes(), "LICENSE": (ROOT / "LICENSE").read_bytes()}
-    if scenes is not None:
-        files["scenes.npz"] = scenes.read_bytes()
+    files |= {path.name: path.read_bytes() for path in beside}
     for path in sorted((ROOT / "host" / "notebooks").glob("*.ipynb")):
         files[path.name] = path.read_bytes()
     facts: dict[str, object] = {"name": f"moevit {version} for {board.name}", "version": version, "board": board.name,
@@ -102,7 +102,8 @@ def release_files(board: Board, wheel: Path, bundle: Path, built: Path,
 def pack(
     board: Annotated[str, typer.Option(help=f"board: {', '.join(BOARDS)}")],
     bundle: Annotated[Path, typer.Option(help="the demo, compiled for the board's configuration")],
-    scenes: Annotated[Path | None, typer.Option(help="the demo's scenes, which the notebooks look at")] = None,
+    beside: Annotated[list[Path] | None, typer.Option(
+        help="a file that the notebooks look at: the demo's scenes, its quantised model")] = None,
     built: Annotated[Path | None, typer.Option(help="folder of a build; build/vivado/BOARD if left out")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="folder")] = Path("build") / "release",
 ) -> None:
@@ -113,7 +114,7 @@ def pack(
     try:
         with tempfile.TemporaryDirectory() as scratch, console.status("Building the wheel"):
             files, facts = release_files(BOARDS[board], make_wheel(Path(scratch)), bundle,
-                                         built or Path("build") / "vivado" / board, scenes)
+                                         built or Path("build") / "vivado" / board, beside or ())
     except (BundleError, OSError, VivadoError, subprocess.CalledProcessError) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error

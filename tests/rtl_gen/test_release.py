@@ -44,12 +44,13 @@ def pack(tmp_path, monkeypatch, wheel, bundle):
 
 def test_without_a_bitstream(pack, tmp_path):
     (tmp_path / "scenes.npz").write_bytes(b"scenes")
-    code, output, archive = pack("--scenes", tmp_path / "scenes.npz")
+    (tmp_path / "model.npz").write_bytes(b"model")
+    code, output, archive = pack("--beside", tmp_path / "scenes.npz", "--beside", tmp_path / "model.npz")
     assert code == 0 and "without a bitstream" in output
     manifest = verify(archive)
     assert (manifest["board"], manifest["config"]) == ("pynq-z2", "16x16")
     assert manifest["config_hash"] == f"0x{CONFIGS['16x16'].hash:08X}"
-    assert {"16x16.bundle", "INSTALL.md", "LICENSE", "scenes.npz", "verify.py", "01_first_frame.ipynb",
+    assert {"16x16.bundle", "INSTALL.md", "LICENSE", "model.npz", "scenes.npz", "verify.py", "01_first_frame.ipynb",
             "wheels/moevit-0.1.0-py3-none-any.whl"} <= set(manifest["files"])
     assert not [name for name in manifest["files"] if name.endswith((".bit", ".hwh"))]
     done = CliRunner().invoke(release.app, ["verify", str(archive), "--unpack", str(tmp_path / "unpacked")])
