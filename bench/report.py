@@ -44,6 +44,16 @@ its tokens.
 """
 
 
+_WHERE_TEXT = """
+## Where the cycles went
+
+By what the row reader did ([counters](registers.md#counters)). Of the array: the network's multiply-accumulates over
+those of the array in all cycles; unpadded: in those cycles alone in which a row entered it. That is the most that a
+frame without any waiting could reach: what is missing is padding, such as 129 keys in tiles of 64.
+
+"""
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
@@ -96,10 +106,7 @@ def _where(rows: Sequence[dict[str, Any]]) -> str:
     lines = [[_named(row), row["class"], f"{row['compute_bound_cycles'] / row['cycles']:.1%}",
               f"{row['compute_bound_cycles'] / row['stalls']['BUSY']:.1%}",
               *(f"{row['stalls'].get(cause, 0) / row['cycles']:.1%}" for cause in causes)] for row in rows]
-    return ("\n## Where the cycles went\n\nBy what the row reader did ([counters](registers.md#counters)). Of the array: the "
-            "network's\nmultiply-accumulates over those of the array in all cycles; unpadded: in those cycles alone in "
-            "which a row\nentered it. That is the most that a frame without any waiting could reach: what is missing is "
-            "padding,\nsuch as 129 keys in tiles of 64.\n\n"
+    return (_WHERE_TEXT
             + _table(("network", "class", "of the array", "unpadded", *causes), lines)
             + "\n" + _picture(FRAME, "passes, array and bus of a frame"))
 
