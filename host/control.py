@@ -6,7 +6,7 @@ import logging
 from moevit.spec.bundle import Bundle
 
 from .device import Device
-from .errors import AcceleratorTimeout, Busy, StaleOverlay
+from .errors import AcceleratorTimeout, AccelError, Busy, StaleOverlay
 from .faults import check_identity, check_not_stale, check_run, instruction_name, machine_state
 from .registers import RegisterFile
 
@@ -15,6 +15,7 @@ __all__ = ["Control"]
 #: Seconds for a run: so many times what the compiler predicts on a slow memory, and time to be woken up.
 _DEADLINE_FACTOR, _DEADLINE_MARGIN = 10, 1.0
 _RESET_READS = 1000  # of CONTROL until a soft reset must have ended: the bus owes a few bursts at most
+_kept: set[Device] = set()  # whose machines may still write: what is held here, nobody frees before the process ends
 _log = logging.getLogger(__name__)
 
 
@@ -27,12 +28,13 @@ class Control:
     -------
     registers : of the machine
     running : a run is under way, or could not be ended; the machine may write its memory
+    runs : how many were started, which is the number of the last
     """
 
     def __init__(self, device: Device):
         self._device = device
         self.registers = RegisterFile(device)
-        self.running = False
+        self.running, self.runs = False, 0
         check_identity(self.registers)
         self.reset()
 
@@ -52,8 +54,13 @@ class Control:
             self.registers.set("INTERRUPT_ENABLE", 3)
             self.registers.set("INTERRUPT_GLOBAL", 1)
             self.registers.write("INTERRUPT_STATUS", 3)
-        self.running = True
+        self.running, self.runs = True, self.runs + 1
         self.registers.command("START")
+
+    def check_under_way(self, run: int) -> None:
+        """Whether nothing has ended the run of that number since it was started. Raises AccelError."""
+        if not self.running or run != self.runs:
+            raise AccelError("the stream's run was ended by reset(), load() or close()", fix="Begin another stream()")
 
     def finish(self, bundle: Bundle, timeout: float | None) -> None:
         """Wait for the end of a run of ``bundle``, ``timeout`` seconds or until its deadline.
@@ -77,16 +84,17 @@ class Control:
         self.running = False
         check_run(self.registers, bundle)
 
-    def abort(self) -> None:
-        """End a run, if there is one. ``running`` stays true if that fails."""
-        if not self.running:
+    def abort(self, run: int | None = None) -> None:
+        """End the run of that number, or whichever is under way. ``running`` stays true if that fails."""
+        if not self.running or run not in (None, self.runs):
             return
         try:
             self.reset()
         except StaleOverlay:
             self.running = False  # the machine that ran is gone
-        except Exception as error:  # what led here is what the user must see
-            _log.error("the run could not be ended: %s", error)
+        except Exception as error:
+            _kept.add(self._device)
+            _log.error("the run could not be ended: %s", error)  # what led here is what the user must see
 
     def reset(self) -> None:
         """Soft reset: the machine lets its bursts end, forgets the run, and is idle. Raises AcceleratorTimeout."""
@@ -94,6 +102,7 @@ class Control:
         for _ in range(_RESET_READS):
             if self.registers.status("RESET_DONE"):
                 self.running = False
+                _kept.discard(self._device)
                 return
         raise AcceleratorTimeout("soft reset does not end", **machine_state(self.registers),
                                  fix="Reload the bitstream: the memory still owes an answer")

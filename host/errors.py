@@ -3,10 +3,12 @@
 
 from typing import Any
 
+from moevit.spec.bundle import BundleError
+
 __all__ = [
-    "AccelError", "AcceleratorTimeout", "AlreadyInUse", "BundleMismatch", "BusError", "Busy", "MissingFile",
-    "NoMachine", "NotOnBoard", "OutOfContiguousMemory", "OverlayIncomplete", "ProgramRefused", "SimulationError",
-    "StaleOverlay", "VersionMismatch", "WrongClock", "WrongInput",
+    "AccelError", "AcceleratorTimeout", "AlreadyInUse", "BundleMismatch", "BusError", "Busy", "DamagedBundle",
+    "MissingFile", "NoMachine", "NotOnBoard", "OutOfContiguousMemory", "OverlayIncomplete", "ProgramRefused",
+    "SimulationError", "StaleOverlay", "VersionMismatch", "WrongClock", "WrongInput",
 ]
 
 
@@ -19,7 +21,7 @@ class AccelError(RuntimeError):
 
 
 class NotOnBoard(AccelError, ImportError):
-    """There is no board here: the package ``pynq`` is missing."""
+    """There is no board here: the package ``pynq`` is missing, or finds none."""
 
 
 class OverlayIncomplete(AccelError):
@@ -44,6 +46,10 @@ class StaleOverlay(AccelError):
 
 class BundleMismatch(AccelError):
     """The bundle was compiled for another configuration."""
+
+
+class DamagedBundle(AccelError, BundleError):
+    """The bundle is absent, damaged, or of another version of the file format."""
 
 
 class WrongInput(AccelError, ValueError):

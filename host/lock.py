@@ -46,5 +46,6 @@ class MachineLock:
     def release(self) -> None:
         """Let others have the machine; may be called twice. The file stays: whoever waits for it has it open."""
         if self._file is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)  # a child that was forked meanwhile has the file open too
             self._file.close()
             self._file = None

@@ -156,12 +156,15 @@ def open_overlay(overlay: Any) -> MoevitIP:
     """The machine in an overlay: a ``pynq.Overlay``, the path of its .bit (which is loaded), or the address of the
     machine's registers where there is no overlay.
 
-    Raises OverlayIncomplete, VersionMismatch.
+    Raises NotOnBoard, OverlayIncomplete, VersionMismatch.
     """
     if isinstance(overlay, int):
-        return MoevitIP({"phys_addr": overlay, "addr_range": APERTURE})
+        return MoevitIP({"phys_addr": overlay, "addr_range": APERTURE, "device": _board()})
     if isinstance(overlay, (str, os.PathLike)):
         overlay = _load(Path(overlay))
+    if not hasattr(overlay, "ip_dict"):
+        raise OverlayIncomplete(f"{overlay!r} is no overlay", fix="Give a pynq.Overlay, the path of a .bit, or the "
+                                "address of the machine's registers")
     names = [name for name, each in overlay.ip_dict.items() if each["type"] in MoevitIP.bindto]
     if not names:
         raise _not_found(overlay)
@@ -187,6 +190,16 @@ def _check_clock(built: float) -> None:
                          fix=f"Set pynq.Clocks.fclk0_mhz = {built:g}, or load the overlay again")
 
 
+def _board() -> Any:
+    """The device that pynq works with. Raises NotOnBoard if it finds none."""
+    try:
+        return pynq.Device.active_device
+    except RuntimeError as error:
+        raise NotOnBoard(f"pynq finds no board: {error}", fix=(
+            "Run as root on a PYNQ board, or set PYNQ_REMOTE_DEVICES before pynq is imported; without a board, "
+            "moevit.sim.board.SimulatedBoard is the same machine")) from error
+
+
 def _load(path: Path) -> Any:
     description = path.with_suffix(".hwh")
     installed = path.parent == Path() and not path.exists()  # a bare name may be an overlay that pynq knows
@@ -194,11 +207,13 @@ def _load(path: Path) -> Any:
         if not installed and not each.exists():
             raise OverlayIncomplete(f"{each} is missing", fix=f"{path.name} and {description.name} must lie in one "
                                     "folder; both come from the release archive of the board")
+    board = _board()
     try:
-        return pynq.Overlay(str(path))
-    except OSError as error:
-        raise OverlayIncomplete(f"the overlay {path} cannot be loaded: {error}", fix=(
-            "Give the path of its .bit; loading needs root: sudo -E, or a PYNQ notebook")) from error
+        return pynq.Overlay(str(path), device=board)
+    except Exception as error:  # pynq has no errors of its own: a damaged .hwh ends in whatever its parser meets
+        raise OverlayIncomplete(f"the overlay {path} cannot be loaded: {type(error).__name__}: {error}", fix=(
+            f"Copy {path.name} and {description.name} again if they are damaged; loading needs root: sudo -E, or a "
+            "PYNQ notebook")) from error
 
 
 def _not_found(overlay: Any) -> Exception:

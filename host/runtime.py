@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from moevit.spec.bundle import Bundle
+from moevit.spec.bundle import Bundle, BundleError
 
 from .arena import SLOTS, Arena
 from .control import Control
 from .device import Device
-from .errors import AccelError, BundleMismatch, Busy, WrongInput
+from .errors import AccelError, BundleMismatch, Busy, DamagedBundle, WrongInput
 from .images import check_images, tokens_of
 from .report import RunReport, read_passes
 
@@ -97,10 +97,10 @@ class Accelerator:
         """Put a bundle into shared memory, in place of what was loaded.
 
         A bundle that cannot be read or is for another machine changes nothing; after any later error nothing is
-        loaded or allocated. Raises BundleError, BundleMismatch, OutOfContiguousMemory.
+        loaded or allocated. Raises DamagedBundle, BundleMismatch, OutOfContiguousMemory.
         """
         if not isinstance(bundle, Bundle):
-            bundle = Bundle.load(Path(bundle))
+            bundle = _read(Path(bundle))
         here, wanted = self._registers.read("CONFIG_HASH"), bundle.manifest["config_hash"]
         if here != wanted:
             raise BundleMismatch(
@@ -157,26 +157,31 @@ class Accelerator:
         """
         self._check_task(task)
         running: tuple[np.ndarray, int] | None = None
+        run = 0
         try:
             for index, image in enumerate(images):
-                check_images(self.bundle, image)
                 if running is None:
                     self._control.check_ready(self.bundle)
+                else:
+                    self._control.check_under_way(run)
+                check_images(self.bundle, image)
                 self._memory.put_images(index % SLOTS, image)
                 before = running
                 if before is not None:
                     self._control.finish(self.bundle, timeout)
                     self._read_report(task, passes=False)
+                run = self._control.runs + 1  # known before it is started, whatever interrupts that
                 self._start(task, index % SLOTS)
                 running = image, index % SLOTS
                 if before is not None:
                     yield self._scaled(self._tokens(before[1], before[0]))
             if running is not None:
+                self._control.check_under_way(run)
                 self._control.finish(self.bundle, timeout)
                 self._read_report(task, passes=True)
                 yield self._scaled(self._tokens(running[1], running[0]))
         finally:
-            self._control.abort()  # does nothing if all were taken
+            self._control.abort(run)  # this stream's alone; does nothing if all were taken
 
     def select(self, task: str) -> None:
         """Point the machine at a task's gates: the only difference between tasks, one register write. Raises
@@ -225,6 +230,13 @@ class Accelerator:
             self._arena.free()
             self._arena = None
         self._bundle = None
+
+
+def _read(path: Path) -> Bundle:
+    try:
+        return Bundle.load(path)
+    except BundleError as error:
+        raise DamagedBundle(str(error), fix="Copy or compile it again", path=str(path)) from error
 
 
 def _open(machine: Any) -> Device:

@@ -5,7 +5,6 @@ Inside: the package as a wheel, the demo compiled for the board's configuration,
 handoff if they were built, instructions, and ``verify.py``.
 """
 
-import json
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from moevit.spec.ip import VLNV
 
 from .vivado.bitfile import check_bit, check_hwh
 from .vivado.boards import BOARD_DATA
+from .vivado.build import check_unchanged, read_report
 from .vivado.exits import VivadoError
 from .vivado.settings import design_name
 
@@ -85,11 +85,12 @@ def release_files(board: Board, wheel: Path, bundle: Path, built: Path,
                                 "config": config.name, "config_hash": f"0x{config.hash:08X}", "core": VLNV}
     bitstream = _WITHOUT.format(board=board.name, name=name)
     if (built / "build.json").exists():
-        report = json.loads((built / "build.json").read_text())
+        report = read_report(built)
         if report["config_hash"] != facts["config_hash"]:
             raise BundleError(f"the bitstream in {built} is of {report['config']}, {board.name} has {config.name}")
         check_bit(built / f"{name}.bit", BOARD_DATA[board.name].part)
         check_hwh(built / f"{name}.hwh")
+        check_unchanged(built, report)
         for file in (f"{name}.bit", f"{name}.hwh", "build.json"):
             files[file] = (built / file).read_bytes()
         bitstream = _WITH.format(name=name, tool=report["version"], wns=report["wns"])

@@ -9,6 +9,7 @@ import hashlib
 import json
 import sys
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -43,13 +44,16 @@ def verify(path: Path) -> dict[str, Any]:
 
 def unpack(path: Path, folder: Path) -> dict[str, Any]:
     """Verify an archive, then write it into ``folder``, which must be empty or new. Raises ReleaseError."""
-    if folder.exists() and any(folder.iterdir()):
-        raise ReleaseError(f"{folder} is not empty")
     manifest, contents = _read(path)
-    for name, content in contents.items():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise ReleaseError(f"{folder} is not empty")
+        for name, content in contents.items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+    except OSError as error:
+        raise ReleaseError(f"{error.filename} cannot be written: {error.strerror}") from error
     return manifest
 
 
@@ -73,7 +77,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
             if len(set(names)) != len(names):
                 raise ReleaseError(f"{path} has a file twice")
             contents = {name: archive.read(name) for name in names}
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: encrypted
         raise ReleaseError(f"{path} cannot be read: {error}") from error
     if MANIFEST not in contents:
         raise ReleaseError(f"{path} has no {MANIFEST}")

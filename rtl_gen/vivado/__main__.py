@@ -16,15 +16,30 @@ from moevit.spec.boards import BOARDS, Board
 
 from ..machine import machine_rtl
 from .build import Build
-from .exits import VivadoError
+from .exits import ExitCode, VivadoError
 from .preflight import check_machine, check_path, find_vivado
 from .settings import Preset
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 console = Console()
 
-BoardOption = Annotated[str, typer.Option(help=f"board: {', '.join(BOARDS)}")]
-ConfigOption = Annotated[str | None, typer.Option(help="array configuration; the board's own if left out")]
+
+
+def _known_board(name: str) -> str:
+    if name not in BOARDS:
+        raise typer.BadParameter(f"no board is called {name!r}; there are {', '.join(BOARDS)}")
+    return name
+
+
+def _known_config(name: str | None) -> str | None:
+    if name is not None and name not in CONFIGS:
+        raise typer.BadParameter(f"no configuration is called {name!r}; there are {', '.join(CONFIGS)}")
+    return name
+
+
+BoardOption = Annotated[str, typer.Option(callback=_known_board, help=f"board: {', '.join(BOARDS)}")]
+ConfigOption = Annotated[str | None, typer.Option(callback=_known_config,
+                                                  help="array configuration; the board's own if left out")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="folder; build/vivado/BOARD if left out")]
 PresetOption = Annotated[Preset, typer.Option(help="processor settings: the board's files, our own list, or files "
                                                    "where Vivado has them")]
@@ -40,18 +55,18 @@ def _fail(error: VivadoError) -> typer.Exit:
 def _written(board: str, config: str | None, output: Path | None, preset: Preset, jobs: int, *,
              check: Callable[[Board, Path], None] = lambda board, folder: None) -> Build:
     """The build's folder with its sources; ``check`` comes before what takes a minute, the Verilog."""
-    if board not in BOARDS:
-        raise typer.BadParameter(f"no board is called {board!r}; there are {', '.join(BOARDS)}")
     chosen = config or BOARDS[board].config
-    if chosen not in CONFIGS:
-        raise typer.BadParameter(f"no configuration is called {chosen!r}; there are {', '.join(CONFIGS)}")
     folder = (output or Path("build") / "vivado" / board).resolve()
     check_path(folder)
     check(BOARDS[board], folder)
     with console.status(f"Generating {chosen}"):
         rtl = machine_rtl(CONFIGS[chosen])
     build = Build(folder, BOARDS[board], CONFIGS[chosen], rtl, preset=preset, jobs=jobs)
-    build.write()
+    try:
+        build.write()
+    except OSError as error:
+        raise VivadoError(ExitCode.PATH, f"{folder} cannot be written: {error}",
+                          "Give another folder with --output") from error
     return build
 
 
@@ -130,8 +145,6 @@ def prepare(board: BoardOption, config: ConfigOption = None, output: OutputOptio
 @app.command()
 def config(board: BoardOption) -> None:
     """Print the name of the configuration that suits a board."""
-    if board not in BOARDS:
-        raise typer.BadParameter(f"no board is called {board!r}; there are {', '.join(BOARDS)}")
     typer.echo(BOARDS[board].config)
 
 

@@ -37,7 +37,8 @@ def check_bit(path: Path, part: str) -> None:
         raise _damaged(path, "is no bitstream: its header cannot be read") from error
     if letter != b"e" or size == 0 or position + 5 + size != len(content):
         raise _damaged(path, f"is cut off: {len(content):,} bytes, its header announces {position + 5 + size:,}")
-    if not part.removeprefix("xc").startswith(built.removeprefix("xc")):  # headers of Zynq-7000 leave out grade and xc
+    device = built.removeprefix("xc")
+    if not device or not part.removeprefix("xc").startswith(device):  # headers of Zynq-7000 leave out grade and xc
         raise _damaged(path, f"is for {built}, not for {part}")
 
 

@@ -19,7 +19,7 @@ from .logs import diagnose
 from .run import run_logs, run_vivado
 from .settings import Preset, constraints, settings, settings_file
 
-__all__ = ["Build"]
+__all__ = ["Build", "check_unchanged", "read_report"]
 
 _TCL = Path(__file__).parent / "tcl"
 _PROBE = "// One flip-flop, to ask for a licence.\nmodule probe (input c, input d, output reg q);\n" \
@@ -68,11 +68,11 @@ class Build:
     def finished(self) -> dict[str, Any] | None:
         """``build.json``, if it is of these sources and its files are as they were written."""
         try:
-            found = json.loads((self.folder / "build.json").read_text())
-            whole = all(_sha256(self.folder / file) == digest for file, digest in found["sha256"].items())
-        except (OSError, ValueError, KeyError):
+            found = read_report(self.folder)
+            check_unchanged(self.folder, found)
+        except (OSError, VivadoError):
             return None
-        return found if found.get("inputs") == self.key and whole else None
+        return found if found["inputs"] == self.key else None
 
     def probe(self, vivado: str, tell: Callable[[str], None]) -> dict[str, str]:
         """What Vivado says of part, board files and licence. Raises VivadoError."""
@@ -149,6 +149,26 @@ class Build:
                 "config_hash": f"0x{self.config.hash:08X}", "inputs": self.key,
                 "clock_mhz_asked": self.board.clock_mhz, **results,
                 "utilisation": _utilisation(utilisation.read_text(errors="replace"))}
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """``build.json`` of a finished build. Raises OSError, VivadoError if it is damaged."""
+    path = folder / "build.json"
+    try:
+        found = json.loads(path.read_text())
+        if set(found) >= {"config", "config_hash", "inputs", "version", "wns"} and isinstance(found["sha256"], dict):
+            return found
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise VivadoError(ExitCode.NO_ARTEFACT, f"{path} is damaged", "Build again")
+
+
+def check_unchanged(folder: Path, report: dict[str, Any]) -> None:
+    """See that the files of a build are those that ``report`` was written for. Raises OSError, VivadoError."""
+    for file, digest in report["sha256"].items():
+        if _sha256(folder / file) != digest:
+            raise VivadoError(ExitCode.NO_ARTEFACT, f"{folder / file} is not the file that build.json was written for",
+                              "Build again")
 
 
 def _met(results: dict[str, str], *names: str) -> None:

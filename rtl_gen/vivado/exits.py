@@ -12,7 +12,7 @@ class ExitCode(IntEnum):
     DONE = 0
     NO_VIVADO = 10  #: no vivado on PATH
     OLD_VIVADO = 11  #: older than the oldest that the scripts are written for
-    PATH = 12  #: the output folder's path has characters that Vivado cannot bear
+    PATH = 12  #: the output folder's path has characters that Vivado cannot bear, or it cannot be written
     DISK = 13  #: too little room
     MEMORY = 14  #: too little memory
     NO_PART = 15  #: the device is not installed

@@ -39,7 +39,7 @@ def diagnose(status: int, logs: Iterable[Path]) -> VivadoError:
     texts = [path.read_text(errors="replace") for path in paths]
     for pattern, code, cause, fix in _KNOWN:
         for path, text in zip(paths, texts, strict=True):
-            if found := re.search(rf"^.*(?:{pattern}).*$", text, re.MULTILINE):
+            if found := re.search(rf"^(?!INFO:|(?:CRITICAL )?WARNING:).*(?:{pattern}).*$", text, re.MULTILINE):
                 return VivadoError(code, f"{cause}: {found[0].strip()[:300]!r} in {path}", fix)
     if status < 0 or status > 128:
         signal = -status if status < 0 else status - 128

@@ -6,8 +6,8 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .exits import ExitCode, VivadoError
@@ -50,13 +50,13 @@ def run_logs(work: Path) -> list[Path]:
 def run_vivado(vivado: str, script: str, folder: Path, tell: Callable[[str], None]) -> int:
     """Run ``tcl/SCRIPT.tcl`` of a build's folder; its log is ``work/SCRIPT.log``. Returns Vivado's exit status.
 
-    Raises VivadoError (INTERRUPTED) after Ctrl-C, when Vivado and its children are gone.
+    Raises VivadoError (INTERRUPTED) after Ctrl-C, SIGTERM or SIGHUP, when Vivado and its children are gone.
     """
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)
     log = work / f"{script}.log"
     command = [vivado, "-mode", "batch", "-nojournal", "-nolog", "-notrace", "-source", f"../tcl/{script}.tcl"]
-    with log.open("wb") as output:
+    with log.open("wb") as output, _interrupts():
         # A session of its own, so that a signal reaches the runs that Vivado starts.
         process = subprocess.Popen(command, cwd=work, stdin=subprocess.DEVNULL, stdout=output,
                                    stderr=subprocess.STDOUT, start_new_session=True)
@@ -71,6 +71,20 @@ def run_vivado(vivado: str, script: str, folder: Path, tell: Callable[[str], Non
             _end(process)
         tail.poll()
     return process.returncode
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """SIGTERM and SIGHUP as Ctrl-C, since they do not reach Vivado's session; what nohup has set stays."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    for each, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(each, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -2,11 +2,14 @@
 """The driver on a board that is a golden machine under pynq's own classes: what goes right, and a host's faults."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +21,7 @@ from moevit.compiler.assemble import compile_model
 from moevit.golden.integer.model import IntegerModel
 from moevit.golden.machine import device as golden_device
 from moevit.golden.machine.device import GoldenDevice
+from moevit.host import control
 from moevit.host.errors import (
     AcceleratorTimeout,
     AccelError,
@@ -130,6 +134,21 @@ def test_everything_but_the_driver_can_be_imported_without_pynq():
     assert issubclass(NotOnBoard, AccelError)
 
 
+@pytest.mark.filterwarnings("ignore:No devices found")
+def test_pynq_finds_no_board(tmp_path):
+    for name in ("moevit.bit", "moevit.hwh"):
+        (tmp_path / name).write_text("")
+    for machine in (tmp_path / "moevit.bit", CONTROL_BASE):
+        with pytest.raises(NotOnBoard, match="finds no board.*SimulatedBoard"):
+            Accelerator(machine)
+
+
+@pytest.mark.parametrize("machine", [None, 3.5])
+def test_no_overlay_at_all(machine):
+    with pytest.raises(OverlayIncomplete, match=f"{machine} is no overlay"):
+        Accelerator(machine)
+
+
 def test_handoff_missing(tmp_path):
     (tmp_path / "moevit.bit").write_bytes(b"")
     (tmp_path / "other.hwh").write_text("")
@@ -238,6 +257,28 @@ def test_memory_of_a_machine_that_cannot_be_stopped_is_kept(overlay, board, bund
     assert not board.alive
 
 
+def test_such_memory_outlives_the_accelerator(overlay, board, bundle, tiny_image, monkeypatch):
+    monkeypatch.setattr(control._log, "disabled", True)  # pytest's records hold the errors, and those the machine
+
+    def left() -> weakref.ref:
+        accelerator = Accelerator(overlay)
+        accelerator.load(bundle)
+        board.stuck = True
+        board.answers[offset("CONTROL")] = 4
+        with suppress(AcceleratorTimeout):
+            accelerator.run(tiny_image, "depth", timeout=0.01)
+        return weakref.ref(accelerator.device)
+
+    kept = left()
+    gc.collect()
+    device = kept()
+    assert device is not None
+    board.answers.clear()
+    Accelerator(device).close()  # it can be reset now, and nothing keeps it any more
+    assert device not in control._kept
+    device.close()
+
+
 def test_a_run_left_behind_is_ended_first(overlay, board, bundle):
     board.stuck = board.running = True
     with Accelerator(overlay) as accelerator:
@@ -341,6 +382,19 @@ def test_lock_is_given_back(tmp_path):
         assert lock.path.read_text() == str(os.getpid())
         lock.release()
         lock.release()
+
+
+def test_a_forked_child_does_not_keep_the_lock(tmp_path):
+    lock = MachineLock("a", tmp_path)
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+    try:
+        lock.release()
+        MachineLock("a", tmp_path).release()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 # Another bitstream.

@@ -15,6 +15,7 @@ from moevit.host.errors import (
     BundleMismatch,
     BusError,
     Busy,
+    DamagedBundle,
     NoMachine,
     OutOfContiguousMemory,
     ProgramRefused,
@@ -23,7 +24,6 @@ from moevit.host.errors import (
 )
 from moevit.host.runtime import Accelerator
 from moevit.spec.arrays import CONFIGS
-from moevit.spec.bundle import BundleError
 from moevit.spec.registers import MAGIC, VERSION, ErrorCode, offset
 
 CONFIG = CONFIGS["8x8"]
@@ -164,7 +164,7 @@ def test_damaged_file_loads_nothing(device, bundle, tmp_path):
     path = tmp_path / "a.bundle"
     bundle.save(path)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(BundleError, match="weights|gates"):
+    with pytest.raises(DamagedBundle, match="(weights|gates).*Copy or compile it again"):
         Accelerator(device).load(path)
     assert not device.buffers
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from moevit.compiler.assemble import compile_model
-from moevit.host.errors import Busy, WrongInput
+from moevit.host.errors import AccelError, Busy, WrongInput
 from moevit.host.runtime import Accelerator
 from moevit.spec.registers import offset
 
@@ -70,3 +70,29 @@ def test_a_wrong_image_ends_the_run_before_it(loaded, board, images):
     assert board.steps[-1] == "reset"
     with pytest.raises(WrongInput, match="no task is called 'colour'"):
         next(loaded.stream(images, "colour"))
+
+
+@pytest.mark.parametrize("spoil", [lambda images: images, lambda images: images[:, :8]])
+def test_a_second_stream_leaves_the_first_one_alone(loaded, images, spoil):
+    alone = [loaded.run(image, "depth") for image in images]
+    stream = loaded.stream(images, "depth")
+    tokens = [next(stream)]
+    with pytest.raises((Busy, WrongInput)):
+        next(loaded.stream(spoil(images), "depth"))
+    np.testing.assert_array_equal([*tokens, *stream], alone)
+
+
+@pytest.mark.parametrize("taken", [1, 4])  # of five, so that an image is left, or the last run alone
+@pytest.mark.parametrize("end", [Accelerator.reset, lambda accelerator: accelerator.load(accelerator.bundle)])
+def test_a_stream_whose_run_was_ended_says_so_and_ends_no_other(loaded, board, images, taken, end):
+    stream = loaded.stream(images, "depth")
+    for _ in range(taken):
+        next(stream)
+    end(loaded)
+    other = loaded.stream(images, "depth")
+    next(other)
+    board.log.clear()
+    with pytest.raises(AccelError, match=r"ended by reset\(\).*Begin another stream\(\)"):
+        next(stream)
+    assert not board.log
+    assert len(list(other)) == len(images) - 1

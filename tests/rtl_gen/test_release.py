@@ -75,9 +75,17 @@ def test_with_a_bitstream(pack, tmp_path, vivado):  # noqa: F811
     (tmp_path / "out" / "build.json").write_text(json.dumps({**report, "config_hash": "0x00000000"}))
     assert pack()[0] == 1
     (tmp_path / "out" / "build.json").write_text(json.dumps(report))
+    bitstream = (tmp_path / "out" / "moevit_pynq_z2.bit").read_bytes()
+    (tmp_path / "out" / "moevit_pynq_z2.bit").write_bytes(bitstream[:-1] + bytes([bitstream[-1] ^ 1]))
+    code, output, _ = pack()
+    assert code == 1 and "moevit_pynq_z2.bit is not the file that build.json was written for" in output
     (tmp_path / "out" / "moevit_pynq_z2.bit").write_bytes(b"")
     code, output, _ = pack()
     assert code == 1 and "is no bitstream" in output
+    for damaged in ("", "[]", "{}"):
+        (tmp_path / "out" / "build.json").write_text(damaged)
+        code, output, _ = pack()
+        assert code == 1 and "build.json is damaged" in output
 
 
 def test_a_bundle_of_another_configuration_is_refused(pack):

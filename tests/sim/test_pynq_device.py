@@ -6,7 +6,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from moevit.host.errors import BusError, OutOfContiguousMemory
+from moevit.host.errors import BusError, OutOfContiguousMemory, OverlayIncomplete
+from moevit.host.runtime import Accelerator
 from moevit.sim.board import SimulatedBoard
 from moevit.sim.interrupt_controller import InterruptController
 from moevit.sim.pynq_device import SimulatedPynqDevice, simulated_overlay
@@ -194,6 +195,15 @@ def test_files_lie_where_they_are_asked_for(board, tmp_path):
         assert overlay.bitfile_name == str(tmp_path / "moevit.bit")
     assert (tmp_path / "moevit.bit").read_bytes().startswith(b"placeholder")
     assert "moevit_0" in (tmp_path / "moevit.hwh").read_text()
+
+
+@pytest.mark.parametrize("part", [0, 0.5])
+def test_a_damaged_handoff_is_named(board, tmp_path, part):
+    with simulated_overlay(CONFIG, board=board, folder=tmp_path):
+        text = (tmp_path / "moevit.hwh").read_text()
+        (tmp_path / "moevit.hwh").write_text(text[:int(part * len(text))])
+        with pytest.raises(OverlayIncomplete, match=r"moevit\.bit cannot be loaded: ParseError.*moevit\.hwh again"):
+            Accelerator(tmp_path / "moevit.bit")
 
 
 def test_interrupt_controller():

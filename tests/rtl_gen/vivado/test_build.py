@@ -183,8 +183,9 @@ def test_disk_and_memory(run, tmp_path, monkeypatch):
     assert code == ExitCode.DISK and "--output" in output
 
 
-def test_ctrl_c_ends_vivado_too(vivado, tmp_path):
-    """In a process of its own, which gets the signal that a terminal sends."""
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_vivado_too(vivado, tmp_path, sent):
+    """In a process of its own: Ctrl-C, what CI sends, a terminal that is closed."""
     script = (f"import runpy; bare_rtl = runpy.run_path({str(Path(__file__).with_name('conftest.py'))!r})['bare_rtl'];"
               "from moevit.rtl_gen.vivado import __main__ as c;"
               "c.machine_rtl = lambda config: bare_rtl(config.name); c.app()")
@@ -195,7 +196,7 @@ def test_ctrl_c_ends_vivado_too(vivado, tmp_path):
     while not (log.exists() and "hanging" in log.read_text()):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == ExitCode.INTERRUPTED, output
     mine = str(tmp_path).encode()
@@ -212,6 +213,7 @@ def test_ctrl_c_ends_vivado_too(vivado, tmp_path):
     ("terminate called after throwing an instance of 'std::bad_alloc'", ExitCode.KILLED),
     ("ERROR: [Synth 8-439] module 'x' not found", ExitCode.SCRIPT),
     ("WARNING: nothing", ExitCode.SCRIPT),
+    ("WARNING: [Board 49-71] The board_part definition was not found for x", ExitCode.SCRIPT),  # no cause of an end
 ])
 def test_lines_of_a_log(tmp_path, line, code):
     log = tmp_path / "vivado.log"
@@ -236,6 +238,17 @@ def test_an_exit_code_without_our_message_is_not_believed(tmp_path):
 def test_usage(run):
     assert run(board="zcu999")[0] == 2
     assert run("--config", "9x9")[0] == 2
+
+
+def test_usage_is_looked_at_before_vivado(run, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert run(board="zcu999")[0] == run("--config", "9x9")[0] == 2
+
+
+def test_a_folder_that_cannot_be_written(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, output = run(output=tmp_path / "file" / "out")
+    assert code == ExitCode.PATH and "cannot be written" in output
 
 
 def test_prepared_for_another_computer(run, tmp_path, monkeypatch):
