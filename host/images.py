@@ -11,6 +11,8 @@ from .errors import WrongInput
 
 __all__ = ["check_images", "tokens_of"]
 
+_FIX = "Scale it to the network's size and convert it with numpy to whole numbers 0..255 of type uint8"
+
 
 def check_images(bundle: Bundle, images: Any) -> None:
     """Whether ``images`` are u8 (batch, height, width, 3) as ``bundle`` takes them; a batch of one may lack the axis.
@@ -19,9 +21,9 @@ def check_images(bundle: Bundle, images: Any) -> None:
     shape = (size["height"], size["width"], 3)
     wanted = f"uint8{list(shape)}" if batch == 1 else f"uint8{[batch, *shape]}"
     if not isinstance(images, np.ndarray):
-        raise WrongInput(f"the image is a {type(images).__name__}, the network takes an array {wanted}")
+        raise WrongInput(f"the image is a {type(images).__name__}, the network takes an array {wanted}", fix=_FIX)
     if images.shape[-3:] != shape or images.ndim > 4 or images.dtype != np.uint8:
-        raise WrongInput(f"the image is {images.dtype}{list(images.shape)}, the network takes {wanted}")
+        raise WrongInput(f"the image is {images.dtype}{list(images.shape)}, the network takes {wanted}", fix=_FIX)
     given = len(images) if images.ndim == 4 else 1
     if given != batch:
         raise WrongInput(f"{given} image{'s' * (given != 1)}, the bundle was compiled for a batch of {batch}",

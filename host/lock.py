@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from .errors import AlreadyInUse
+from .errors import AlreadyInUse, NotOnBoard
 
 __all__ = ["MachineLock"]
 
@@ -19,14 +19,21 @@ class MachineLock:
     """Holds the machine called ``name`` (its board and control address) until ``release``.
 
     The file ``moevit-<name>.lock`` holds the holder's process id, so that a second one can name it. Raises
-    AlreadyInUse, PermissionError.
+    AlreadyInUse, also for a file of another user, and NotOnBoard where no lock can be kept.
     """
 
     def __init__(self, name: str, folder: Path | None = None):
         if folder is None:
-            folder = next(place for place in _PLACES if os.access(place, os.W_OK))
+            folder = next((place for place in _PLACES if os.access(place, os.W_OK)), None)
+        if folder is None:
+            raise NotOnBoard(f"no lock can be kept in {' or '.join(map(str, _PLACES))}",
+                             fix="Make one of these folders writable")
         self.path = folder / f"moevit-{re.sub('[^A-Za-z0-9_.]', '-', name)}.lock"
-        self._file: IO[str] | None = open(self.path, "a+")  # keeps what the holder wrote
+        try:
+            self._file: IO[str] | None = open(self.path, "a+")  # keeps what the holder wrote
+        except PermissionError as error:
+            raise AlreadyInUse(f"{self.path} belongs to another user, who may hold the machine {name}",
+                               lock=str(self.path), fix="Run as that user or as root, or remove the file") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

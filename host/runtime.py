@@ -3,6 +3,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ class Accelerator:
     def run_raw(self, images: np.ndarray, task: str, timeout: float | None = None) -> np.ndarray:
         """As ``run``, but the integers that the machine wrote: s16, value x 2^fraction."""
         check_images(self.bundle, images)
-        self._check_task(task)
+        self._check_request(task, timeout)
         self._control.check_ready(self.bundle)
         self._memory.put_images(0, images)
         self._start(task, 0)
@@ -155,7 +156,7 @@ class Accelerator:
 
         ``last_run`` has counters after each; passes are read after the last one alone, since that takes time.
         """
-        self._check_task(task)
+        self._check_request(task, timeout)
         running: tuple[np.ndarray, int] | None = None
         run = 0
         try:
@@ -207,6 +208,12 @@ class Accelerator:
     def _check_task(self, task: str) -> None:
         if task not in self.tasks:
             raise WrongInput(f"no task is called {task!r}", fix=f"The tasks are {', '.join(self.tasks)}")
+
+    def _check_request(self, task: str, timeout: float | None) -> None:
+        self._check_task(task)
+        if timeout is not None and not (isinstance(timeout, Real) and 0 < timeout < float("inf")):
+            raise WrongInput(f"a timeout of {timeout!r} is no number of seconds above 0",
+                             fix="Leave it out for the bundle's own deadline")
 
     def _start(self, task: str, slot: int) -> None:
         self.select(task)

@@ -397,6 +397,18 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path):
         os.waitpid(child, 0)
 
 
+def test_a_lock_that_cannot_be_taken_is_a_typed_error(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(AlreadyInUse, match="belongs to another user"):
+        MachineLock("a", tmp_path)
+    monkeypatch.setattr("os.access", lambda *arguments: False)
+    with pytest.raises(NotOnBoard, match="no lock can be kept in"):
+        MachineLock("a")
+
+
 # Another bitstream.
 
 def test_another_overlay_is_loaded(loaded, overlay, board, tiny_image):
