@@ -3,6 +3,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from math import erf
 from pathlib import Path
 
@@ -84,13 +85,13 @@ def test_gelu_is_within_2e_3_for_every_input_and_its_table_is_generated():
         assert not numbers & set(re.findall(r"\b\d{3}\b", path.read_text())) - {"127", "128", "255", "256"}, path
 
 
-def multipliers(name: str) -> Counter[str]:
+def multipliers(name: str, **choices: int) -> Counter[str]:
     """Multiplications in the generated Verilog, by the unit of the top that they are in.
 
     Those by a constant power of two, which selections of a word are written with, are wires.
     """
     core = f"moevit_{name}_core"
-    text = machine_rtl(config_of(name), trace=False).files[f"{core}.v"]
+    text = machine_rtl(replace(config_of(name), **choices), trace=False).files[f"{core}.v"]
     modules = {module.split("(")[0].strip().lstrip("\\"): re.sub(r"\(\*.*?\*\)", "", module)
                for module in re.split(r"^module ", text, flags=re.M)[1:]}
     instances = {parent: re.findall(r"^  \\?(\S+)\s+\\?(\w+)\s*\($", module, flags=re.M)
@@ -106,9 +107,10 @@ def multipliers(name: str) -> Counter[str]:
 
 def test_one_unit_has_the_matrix_multipliers():
     """The compute unit has one packed multiplier per two weights of a tile; all others together have a few per row
-    lane, and no more of them when the array doubles."""
-    narrow, wide = multipliers("8x8"), multipliers("8x16")
+    lane, and no more of them when the array doubles; the second word of a NORM has one per row lane."""
+    narrow, wide = multipliers("8x8"), multipliers("8x16", norm_words=1)
     assert narrow.pop("compute") == 8 * 8 // 2 and wide.pop("compute") == 8 * 16 // 2
+    assert multipliers("8x16", norm_words=2)["reader"] == wide["reader"] + 8
     assert wide.total() <= narrow.total()
     lanes = {unit: count for unit, count in narrow.items() if count >= 8}
     assert set(lanes) == {"reader", "writer"}, lanes

@@ -150,8 +150,8 @@ def test_a_killed_simulator_is_an_error(design):
 
 def test_the_simulator_ends_with_its_parent(tmp_path):
     """Even when that is killed in the middle of a wait."""
-    script = ("import sys; sys.path.insert(0, '.');"
-              "from tests.sim.example import CopyMachine; from moevit.rtl_gen.generate import generate;"
+    script = ("import sys; sys.path.insert(0, 'tests/sim');"
+              "from example import CopyMachine; from moevit.rtl_gen.generate import generate;"
               "from moevit.sim.testbench import bench; from moevit.sim.board import SimulatedBoard;"
               "board = SimulatedBoard(bench(generate(CopyMachine(16), 'copy')), "
               f"keep=__import__('pathlib').Path({str(tmp_path)!r}));"

@@ -183,6 +183,12 @@ def test_disk_and_memory(run, tmp_path, monkeypatch):
     assert code == ExitCode.DISK and "--output" in output
 
 
+def _default_signals() -> None:
+    """Whoever runs the tests may ignore some: a job in the background, or nohup."""
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_vivado_too(vivado, tmp_path, sent):
     """In a process of its own: Ctrl-C, what CI sends, a terminal that is closed."""
@@ -191,7 +197,7 @@ def test_a_signal_ends_vivado_too(vivado, tmp_path, sent):
               "c.machine_rtl = lambda config: bare_rtl(config.name); c.app()")
     arguments = ["build", "--board", "zcu104", "--force", "-o", str(tmp_path / "out")]
     process = subprocess.Popen([sys.executable, "-c", script, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True,
-                               env={**os.environ, "STUB_FAULT": "hang"})
+                               env={**os.environ, "STUB_FAULT": "hang"}, preexec_fn=_default_signals)
     log, deadline = tmp_path / "out" / "work" / "build.log", time.monotonic() + 120
     while not (log.exists() and "hanging" in log.read_text()):
         assert process.poll() is None and time.monotonic() < deadline
