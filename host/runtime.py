@@ -211,8 +211,8 @@ class Accelerator:
 
     def _check_request(self, task: str, timeout: float | None) -> None:
         self._check_task(task)
-        if timeout is not None and not (isinstance(timeout, Real) and 0 < timeout < float("inf")):
-            raise WrongInput(f"a timeout of {timeout!r} is no number of seconds above 0",
+        if timeout is not None and not (isinstance(timeout, Real) and 0 <= timeout < float("inf")):
+            raise WrongInput(f"a timeout of {timeout!r} is no number of seconds from 0 on",
                              fix="Leave it out for the bundle's own deadline")
 
     def _start(self, task: str, slot: int) -> None:

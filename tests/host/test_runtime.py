@@ -202,7 +202,7 @@ def test_no_end_in_time(loaded, device, tiny_image):
     assert "stalls" in caught.value.state
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), "60"])
+@pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), "60"])
 def test_a_timeout_is_a_number_of_seconds(loaded, tiny_image, timeout):
     with pytest.raises(WrongInput, match="number of seconds"):
         loaded.run(tiny_image, "depth", timeout=timeout)
