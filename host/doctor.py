@@ -110,7 +110,8 @@ def _files(folder: Path) -> Iterator[Finding]:
             continue
         config, there = manifest["config"], manifest["config_hash"]
         fits = built is None or built == there
-        yield Finding("bundle", f"{path.name} for {config} (0x{there:08X})", "" if fits else
+        compared = "" if built is not None else "; not compared, the overlay's build.json is not here"
+        yield Finding("bundle", f"{path.name} for {config} (0x{there:08X}){compared}", "" if fits else
                       f"the overlay is 0x{built:08X}: compile for its configuration")
 
 
