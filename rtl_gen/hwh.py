@@ -19,8 +19,8 @@ from rich.console import Console
 
 from moevit.spec.arrays import CONFIGS, MachineConfig
 from moevit.spec.boards import BOARDS, Board
-from moevit.spec.ip import CELL, VLNV
-from moevit.spec.registers import APERTURE, BITS, REGISTERS, VERSION, Register
+from moevit.spec.ip import ACCESS, CELL, VLNV, fields
+from moevit.spec.registers import APERTURE, REGISTERS, VERSION, Register
 
 from .machine import module_name
 from .ports import Port, PortError, PortTable, port_table
@@ -32,8 +32,6 @@ INTERRUPT_CONTROLLER = "interrupts"
 _PROCESSOR = "ps"
 INTERRUPT_RANGE = 0x1_0000  # its registers follow the machine's at the next multiple of this
 _AXI = "xilinx.com:interface:aximm:1.0"
-_ACCESS = {"r": "read-only", "rw": "read-write", "w1c": "read-write", "w1s": "read-write"}
-_COMMANDS = ("START", "RESET")  # bits of CONTROL; the others are status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,12 +167,11 @@ def _module(modules: Element, cell: str, vlnv: str) -> Element:
 def _register(registers: Element, register: Register) -> None:
     element = SubElement(registers, "REGISTER", NAME=register.name)
     for key, value in (("DESCRIPTION", register.doc), ("ADDRESS_OFFSET", f"0x{register.offset:X}"), ("SIZE", "32"),
-                       ("ACCESS", _ACCESS[register.access]), ("IS_ENABLED", "true")):
+                       ("ACCESS", ACCESS[register.access]), ("IS_ENABLED", "true")):
         SubElement(element, "PROPERTY", NAME=key, VALUE=value)
-    fields = SubElement(element, "FIELDS")
-    for name, bit in BITS.items() if register.name == "CONTROL" else ():
-        part = SubElement(fields, "FIELD", NAME=name)
-        access = "read-write" if name in _COMMANDS else "read-only"
+    parts = SubElement(element, "FIELDS")
+    for name, bit, access in fields(register):
+        part = SubElement(parts, "FIELD", NAME=name)
         for key, value in (("DESCRIPTION", name), ("ADDRESS_OFFSET", str(bit)), ("ACCESS", access),
                            ("BIT_OFFSET", str(bit)), ("BIT_WIDTH", "1")):
             SubElement(part, "PROPERTY", NAME=key, VALUE=value)

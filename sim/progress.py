@@ -14,8 +14,8 @@ _PATIENCE_SECONDS = 2.0  # longer waits show a status line
 
 
 def status(what: str) -> Status:
-    """A status line on stderr, where that is a terminal."""
-    return Console(stderr=True).status(what)
+    """A status line on stderr, where that is a terminal: not in a notebook."""
+    return Console(stderr=True, force_jupyter=False).status(what)
 
 
 class WaitProgress:

@@ -22,7 +22,8 @@ class SpreadWrite(Component):
 
     Throughput one wide beat a cycle where each port takes one of its beats a cycle. One cycle from AW to the ports' AW,
     two from W to a port's W; on neither a VALID waits for a READY of the other. A wide burst is answered, with the or
-    of the responses, when each port has answered its part of it, two cycles after the last one did.
+    of the responses, when each port has answered its part of it, two cycles after the last one did. A port that stands
+    still stops the others once two of its blocks wait, so arbitration between ports must be fair (ADR 0018).
 
     Parameters
     ----------

@@ -6,8 +6,8 @@ from typing import Any
 
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.boards import Board
-from moevit.spec.ip import CELL, VLNV
-from moevit.spec.registers import APERTURE, BITS, REGISTERS, Register
+from moevit.spec.ip import ACCESS, CELL, VLNV, fields
+from moevit.spec.registers import APERTURE, REGISTERS, Register
 
 from ..hwh import INTERRUPT_CONTROLLER, INTERRUPT_RANGE
 from ..ports import PortTable
@@ -18,9 +18,6 @@ from .tcl_word import tcl_word
 __all__ = ["Preset", "constraints", "design_name", "settings", "settings_file"]
 
 #: IP-XACT's words for the access of registers.
-_ACCESS = {"r": "read-only", "rw": "read-write", "w1c": "read-write", "w1s": "read-write"}
-#: Bits of CONTROL that are commands; the others are status.
-_COMMANDS = {"START", "RESET"}
 
 
 class Preset(str, Enum):
@@ -37,11 +34,9 @@ def design_name(board: Board) -> str:
 
 
 def _register(register: Register) -> dict[str, object]:
-    bits = BITS if register.name == "CONTROL" else {}
-    return {"name": register.name, "offset": register.offset, "access": _ACCESS[register.access],
+    return {"name": register.name, "offset": register.offset, "access": ACCESS[register.access],
             "description": register.doc,
-            "fields": [{"name": name, "bit": bit, "access": "read-write" if name in _COMMANDS else "read-only"}
-                       for name, bit in bits.items()]}
+            "fields": [{"name": name, "bit": bit, "access": access} for name, bit, access in fields(register)]}
 
 
 def settings(board: Board, config: MachineConfig, table: PortTable, top: str, preset: Preset) -> dict[str, Any]:
