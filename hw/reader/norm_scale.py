@@ -96,6 +96,7 @@ class NormScale(wiring.Component):
         pipe.put(widest + 1 + peak_scale.latency, found=peak_scale.o.payload)
         # Up to stage `rooted`, which is later: 1/std.
         known, rooted = _SQUARES + spread.total_delay, _SQUARES + spread.latency
+        pipe.put(known - 1, mean=self.means.data.mean, total=self.means.data.total)
         m.d.comb += [
             spread.valid.eq(pipe.at(_SQUARES, "valid")),
             spread.first.eq(pipe.at(_SQUARES, "first")),
@@ -103,11 +104,10 @@ class NormScale(wiring.Component):
             spread.squares.eq(self.squares),
             spread.dim.eq(self.dim),
             spread.epsilon.eq(self.epsilon),
-            self.means.enable.eq(pipe.at(known - 1, "final_valid")),
-            self.means.address.eq(pipe.at(known - 1, "row")),
-            spread.total.eq(self.means.data.total),
+            self.means.enable.eq(pipe.at(known - 2, "final_valid")),
+            self.means.address.eq(pipe.at(known - 2, "row")),
+            spread.total.eq(pipe.at(known, "total")),  # a register from the table: the multiplier may lie far away
         ]
-        pipe.put(known, mean=self.means.data.mean)
         # Stage `rooted` + 1: a table's data come too late in their cycle for a multiplier.
         root, found = Signal.like(spread.root.payload, reset_less=True), pipe.at(rooted + 1, "found")
         m.d.sync += root.eq(spread.root.payload)
