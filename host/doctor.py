@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import platform
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from moevit.spec.bundle import Bundle, BundleError
+from moevit.spec.ip import VLNV
 
 __all__ = ["Finding", "examine", "table"]
 
@@ -96,8 +98,7 @@ def _files(folder: Path) -> Iterator[Finding]:
     if not bitstreams:
         yield Finding("overlay", f"no .bit in {folder}", "unpack the release archive of the board, and run there")
     for path in bitstreams:
-        whole = path.with_suffix(".hwh").exists()
-        yield Finding("overlay", path.name, "" if whole else f"{path.stem}.hwh must lie beside it")
+        yield Finding("overlay", path.name, _damage(path))
     built = _built_hash(folder)
     bundles = sorted(folder.glob("*.bundle"))
     if not bundles:
@@ -113,6 +114,20 @@ def _files(folder: Path) -> Iterator[Finding]:
         compared = "" if built is not None else "; not compared, the overlay's build.json is not here"
         yield Finding("bundle", f"{path.name} for {config} (0x{there:08X}){compared}", "" if fits else
                       f"the overlay is 0x{built:08X}: compile for its configuration")
+
+
+def _damage(bitstream: Path) -> str:
+    """What is wrong with a bitstream's files, and what to do; empty if nothing is."""
+    handoff = bitstream.with_suffix(".hwh")
+    if not handoff.exists():
+        return f"{handoff.name} must lie beside it"
+    if not bitstream.stat().st_size:
+        return "it is empty, copy it again"
+    try:
+        cores = {module.get("VLNV") for module in ElementTree.parse(handoff).getroot().iter("MODULE")}
+    except ElementTree.ParseError as error:
+        return f"{handoff.name} is no hardware handoff ({error}), copy it again"
+    return "" if VLNV in cores else f"{handoff.name} has no {VLNV}: use bitstream and package of one release"
 
 
 def _built_hash(folder: Path) -> int | None:

@@ -230,7 +230,11 @@ def main(
     config = config or BOARDS[board].config
     if config not in CONFIGS:
         raise typer.BadParameter(f"no configuration is called {config!r}; there are {', '.join(CONFIGS)}")
-    output.write_text(handoff(BOARDS[board], CONFIGS[config]))
+    try:
+        output.write_text(handoff(BOARDS[board], CONFIGS[config]))
+    except OSError as error:
+        raise typer.BadParameter(f"{output} cannot be written: {error.strerror}; give a file in a folder that is "
+                                 "there") from error
     Console().print(f"{output}: {config} on {board}, hardware {VERSION >> 24}.{VERSION >> 16 & 0xFF}", highlight=False)
 
 

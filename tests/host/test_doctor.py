@@ -11,6 +11,7 @@ from moevit.compiler.assemble import compile_model
 from moevit.host import doctor
 from moevit.host.__main__ import main
 from moevit.spec.arrays import CONFIGS
+from moevit.spec.ip import VLNV
 
 CONFIG = CONFIGS["8x8"]
 
@@ -33,8 +34,8 @@ def root(tmp_path, monkeypatch):
 @pytest.fixture
 def folder(tmp_path, tiny_model):
     """A release archive, unpacked."""
-    for name in ("moevit.bit", "moevit.hwh"):
-        (tmp_path / name).write_text("")
+    (tmp_path / "moevit.bit").write_text("bits")
+    (tmp_path / "moevit.hwh").write_text(f'<EDKSYSTEM><MODULES><MODULE VLNV="{VLNV}"/></MODULES></EDKSYSTEM>')
     (tmp_path / "build.json").write_text(json.dumps({"config_hash": f"0x{CONFIG.hash:08X}"}))
     compile_model(tiny_model, CONFIG).save(tmp_path / "demo.bundle")
     return tmp_path
@@ -63,6 +64,9 @@ def test_all_is_there(folder, root):
     ("root/proc/meminfo", None, "CMA", "cma=256M"),
     ("moevit.hwh", None, "overlay", "moevit.hwh must lie beside it"),
     ("moevit.bit", None, "overlay", "release archive"),
+    ("moevit.bit", "", "overlay", "empty"),
+    ("moevit.hwh", "<EDKSYSTEM>", "overlay", "moevit.hwh is no hardware handoff"),
+    ("moevit.hwh", '<EDKSYSTEM><MODULE VLNV="a:b:c:1.0"/></EDKSYSTEM>', "overlay", f"has no {VLNV}"),
     ("demo.bundle", None, "bundle", "compile a model"),
     ("demo.bundle", "MOEVBNDL", "bundle", "compile it again"),
     ("build.json", '{"config_hash": "0x1234"}', "bundle", "the overlay is 0x00001234"),

@@ -134,3 +134,5 @@ def test_command(tmp_path):
     for arguments in (("--board", "kria"), ("--board", US, "--config", "9x9")):
         result = command(*arguments, "-o", tmp_path / "y.hwh")
         assert result.exit_code == 2 and not (tmp_path / "y.hwh").exists()
+    result = command("--board", US, "-o", tmp_path / "absent" / "y.hwh")
+    assert result.exit_code == 2 and "cannot be written" in result.output
