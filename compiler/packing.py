@@ -21,22 +21,28 @@ def pad_groups(matrix: np.ndarray, axis: int, groups: int, size: int) -> np.ndar
     return np.pad(split, pad).reshape(shape)
 
 
-def gate_digits(weight: np.ndarray) -> np.ndarray:
-    """Gate weights (experts, dim words x lanes) s16 as three k-groups for the digits high, low, high of a row.
+def gate_digits(config: MachineConfig, weight: np.ndarray) -> np.ndarray:
+    """Gate weights (experts, dim words x lanes) s16 as s8 (outputs, k-groups): a group for each sweep of the rows.
 
     ``w = 128 x high + low``: the row's high digit meets the low digit of the weight, then the low meets the high,
-    then (after the accumulator is divided by 128) high meets high. Low x low is below the result's last bit.
+    then (after the accumulator is divided by 128) high meets high. Low x low is below the result's last bit. Of two
+    sweeps, the first does the last product too: in outputs of its own, from ``max_experts`` on, for the row writer to
+    divide and add.
     """
     wide = weight.astype(np.int64)
     high = (wide + 64) >> 7
     low = wide - (high << 7)
-    return np.concatenate([low, high, high], axis=1).astype(np.int8)
+    if config.gate_sweeps == 3:
+        return np.concatenate([low, high, high], axis=1).astype(np.int8)
+    mixed = np.concatenate([low, high], axis=1)
+    mixed = np.pad(mixed, ((0, config.max_experts - len(mixed)), (0, 0)))
+    return np.concatenate([mixed, np.pad(high, ((0, 0), (0, high.shape[1])))]).astype(np.int8)
 
 
 def pack_linear(config: MachineConfig, weight: np.ndarray, column_scale: np.ndarray, bias: np.ndarray) -> bytes:
     """Column parameters and tiles of a linear layer, n-tile by n-tile.
 
-    weight s8 (outputs, inputs), inputs already a multiple of k_lanes; column_scale u16, bias s16 (outputs,).
+    weight s8 (outputs, inputs), inputs already a multiple of k_lanes; column_scale u16, bias s16, of the first outputs.
     Per n-tile: n_lanes x {scale, bias}, then its k-tiles, each n_lanes columns of k_lanes bytes.
     """
     k, n = config.k_lanes, config.n_lanes
@@ -44,8 +50,9 @@ def pack_linear(config: MachineConfig, weight: np.ndarray, column_scale: np.ndar
     n_tiles, k_tiles = ceil_div(outputs, n), inputs // k
     pad = n_tiles * n - outputs
     tiles = np.pad(weight.astype(np.int8), ((0, pad), (0, 0))).reshape(n_tiles, n, k_tiles, k).transpose(0, 2, 1, 3)
-    columns = np.stack([np.pad(column_scale.astype(np.uint16), (0, pad)),
-                        np.pad(bias.astype(np.int16), (0, pad)).view(np.uint16)], axis=1)
+    without = n_tiles * n - len(bias)
+    columns = np.stack([np.pad(column_scale.astype(np.uint16), (0, without)),
+                        np.pad(bias.astype(np.int16), (0, without)).view(np.uint16)], axis=1)
     columns_bytes = columns.astype("<u2").reshape(n_tiles, n * 2).view(np.uint8)
     tile_bytes = np.ascontiguousarray(tiles).view(np.uint8).reshape(n_tiles, -1)
     return np.concatenate([columns_bytes, tile_bytes], axis=1).tobytes()

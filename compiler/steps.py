@@ -81,8 +81,9 @@ class _Schedule(Attention):
     def _gate(self, name: str) -> Payload:
         weight = pad_groups(self.model[f"{name}.weight"], 2, 1, self.plan.dim_words * self.config.k_lanes)
         scale, bias = self.model[f"{name}.column_scale"], self.model[f"{name}.bias"]
-        return Payload(tuple(pack_linear(self.config, gate_digits(weight[task]), scale[task], bias[task])
-                             for task in range(len(self.network.tasks))))
+        return Payload(tuple(
+            pack_linear(self.config, gate_digits(self.config, weight[task]), scale[task], bias[task])
+            for task in range(len(self.network.tasks))))
 
     def store(self) -> None:
         words = self.plan.dim_words

@@ -148,7 +148,7 @@ class Units:
     def _pass(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:
         """PASS: tiles are loaded while the rows of the one before are in the array."""
         fields, latency = step.fields, self.latency
-        k_tiles = fields["k_tiles"] * (3 if fields.get("digits") else 1)
+        k_tiles = fields["k_tiles"] * (self.config.gate_sweeps if fields.get("digits") else 1)
         streamed, constant = fields.get("weights", 0) == WeightSource.STREAM, fields.get("constant", 0)
         routed = fields.get("destination", 0) == Destination.ROUTER
         taken = max(self.array - latency.READER, dispatched + 1)

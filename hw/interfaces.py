@@ -43,6 +43,7 @@ __all__ = [
     "row_sum_layout",
     "stored_layout",
     "sums_layout",
+    "swept_tiles",
     "tag_layout",
     "trace_layout",
     "word_layout",
@@ -62,7 +63,7 @@ class Accumulate(enum.Enum, shape=2):
 
     SET = 0  #: sum := dot
     ADD = 1  #: sum := sum + dot
-    SHIFT_ADD = 2  #: sum := round(sum / 128) + dot
+    SHIFT_ADD = 2  #: sum := round(sum / 128) + dot; only where a gate takes three sweeps
 
 
 class Activity(enum.Enum, shape=3):
@@ -122,6 +123,12 @@ def instruction_layout() -> data.Layout:
     return data.FlexibleLayout(8 * INSTRUCTION_BYTES, {
         field.name: data.Field(unsigned(field.width), 32 * field.word + field.lsb) for field in FIELDS
     })
+
+
+def swept_tiles(config: MachineConfig, instruction: data.View) -> Value:
+    """Tiles of an n-tile of a PASS: k_tiles, for each sweep over the digits of a row."""
+    again = instruction.k_tiles << exact_log2(config.gate_sweeps - 1)  # 1 or 2 sweeps more
+    return instruction.k_tiles + Mux(instruction.digits, again, 0)
 
 
 def dispatch_layout() -> data.Layout:

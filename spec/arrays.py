@@ -127,6 +127,12 @@ class MachineConfig:
         return 32 if self.ratio == 1 else max(64, self.max_tokens // 2)
 
     @property
+    def gate_sweeps(self) -> int:
+        """How often a gate's rows go through the array, a digit at a time: twice where an expert has two output lanes,
+        ``e`` and ``max_experts + e``, otherwise three times (ADR 0006, 0026)."""
+        return 2 if self.n_lanes >= 2 * self.max_experts else 3
+
+    @property
     def macs_per_cycle(self) -> int:
         return self.k_lanes * self.n_lanes
 

@@ -125,7 +125,7 @@ _LAYOUT = (
     ("stream", 2, _STREAMED, "Stream: base register of the bytes taken from the bus"),
     ("source", 1, _PASS, "Source: row memory read"),
     ("operand", 2, _PASS, "Operand"),
-    ("digits", 1, _PASS, "read k_tiles three times: high digit, low digit, then (accumulator / 128) + high digit"),
+    ("digits", 1, _PASS, "gate: read k_tiles gate_sweeps times: high digit, low; of three: (accumulator / 128) + high"),
     ("weights", 2, _PASS, "WeightSource"),
     ("queued", 1, _PASS, "rows is the length of the current expert's queue"),
     ("gather", 1, _PASS, "read the rows that the expert's queue names"),

@@ -9,6 +9,7 @@ from moevit.golden.integer.router import queues, route
 from moevit.golden.integer.row_scale import PeakScale, RowScale, digits, peak_scale, quantise, reciprocal
 from moevit.golden.integer.row_writer import gate_logits, write_rows
 from moevit.golden.integer.softmax import exponentials
+from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import DIGIT_BITS, SCORE_FRACTION
 from moevit.spec.isa import GROUPS, Destination, Operand, Peak, Saturation, Source, WeightSource
 from moevit.spec.trace import Kind
@@ -29,8 +30,10 @@ def run_pass(state: State, instruction: Instruction, beats: np.ndarray, rows: in
         token, score = queue.tokens[:rows], queue.scores[:rows]
     source_row = token if instruction["gather"] else place
     operands, scale = _operands(state, instruction, source_row)
+    if instruction["digits"] and instruction["destination"] != Destination.ROUTER:
+        raise ValueError("digits of a pass that is not for the router")
     weight, column_scale, bias = _tiles(state, instruction, beats)
-    accumulator = _multiply(operands, weight, instruction["digits"])
+    accumulator = _multiply(state.config, operands, weight, instruction["digits"])
     row = token if instruction["scatter"] else _grouped(instruction, place)
     columns = _columns(state, instruction)
     parameters = (accumulator[:, columns], scale, column_scale[columns], bias[columns], instruction["shift"])
@@ -38,8 +41,12 @@ def run_pass(state: State, instruction: Instruction, beats: np.ndarray, rows: in
         _route(state, instruction, gate_logits(*parameters))
     else:
         _write(state, instruction, parameters, row, score)
-    tiles = instruction["n_tiles"] * instruction["k_tiles"] * (3 if instruction["digits"] else 1)
-    return rows * tiles * state.config.macs_per_cycle
+    return rows * instruction["n_tiles"] * _k_tiles(state, instruction) * state.config.macs_per_cycle
+
+
+def _k_tiles(state: State, instruction: Instruction) -> int:
+    """Tiles of an n-tile: k_tiles for each sweep over the rows."""
+    return instruction["k_tiles"] * (state.config.gate_sweeps if instruction["digits"] else 1)
 
 
 def _columns(state: State, instruction: Instruction) -> slice:
@@ -63,7 +70,7 @@ def _grouped(instruction: Instruction, place: np.ndarray) -> np.ndarray:
 
 
 def _operands(state: State, instruction: Instruction, row: np.ndarray) -> tuple[np.ndarray, RowScale]:
-    """Operands (rows, k lanes) s9, high and low digit side by side for ``digits``, and the row scales."""
+    """Operands (rows, k lanes) s9, for ``digits`` those of each sweep side by side, and the row scales."""
     memory = state.residual if instruction["source"] == Source.RESIDUAL else state.hidden
     address = instruction["source_base"] + row[:, None] * instruction["source_stride"]
     x = memory[address + np.arange(instruction["k_tiles"])].reshape(len(row), -1)
@@ -83,7 +90,8 @@ def _operands(state: State, instruction: Instruction, row: np.ndarray) -> tuple[
             mean, peak, scale = (_take(part, row) for part in state.norm)
             value = apply_gain(x, mean[:, None], state.gain)
     high, low = digits(quantise(value, PeakScale(peak.m[:, None], peak.e[:, None])))
-    return (np.concatenate([high, low, high], axis=1) if instruction["digits"] else high), scale
+    sweeps = [high, low, high][:state.config.gate_sweeps] if instruction["digits"] else [high]
+    return np.concatenate(sweeps, axis=1), scale
 
 
 def _take(part, row: np.ndarray):
@@ -94,7 +102,7 @@ def _tiles(state: State, instruction: Instruction,
            beats: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights (k lanes, n lanes), column scales and biases (n lanes,) of the whole pass."""
     k, n = state.config.k_lanes, state.config.n_lanes
-    n_tiles, k_tiles = instruction["n_tiles"], instruction["k_tiles"] * (3 if instruction["digits"] else 1)
+    n_tiles, k_tiles = instruction["n_tiles"], _k_tiles(state, instruction)
     stream = beats.reshape(n_tiles, -1)
     if instruction["constant"]:
         column_scale = np.full(n_tiles * n, instruction["constant_scale"])
@@ -115,10 +123,16 @@ def _tiles(state: State, instruction: Instruction,
     return tiles.transpose(1, 2, 0, 3).reshape(k_tiles * k, n_tiles * n), column_scale, bias
 
 
-def _multiply(operands: np.ndarray, weight: np.ndarray, with_digits: int) -> np.ndarray:
-    """operands @ weight in exact integers (double precision holds every sum); digits: shift before the third group."""
+def _multiply(config: MachineConfig, operands: np.ndarray, weight: np.ndarray, with_digits: int) -> np.ndarray:
+    """operands @ weight in exact integers (double precision holds every sum).
+
+    digits: an expert's two sums meet at the end, or the sum is shifted before the third sweep.
+    """
     if not with_digits:
         return _exact(operands, weight)
+    if config.gate_sweeps == 2:
+        low, high = np.split(_exact(operands, weight)[:, :2 * config.max_experts], 2, axis=1)
+        return round_shift(low, DIGIT_BITS) + high
     split = weight.shape[0] // 3 * 2
     low = _exact(operands[:, :split], weight[:split])
     return round_shift(low, DIGIT_BITS) + _exact(operands[:, split:], weight[split:])

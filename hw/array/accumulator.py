@@ -31,7 +31,8 @@ def dots_layout(config: MachineConfig) -> data.Layout:
 
 
 class Accumulator(wiring.Component):
-    """Per row and column ``sum := dot``, ``sum + dot`` or ``round(sum / 128) + dot``; ``last`` sums leave.
+    """Per row and column ``sum := dot``, ``sum + dot`` or, where a gate takes three sweeps, ``round(sum / 128) + dot``;
+    ``last`` sums leave.
 
     A last row's sums go out instead of being stored. Sums are s27 and must fit: the compiler keeps k below 2072.
     Golden: ``golden.integer.rounding.round_shift`` and numpy's integer addition.
@@ -81,7 +82,8 @@ class Accumulator(wiring.Component):
         stored = Signal(ACCUMULATOR_BITS * n_lanes, reset_less=True)
         m.d.sync += stored.eq(read.data)
 
-        adds, shifts = (steps[2].operation == operation for operation in (Accumulate.ADD, Accumulate.SHIFT_ADD))
+        adds = steps[2].operation == Accumulate.ADD
+        shifts = (steps[2].operation == Accumulate.SHIFT_ADD) if self.config.gate_sweeps == 3 else C(0)
         sums = []
         for lane in range(n_lanes):
             old = stored.word_select(lane, ACCUMULATOR_BITS).as_signed()

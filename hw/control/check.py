@@ -11,7 +11,7 @@ from moevit.spec.isa import GROUPS, Destination, Opcode, Operand, Peak, Saturati
 from moevit.spec.registers import ErrorCode
 
 from ..bus.fault import ADDRESS_BITS, fault_layout
-from ..interfaces import EXPERT_BITS, PEAK_ENTRIES, TOKEN_BITS, instruction_layout
+from ..interfaces import EXPERT_BITS, PEAK_ENTRIES, TOKEN_BITS, instruction_layout, swept_tiles
 from ..loader.image import CHUNK
 from ..loader.tiles import COLUMN_BEATS
 from ..reader.gain import gain_words
@@ -52,7 +52,7 @@ class Check(wiring.Component):
       gather or copy
     - columns that do not end in the last n-tile; rows that are not a multiple of patches_x
     - first_word where an n-tile is one word, or with no column left
-    - digits of operands that have none, or with tiles that are not streamed
+    - digits of operands that have none, with tiles that are not streamed, or not for the router
     - more than GROUPS groups, groups in a queued pass, or a gap without groups
     - a router pass with more than one n-tile, more columns than experts, top_k of 0 or beyond columns, in EXPERTS
     - rows, tiles or peaks beyond the end of their memory
@@ -103,7 +103,7 @@ class Check(wiring.Component):
         last_row = Signal(TOKEN_BITS + 1)  # of the destination
         last_column, tile_beats = Signal(16), Signal(21)
         k_tiles = Signal(14)
-        m.d.comb += k_tiles.eq(instruction.k_tiles + Mux(instruction.digits, instruction.k_tiles << 1, 0))
+        m.d.comb += k_tiles.eq(swept_tiles(config, instruction))
         m.d.sync += [
             last_source.eq(Mux(instruction.gather, self.tokens, instruction.rows) - 1),
             last_k.eq(instruction.k_tiles - 1),
@@ -287,7 +287,7 @@ class Check(wiring.Component):
             "groups": another | (instruction.gap.any() & (instruction.group == 0))
                       | (instruction.group.any() & instruction.queued),
             "digits": instruction.digits & ((instruction.operand == Operand.RAW) | (instruction.operand == Operand.EXP)
-                                            | ~streamed),
+                                            | ~streamed | ~routes),
             "router": is_pass & routes & (self.repeated | (instruction.n_tiles != 1) | (instruction.top_k == 0)
                                           | (instruction.columns > config.max_experts)
                                           | (instruction.top_k > instruction.columns)),

@@ -9,7 +9,7 @@ from amaranth.utils import exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import WeightSource
 
-from ..interfaces import BeatPair, Flow, MemoryRead, instruction_layout, load_layout
+from ..interfaces import BeatPair, Flow, MemoryRead, instruction_layout, load_layout, swept_tiles
 
 __all__ = ["COLUMN_BEATS", "Tiles"]
 
@@ -72,7 +72,7 @@ class Tiles(wiring.Component):
                 by_row.eq(instruction.weights == WeightSource.VALUES),
                 k_stride.eq(instruction.kv_k_stride),
                 n_stride.eq(instruction.kv_n_stride),
-                last_k.eq(instruction.k_tiles + Mux(instruction.digits, instruction.k_tiles << 1, 0) - 1),
+                last_k.eq(swept_tiles(self._config, instruction) - 1),
                 last_n.eq(instruction.n_tiles - 1),
                 *(base.eq(instruction.kv_base) for base in (address, tile_base, n_base)),
             ]

@@ -65,7 +65,7 @@ def store_command_layout() -> data.StructLayout:
 class Sequence(wiring.Component):
     """Turns dispatched instructions into steps, one a cycle while there is room; skips those that read no rows.
 
-    PASS: for n-tiles, for tiles (digits: three times k_tiles), for rows. NORM: loads the gain, then rows by words
+    PASS: for n-tiles, for tiles (digits: gate_sweeps x k_tiles), for rows. NORM: loads the gain, then rows by words
     once if ``summed``, otherwise twice, the second time when ``measured``; ends with ``norm_done``. With ``norm_words``
     2 the one time (the second) goes by pairs, an odd last word alone. STORE: announces itself, then rows by words.
 
@@ -156,7 +156,8 @@ class Sequence(wiring.Component):
             at_row.eq(row == last_row),
             pairs.eq((is_norm & at_group) if self._config.norm_words == 2 else 0),  # from an even word on
             at_word.eq((word[1:] == last_word[1:]) & (pairs | (word[0] == last_word[0]))),
-            at_group.eq(group == Mux(is_pass, Cat(C(0, 1), instruction.digits), is_norm & ~instruction.summed)),
+            at_group.eq(group == Mux(is_pass, Mux(instruction.digits, self._config.gate_sweeps - 1, 0),
+                                     is_norm & ~instruction.summed)),
             at_tile.eq(~is_pass | (tile == last_tile)),
         ]
         # Rows are the inner loop of a PASS, words that of the others.

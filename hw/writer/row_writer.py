@@ -158,8 +158,10 @@ class RowWriter(wiring.Component):
 
         half = config.k_lanes * ACCUMULATOR_BITS
         halves = [sums.r_data[part * half:(part + 1) * half] for part in range(config.ratio)]
+        experts = config.max_experts * ACCUMULATOR_BITS
         line.put(
             0,
+            high=sums.r_data[experts:2 * experts] if config.gate_sweeps == 2 else C(0),
             sums=Mux(step.part, halves[-1], halves[0]),
             scale=tag.scale,
             score=Mux(instruction.score, tag.score, 1 << SCORE_FRACTION),
@@ -195,6 +197,8 @@ class RowWriter(wiring.Component):
             self._scale.constant.eq(instruction.constant),
             self._scale.constant_scale.eq(instruction.constant_scale),
             self._scale.gate.eq(line.at(1, "valid_gate")),
+            self._scale.digits.eq(instruction.digits),
+            self._scale.high.eq(line.at(1, "high")),
             *(gate.values[expert].eq(self._scale.o[expert]) for expert in range(self._config.max_experts)),
             *(gate.bias[expert].eq(self._scale.bias[expert]) for expert in range(self._config.max_experts)),
             gate.about.first.eq(line.at(biased, "first")),

@@ -6,7 +6,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from moevit.spec.arrays import MachineConfig
-from moevit.spec.formats import ACCUMULATOR_BITS, GATE_FRACTION, LOGIT_FRACTION
+from moevit.spec.formats import ACCUMULATOR_BITS, DIGIT_BITS, GATE_FRACTION, LOGIT_FRACTION
 
 from ..interfaces import column_layout, row_scale_layout
 from ..math.rounding import round_shift, saturate
@@ -24,6 +24,10 @@ _KEPT = SCALED_BITS + 1 + (1 << _FINE)  # bits that can still matter after the c
 class Scale(wiring.Component):
     """``clip24(round(accumulator x row scale x column scale / 2^shift)) + bias``, exactly.
 
+    Where a gate takes two sweeps, the accumulator of its lanes is ``round(sum / 128) + high`` with ``digits``. That is
+    what three sweeps add up to in one: s27 as well (``golden.integer.bounds`` has both), 2048 channels make less
+    than 2048 x (255 x 127 + 192) < 2^26 of it.
+
     Golden: ``golden.integer.row_writer.scaled``. Two multipliers per lane. One word per cycle, 9 cycles, no
     back-pressure. ``gate`` aligns the bias of the first max_experts lanes to gate logits.
 
@@ -35,7 +39,8 @@ class Scale(wiring.Component):
     columns : In(column_layout(config))
     constant : In(1), column scale is ``constant_scale`` and bias 0 instead
     constant_scale : In(16)
-    gate : In(1)
+    gate, digits : In(1)
+    high : In(max_experts x s27), with ``sums``: products of two high digits
     o : Out(k_lanes x s25)
     bias : Out(k_lanes x s16), as used for ``o`` of the same cycle
     """
@@ -53,6 +58,8 @@ class Scale(wiring.Component):
             "constant": In(1),
             "constant_scale": In(16),
             "gate": In(1),
+            "digits": In(1),
+            "high": In(data.ArrayLayout(signed(ACCUMULATOR_BITS), config.max_experts)),
             "o": Out(data.ArrayLayout(signed(BIASED_BITS), lanes)),
             "bias": Out(data.ArrayLayout(signed(16), lanes)),
         })
@@ -77,8 +84,12 @@ class Scale(wiring.Component):
             return signal
 
         column = self.columns[lane]
-        line.put(0, **{f"sum_{lane}": self.sums[lane]})
-        # Stage 1: column scale and bias.
+        is_gate = lane < self._config.max_experts
+        # Stage 1: column scale and bias; the sums of a gate's digits meet.
+        if is_gate and self._config.gate_sweeps == 2:
+            line.put(1, **{f"sum_{lane}": register("joined", self._join(self.sums[lane], self.high[lane]))})
+        else:
+            line.put(0, **{f"sum_{lane}": self.sums[lane]})
         scale = register("scale", Mux(self.constant, self.constant_scale, column.scale))
         bias = register("bias", Mux(self.constant, 0, column.bias), signed(16))
         line.put(1, **{f"bias_{lane}": bias})
@@ -110,9 +121,15 @@ class Scale(wiring.Component):
         clipped = Mux(over | (top.any() & ~top.all()), Mux(negative, low_end, high_end),
                       rounded[:SCALED_BITS].as_signed())
         addend = line.at(8, f"bias_{lane}")
-        if lane < self._config.max_experts:
+        if is_gate:
             addend = Mux(line.at(8, "gate"), addend << (GATE_FRACTION - LOGIT_FRACTION), addend)
         m.d.comb += [
             self.o[lane].eq(register("biased", clipped + addend, signed(BIASED_BITS))),
             self.bias[lane].eq(line.at(9, f"bias_{lane}")),
         ]
+
+    def _join(self, low: Value, high: Value) -> Value:
+        """``low``, or ``round(low / 128) + high``: rounding is left to the adder's carry."""
+        base, half = Mux(self.digits, low.shift_right(DIGIT_BITS), low), self.digits & low[DIGIT_BITS - 1]
+        both = Cat(C(1, 1), base).as_signed() + Cat(half, Mux(self.digits, high, 0)).as_signed()
+        return both[1:ACCUMULATOR_BITS + 1].as_signed()

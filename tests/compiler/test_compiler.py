@@ -156,9 +156,26 @@ def test_program_longer_than_the_program_memory_is_refused(tiny_model):
 
 def test_gate_digits_compose_the_weight():
     weight = np.arange(-16319, 16320)[None]
-    low, high, again = np.split(gate_digits(weight).astype(int), 3, axis=1)
+    low, high, again = np.split(gate_digits(CONFIGS["8x8"], weight).astype(int), 3, axis=1)
     np.testing.assert_array_equal(high * 128 + low, weight)
     np.testing.assert_array_equal(high, again)
+
+
+def test_gate_digits_of_two_sweeps():
+    """Both digits meet the row's high one, in lanes of their own; the high digit alone its low one."""
+    config, experts = CONFIGS["8x16"], 5
+    weight = np.random.default_rng(6).integers(-16319, 16320, (experts, 24))
+    low, high, _ = np.split(gate_digits(CONFIGS["8x8"], weight), 3, axis=1)
+    outputs = np.zeros((2 * config.max_experts, 48), np.int8)
+    outputs[:experts] = np.concatenate([low, high], axis=1)
+    outputs[config.max_experts:][:experts, :24] = high
+    packed = gate_digits(config, weight)
+    np.testing.assert_array_equal(packed, outputs[:len(packed)])
+    np.testing.assert_array_equal(packed[config.max_experts:], outputs[config.max_experts:][:experts])
+    stream = pack_linear(config, packed, np.arange(experts) + 1, np.full(experts, -1))
+    assert len(stream) == 4 * 16 + 2 * 3 * 16 * 8
+    columns = np.frombuffer(stream[:64], "<i2").reshape(16, 2)
+    np.testing.assert_array_equal(columns, [*([expert + 1, -1] for expert in range(experts)), *[[0, 0]] * 11])
 
 
 def test_pack_linear_places_column_parameters_then_tiles():

@@ -109,7 +109,7 @@ class Program:
         base = self.place(memory, room)
         if tiles is None:
             constant = self.chance(0.3) if destination != Destination.ROUTER else 0
-            k_tiles = source["k_tiles"] * (3 if fields.get("digits") else 1)
+            k_tiles = source["k_tiles"] * (self.config.gate_sweeps if fields.get("digits") else 1)
             tiles = self.tiles(n_tiles, k_tiles, constant, experts)
             tiles |= {"constant": constant, "constant_scale": self.between(1, 65535) * constant}
         defaults = {"shift": self.between(16, 40), "gelu": self.chance(0.3), "saturation": self.between(0, 2)}

@@ -37,7 +37,7 @@ def test_attention_reads_one_row_word_a_cycle_whatever_the_width(pair):
         attention = [pc for pc, entry in enumerate(both.names) if ".logit." in entry or ".mix." in entry]
         assert attention and all(fields[pc]["stream"] == Stream.NONE for pc in attention)
         words = sum(done.rows * fields[done.pc]["k_tiles"] * fields[done.pc]["n_tiles"]
-                    * (3 if fields[done.pc]["digits"] else 1)
+                    * (config.gate_sweeps if fields[done.pc]["digits"] else 1)
                     for done in both.golden_device.last.finished if fields[done.pc]["opcode"] == Opcode.PASS)
         # Counted by the RTL: cycles in which a row entered the array. One word each, no more and no less.
         counters = both.rtl.report.counters

@@ -125,8 +125,9 @@ def random_schedule(config, seed: int, tiles: int, busy: float) -> Schedule:
         tile = extremes(rng, tile.shape, 127)
         loaded = schedule.tile(schedule_next, tile, bool(rng.integers(2)), gap, pair)
         for address in range(rows):
-            # Only what an earlier tile stored may be added to.
-            operation = Accumulate(int(rng.integers(3 - final)) + final) if address < written else Accumulate.SET
+            # Only what an earlier tile stored may be added to; SHIFT_ADD is for the third sweep of a gate.
+            added = Accumulate(int(rng.integers(config.gate_sweeps - final)) + final)
+            operation = added if address < written else Accumulate.SET
             last = final or (bool(rng.random() < 0.3) and address < written)
             operands = extremes(rng, config.k_lanes, 255)
             schedule.row[cycle] = (address == 0, operands, address, operation, last)

@@ -59,7 +59,7 @@ CASES = [
     (PASS, [{"columns": 16}, {"overlap": 15}, {"gelu": 1}, {"source": Source.HIDDEN, "source_base": 500},
             {"operand": Operand.ROW, "source_peak": 124}, {"peak": Peak.ABSOLUTE, "destination_peak": 124},
             {"operand": Operand.EXP, "keys": 1}, {"destination": Destination.RESIDUAL, "destination_base": 245},
-            {"destination_base": 501}, {"operand": Operand.NORM, "digits": 1},
+            {"destination_base": 501},
             {"destination": Destination.KEYS, "destination_base": 505},
             {"destination": Destination.VALUES, "destination_base": 505}, {"constant": 1}, {"source_base": 244},
             {"rows": 32, "group": 4}, {"group": 1, "gap": 15, "destination_base": 501 - 45 * 3},
@@ -72,7 +72,7 @@ CASES = [
       {"source": Source.HIDDEN, "source_base": 501},
       {"operand": Operand.ROW, "source_peak": 125}, {"peak": Peak.ABSOLUTE, "destination_peak": 125},
       {"operand": Operand.EXP, "keys": 0}, {"destination": Destination.RESIDUAL, "destination_base": 246},
-      {"destination_base": 502}, {"digits": 1}, {"digits": 1, "operand": Operand.EXP, "keys": 3},
+      {"destination_base": 502}, {"digits": 1}, {"digits": 1, "operand": Operand.NORM},
       {"destination": Destination.KEYS, "destination_base": 506},
       {"destination": Destination.VALUES, "destination_base": 506}, {"gather": 1}, {"scatter": 1}, {"score": 1},
       {"queued": 1}, {"source_base": 245}, {"gap": 1}, {"rows": 32, "group": 3}, {"rows": 17, "group": 2},
@@ -82,8 +82,9 @@ CASES = [
       {"group": 2, "gap": 3, "peak": Peak.ABSOLUTE, "destination_peak": 122}]),
     (KEYS, [{"kv_base": 512 - 20 - 100 - 8}, {"constant": 0, "stream": Stream.GATES}],
      [{"kv_base": 512 - 20 - 100 - 7}, {"digits": 1, "operand": Operand.ROW}, {"stream": Stream.WEIGHTS}]),
-    (GATE, [{"top_k": 6}, {"columns": 8}],
-     [{"top_k": 0}, {"top_k": 7}, {"n_tiles": 2, "columns": 9}, {"columns": 9}, {"rep": 1}]),
+    (GATE, [{"top_k": 6}, {"columns": 8}, {"operand": Operand.ROW}],
+     [{"top_k": 0}, {"top_k": 7}, {"n_tiles": 2, "columns": 9}, {"columns": 9}, {"rep": 1}, {"operand": Operand.RAW},
+      {"operand": Operand.EXP, "keys": 3}]),
     (PASS | QUEUED | {"rep": 1}, [{"scatter": 1, "score": 1}, {"source_base": 223}, {"destination_base": 501},
                                   {"gather": 0, "rowwise": 1}],
      [{"rep": 0}, {"group": 4}, {"rowwise": 1}, {"source_base": 224}, {"scatter": 1, "destination_base": 481}]),
@@ -106,7 +107,7 @@ def beats(config, fields):
         case Opcode.IMAGE:
             return -(-fields["rows"] * fields["patch"] * fields["segment"] * 8 // config.bus_bytes)
         case Opcode.PASS:
-            tiles = fields["k_tiles"] * (3 if get("digits") else 1) * config.k_lanes
+            tiles = fields["k_tiles"] * (config.gate_sweeps if get("digits") else 1) * config.k_lanes
             per_n_tile = (0 if get("weights") else tiles) + (0 if get("constant") else 4)
             return fields["n_tiles"] * per_n_tile // config.bus_beats
 
@@ -176,7 +177,7 @@ def test_beats(name):
     config = TEST_CONFIGS[name]
     columns = {"columns": config.n_lanes + 1, "n_tiles": 2}
     instructions = [LOAD, NORM | {"dim": 3 * config.k_lanes}, PASS | columns, PASS | columns | {"constant": 1},
-                    PASS | columns | {"operand": Operand.ROW, "digits": 1},
+                    GATE,
                     KEYS | columns | {"constant": 0, "stream": Stream.WEIGHTS}]
     if config.bus_bytes <= 16:
         instructions += [IMAGE | {"rows": 3}, IMAGE | {"rows": 3, "patch": 3, "segment": 1}]

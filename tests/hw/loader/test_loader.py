@@ -163,7 +163,7 @@ def test_stream_passes(name, stall):
         for _ in range(instruction["n_tiles"]):
             if "constant" not in more:
                 columns += [number(beat, 8) for beat in world.payload(4)]
-            for _ in range(9 if "digits" in more else 3):
+            for _ in range(3 * (world.config.gate_sweeps if "digits" in more else 1)):
                 tiles += world.tile(world.payload(world.config.k_lanes))
     world.run(2000 if stall else 900)
     assert world.columns == columns

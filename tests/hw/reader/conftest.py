@@ -108,7 +108,7 @@ class World:
         groups = [operands]
         if instruction.get("operand") in (Operand.ROW, Operand.NORM):
             high, low = digits(operands)
-            groups = [high, low, high] if instruction.get("digits") else [high]
+            groups = [high, low, high][:self.config.gate_sweeps] if instruction.get("digits") else [high]
         tiles = [(group, word) for group in range(len(groups)) for word in range(instruction["k_tiles"])]
         expected = []
         for _ in range(instruction["n_tiles"]):

@@ -54,17 +54,18 @@ def array_pass(**fields):
     return {"opcode": Opcode.PASS, "rows": 3, "k_tiles": 2, "n_tiles": 2, "overlap": 15, **fields}
 
 
-@pytest.mark.parametrize("digits", [0, 1])
-def test_loops_of_a_pass(clocked, digits):
-    bench = Bench([array_pass(digits=digits, operand=Operand.NORM, source_base=7, source_stride=9, keys=11)])
+@pytest.mark.parametrize("name, digits, sweeps", [("8x8", 0, 1), ("8x8", 1, 3), ("8x16", 0, 1), ("8x16", 1, 2)])
+def test_loops_of_a_pass(clocked, name, digits, sweeps):
+    """Sweeps of a gate's rows: high, low and, where an expert has one lane, high digit again."""
+    bench = Bench([array_pass(digits=digits, operand=Operand.NORM, source_base=7, source_stride=9, keys=11)], name)
     clocked(bench.unit, 60, bench.step)
     wanted = []
     for _ in range(2):
-        for group in range(3 if digits else 1):
+        for group in range(sweeps):
             for word in range(2):
                 for row in range(3):
                     operation = Accumulate.ADD if word else OPERATIONS[group]
-                    wanted.append((word, row, row == 0, operation, group == 1, group == 2 * digits and word == 1))
+                    wanted.append((word, row, row == 0, operation, group == 1, group == sweeps - 1 and word == 1))
     found = [(step.word, step.row, step.swap, Accumulate(step.operation), step.low, step.final) for step in bench.steps]
     assert found == wanted
     assert [step.end for step in bench.steps] == [0] * (len(wanted) - 1) + [1]

@@ -9,11 +9,13 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
+from moevit.golden.integer.rounding import round_shift
 from moevit.golden.integer.row_scale import RowScale
 from moevit.golden.integer.row_writer import gate_logits, write_rows
 from moevit.hw.interfaces import PEAK_ENTRIES, dispatch_layout
 from moevit.hw.writer.row_writer import RowWriter
 from moevit.spec.arrays import CONFIGS
+from moevit.spec.formats import DIGIT_BITS
 from moevit.spec.isa import Destination, Opcode, Peak, Saturation
 from moevit.spec.trace import Kind
 
@@ -92,6 +94,8 @@ class World:
         size = random.integers(1, bits + 1, (rows, width))
         accumulator = random.integers(-(1 << 26), 1 << 26, (rows, width)) >> (26 - np.minimum(size, 26))
         accumulator[random.random((rows, width)) < 0.02] = -(1 << (bits - 1))
+        if instruction.get("digits"):  # two sums make one of s27
+            accumulator[:, config.max_experts:] >>= 1
         scale = RowScale(random.integers(1, 1 << 16, rows), random.integers(-3, 4, rows))
         column_scale, bias = random.integers(0, 1 << 16, width), random.integers(-2000, 2000, width)
         if instruction.get("constant"):
@@ -109,7 +113,7 @@ class World:
                 continue
             instruction, columns = job.instruction, job.instruction["columns"]
             stored = slice(job.first_word * self.config.k_lanes, columns)
-            parameters = (job.accumulator[:, stored], job.scale, job.column_scale[stored], job.bias[stored],
+            parameters = (self._joined(job)[:, stored], job.scale, job.column_scale[stored], job.bias[stored],
                           instruction["shift"])
             if instruction["destination"] == Destination.ROUTER:
                 about = (columns, instruction["top_k"], instruction.get("renormalise", 0), sequence)
@@ -139,6 +143,13 @@ class World:
                 entry = instruction.get("destination_peak", 0) + self._rows_written(job)
                 self.peaks[entry] = peak if instruction.get("peak_first") else np.maximum(self.peaks[entry], peak)
         return stores, logits, saturated
+
+    def _joined(self, job):
+        """Accumulators; of a gate in two sweeps both sums of each expert make one."""
+        experts = self.config.max_experts
+        if not job.instruction.get("digits") or self.config.gate_sweeps == 3:
+            return job.accumulator
+        return round_shift(job.accumulator[:, :experts], DIGIT_BITS) + job.accumulator[:, experts:2 * experts]
 
     def _rows_written(self, job):
         """Destination rows: ``gap`` more from group to group."""

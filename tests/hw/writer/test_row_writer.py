@@ -178,9 +178,9 @@ def test_next_pass_adds_to_what_this_one_wrote(world, name, gap):
 @pytest.mark.parametrize(("experts", "gap"), [(8, 0.0), (8, 0.5), (5, 0.3)])
 def test_router(world, name, experts, gap):
     world = world(name, 13, gap)
-    jobs = [world.job(rows, experts, bits=26, shift=shift, top_k=top_k, renormalise=top_k == 3,
+    jobs = [world.job(rows, experts, bits=26, shift=shift, top_k=top_k, renormalise=top_k == 3, digits=digits,
                       **to(Destination.ROUTER))
-            for rows, shift, top_k in ((20, 20, 2), (1, 30, experts), (5, 16, 3))]
+            for rows, shift, top_k, digits in ((20, 20, 2, 1), (1, 30, experts, 0), (5, 16, 3, 1))]
     jobs[0].bias[1] = -32768
     jobs[1].bias[:] = -32768
     jobs[2].bias[:4] = [-32767, 32767, 0, -1]
@@ -224,7 +224,8 @@ def test_random_passes(world, name, seed):
         row = random.permutation(12)[:rows]
         if destination == Destination.ROUTER:
             columns, row = int(random.integers(1, 9)), np.arange(rows)
-            fields |= {"top_k": random.integers(1, columns + 1), "peak": 0, "gelu": 0, "score": 0}
+            fields |= {"top_k": random.integers(1, columns + 1), "digits": random.integers(0, 2), "peak": 0, "gelu": 0,
+                       "score": 0}
         elif destination in (Destination.KEYS, Destination.VALUES):
             fields |= {"destination_stride": random.integers(12, 18), "saturation": Saturation.WEIGHT}
         jobs.append(world.job(rows, columns, row, bits=26, first_word=first_word, **fields))

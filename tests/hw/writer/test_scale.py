@@ -3,15 +3,17 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
+from moevit.golden.integer.rounding import round_shift
 from moevit.golden.integer.row_scale import RowScale
 from moevit.golden.integer.row_writer import scaled
 from moevit.hw.writer.scale import Scale
 from moevit.spec.arrays import CONFIGS
+from moevit.spec.formats import DIGIT_BITS
 
 
 @pytest.mark.parametrize("name", ["8x8", "32x32"])
 def test_random_and_edges(name):
-    """Accumulators of all sizes, scales at their ends, shifts around the accumulator's size."""
+    """Accumulators of all sizes, in one or two sums, scales at their ends, shifts around the accumulator's size."""
     config, seed, count = CONFIGS[name], 5, 250
     print(f"seed {seed}")
     random = np.random.default_rng(seed)
@@ -26,10 +28,16 @@ def test_random_and_edges(name):
     constant, gate = random.random(count) < 0.2, random.random(count) < 0.3
     constant_scale = random.integers(0, 65536, count)
     used_scale = np.where(constant[:, None], constant_scale[:, None], column_scale)
+    digits = random.random(count) < 0.3
+    high = random.integers(-(1 << 25), 1 << 25, (count, config.max_experts)) >> random.integers(0, 26, (count, 1))
+    accumulator = sums.copy()
+    if config.gate_sweeps == 2:
+        low = round_shift(sums[:, :config.max_experts], DIGIT_BITS)
+        accumulator[digits, :config.max_experts] = (low + high)[digits]
     used_bias = np.where(constant[:, None], 0, bias)
     aligned = np.where(gate[:, None] & (np.arange(lanes) < config.max_experts), used_bias << 8, used_bias)
     expected = np.concatenate([
-        scaled(sums[i:i + 1], RowScale(mantissa[i:i + 1], exponent[i:i + 1]), used_scale[i], shift[i])
+        scaled(accumulator[i:i + 1], RowScale(mantissa[i:i + 1], exponent[i:i + 1]), used_scale[i], shift[i])
         for i in range(count)]) + aligned
     unit = Scale(config)
 
@@ -44,6 +52,8 @@ def test_random_and_edges(name):
                 ctx.set(unit.constant, bool(constant[cycle]))
                 ctx.set(unit.constant_scale, int(constant_scale[cycle]))
                 ctx.set(unit.gate, bool(gate[cycle]))
+                ctx.set(unit.digits, bool(digits[cycle]))
+                ctx.set(unit.high, high[cycle].tolist())
             done = cycle - unit.latency
             if done >= 0:
                 assert list(ctx.get(unit.o)) == expected[done].tolist(), f"word {done}"
