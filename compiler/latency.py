@@ -56,11 +56,9 @@ class Latencies:
 
     @property
     def store(self) -> int:
-        """`STORE`; where several ports share the bus, the last one's block leaves slower than it came, and W and B are
-        two cycles longer."""
-        if self.config.ports == 1:
-            return self.STORE
-        return self.STORE + 4 + BURST_BEATS - BURST_BEATS // self.config.ports
+        """`STORE`; where several ports share the bus, the last one's block is written when the port has all of it, a
+        beat a cycle."""
+        return self.STORE + (BURST_BEATS if self.config.ports > 1 else 0)
 
     @property
     def _levels(self) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one narrow port writes: beats of the wide bus, part by part, and the responses to them."""
+"""What one narrow port writes: addresses, beats of the wide bus, part by part, and the responses to them."""
 
 from amaranth import *
 from amaranth.lib import data, stream
@@ -14,11 +14,15 @@ __all__ = ["ScatterPort"]
 
 
 class ScatterPort(Component):
-    """Sends each beat of the wide bus as ``ports`` beats of the port; collects B.
+    """Sends each beat of the wide bus as ``ports`` beats of the port; shows addresses; collects B.
 
     Holds two bursts of the port, so that it sends one while the other ports' turns come and go. Two cycles from ``i``
-    to W, one beat of the port a cycle. BREADY is constantly 1, since there is room for the responses of ``outstanding``
-    bursts; two cycles from B to ``answer``.
+    to W, one beat of the port a cycle; W waits for no AW. BREADY is constantly 1, since there is room for the responses
+    of ``outstanding`` bursts; two cycles from B to ``answer``.
+
+    Two cycles from a burst's last beat on ``i`` to AW: whoever takes an address can have all of its data, whatever the
+    other ports do. There is always room for the rest of the burst whose address waits, since the addresses of all that
+    came before it were taken.
 
     A response that comes before the last beat of its burst was taken becomes SLVERR; one to no burst is ignored.
 
@@ -30,9 +34,9 @@ class ScatterPort(Component):
 
     Members
     -------
-    shown : a burst of this port is put on AW, one pulse
-    i : stream of {data, strb, last}, ``last`` of the port's burst
-    w, b : the port's W and B
+    address : stream of the bursts' addresses, one ahead of AW
+    i : stream of {data, strb, last}, ``last`` of the port's burst; its address is taken or on ``address``
+    aw, w, b : the port's AW, W and B
     answer : stream of responses, in order
     idle : nothing is under way
     """
@@ -41,8 +45,9 @@ class ScatterPort(Component):
         self._ports, self._outstanding = ports, outstanding
         narrow, wide = WriteChannels(bus_bytes // ports).members, WriteChannels(bus_bytes).members
         super().__init__({
-            "shown": In(1),
+            "address": In(narrow["aw"].signature),
             "i": In(wide["w"].signature),
+            "aw": Out(narrow["aw"].signature),
             "w": Out(narrow["w"].signature),
             "b": In(narrow["b"].signature.flip()),
             "answer": Out(stream.Signature(2)),
@@ -51,9 +56,25 @@ class ScatterPort(Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        w, wide = self.w, self.i.payload.shape()
+        aw, w, wide = self.aw, self.w, self.i.payload.shape()
         m.submodules.beats = beats = SyncFIFO(width=wide.size, depth=2 * BURST_BEATS // self._ports)
         m.submodules.answers = answers = SyncFIFO(width=2, depth=self._outstanding)
+
+        # AW, when all of the burst has come.
+        waiting = Signal()  # there is an address
+        whole = Signal(2)  # bursts that came with their last beat, and whose address was not taken
+        begun, came, addressed = Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.address.ready.eq(~waiting),
+            begun.eq(self.address.valid & self.address.ready),
+            aw.valid.eq(waiting & (whole != 0)),
+            addressed.eq(aw.valid & aw.ready),
+        ]
+        m.d.sync += [came.eq(self.i.valid & self.i.ready & self.i.payload.last), whole.eq(whole + came - addressed)]
+        with m.If(begun):
+            m.d.sync += [waiting.eq(1), aw.payload.eq(self.address.payload)]
+        with m.Elif(addressed):
+            m.d.sync += waiting.eq(0)
 
         # W, part by part.
         part = Signal(exact_log2(self._ports))
@@ -92,7 +113,7 @@ class ScatterPort(Component):
             answers.r_en.eq(self.answer.ready),
             self.idle.eq((open_ == 0) & ~beats.r_rdy & ~w.valid),
         ]
-        m.d.sync += open_.eq(open_ + self.shown - expected)
+        m.d.sync += open_.eq(open_ + begun - expected)
         finished = w.valid & w.ready & w.payload.last
         m.d.sync += sent.eq(Mux(self.idle, 0, sent + finished - (expected & (sent != 0))))
         return m

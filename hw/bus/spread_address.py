@@ -44,7 +44,7 @@ class SpreadAddress(Component):
     o : the ports' AR or AW
     enable : there is room for a burst
     taken : Flow, the places of the burst that was taken
-    idle : no port shows an address
+    idle : no address waits on ``o``
     """
 
     def __init__(self, bus_bytes: int, ports: int):

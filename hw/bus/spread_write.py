@@ -20,10 +20,11 @@ __all__ = ["SpreadWrite"]
 class SpreadWrite(Component):
     """Hands the beats of wide bursts to the narrow ports that they belong to (``SpreadAddress``, ``ScatterPort``).
 
-    Throughput one wide beat a cycle where each port takes one of its beats a cycle. One cycle from AW to the ports' AW,
-    two from W to a port's W; on neither a VALID waits for a READY of the other. A wide burst is answered, with the or
-    of the responses, when each port has answered its part of it, two cycles after the last one did. A port that stands
-    still stops the others once two of its blocks wait, so arbitration between ports must be fair (ADR 0018).
+    Throughput one wide beat a cycle where each port takes one of its beats a cycle. Two cycles from W to a port's W,
+    and from the last beat of a block to its address on the port's AW: a port shows no address before it has all of the
+    data, so that ports may meet in any arbiter (ADR 0018). On neither channel a VALID waits for a READY of the other.
+    A wide burst is answered, with the or of the responses, when each port has answered its part of it, two cycles after
+    the last one did. A port that stands still stops the others once two of its blocks wait.
 
     Parameters
     ----------
@@ -62,11 +63,11 @@ class SpreadWrite(Component):
         ports = [ScatterPort(self._bytes, self._ports, self._outstanding) for _ in range(self._ports)]
         for index, (port, narrow) in enumerate(zip(ports, self.narrow, strict=True)):
             m.submodules[f"port_{index}"] = port
-            connect(m, address.o[index], flipped(narrow.aw))
+            connect(m, address.o[index], port.address)
+            connect(m, port.aw, flipped(narrow.aw))
             connect(m, port.w, flipped(narrow.w))
             connect(m, flipped(narrow.b), port.b)
             m.d.comb += [
-                port.shown.eq(address.taken.valid & covers(address.taken.payload, index, self._ports)),
                 port.i.payload.data.eq(w.payload.data),
                 port.i.payload.strb.eq(w.payload.strb),
                 port.i.payload.last.eq(order.ends_block),

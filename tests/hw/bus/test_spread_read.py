@@ -168,18 +168,21 @@ class Reader(Component):
 
 
 class ReaderBench:
-    def __init__(self, kit, commands, *, seed=0, stall=0.0, latencies=(20, 20), **slave):
-        self.kit, self.config = kit, TEST_CONFIGS["8x16"]
+    def __init__(self, kit, name, commands, *, seed=0, stall=0.0, latencies=(20, 20, 20, 20), **slave):
+        self.kit, self.config = kit, TEST_CONFIGS[name]
         self.unit = Reader(self.config)
-        self.slaves = [kit.ReadSlave(bus, 8, seed=seed + index, stall=stall, latency=latencies[index], **slave)
+        self.slaves = [kit.ReadSlave(bus, self.config.port_bytes, seed=seed + index, stall=stall,
+                                     latency=latencies[index], **slave)
                        for index, bus in enumerate(self.unit.narrow)]
         self.source = kit.Source(self.unit.command, [{"address": a, "beats": n} for a, n in commands])
-        self.sink = kit.PairSink(self.unit.beats)
+        self.sink = kit.PairSink(self.unit.beats, seed=seed + 50, stall=stall)
         self.faults = kit.Pulses(self.unit.fault.valid, self.unit.fault.payload.code, self.unit.fault.payload.address)
 
     def expected(self, address, beats):
-        data = self.slaves[0].data
-        return [data(address + 16 * index) | data(address + 16 * index + 8) << 64 for index in range(beats)]
+        """Beats of the stream in so many of the bus."""
+        size, part = self.config.beat_bytes, self.config.port_bytes
+        return [sum(self.slaves[0].data(at + offset) << 8 * offset for offset in range(0, size, part))
+                for at in range(address, address + beats * self.config.bus_bytes, size)]
 
     def run(self, testbench):
         self.kit.simulate(self.unit, testbench, *self.slaves, self.source, self.sink, self.faults)
@@ -200,25 +203,75 @@ class ReaderBench:
         for slave in self.slaves:
             slave.last, slave.respond = {}, {}
         self.source.items.append({"address": BASE + 0x800, "beats": 70})
-        await self.kit.until(ctx, lambda: len(self.sink.items) >= 70)
+        await self.kit.until(ctx, lambda: len(self.sink.items) >= 70 * self.config.bus_beats)
         await ctx.tick().repeat(40)
         assert self.sink.items == self.expected(BASE + 0x800, 70)
         assert not self.faults.seen
 
 
-@pytest.mark.parametrize("how, at", [("early", 0), ("missing", 7), ("late", 7)])
-@pytest.mark.parametrize("port", [0, 1])
-@pytest.mark.parametrize("stall", [0.0, 0.5])
-def test_a_broken_protocol_ends_the_run(kit, how, at, port, stall):
-    """Block 2 x 2 + port, of the third wide burst: RLAST on its first beat, or not on its last."""
-    burst = BASE + 512 + 128 * port
-    bench = ReaderBench(kit, [(BASE, 200)], stall=stall, last={burst: how})
+#: Two ports; four, and beats of the bus that are two of the stream.
+READERS = ["8x16", "32x32"]
+PORTS = [("8x16", 0), ("8x16", 1), ("32x32", 0), ("32x32", 2), ("32x32", 3)]
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("stall, seed", [(0.0, 1), (0.5, 2)])
+def test_the_stream_is_in_order(kit, name, stall, seed):
+    rng = random.Random(seed)
+    size = TEST_CONFIGS[name].bus_bytes
+    commands = [(BASE + rng.randrange(500) * size, beats) for beats in (1, 0, 15, 33, rng.randrange(100))]
+    bench = ReaderBench(kit, name, commands, seed=seed, stall=stall,
+                        latencies=[rng.choice([0, 5, 40]) for _ in range(4)])
+    expected = [beat for command in commands for beat in bench.expected(*command)]
+
+    async def testbench(ctx):
+        await kit.until(ctx, lambda: len(bench.sink.items) >= len(expected))
+        await ctx.tick().repeat(40)
+        assert ctx.get(bench.unit.drained)
+
+    bench.run(testbench)
+    assert bench.sink.items == expected
+    assert not bench.faults.seen
+
+
+@pytest.mark.parametrize("name, port", PORTS)
+@pytest.mark.parametrize("part", [0, -1])
+def test_an_error_names_the_wide_beat(kit, name, port, part):
+    """The first or the last of the port's beats that make up the third wide beat of a block."""
+    config = TEST_CONFIGS[name]
+    wide = 16 + 16 // config.ports * port + 2  # counted from BASE
+    address = BASE + wide * config.bus_bytes
+    at = address + range(0, config.bus_bytes, config.port_bytes)[part]
+    bench = ReaderBench(kit, name, [(BASE, 100)], respond={at: 3})
 
     async def testbench(ctx):
         await kit.until(ctx, lambda: bench.faults.seen)
-        assert [fault[1:] for fault in bench.faults.seen] == [(ErrorCode.READ_PROTOCOL, burst + 16 * at)]
         await ctx.tick().repeat(50)
-        good = (burst - BASE) // 16 + at
+        assert [fault[1:] for fault in bench.faults.seen] == [(ErrorCode.READ_DECODE, address)]
+        assert bench.sink.items == bench.expected(BASE, wide)
+        await bench.abort(ctx)
+        await bench.works_again(ctx)
+
+    bench.run(testbench)
+
+
+@pytest.mark.parametrize("how", ["early", "missing", "late"])
+@pytest.mark.parametrize("name, port", PORTS)
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_a_broken_protocol_ends_the_run(kit, how, name, port, stall):
+    """In the port's block of the third wide burst, RLAST on its first beat, or not on its last."""
+    config = TEST_CONFIGS[name]
+    block = 16 // config.ports  # in wide beats
+    good = 32 + block * port + (0 if how == "early" else block - 1)
+    burst = BASE + (32 + block * port) * config.bus_bytes
+    bench = ReaderBench(kit, name, [(BASE, 200)], stall=stall, last={burst: how})
+
+    async def testbench(ctx):
+        await kit.until(ctx, lambda: bench.faults.seen)
+        assert [fault[1:] for fault in bench.faults.seen] == [
+            (ErrorCode.READ_PROTOCOL, BASE + good * config.bus_bytes)]
+        await kit.until(ctx, lambda: len(bench.sink.items) >= good * config.bus_beats)
+        await ctx.tick().repeat(50)
         assert bench.sink.items == bench.expected(BASE, good)
         await bench.abort(ctx)
         await bench.works_again(ctx)
@@ -228,7 +281,7 @@ def test_a_broken_protocol_ends_the_run(kit, how, at, port, stall):
 
 def test_a_port_may_owe_much_when_another_breaks_the_protocol(kit):
     """What the second port owes comes long after the read master has given up."""
-    bench = ReaderBench(kit, [(BASE, 200)], latencies=(0, 800), last={BASE: "early"})
+    bench = ReaderBench(kit, "8x16", [(BASE, 200)], latencies=(0, 800), last={BASE: "early"})
 
     async def testbench(ctx):
         await kit.until(ctx, lambda: bench.faults.seen)
@@ -238,11 +291,12 @@ def test_a_port_may_owe_much_when_another_breaks_the_protocol(kit):
     bench.run(testbench)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_abort_in_the_middle(kit, seed):
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("seed", range(8))
+def test_abort_in_the_middle(kit, name, seed):
     rng = random.Random(seed)
-    bench = ReaderBench(kit, [(BASE, 300)], seed=seed, stall=rng.choice([0.0, 0.4]),
-                        latencies=(rng.choice([0, 30]), rng.choice([0, 30])))
+    bench = ReaderBench(kit, name, [(BASE, 300)], seed=seed, stall=rng.choice([0.0, 0.4]),
+                        latencies=[rng.choice([0, 30]) for _ in range(4)])
 
     async def testbench(ctx):
         await ctx.tick().repeat(rng.randrange(5, 150))
