@@ -25,7 +25,8 @@ _DISTRIBUTED = 64  # words; a memory that is no deeper is made of LUTs
 
 @dataclass(frozen=True)
 class OnChipMemory:
-    """A memory of ``depth`` words of ``width`` bits, as ``copies`` for read ports and banks; blocks in all."""
+    """A memory of ``depth`` words of ``width`` bits, as ``copies`` for read ports, banks, parts of a word; blocks of
+    all."""
 
     name: str
     depth: int
@@ -58,7 +59,7 @@ def on_chip(config: MachineConfig, uram: int = 0) -> list[OnChipMemory]:
     word = ROW_BITS * config.k_lanes
     declared = [
         ("residual rows", _in_blocks(config.residual_bank), word, 2 * config.norm_words),
-        ("hidden rows", _in_blocks(config.hidden_words), word, 1),
+        ("hidden rows", _in_blocks(config.hidden_words), word // config.hidden_parts, config.hidden_parts),
         ("keys and values", _in_blocks(config.kv_words), 8 * config.n_lanes, 1),
         ("accumulator", config.max_tokens, ACCUMULATOR_BITS * config.n_lanes, 1),
         ("sums", config.sums_depth, ACCUMULATOR_BITS * config.n_lanes, 1),

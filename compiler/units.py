@@ -109,22 +109,22 @@ class Units:
         return end - (0 if n_tile else fields.get("first_word", 0))
 
     def _rows_of_words(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:
-        """LOAD: words into the residual memory."""
+        """LOAD: words into the residual memory, one a cycle."""
         start = max(self.loader + self.latency.LOADER, dispatched + 1, may_start.last + 1)
-        self.loader = self.beats(rows * step.fields["k_tiles"] * self.config.word_beats, start)
+        beats = self.config.word_beats
+        self.loader = self.beats(rows * step.fields["k_tiles"] * beats, start, 1 / beats)
         return Stay(start, start, self.loader)
 
     def _image(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:
-        """IMAGE: a cycle for the chunks of 8 bytes that lie together in a bus beat, a patch and a word."""
+        """IMAGE: a cycle for as many chunks of 8 bytes of a patch's line as a word holds, from a word into the next as
+        long as no part of a word is written twice; what is left of the line begins such a part."""
         fields = step.fields
         start = max(self.loader + self.latency.LOADER, dispatched + 1, may_start.last + 1)
         beats, segment = beats_of(step, self.config), fields["segment"]
-        chunk = np.arange(rows * fields["patch"] * segment)
-        line, within = chunk // (fields["patches_x"] * segment), chunk % segment
-        word_begins = (line % fields["patch"] * segment + within) % (self.config.k_lanes // 8) == 0
-        beat_begins = chunk % (self.config.bus_bytes // 8) == 0
-        pieces = np.count_nonzero((within == 0) | word_begins | beat_begins)
-        self.loader = self.beats(beats, start, pieces / beats) + 2
+        groups = self.config.k_lanes // 8
+        rooms = [groups - line * segment % (groups // self.config.hidden_parts) for line in range(fields["patch"])]
+        pieces = rows * sum(1 + ceil_div(max(segment - room, 0), groups) for room in rooms)
+        self.loader = self.beats(beats, start, pieces / beats) + 3
         return Stay(start, start, self.loader)
 
     def _norm(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:

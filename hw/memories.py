@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, connect, flipped
 from amaranth.utils import exact_log2
 
 from moevit.spec.arrays import MachineConfig
+from moevit.spec.formats import ROW_BITS
 
 from .interfaces import MemoryRead, MemoryWrite, in_bank, word_layout
 from .loader.image import CHUNK, hidden_write_layout
@@ -29,7 +30,8 @@ class Memories(wiring.Component):
     ========  ===================================================================================================
 
     A read gives what was stored before its cycle. Latency: one cycle. The residual memory is ``norm_words`` banks,
-    word a in bank a mod ``norm_words``, so that the row reader can read and copy consecutive words in one cycle.
+    word a in bank a mod ``norm_words``, so that the row reader can read and copy consecutive words in one cycle. The
+    hidden memory is ``hidden_parts`` parts of each word, with an address each for what IMAGE writes.
 
     Members
     -------
@@ -60,22 +62,11 @@ class Memories(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         config = self._config
-        word = word_layout(config)
-        m.submodules.hidden = hidden = RowMemory(config.hidden_words, word, granules=config.k_lanes // CHUNK)
         m.submodules.kv = kv = RowMemory(config.kv_words, data.ArrayLayout(signed(8), config.n_lanes),
                                          granules=config.ratio)
-        connect(m, flipped(self.hidden_reader), hidden.reads[0])
         connect(m, flipped(self.kv_reader), kv.reads[0])
         self._residual(m)
-
-        write = hidden.write
-        load = self.hidden_load
-        with m.If(self.hidden_store.enable):
-            self._write(m, write, self.hidden_store, ~C(0, config.k_lanes // CHUNK))
-        with m.Else():
-            m.d.comb += load.ready.eq(1)
-            self._write(m, write, load.payload, Mux(load.valid, load.payload.enable, 0))
-
+        self._hidden(m)
         connect(m, flipped(self.kv_store), kv.write)
         return m
 
@@ -98,11 +89,32 @@ class Memories(wiring.Component):
             with m.If(chosen[index]):
                 m.d.comb += read.data.eq(bank.reads[1].data)
             with m.If(store.enable):
-                self._write(m, bank.write, store, stored, bits)
+                self._write(m, bank.write, stored, store.address[bits:], store.data)
             with m.Elif(copy.enable):
-                self._write(m, bank.write, copy, 1)
+                self._write(m, bank.write, 1, copy.address, copy.data)
             with m.Else():
-                self._write(m, bank.write, load.payload, load.valid & load.ready & loaded, bits)
+                loads = load.valid & load.ready & loaded
+                self._write(m, bank.write, loads, load.payload.address[bits:], load.payload.data)
 
-    def _write(self, m: Module, port, source, enable, bits: int = 0) -> None:
-        m.d.comb += [port.enable.eq(enable), port.address.eq(source.address[bits:]), port.data.eq(source.data)]
+    def _hidden(self, m: Module) -> None:
+        config, read, store, load = self._config, self.hidden_reader, self.hidden_store, self.hidden_load
+        lanes = config.k_lanes // config.hidden_parts
+        m.d.comb += load.ready.eq(~store.enable)
+        for index in range(config.hidden_parts):
+            part = RowMemory(config.hidden_words, data.ArrayLayout(signed(ROW_BITS), lanes), granules=lanes // CHUNK)
+            m.submodules[f"hidden_{index}"] = part
+            of_read, of_store, of_load = (word.as_value().word_select(index, ROW_BITS * lanes)
+                                          for word in (read.data, store.data, load.payload.data))
+            m.d.comb += [
+                part.reads[0].enable.eq(read.enable),
+                part.reads[0].address.eq(read.address),
+                of_read.eq(part.reads[0].data),
+            ]
+            with m.If(store.enable):
+                self._write(m, part.write, ~0, store.address, of_store)
+            with m.Else():
+                enable = load.payload.enable.word_select(index, lanes // CHUNK)
+                self._write(m, part.write, Mux(load.valid, enable, 0), load.payload.address[index], of_load)
+
+    def _write(self, m: Module, port, enable, address, word) -> None:
+        m.d.comb += [port.enable.eq(enable), port.address.eq(address), port.data.eq(word)]

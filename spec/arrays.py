@@ -120,6 +120,12 @@ class MachineConfig:
         return -(-self.residual_words // self.norm_words)
 
     @property
+    def hidden_parts(self) -> int:
+        """Parts of a hidden-memory word that have a write address each, so that IMAGE goes from one word into the next
+        within a cycle. Only where a word holds a line of a patch of 16 pixels, 48 bytes: narrower ones gain nothing."""
+        return 2 if self.k_lanes >= 64 else 1
+
+    @property
     def sums_depth(self) -> int:
         """Rows whose sums fit between array and row writer: as many as are under way at full rate. Where a row is two
         words, those of an n-tile's last sweep come twice as fast as they are written: half of a pass's rows wait there

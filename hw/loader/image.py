@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2, exact_log2
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import instruction_layout, word_layout
+from ..interfaces import BeatPair, instruction_layout, word_layout
 
 __all__ = ["CHUNK", "Image", "hidden_write_layout"]
 
@@ -17,9 +17,12 @@ CHUNK = 8
 
 
 def hidden_write_layout(config: MachineConfig) -> data.StructLayout:
-    """A write of some lanes, when the memory has time for it; ``enable`` has one bit per 8 lanes."""
+    """A write of some lanes, when the memory has time for it: each part of a word has an address of its own.
+
+    ``enable`` has one bit per 8 lanes.
+    """
     return data.StructLayout({
-        "address": ceil_log2(config.hidden_words),
+        "address": data.ArrayLayout(ceil_log2(config.hidden_words), config.hidden_parts),
         "enable": config.k_lanes // CHUNK,
         "data": word_layout(config),
     })
@@ -29,15 +32,17 @@ class Image(wiring.Component):
     """Takes a raw HxWx3 u8 image line by line and puts each chunk of 8 bytes into the row of its patch.
 
     Chunk ``s`` of patch column ``x`` in line ``y`` of a band of patches is chunk ``y x segment + s`` of the row of
-    that patch; pixels are zero-extended. A cycle takes as many chunks as belong to one patch and one word and are in
-    the same beat; what follows the last chunk in its beat is dropped. ``rows`` is a multiple of ``patches_x``.
+    that patch; pixels are zero-extended. A cycle takes a piece: as many chunks of one patch and line as a word holds,
+    from one word into the next as long as no part of a word is written at two addresses. A piece may begin in one beat
+    and end in the next; it waits until all of it is there. What follows the last chunk in its bus beat is dropped.
+    ``rows`` is a multiple of ``patches_x``.
 
     Members
     -------
     begin : take ``instruction`` (an IMAGE); only while not ``busy``
     allowed : the memory may be written
     busy : chunks are missing; falls with the cycle after the last write
-    beats : beats of the memory bus
+    beats : the weight stream, whole beats of the bus; none or one is taken in a cycle
     hidden : stream of writes; not ready makes the bus wait
     done : one pulse, the last chunk is written
     """
@@ -49,7 +54,7 @@ class Image(wiring.Component):
             "instruction": In(instruction_layout()),
             "allowed": In(1),
             "busy": Out(1),
-            "beats": In(stream.Signature(8 * config.bus_bytes)),
+            "beats": In(BeatPair(config)),
             "hidden": Out(stream.Signature(hidden_write_layout(config))),
             "done": Out(1),
         })
@@ -57,16 +62,18 @@ class Image(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         instruction = self.instruction
-        groups = self._config.k_lanes // CHUNK
-        parts = self._config.bus_bytes // CHUNK
+        groups = self._config.k_lanes // CHUNK  # chunks of a word
+        share = groups // self._config.hidden_parts  # of a part of it
+        chunks = self._config.beat_bytes // CHUNK  # of a beat, no fewer than of a word
 
         segment, last_x, last_y = (Signal(8, name=name) for name in ("segment", "last_x", "last_y"))
         patches_x, left = Signal(8), Signal(12)  # left: rows of this band and the bands below
         stride = Signal(16)
         in_segment, x, y = (Signal(8, name=name) for name in ("in_segment", "x", "y"))  # in_segment: chunks left of it
         chunk, line = Signal(16), Signal(16)  # within the row; where this line starts
-        row_base, band_base = Signal.like(self.hidden.payload.address), Signal.like(self.hidden.payload.address)
-        ended = Signal()  # all chunks are taken
+        address = Signal(ceil_log2(self._config.hidden_words))
+        row_base, band_base = Signal.like(address), Signal.like(address)
+        ended = Signal()  # all pieces are cut
         m.d.sync += self.done.eq(0)
         with m.If(self.begin):
             m.d.sync += [
@@ -83,24 +90,29 @@ class Image(wiring.Component):
                 band_base.eq(instruction.destination_base),
             ]
 
-        # Stage 1: where do the chunks belong, and how many of them together.
-        take, end_s, end_x, end_y, end = Signal(), Signal(), Signal(), Signal(), Signal()
-        # Of the next chunk, in its beat and its word.
-        part, offset = Signal(range(max(parts, 2)), name="part"), chunk[:exact_log2(groups)]
-        room, count = Signal(range(min(groups, parts) + 1)), Signal(range(min(groups, parts) + 1))
-        free = ~self.hidden.valid | self.hidden.ready
+        # Stage 1: cut the next piece.
+        piece, count, offset = Signal(), Signal(range(groups + 1)), Signal(range(max(groups, 2)))  # offset: in its word
+        move = Signal()  # the piece leaves stage 2
+        cut, end_s, end_x, end_y, end = Signal(), Signal(), Signal(), Signal(), Signal()
+        room, size = Signal.like(count), Signal.like(count)
         m.d.comb += [
-            take.eq(self.busy & ~ended & self.allowed & self.beats.valid & free),
-            room.eq(Mux(groups - offset < parts - part, groups - offset, parts - part)),
+            cut.eq(self.busy & ~ended & (~piece | move)),
+            room.eq(groups - chunk[:exact_log2(share)]),
             end_s.eq(in_segment <= room),
-            count.eq(Mux(end_s, in_segment, room)),
+            size.eq(Mux(end_s, in_segment, room)),
             end_x.eq(end_s & (x == last_x)),
             end_y.eq(end_x & (y == last_y)),
             end.eq(end_y & (left <= patches_x)),
         ]
-        with m.If(take):
-            m.d.sync += [in_segment.eq(in_segment - count), chunk.eq(chunk + count)]
-            m.d.sync += part.eq((part + count) & (parts - 1))
+        with m.If(cut):
+            m.d.sync += [
+                piece.eq(1),
+                count.eq(size),
+                offset.eq(chunk & (groups - 1)),
+                address.eq(row_base + (chunk >> exact_log2(groups))),
+                in_segment.eq(in_segment - size),
+                chunk.eq(chunk + size),
+            ]
             with m.If(end_s):
                 m.d.sync += [in_segment.eq(segment), chunk.eq(line), x.eq(x + 1), row_base.eq(row_base + stride)]
             with m.If(end_x):
@@ -111,22 +123,47 @@ class Image(wiring.Component):
                              band_base.eq(row_base + stride), row_base.eq(row_base + stride)]
             with m.If(end):
                 m.d.sync += ended.eq(1)
-        drop = self.busy & ended & (part != 0)
+        with m.Elif(move):
+            m.d.sync += piece.eq(0)
+
+        # Stage 2: take it from one beat or two, turned to where it belongs.
+        part = Signal(range(max(chunks, 2)))  # of the beat: the next chunk
+        odd = Signal()  # it is the second beat in a bus beat
+        until = Signal(range(2 * chunks))
+        over, drop = Signal(), Signal()
+        free = ~self.hidden.valid | self.hidden.ready
+        there = self.beats.available.any()
+        m.d.comb += [
+            until.eq(part + count),
+            move.eq(piece & self.allowed & free & Mux(until > chunks, self.beats.available >= 2, there)),
+            over.eq(self.busy & ended & ~piece),
+            drop.eq(over & there & (part.any() | odd)),
+            self.beats.taken.eq(drop | move & (until >= chunks)),
+        ]
         with m.If(drop):
             m.d.sync += part.eq(0)
-        m.d.comb += self.beats.ready.eq((take & (part + count == parts)) | drop)
-
-        # Stage 2: write.
-        with m.If(take):
+        with m.Elif(move):
+            m.d.sync += part.eq(until & (chunks - 1))
+        if self._config.bus_beats == 2:
+            m.d.sync += odd.eq(odd ^ self.beats.taken[0])
+        window = [Mux(part > index, later, earlier) for index, (earlier, later) in enumerate(
+            zip(*(_chunks(beat) for beat in (self.beats.payload[0], self.beats.payload[1])), strict=True))]
+        with m.If(move):
             m.d.sync += self.hidden.valid.eq(1)
-            m.d.sync += self.hidden.payload.address.eq(row_base + (chunk >> exact_log2(groups)))
-            m.d.sync += self.hidden.payload.enable.eq(((1 << count) - 1) << offset)
+            m.d.sync += [each.eq(address + (offset >= (index + 1) * share))
+                         for index, each in enumerate(self.hidden.payload.address)]
             for group in range(groups):
-                pixels = self.beats.payload.word_select((part + group - offset)[:exact_log2(parts)], 8 * CHUNK)
+                behind = (group - offset)[:exact_log2(groups)]  # so many chunks behind the piece's first one
+                pixels = Cat(window).word_select((part + behind)[:exact_log2(chunks)], 8 * CHUNK)
+                m.d.sync += self.hidden.payload.enable[group].eq(behind < count)
                 m.d.sync += [self.hidden.payload.data[group * CHUNK + lane].eq(pixels.word_select(lane, 8))
                              for lane in range(CHUNK)]
         with m.Elif(self.hidden.ready):
             m.d.sync += self.hidden.valid.eq(0)
-        with m.If(self.busy & ended & ~self.hidden.valid & ~drop):
+        with m.If(over & ~self.hidden.valid & ~part.any() & ~odd):
             m.d.sync += [self.busy.eq(0), self.done.eq(1)]
         return m
+
+
+def _chunks(beat: Value) -> list[Value]:
+    return [beat[bit:bit + 8 * CHUNK] for bit in range(0, len(beat), 8 * CHUNK)]

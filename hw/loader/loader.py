@@ -24,7 +24,8 @@ class Loader(wiring.Component):
     reader as far as the receivers let it; only what depends on earlier instructions (tiles from the key and value
     memory, writes of LOAD and IMAGE) waits until ``(sequence - finished) mod 2^16 <= overlap``.
 
-    One beat a cycle, for tiles two, for IMAGE the bytes of one patch and word; two idle cycles between instructions.
+    One beat a cycle, for tiles two, for LOAD a word, for IMAGE what lies together in a patch; two idle cycles between
+    instructions.
 
     Parameters
     ----------
@@ -101,16 +102,12 @@ class Loader(wiring.Component):
                 unit.allowed.eq(allowed),
             ]
 
-        bus_beats, there = self._config.bus_beats, self.beats.available.any()
+        bus_beats = self._config.bus_beats
+        for unit in (tiles, words, image):
+            m.d.comb += [unit.beats.payload.eq(self.beats.payload), unit.beats.available.eq(self.beats.available)]
         m.d.comb += [
-            tiles.beats.payload.eq(self.beats.payload),
-            tiles.beats.available.eq(self.beats.available),
-            words.beats.payload.eq(self.beats.payload[0]),
-            words.beats.valid.eq(there),
-            image.beats.payload.eq(self.beats.payload),
-            image.beats.valid.eq(self.beats.available >= bus_beats),
             self.gain.payload.eq(self.beats.payload[0]),
-            self.gain.valid.eq(there & gaining),
+            self.gain.valid.eq(self.beats.available.any() & gaining),
         ]
         gained = self.gain.valid & self.gain.ready
         with m.If(taken & (instruction.opcode == Opcode.NORM)):
@@ -126,6 +123,6 @@ class Loader(wiring.Component):
             m.d.sync += [dropping.eq(1), drop_left.eq(instruction.stream_beats)]
         with m.Elif(drop):
             m.d.sync += [dropping.eq(~self.dropped), drop_left.eq(drop_left - 1)]
-        m.d.comb += self.beats.taken.eq(tiles.beats.taken | words.beats.ready | gained
-                                        | Mux(image.beats.ready | drop, bus_beats, 0))
+        m.d.comb += self.beats.taken.eq(tiles.beats.taken | words.beats.taken | image.beats.taken | gained
+                                        | Mux(drop, bus_beats, 0))
         return m

@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import instruction_layout, word_layout
+from ..interfaces import BeatPair, instruction_layout, word_layout
 
 __all__ = ["Words", "residual_write_layout"]
 
@@ -19,14 +19,14 @@ def residual_write_layout(config: MachineConfig) -> data.StructLayout:
 
 
 class Words(wiring.Component):
-    """``rows x k_tiles`` words to consecutive addresses from ``destination_base`` on; one beat a cycle.
+    """``rows x k_tiles`` words to consecutive addresses from ``destination_base`` on; a word a cycle.
 
     Members
     -------
     begin : take ``instruction`` (a LOAD); only while not ``busy``
     allowed : the memory may be written
     busy : words are missing; falls with the cycle after the last write
-    beats : stream, ``config.word_beats`` per word, low half first
+    beats : the weight stream, ``config.word_beats`` per word, low half first; those of a word are taken together
     residual : stream of writes; not ready makes the bus wait
     done : one pulse, the last word is written
     """
@@ -38,7 +38,7 @@ class Words(wiring.Component):
             "instruction": In(instruction_layout()),
             "allowed": In(1),
             "busy": Out(1),
-            "beats": In(stream.Signature(8 * config.beat_bytes)),
+            "beats": In(BeatPair(config)),
             "residual": Out(stream.Signature(residual_write_layout(config))),
             "done": Out(1),
         })
@@ -56,22 +56,13 @@ class Words(wiring.Component):
                 address.eq(self.instruction.destination_base),
             ]
 
-        active, whole, written = Signal(), Signal(), Signal()
-        m.d.comb += active.eq(self.busy & self.allowed & self.beats.valid)
-        if self._config.word_beats == 2:
-            low = Signal(8 * self._config.beat_bytes)
-            m.d.comb += self.residual.payload.data.eq(Cat(low, self.beats.payload))
-            with m.If(active & ~whole):
-                m.d.sync += [low.eq(self.beats.payload), whole.eq(1)]
-            with m.If(written):
-                m.d.sync += whole.eq(0)
-        else:
-            m.d.comb += [self.residual.payload.data.eq(self.beats.payload), whole.eq(1)]
+        beats, written = self._config.word_beats, Signal()
         m.d.comb += [
             self.residual.payload.address.eq(address),
-            self.residual.valid.eq(active & whole),
+            self.residual.payload.data.eq(Cat(self.beats.payload[index] for index in range(beats))),
+            self.residual.valid.eq(self.busy & self.allowed & (self.beats.available >= beats)),
             written.eq(self.residual.valid & self.residual.ready),
-            self.beats.ready.eq(active & (~whole | self.residual.ready)),
+            self.beats.taken.eq(Mux(written, beats, 0)),
         ]
         with m.If(written):
             m.d.sync += [address.eq(address + 1), word.eq(word + 1)]

@@ -13,9 +13,10 @@ from moevit.spec.arrays import CONFIGS
 READS = {"residual_writer": "residual", "hidden_reader": "hidden", "kv_reader": "kv"}
 
 
-@pytest.mark.parametrize("name, words", [("8x8", 1), ("8x16", 2), ("16x16", 1), ("16x16", 2)])
+@pytest.mark.parametrize("name, words", [("8x8", 1), ("8x16", 2), ("16x16", 1), ("16x16", 2), ("64x64", 2)])
 def test_reads_writes_and_priorities(name, words):
-    """At the first addresses, the last, and where the last whole blocks end; residual words in ``words`` banks."""
+    """At the first addresses, the last, and where the last whole blocks end; residual words in ``words`` banks,
+    parts of hidden words at addresses of their own."""
     seed = 5
     print(f"seed {seed}")
     config, random = replace(CONFIGS[name], norm_words=words), np.random.default_rng(seed)
@@ -46,8 +47,10 @@ def test_reads_writes_and_priorities(name, words):
                 """Put a random write on a port. Returns address and data, or None."""
                 target = getattr(unit, port) if bank is None else getattr(unit, port)[bank]
                 target = getattr(target, "payload", target)
+                parts = config.hidden_parts if port == "hidden_load" else 1
                 memory, half = port.split("_")[0], 1 << (7 if port == "kv_store" else 15)
-                at = int(random.choice(used[memory]))
+                at = [int(random.choice(used[memory])) for _ in range(parts)]
+                at = at if port == "hidden_load" else at[0]
                 word = random.integers(-half, half, stored[memory].shape[1])
                 ctx.set(target.address, at if bank is None else at // words)
                 ctx.set(target.data, [int(value) for value in word])
@@ -77,9 +80,10 @@ def test_reads_writes_and_priorities(name, words):
                 waited[memory] += busy and writes[f"{memory}_load"] is not None
             if writes["hidden_store"] or writes["hidden_load"]:
                 at, word = writes["hidden_store"] or writes["hidden_load"]
+                at = np.repeat(at, lanes // np.size(at))
                 mask = np.repeat([writes["hidden_store"] is not None or enable >> group & 1
                                   for group in range(groups)], 8).astype(bool)
-                stored["hidden"][at][mask] = word[mask]
+                stored["hidden"][at[mask], np.flatnonzero(mask)] = word[mask]
             if writes["kv_store"]:
                 at, word = writes["kv_store"]
                 mask = np.repeat([granules >> part & 1 for part in range(config.ratio)], lanes).astype(bool)
