@@ -3,8 +3,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from moevit.spec.isa import Destination, Opcode, Operand, Peak, Source, Stream
 from moevit.spec.quantised import QuantisedModel
 
@@ -37,12 +35,13 @@ class _Schedule(Attention):
                         **self.groups(network.patches, network.prefix_tokens), **target)
 
     def _positions(self) -> None:
+        """One image's rows, to the rows of every image: a batch is never cut."""
         plan = self.plan
-        position = np.tile(self.model["position"], (plan.batch, 1))
         for block in plan.whole_rows:
-            rows = position[block.start:block.start + block.rows]
+            rows = self.model["position"][block.start:block.start + block.rows // plan.batch]
             self.add("position", Opcode.LOAD, Payload((pack_words(self.config, rows),)), stream=Stream.WEIGHTS,
-                     destination_base=block.start * plan.dim_words, k_tiles=plan.dim_words, rows=block.rows)
+                     destination_base=block.start * plan.dim_words, k_tiles=plan.dim_words, rows=len(rows),
+                     destination_stride=len(rows) * plan.dim_words, copies=plan.batch - 1)
 
     def _hidden_rows(self, channels: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Fields of a pass that writes hidden rows after GELU, and of the pass that reads them."""

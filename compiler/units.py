@@ -109,10 +109,10 @@ class Units:
         return end - (0 if n_tile else fields.get("first_word", 0))
 
     def _rows_of_words(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:
-        """LOAD: words into the residual memory, one a cycle."""
+        """LOAD: words into the residual memory, a write a cycle."""
         start = max(self.loader + self.latency.LOADER, dispatched + 1, may_start.last + 1)
-        beats = self.config.word_beats
-        self.loader = self.beats(rows * step.fields["k_tiles"] * beats, start, 1 / beats)
+        beats, writes = self.config.word_beats, 1 + step.fields.get("copies", 0)
+        self.loader = self.beats(rows * step.fields["k_tiles"] * beats, start, writes / beats)
         return Stay(start, start, self.loader)
 
     def _image(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:

@@ -36,7 +36,7 @@ class Opcode(IntEnum):
     """What an instruction does."""
 
     END = 1  #: the frame is finished once all earlier instructions are
-    LOAD = 2  #: rows from the stream into the residual memory (positions)
+    LOAD = 2  #: rows from the stream into the residual memory, once or for each image (positions)
     IMAGE = 3  #: the raw image from the stream into the hidden memory, one row per patch
     NORM = 4  #: statistics of residual rows: mean, 1/std, peak of (x - mean) x gain; optionally a copy of the rows
     PASS = 5  #: rows x tiles through the array
@@ -146,7 +146,8 @@ _LAYOUT = (
     ("source_stride", 12, _READS, "words from row to row"),
     ("destination_base", 20, (Opcode.LOAD, Opcode.IMAGE, Opcode.NORM, Opcode.PASS), "word address of row 0"),
     ("k_tiles", 12, (Opcode.LOAD, *_READS), "words per row"),
-    ("destination_stride", 16, (Opcode.IMAGE, Opcode.PASS), "words per row; keys: per k-tile; values: per n-tile"),
+    ("destination_stride", 16, (Opcode.LOAD, Opcode.IMAGE, Opcode.PASS),
+     "words per row; keys: per k-tile; values: per n-tile; LOAD: from copy to copy"),
     ("columns", 16, _PASS, "valid output columns; further lanes are written as 0 and tracked by no peak"),
     ("rows", 12, (Opcode.LOAD, Opcode.IMAGE, *_READS), "rows (tokens; IMAGE: patches)"),
     ("keys", 12, _PASS, "EXP: valid keys; from this lane on the operand is 0"),
@@ -172,6 +173,7 @@ _LAYOUT = (
      "row r may be read once the PASS before those of overlap has stored its rows up to r"),
     ("summed", 1, (Opcode.NORM,), "the sums of the rows are known: read the rows once"),
     ("first_word", 1, _PASS, "first word of a destination row that is stored; columns before it are left out"),
+    ("copies", 3, (Opcode.LOAD,), "so many times more the rows are stored, destination_stride words apart"),
 )
 
 

@@ -109,8 +109,9 @@ class Machine:
 
     def _load(self, instruction: dict[str, int], beats: np.ndarray) -> None:
         words = beats.view("<i2").reshape(-1, self.config.k_lanes)
-        first = instruction["destination_base"]
-        self.state.residual[first:first + instruction["rows"] * instruction["k_tiles"]] = words
+        first = np.arange(instruction["copies"] + 1)[:, None] * instruction["destination_stride"]
+        first += instruction["destination_base"]
+        self.state.residual[first + np.arange(instruction["rows"] * instruction["k_tiles"])] = words
 
     def _image(self, instruction: dict[str, int], beats: np.ndarray) -> None:
         """HxWx3 u8 to one row per patch, a patch flattened as (row, column, channel)."""

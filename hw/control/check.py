@@ -140,6 +140,9 @@ class Check(wiring.Component):
         with m.Switch(step):
             with m.Case(_CHUNKS):
                 m.d.sync += _put(term, instruction.patch, instruction.segment)
+                with m.If(is_load):
+                    m.d.sync += _put(term, instruction.copies, instruction.destination_stride,
+                                     instruction.destination_base)
             with m.Case(_KV_N):
                 m.d.sync += _put(term, last_n, instruction.kv_n_stride, instruction.kv_base, config.k_lanes - 1)
             with m.Case(_SOURCE):
@@ -214,12 +217,15 @@ class Check(wiring.Component):
         return m
 
     def _source(self, m, term, is_opcode, last_source, last_k) -> None:
-        """Where the last word read is."""
+        """Where the last word read is; of a LOAD, the last one written, behind what its copies add to the base."""
         config, instruction = self._config, self.instruction
         depth = Mux(instruction.source == Source.HIDDEN, config.hidden_words, config.residual_words)
         m.d.sync += term.eq(_no_term())
         with m.If(is_opcode[Opcode.PASS] | is_opcode[Opcode.NORM] | is_opcode[Opcode.STORE]):
             m.d.sync += _put(term, last_source, instruction.source_stride, instruction.source_base, last_k, depth)
+        with m.If(is_opcode[Opcode.LOAD]):  # of the last copy; reaches one word beyond
+            m.d.sync += _put(term, instruction.rows, instruction.k_tiles, 0, 0, config.residual_words + 1)
+            m.d.sync += term.chained.eq(1)
 
     def _destination(self, m, term, is_opcode, last_row, last_k, last_column, chunks) -> None:
         """Where the last word written is."""
@@ -238,8 +244,6 @@ class Check(wiring.Component):
                     m.d.sync += _put(term, word, stride, first, last_row >> exact_log2(config.ratio), config.kv_words)
                 with m.Case(Destination.VALUES):
                     m.d.sync += _put(term, tile, stride, first, last_row, config.kv_words)
-        with m.If(is_opcode[Opcode.LOAD]):  # reaches one word beyond the last
-            m.d.sync += _put(term, instruction.rows, instruction.k_tiles, first, 0, config.residual_words + 1)
         with m.If(is_opcode[Opcode.IMAGE]):
             last = (chunks - 1)[:16] >> exact_log2(config.k_lanes // CHUNK)
             m.d.sync += _put(term, last_row, stride, first, last, config.hidden_words)

@@ -19,7 +19,8 @@ def residual_write_layout(config: MachineConfig) -> data.StructLayout:
 
 
 class Words(wiring.Component):
-    """``rows x k_tiles`` words to consecutive addresses from ``destination_base`` on; a word a cycle.
+    """``rows x k_tiles`` words to consecutive addresses from ``destination_base`` on, and each ``copies`` times more,
+    ``destination_stride`` apart; a write a cycle.
 
     Members
     -------
@@ -46,26 +47,35 @@ class Words(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         last_row, last_word, row, word = (Signal(12, name=name) for name in ("last_row", "last_word", "row", "word"))
-        address = Signal.like(self.residual.payload.address)
+        first, address, stride = (Signal.like(self.residual.payload.address, name=name)  # first: of a word's places
+                                  for name in ("first", "address", "stride"))
+        copies = Signal.like(self.instruction.copies)
+        copy = Signal.like(copies)
         m.d.sync += self.done.eq(0)
         with m.If(self.begin):
             m.d.sync += [
                 self.busy.eq(1),
                 last_row.eq(self.instruction.rows - 1),
                 last_word.eq(self.instruction.k_tiles - 1),
+                first.eq(self.instruction.destination_base),
                 address.eq(self.instruction.destination_base),
+                stride.eq(self.instruction.destination_stride),
+                copies.eq(self.instruction.copies),
             ]
 
-        beats, written = self._config.word_beats, Signal()
+        beats, written, leaves = self._config.word_beats, Signal(), Signal()
         m.d.comb += [
             self.residual.payload.address.eq(address),
             self.residual.payload.data.eq(Cat(self.beats.payload[index] for index in range(beats))),
             self.residual.valid.eq(self.busy & self.allowed & (self.beats.available >= beats)),
             written.eq(self.residual.valid & self.residual.ready),
-            self.beats.taken.eq(Mux(written, beats, 0)),
+            leaves.eq(written & (copy == copies)),
+            self.beats.taken.eq(Mux(leaves, beats, 0)),
         ]
         with m.If(written):
-            m.d.sync += [address.eq(address + 1), word.eq(word + 1)]
+            m.d.sync += [address.eq(address + stride), copy.eq(copy + 1)]
+        with m.If(leaves):
+            m.d.sync += [first.eq(first + 1), address.eq(first + 1), copy.eq(0), word.eq(word + 1)]
             with m.If(word == last_word):
                 m.d.sync += [word.eq(0), row.eq(row + 1)]
                 with m.If(row == last_row):

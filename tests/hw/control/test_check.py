@@ -46,8 +46,11 @@ QUEUED = {"queued": 1, "gather": 1, "expert_beats": 100}
 
 #: (instruction, changes that stay legal, changes that break OPERAND); "rep" marks the body of EXPERTS
 CASES = [
-    (LOAD, [{"rows": 32}, {"destination_base": 244}],
-     [{"rows": 0}, {"rows": 33, "k_tiles": 1}, {"k_tiles": 0}, {"destination_base": 245}, {"overlap": 1}]),
+    (LOAD, [{"rows": 32}, {"destination_base": 244}, {"copies": 3, "destination_stride": 78},
+            {"copies": 7, "destination_stride": 30, "destination_base": 34}],
+     [{"rows": 0}, {"rows": 33, "k_tiles": 1}, {"k_tiles": 0}, {"destination_base": 245}, {"overlap": 1},
+      {"copies": 3, "destination_stride": 79}, {"copies": 1, "destination_stride": 65535},
+      {"copies": 7, "destination_stride": 30, "destination_base": 35}]),
     (IMAGE, [{"rows": 3}, {"rows": 9}, {"patches_x": 6}, {"destination_base": 512 - 5 * 25 - 24}],
      [{"rows": 0}, {"rows": 7}, {"rows": 8}, {"patch": 0}, {"segment": 0}, {"patches_x": 0}, {"patches_x": 4},
       {"destination_base": 512 - 5 * 25 - 23}, {"overlap": 1}]),
