@@ -88,7 +88,7 @@ class BeatPair(Signature):
     """The next two beats of a stream; the receiver takes none, one or both in a cycle.
 
     Seen from the sender: the first ``available`` beats of ``payload`` are there, and what is there stays until it is
-    taken. The receiver sets ``taken``, at most ``available``.
+    taken. The receiver sets ``taken``, at most ``available``; it may wait for both where the stream has both.
     """
 
     def __init__(self, config: MachineConfig):
