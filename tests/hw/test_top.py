@@ -61,12 +61,15 @@ class Program:
         return self.random.integers(-32768, 32768, shape).astype("<i2")
 
     def load(self, rows, k, small=False):
-        base = self.place("residual", rows * k)
+        copies, stride = self.chance(0.3) * self.between(1, 2), rows * k + self.between(0, 3)
+        base = self.place("residual", copies * stride + rows * k)
         content = self.s16(rows * k, self.config.k_lanes)
         if small:  # within what a norm sees in a network
             content >>= self.between(0, 8)
-        self.add(opcode=Opcode.LOAD, rows=rows, k_tiles=k, destination_base=base, **self.stream(content.tobytes()))
-        return {"rows": rows, "k_tiles": k, "source": Source.RESIDUAL, "source_base": base, "source_stride": k}
+        self.add(opcode=Opcode.LOAD, rows=rows, k_tiles=k, destination_base=base, copies=copies,
+                 destination_stride=stride, **self.stream(content.tobytes()))
+        return {"rows": rows, "k_tiles": k, "source": Source.RESIDUAL,
+                "source_base": base + self.between(0, copies) * stride, "source_stride": k}
 
     def norm(self, source):
         """Statistics of rows whose lanes beyond dim are zero because all are used."""

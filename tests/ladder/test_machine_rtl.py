@@ -157,6 +157,6 @@ def test_demo_network_both_tasks_with_and_without_stalls(pair, demo_model, packe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["32x32", "32x64"])
+@pytest.mark.parametrize("name", ["32x32", "32x64", "64x64"])
 def test_demo_network_on_larger_arrays(pair, name):
     pair(model_of("demo"), name).run(random_image("demo"), "semseg")
