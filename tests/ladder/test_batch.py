@@ -64,7 +64,7 @@ def test_prefixes(pair, prefix):
 
 
 def test_weights_are_fetched_once(pair):
-    """The same image three times routes its tokens to the same experts: only images, positions and program grow."""
+    """The same image three times routes its tokens to the same experts: only images and program grow."""
     model = model_of("tiny_test")
     image, found = images_of(model.network, 1, 7), []
     for batch in (1, 3):
@@ -72,7 +72,6 @@ def test_weights_are_fetched_once(pair):
         both.run(np.repeat(image, batch, axis=0), "depth")
         found.append((both.rtl.report, 64 * both.rtl.bundle.program_length))
     (one, one_program), (three, three_program) = found
-    own = image.size + 2 * model["position"].size
-    assert three.counters["BYTES_READ"] - three_program == one.counters["BYTES_READ"] - one_program + 2 * own
+    assert three.counters["BYTES_READ"] - three_program == one.counters["BYTES_READ"] - one_program + 2 * image.size
     assert three.expert_rows == {"blocks.1": {e: 3 * rows for e, rows in one.expert_rows["blocks.1"].items()}}
     assert three.macs == 3 * one.macs
