@@ -35,8 +35,6 @@ class Latencies:
     FINISHED = 1
     #: From a row's being stored (``done``, of the last row) to a rowwise reader's step: a register, and two of its own.
     STORED = 3
-    #: Beats that a tile takes from the stream in a cycle.
-    TILE_BEATS = 2
     #: From the row reader's first word of a STORE to the first beat on the bus, and from the last response to ``done``.
     STORE = 12
     #: Cycles in which the loader is idle between instructions.

@@ -64,7 +64,7 @@ def on_chip(config: MachineConfig, uram: int = 0) -> list[OnChipMemory]:
         ("accumulator", config.max_tokens, ACCUMULATOR_BITS * config.n_lanes, 1),
         ("sums", config.sums_depth, ACCUMULATOR_BITS * config.n_lanes, 1),
         ("tags of sums", config.sums_depth, 53, 1),
-        ("prefetch", config.stream_beats, 8 * config.beat_bytes, 1),
+        ("prefetch", config.stream_beats // config.tile_beats, 8 * config.beat_bytes, config.tile_beats),
         ("expert queues", config.max_experts * config.max_tokens, 29, 1),
         ("program", config.program_length, 8 * INSTRUCTION_BYTES, 1),
         ("pass log", PASS_LOG_ENTRIES, 64, 1),

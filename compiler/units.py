@@ -173,7 +173,7 @@ class Units:
         beats = self.config.k_lanes
         present = max(self.loader + 1, self.swapped + 1)
         if streamed:
-            last = max(present + beats // self.latency.TILE_BEATS - 1, self.stream.arrival(beats) + 1)
+            last = max(present + beats // self.config.tile_beats - 1, self.stream.arrival(beats) + 1)
             self.stream.take(beats, last)
         else:
             last = present + beats - 1

@@ -24,10 +24,10 @@ __all__ = [
     "TOKEN_BITS",
     "Accumulate",
     "Activity",
-    "BeatPair",
     "Flow",
     "MemoryRead",
     "MemoryWrite",
+    "NextBeats",
     "column_layout",
     "command_layout",
     "dispatch_layout",
@@ -84,18 +84,18 @@ class Flow(Signature):
         super().__init__({"valid": Out(1), "payload": Out(payload)})
 
 
-class BeatPair(Signature):
-    """The next two beats of a stream; the receiver takes none, one or both in a cycle.
+class NextBeats(Signature):
+    """The next ``config.tile_beats`` beats of a stream; the receiver takes the first ``taken`` of them in a cycle.
 
-    Seen from the sender: the first ``available`` beats of ``payload`` are there, and what is there stays until it is
-    taken. The receiver sets ``taken``, at most ``available``; it may wait for both where the stream has both.
+    Seen from the sender: with bit i of ``available`` beat i of ``payload`` is there, and so are all before it. What is
+    there stays until it is taken, and nothing else may be taken. The receiver may wait for as many as it will get.
     """
 
     def __init__(self, config: MachineConfig):
         super().__init__({
-            "payload": Out(data.ArrayLayout(8 * config.beat_bytes, 2)),
-            "available": Out(range(3)),
-            "taken": In(range(3)),
+            "payload": Out(data.ArrayLayout(8 * config.beat_bytes, config.tile_beats)),
+            "available": Out(config.tile_beats),
+            "taken": In(range(config.tile_beats + 1)),
         })
 
 
@@ -146,17 +146,18 @@ def word_layout(config: MachineConfig) -> data.Layout:
 
 
 def load_layout(config: MachineConfig) -> data.Layout:
-    """One beat into the array's shadow tile, n_lanes x s8, or a pair of them.
+    """One beat into the array's shadow tile, n_lanes x s8, or a group of ``tile_beats``.
 
-    by_row 0: columns ``index x ratio`` onwards, each k_lanes values (k 0 lowest). ``pair``: the beats ``index`` (even)
-    and ``index + 1``; otherwise both halves of ``data`` hold the one beat, so that a column has one source.
-    by_row 1: row k = ``index``, n_lanes values (n 0 lowest); never a pair.
+    by_row 0: columns ``index x ratio`` onwards, each k_lanes values (k 0 lowest). ``whole``: the group of beats from
+    ``index`` on, a multiple of ``tile_beats``; otherwise all parts of ``data`` hold the one beat, so that a column has
+    one source.
+    by_row 1: row k = ``index``, n_lanes values (n 0 lowest); never a group.
     """
     return data.StructLayout({
         "by_row": 1,
-        "pair": 1,
+        "whole": 1,
         "index": ceil_log2(config.k_lanes),
-        "data": data.ArrayLayout(data.ArrayLayout(signed(8), config.n_lanes), 2),
+        "data": data.ArrayLayout(data.ArrayLayout(signed(8), config.n_lanes), config.tile_beats),
     })
 
 

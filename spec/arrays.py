@@ -22,6 +22,8 @@ class MachineConfig:
         the stream from the memory is ``n_lanes`` bytes; ``n_lanes`` is ``k_lanes`` or twice that
     bus_beats : beats of the stream in a beat of the memory bus, 1 or 2; a bus beat is at most 64 bytes and at most a
         row-memory word
+    tile_beats : beats of the stream that a tile takes in a cycle, a power of two from 2 to ``k_lanes / 4``; a tile then
+        takes five cycles, and the accumulator cannot bear a row again sooner
     ports : AXI4 managers of the machine, a power of two, that share the bus: each is ``bus_bytes / ports`` wide, 8 or
         16 bytes where there are several (a board's HP ports are)
     packed : two products per DSP slice (same bits as the portable lane)
@@ -41,6 +43,7 @@ class MachineConfig:
     k_lanes: int
     n_lanes: int
     bus_beats: int = 1
+    tile_beats: int = 2
     ports: int = 1
     packed: bool = True
     dsp48e1: bool = False
@@ -55,7 +58,7 @@ class MachineConfig:
     trace: bool = False
 
     def __post_init__(self) -> None:
-        for field in ("k_lanes", "n_lanes", "ports", "max_tokens", "stream_beats", "program_length"):
+        for field in ("k_lanes", "n_lanes", "tile_beats", "ports", "max_tokens", "stream_beats", "program_length"):
             value = getattr(self, field)
             if value < 1 or value & (value - 1):
                 raise ConfigError(f"{self.name}: {field} must be a power of two, not {value!r}")
@@ -70,6 +73,9 @@ class MachineConfig:
         if self.bus_beats == 2 and (self.bus_bytes > 64 or self.bus_bytes > self.word_bytes):
             raise ConfigError(f"{self.name}: bus_beats must be 1 where two beats are more than 64 bytes or than a "
                               f"row-memory word of {self.word_bytes}, not {self.bus_bytes} bytes")
+        if not 2 <= self.tile_beats <= self.k_lanes // 4:
+            raise ConfigError(f"{self.name}: tile_beats must be 2..k_lanes / 4, so that a tile takes five "
+                              f"cycles, not {self.tile_beats}")
         if self.ports > 1 and self.port_bytes not in (8, 16):
             raise ConfigError(f"{self.name}: several ports must be 8 or 16 bytes wide each, not {self.ports} ports of "
                               f"{self.bus_bytes / self.ports:g} bytes")
@@ -162,10 +168,10 @@ CONFIGS: dict[str, MachineConfig] = {
                       hidden_words=6192, kv_words=3456),
         MachineConfig(name="32x32", k_lanes=32, n_lanes=32, bus_beats=2, ports=4, residual_words=6144,
                       hidden_words=12288, kv_words=8192, stream_beats=2048, norm_words=2),
-        MachineConfig(name="32x64", k_lanes=32, n_lanes=64, ports=4, max_tokens=1024, residual_words=6192,
-                      hidden_words=12384, kv_words=4096, stream_beats=16384, norm_words=2),
-        MachineConfig(name="64x64", k_lanes=64, n_lanes=64, ports=4, max_tokens=1024, residual_words=3096,
-                      hidden_words=6192, kv_words=4608, stream_beats=16384, norm_words=2),
+        MachineConfig(name="32x64", k_lanes=32, n_lanes=64, tile_beats=4, ports=4, max_tokens=1024,
+                      residual_words=6192, hidden_words=12384, kv_words=4096, stream_beats=16384, norm_words=2),
+        MachineConfig(name="64x64", k_lanes=64, n_lanes=64, tile_beats=8, ports=4, max_tokens=1024,
+                      residual_words=3096, hidden_words=6192, kv_words=4608, stream_beats=16384, norm_words=2),
         # Rows, keys and values of 1,201 tokens of m3vit_small in a zcu104, at the cost of prefetch (ADR 0024).
         MachineConfig(name="32x64_long", k_lanes=32, n_lanes=64, ports=4, max_tokens=1024, residual_words=16384,
                       hidden_words=6144, kv_words=14592, stream_beats=2048, program_length=2048, norm_words=2),

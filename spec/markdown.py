@@ -56,10 +56,10 @@ def registers() -> str:
 def configurations() -> str:
     text = f"{_NOTE}# Configurations and networks\n\n"
     text += _table(["array (k x n)", "MACs per cycle", "bus bytes", "ports", "tokens", "experts", "gate sweeps",
-                    "residual, hidden, kv words", "prefetch beats", "NORM words a cycle", "hash"],
+                    "residual, hidden, kv words", "prefetch beats", "tile beats a cycle", "NORM words a cycle", "hash"],
                    [[c.name, c.macs_per_cycle, c.bus_bytes, f"{c.ports} x {8 * c.port_bytes} bits", c.max_tokens,
                      c.max_experts, c.gate_sweeps, f"{c.residual_words}, {c.hidden_words}, {c.kv_words}",
-                     c.stream_beats, c.norm_words, f"0x{c.hash:08X}"]
+                     c.stream_beats, c.tile_beats, c.norm_words, f"0x{c.hash:08X}"]
                     for c in CONFIGS.values()])
     text += "\n" + _table(["network", "image", "patch", "tokens", "dim", "heads", "blocks", "hidden", "experts",
                            "expert hidden", "tasks"],

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configurations that tests run on: the named ones, and the smallest with a bus wider than a beat."""
+"""The configurations that tests run on: the named ones, and the smallest with a bus wider than a beat and with tiles of
+four beats a cycle."""
 
 import dataclasses
 
 from moevit.spec.arrays import CONFIGS
 
-TEST_CONFIGS = {**CONFIGS, "8x8_wide": dataclasses.replace(CONFIGS["8x8"], name="8x8_wide", bus_beats=2)}
+TEST_CONFIGS = {
+    **CONFIGS,
+    "8x8_wide": dataclasses.replace(CONFIGS["8x8"], name="8x8_wide", bus_beats=2),
+    "16x16_four": dataclasses.replace(CONFIGS["16x16"], name="16x16_four", tile_beats=4),
+}

@@ -37,8 +37,8 @@ class Accumulator(wiring.Component):
     A last row's sums go out instead of being stored. Sums are s27 and must fit: the compiler keeps k below 2072.
     Golden: ``golden.integer.rounding.round_shift`` and numpy's integer addition.
     One row per cycle, no back-pressure. ``LATENCY`` 1 from the dots to the sums. An address may come again after
-    ``REUSE`` cycles at the earliest (it never does sooner than a tile is loaded and taken: ``k_lanes / 2 + 1`` cycles,
-    5 at least).
+    ``REUSE`` cycles at the earliest. It never does sooner than a tile is loaded and taken: ``k_lanes / tile_beats + 1``
+    cycles, 5 at least.
 
     Members
     -------

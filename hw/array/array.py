@@ -92,7 +92,7 @@ class Array(wiring.Component):
     """``dots[n] = sum over k of tile[k][n] x operands[k]``, for every row that enters.
 
     The next tile is loaded while rows stream; the first row that asks for it swaps. A tile is loaded either whole by
-    columns, beats and pairs of beats in any order, or whole by rows, in order: row 0 first. Its last beat must come
+    columns, beats and groups of beats in any order, or whole by rows, in order: row 0 first. Its last beat must come
     before the swap, the next tile's first beat after it. Exact for operands in -255..255, weights in -127..127; columns
     do not mix and a zero operand makes any weight count nothing, so padded lanes reach no sum.
 
@@ -127,19 +127,21 @@ class Array(wiring.Component):
         m = Module()
         k_lanes, n_lanes, ratio = self.config.k_lanes, self.config.n_lanes, self.config.ratio
         group, stride = self.packing.group, k_lanes // self.packing.group
+        tile_beats = self.config.tile_beats
         load, row = self.load.payload, self.row.payload
 
-        # Stage 1: input registers of the controls; which columns a beat or a pair is for.
+        # Stage 1: input registers of the controls; which columns a beat or a group is for.
         chosen, shifted, swap = Signal(k_lanes), Signal(group), Signal()
         m.d.sync += [
-            chosen.eq(Mux(self.load.valid & ~load.by_row, Mux(load.pair, 0b11, 0b01) << load.index, 0)),
+            chosen.eq(Mux(self.load.valid & ~load.by_row, Mux(load.whole, (1 << tile_beats) - 1, 1) << load.index, 0)),
             swap.eq(self.row.valid & row.swap),
         ]
         for position in range(group):
             here = load.index[exact_log2(stride):] == position
             m.d.sync += shifted[position].eq(self.load.valid & load.by_row & here)
 
-        # Stages 1, 2, 3 + position: skewed controls, beats, operands.
+        # Stages 1, 2, 3 + position: skewed controls, beats, operands. Of all beats but the first, in which rows come, a
+        # position reads its own lanes alone: synthesis drops the rest.
         chosen = _delays(m, chosen, group - 1, "chosen", reset=True)
         shifted = _delays(m, shifted, group - 1, "shifted", reset=True)
         swap = _delays(m, swap, group - 1, "swap", reset=True)
@@ -158,7 +160,7 @@ class Array(wiring.Component):
                 column.operands.eq(Cat(operands)),
             ]
             for i, n in enumerate(range(index * lane.COLUMNS, (index + 1) * lane.COLUMNS)):
-                first = n % (2 * ratio) * group  # columns of an even beat in the low half, of an odd one in the high
+                first = n % (tile_beats * ratio) * group  # in the beat that is the column's source
                 m.d.comb += [
                     column.select[i].eq(Cat(one[n // ratio] for one in chosen)),
                     column.weights[i].eq(Cat(beat.word_select(first + position, stride * WEIGHT_BITS)

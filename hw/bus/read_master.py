@@ -10,7 +10,7 @@ from amaranth.utils import exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.registers import ErrorCode
 
-from ..interfaces import BeatPair, Flow, command_layout
+from ..interfaces import Flow, NextBeats, command_layout
 from .axi import RESP_DECERR, RESP_OKAY, RESP_SLVERR, ReadChannels
 from .bursts import BURST_BEATS, BurstSplitter, burst_layout
 from .fault import ADDRESS_BITS, fault_layout
@@ -27,7 +27,7 @@ class ReadMaster(Component):
 
     Commands are cut and checked by ``BurstSplitter``. A burst is issued only when ``Prefetch`` has room for all of it:
     RREADY is constantly 1, so neither a slow consumer nor the write channels can hold the bus up. One ID, answers in
-    order. Throughput one bus beat a cycle in, two beats of the stream out; four cycles from R to ``beats``.
+    order. Throughput one bus beat a cycle in, ``tile_beats`` of the stream out; four cycles from R to ``beats``.
 
     The first error (a refused command, SLVERR, DECERR, RLAST at the wrong beat) is reported once with the address of
     the beat. From then on no burst is issued, what is under way is received and thrown away, and the beat with the
@@ -63,7 +63,7 @@ class ReadMaster(Component):
         self._outstanding = outstanding
         super().__init__({
             "command": In(stream.Signature(command_layout())),
-            "beats": Out(BeatPair(config)),
+            "beats": Out(NextBeats(config)),
             "bus": Out(ReadChannels(config.bus_bytes)),
             "base": In(64),
             "limit": In(64),

@@ -101,7 +101,7 @@ class Check(wiring.Component):
         # What the steps share: counts less one, so that they reach the last row, word, tile.
         last_source, last_k, last_n = (Signal(TOKEN_BITS, name=name) for name in ("last_source", "last_k", "last_n"))
         last_row = Signal(TOKEN_BITS + 1)  # of the destination
-        last_column, tile_beats = Signal(16), Signal(21)
+        last_column, n_tile_beats = Signal(16), Signal(21)
         k_tiles = Signal(14)
         m.d.comb += k_tiles.eq(swept_tiles(config, instruction))
         m.d.sync += [
@@ -109,7 +109,7 @@ class Check(wiring.Component):
             last_k.eq(instruction.k_tiles - 1),
             last_n.eq(instruction.n_tiles - 1),
             last_column.eq(instruction.columns - 1),
-            tile_beats.eq(Mux(instruction.weights == WeightSource.STREAM, k_tiles << k_lanes, 0)
+            n_tile_beats.eq(Mux(instruction.weights == WeightSource.STREAM, k_tiles << k_lanes, 0)
                           + Mux(instruction.constant, 0, COLUMN_BEATS)),
         ]
 
@@ -164,7 +164,7 @@ class Check(wiring.Component):
         self._source(m, source, is_opcode, last_source, last_k)
         self._destination(m, destination, is_opcode, last_row, last_k, last_column, chunks)
         m.d.sync += beats_term.eq(_no_term())
-        for chosen, left, right in ((is_pass, instruction.n_tiles, tile_beats),
+        for chosen, left, right in ((is_pass, instruction.n_tiles, n_tile_beats),
                                     (is_norm, instruction.k_tiles, config.word_beats),
                                     (is_load, instruction.rows, instruction.k_tiles * config.word_beats),
                                     (is_image, instruction.rows, chunks)):

@@ -12,7 +12,7 @@ from moevit.spec.registers import APERTURE, COUNTERS, ErrorCode
 from ..bus.axi import LiteChannels
 from ..bus.fault import ADDRESS_BITS, fault_layout
 from ..bus.registers import Registers
-from ..interfaces import SEQUENCE_BITS, TOKEN_BITS, Activity, BeatPair, Flow, command_layout, dispatch_layout
+from ..interfaces import SEQUENCE_BITS, TOKEN_BITS, Activity, Flow, NextBeats, command_layout, dispatch_layout
 from .counters import Counters
 from .error_latch import ErrorLatch
 from .origin import Origin
@@ -51,8 +51,8 @@ class Controller(wiring.Component):
         super().__init__({
             "host": In(LiteChannels(exact_log2(APERTURE), 32)),
             "interrupt": Out(1),
-            "beats": In(BeatPair(config)),
-            "weights": Out(BeatPair(config)),
+            "beats": In(NextBeats(config)),
+            "weights": Out(NextBeats(config)),
             "command": Out(stream.Signature(command_layout())),
             **{name: Out(64) for name in ("read_base", "read_limit", "write_base", "write_limit")},
             "output": Out(ADDRESS_BITS),
@@ -122,7 +122,7 @@ class Controller(wiring.Component):
         # The program comes through the same read master as the weights.
         m.d.comb += [
             sequencer.beats.payload.eq(self.beats.payload[0]),
-            sequencer.beats.valid.eq(self.beats.available.any() & sequencer.fetching),
+            sequencer.beats.valid.eq(self.beats.available[0] & sequencer.fetching),
             self.weights.payload.eq(self.beats.payload),
             self.weights.available.eq(Mux(sequencer.fetching, 0, self.beats.available)),
             self.beats.taken.eq(Mux(sequencer.fetching, sequencer.beats.valid & sequencer.beats.ready,

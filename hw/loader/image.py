@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2, exact_log2
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import BeatPair, instruction_layout, word_layout
+from ..interfaces import NextBeats, instruction_layout, word_layout
 
 __all__ = ["CHUNK", "Image", "hidden_write_layout"]
 
@@ -54,7 +54,7 @@ class Image(wiring.Component):
             "instruction": In(instruction_layout()),
             "allowed": In(1),
             "busy": Out(1),
-            "beats": In(BeatPair(config)),
+            "beats": In(NextBeats(config)),
             "hidden": Out(stream.Signature(hidden_write_layout(config))),
             "done": Out(1),
         })
@@ -132,10 +132,10 @@ class Image(wiring.Component):
         until = Signal(range(2 * chunks))
         over, drop = Signal(), Signal()
         free = ~self.hidden.valid | self.hidden.ready
-        there = self.beats.available.any()
+        there = self.beats.available[0]
         m.d.comb += [
             until.eq(part + count),
-            move.eq(piece & self.allowed & free & Mux(until > chunks, self.beats.available >= 2, there)),
+            move.eq(piece & self.allowed & free & Mux(until > chunks, self.beats.available[1], there)),
             over.eq(self.busy & ended & ~piece),
             drop.eq(over & there & (part.any() | odd)),
             self.beats.taken.eq(drop | move & (until >= chunks)),

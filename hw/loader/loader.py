@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Opcode
 
-from ..interfaces import DROP, SEQUENCE_BITS, BeatPair, Flow, MemoryRead, dispatch_layout, load_layout
+from ..interfaces import DROP, SEQUENCE_BITS, Flow, MemoryRead, NextBeats, dispatch_layout, load_layout
 from .image import Image, hidden_write_layout
 from .tiles import Tiles
 from .words import Words, residual_write_layout
@@ -24,8 +24,8 @@ class Loader(wiring.Component):
     reader as far as the receivers let it; only what depends on earlier instructions (tiles from the key and value
     memory, writes of LOAD and IMAGE) waits until ``(sequence - finished) mod 2^16 <= overlap``.
 
-    One beat a cycle, for tiles two, for LOAD a word, for IMAGE what lies together in a patch; two idle cycles between
-    instructions.
+    One beat a cycle, for tiles ``tile_beats``, for LOAD a word, for IMAGE what lies together in a patch; two idle
+    cycles between instructions.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Loader(wiring.Component):
     finished : number of finished instructions
     beats : the weight stream
     kv : reads of the key and value memory
-    load : beats of the shadow tile, alone or in pairs, whole tiles
+    load : beats of the shadow tile, alone or in groups, whole tiles
     tile_ready : the shadow tile is complete, from the cycle after its last beat until it is taken
     tile_taken : it is being swapped; the next beat comes in the next cycle at the earliest
     columns : column parameters, four beats per n-tile
@@ -55,7 +55,7 @@ class Loader(wiring.Component):
         super().__init__({
             "dispatch": In(stream.Signature(dispatch_layout())),
             "finished": In(SEQUENCE_BITS),
-            "beats": In(BeatPair(config)),
+            "beats": In(NextBeats(config)),
             "kv": Out(MemoryRead(config.kv_words, data.ArrayLayout(signed(8), config.n_lanes))),
             "load": Out(Flow(load_layout(config))),
             "tile_ready": Out(1),
@@ -107,7 +107,7 @@ class Loader(wiring.Component):
             m.d.comb += [unit.beats.payload.eq(self.beats.payload), unit.beats.available.eq(self.beats.available)]
         m.d.comb += [
             self.gain.payload.eq(self.beats.payload[0]),
-            self.gain.valid.eq(self.beats.available.any() & gaining),
+            self.gain.valid.eq(self.beats.available[0] & gaining),
         ]
         gained = self.gain.valid & self.gain.ready
         with m.If(taken & (instruction.opcode == Opcode.NORM)):
@@ -116,7 +116,7 @@ class Loader(wiring.Component):
             m.d.sync += [gaining.eq(gain_left != 1), gain_left.eq(gain_left - 1)]
         drop = Signal()  # a beat of the bus
         m.d.comb += [
-            drop.eq(dropping & (self.beats.available >= bus_beats)),
+            drop.eq(dropping & self.beats.available[bus_beats - 1]),
             self.dropped.eq(drop & (drop_left == 1)),
         ]
         with m.If(taken & (instruction.opcode == DROP)):

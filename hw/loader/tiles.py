@@ -9,7 +9,7 @@ from amaranth.utils import exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import WeightSource
 
-from ..interfaces import BeatPair, Flow, MemoryRead, instruction_layout, load_layout, swept_tiles
+from ..interfaces import Flow, MemoryRead, NextBeats, instruction_layout, load_layout, swept_tiles
 
 __all__ = ["COLUMN_BEATS", "Tiles"]
 
@@ -21,10 +21,11 @@ _KV_ADDRESS_BITS = 20
 class Tiles(wiring.Component):
     """Walks the n-tiles of a PASS: column parameters (unless constant) to ``columns``, then its tiles to ``load``.
 
-    Tiles come from ``beats``, two a cycle where two are there, or, once ``allowed``, one a cycle from the key and value
-    memory: ``kv_base + n x kv_n_stride + k x kv_k_stride + i``. Column parameters are one beat a cycle. The next tile's
-    first beats wait in a register while the shadow tile is full and are presented in the cycle after ``tile_taken``: a
-    tile takes ``k_lanes / 2 + 1`` cycles from the stream, ``k_lanes + 1`` from the memory.
+    Tiles come from ``beats``, in groups of ``tile_beats``, or, once ``allowed``, beat by beat from the key and value
+    memory: ``kv_base + n x kv_n_stride + k x kv_k_stride + i``. A group is taken when its last beat is there, which is
+    when a tile is complete in any case. Column parameters are one beat a cycle. The next tile's first beats wait in a
+    register while the shadow tile is full and are presented in the cycle after ``tile_taken``: a tile takes
+    ``k_lanes / tile_beats + 1`` cycles from the stream, ``k_lanes + 1`` from the memory.
 
     Members
     -------
@@ -44,7 +45,7 @@ class Tiles(wiring.Component):
             "instruction": In(instruction_layout()),
             "allowed": In(1),
             "busy": Out(1),
-            "beats": In(BeatPair(config)),
+            "beats": In(NextBeats(config)),
             "kv": Out(MemoryRead(config.kv_words, data.ArrayLayout(signed(8), config.n_lanes))),
             "columns": Out(stream.Signature(8 * config.beat_bytes)),
             "load": Out(Flow(load_layout(config))),
@@ -55,7 +56,7 @@ class Tiles(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         instruction = self.instruction
-        k_lanes = self._config.k_lanes
+        k_lanes, tile_beats = self._config.k_lanes, self._config.tile_beats
 
         constant, from_stream, by_row, in_columns = Signal(), Signal(), Signal(), Signal()
         k_stride, n_stride = Signal(16), Signal(16)
@@ -77,21 +78,20 @@ class Tiles(wiring.Component):
                 *(base.eq(instruction.kv_base) for base in (address, tile_base, n_base)),
             ]
 
-        # Stage 1: take a beat or two from the stream, or read one. Pairs begin at even columns: each has one source.
+        # Stage 1: take a beat or a group from the stream, or read a beat.
         held_valid, present = Signal(), Signal()
-        issue, column, pair = Signal(), Signal(), Signal()
+        issue, column = Signal(), Signal()
         free = ~held_valid | present
-        there = self.beats.available.any()
         m.d.comb += [
             self.columns.payload.eq(self.beats.payload[0]),
-            self.columns.valid.eq(self.busy & in_columns & there),
+            self.columns.valid.eq(self.busy & in_columns & self.beats.available[0]),
             column.eq(self.columns.valid & self.columns.ready),
-            issue.eq(self.busy & ~in_columns & free & Mux(from_stream, there, self.allowed)),
-            pair.eq(from_stream & (self.beats.available == 2) & ~index[0]),
-            self.beats.taken.eq(Mux(issue & from_stream, 1 + pair, column)),
+            issue.eq(self.busy & ~in_columns & free & Mux(from_stream, self.beats.available[-1], self.allowed)),
+            self.beats.taken.eq(Mux(issue & from_stream, tile_beats, column)),
             self.kv.enable.eq(issue & ~from_stream),
             self.kv.address.eq(address),
         ]
+        low, high = index[:exact_log2(tile_beats)], index[exact_log2(tile_beats):]
         end_of_columns, end_of_tile, end_of_sum, end = Signal(), Signal(), Signal(), Signal()
         # What follows a tile is known a cycle after the tile before it has ended: it takes four cycles or more.
         at_last_k, at_last_n, next_base = Signal(), Signal(), Signal(_KV_ADDRESS_BITS)
@@ -102,7 +102,7 @@ class Tiles(wiring.Component):
         ]
         m.d.comb += [
             end_of_columns.eq(column & (index == COLUMN_BEATS - 1)),
-            end_of_tile.eq(issue & index[1:].all() & (index[0] | pair)),
+            end_of_tile.eq(issue & high.all() & (from_stream | low.all())),
             end_of_sum.eq(end_of_tile & at_last_k),
             end.eq(end_of_sum & at_last_n),
         ]
@@ -111,7 +111,7 @@ class Tiles(wiring.Component):
         with m.If(end_of_columns):
             m.d.sync += [index.eq(0), in_columns.eq(0)]
         with m.If(issue):  # at the end of a tile the index wraps
-            m.d.sync += [index.eq(index + 1 + pair), address.eq(address + 1)]
+            m.d.sync += [index.eq(index + Mux(from_stream, tile_beats, 1)), address.eq(address + 1)]
         with m.If(end_of_tile):
             m.d.sync += k.eq(Mux(end_of_sum, 0, k + 1))
             m.d.sync += [address.eq(next_base), tile_base.eq(next_base)]
@@ -122,16 +122,14 @@ class Tiles(wiring.Component):
 
         # Stage 2: hold it until the shadow tile is free.
         held = Signal(load_layout(self._config))
-        held_from_stream, held_last = Signal(), Signal()
+        held_last = Signal()
         with m.If(issue):
             m.d.sync += [
                 held_valid.eq(1),
                 held.by_row.eq(by_row),
-                held.pair.eq(pair),
+                held.whole.eq(from_stream),
                 held.index.eq(index),
-                Value.cast(held.data[0]).eq(self.beats.payload[0]),
-                Value.cast(held.data[1]).eq(self.beats.payload[pair]),
-                held_from_stream.eq(from_stream),
+                held.data.as_value().eq(self.beats.payload.as_value()),
                 held_last.eq(end_of_tile),
             ]
         with m.Elif(present):
@@ -141,8 +139,8 @@ class Tiles(wiring.Component):
             self.load.valid.eq(present),
             self.load.payload.eq(held),
         ]
-        with m.If(~held_from_stream):
-            m.d.comb += [half.eq(self.kv.data) for half in self.load.payload.data]
+        with m.If(~held.whole):
+            m.d.comb += [part.eq(self.kv.data) for part in self.load.payload.data]
         with m.If(present & held_last):
             m.d.sync += self.tile_ready.eq(1)
         with m.Elif(self.tile_taken):

@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import BeatPair, instruction_layout, word_layout
+from ..interfaces import NextBeats, instruction_layout, word_layout
 
 __all__ = ["Words", "residual_write_layout"]
 
@@ -39,7 +39,7 @@ class Words(wiring.Component):
             "instruction": In(instruction_layout()),
             "allowed": In(1),
             "busy": Out(1),
-            "beats": In(BeatPair(config)),
+            "beats": In(NextBeats(config)),
             "residual": Out(stream.Signature(residual_write_layout(config))),
             "done": Out(1),
         })
@@ -67,7 +67,7 @@ class Words(wiring.Component):
         m.d.comb += [
             self.residual.payload.address.eq(address),
             self.residual.payload.data.eq(Cat(self.beats.payload[index] for index in range(beats))),
-            self.residual.valid.eq(self.busy & self.allowed & (self.beats.available >= beats)),
+            self.residual.valid.eq(self.busy & self.allowed & self.beats.available[beats - 1]),
             written.eq(self.residual.valid & self.residual.ready),
             leaves.eq(written & (copy == copies)),
             self.beats.taken.eq(Mux(leaves, beats, 0)),

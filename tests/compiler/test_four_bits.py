@@ -30,7 +30,7 @@ def test_experts_of_four_bits(board, monkeypatch):
             return load(self, streamed)
         beats = self.config.k_lanes // 2
         present = max(self.loader, self.swapped) + 1
-        self.loader = max(present + beats // self.latency.TILE_BEATS - 1, self.stream.arrival(beats) + 1)
+        self.loader = max(present + beats // self.config.tile_beats - 1, self.stream.arrival(beats) + 1)
         self.stream.take(beats, self.loader)
         return self.loader + 1
 

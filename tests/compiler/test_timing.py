@@ -38,10 +38,12 @@ def cycles(*steps, memory=MEMORY, loads=()):
 
 
 def test_few_rows_cost_a_tile_each():
-    """The shadow tile is free in the cycle after the swap; two beats a cycle where the FIFO holds them, else one."""
+    """The shadow tile is free in the cycle after the swap; ``tile_beats`` a cycle where the FIFO has them, or one."""
     long = array_pass(400, name="while which the FIFO fills")
-    fewer, more = (cycles(long, array_pass(1, n_tiles=n, overlap=1)) for n in (4, 12))
-    assert more - fewer == 8 * (TILE / 2 + 1)
+    for config in (CONFIG, replace(CONFIG, tile_beats=4)):
+        fewer, more = (frame_timing([long, array_pass(1, n_tiles=n, overlap=1), END], config, MEMORY).cycles
+                       for n in (4, 12))
+        assert more - fewer == 8 * (TILE / config.tile_beats + 1)
     memory = replace(CONFIG, name="memory")
     kept = {"weights": WeightSource.KEYS, "overlap": 1, "stream": Stream.NONE}
     fewer, more = (frame_timing([Step("keys", {**array_pass(1, n_tiles=n).fields, **kept}), END], memory, MEMORY).cycles

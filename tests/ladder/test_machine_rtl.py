@@ -24,7 +24,7 @@ SLOW = MemorySettings(bandwidth=0.25)
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "portable"])
-@pytest.mark.parametrize("name", ["8x8", "8x16", "8x8_wide"])
+@pytest.mark.parametrize("name", ["8x8", "8x16", "8x8_wide", "16x16_four"])
 def test_tiny_network_both_tasks_with_and_without_stalls(pair, boards, name, packed):
     both = pair(model_of("tiny_test"), name, packed)
     for seed in (2, 3):

@@ -48,7 +48,8 @@ def both(boards, network, name, latency=64, bandwidth=Fraction(1)):
 
 @pytest.mark.parametrize("latency, bandwidth", [(64, Fraction(1)), (20, Fraction(2, 5))])
 @pytest.mark.parametrize("network, name", [(NETWORKS["tiny_test"], "8x8"), (NETWORKS["tiny_test"], "8x16"),
-                                           (PAIRED, "8x16"), (NARROW, "8x16")])
+                                           (PAIRED, "8x16"), (NARROW, "8x16"),
+                                           (NETWORKS["tiny_test"], "16x16_four")])
 def test_frame(boards, network, name, latency, bandwidth):
     report, timing = both(boards, network, name, latency, bandwidth)
     assert abs(timing.cycles - report.cycles) <= 0.03 * report.cycles

@@ -43,6 +43,8 @@ def test_contradictory_network_is_refused(change, message):
     ({"max_experts": 99}, "max_experts"), ({"stream_beats": 16}, "two bursts of 16"),
     ({"bus_beats": 2, "stream_beats": 32}, "two bursts of 32"), ({"bus_beats": 3}, "1 or 2"),
     ({"norm_words": 3}, "norm_words must be 1 or 2"),
+    ({"tile_beats": 3}, "power of two"), ({"tile_beats": 1}, "2..k_lanes / 4.* not 1"),
+    ({"tile_beats": 8}, "2..k_lanes / 4.* not 8"),
     ({"bus_beats": 2, "n_lanes": 32}, "row-memory word of 32, not 64"),
     ({"bus_beats": 2, "k_lanes": 64, "n_lanes": 64}, "more than 64 bytes .* not 128"),
     ({"ports": 3}, "power of two"), ({"ports": 4}, "8 or 16 bytes wide each, not 4 ports of 4 bytes"),
@@ -60,6 +62,7 @@ def test_hash_names_the_hardware():
     assert dataclasses.replace(config, kv_words=1024).hash != config.hash
     assert dataclasses.replace(config, bus_beats=2).hash != config.hash
     assert dataclasses.replace(config, norm_words=2).hash != config.hash
+    assert dataclasses.replace(CONFIGS["64x64"], tile_beats=2).hash != CONFIGS["64x64"].hash
     assert dataclasses.replace(CONFIGS["32x32"], ports=1).hash != CONFIGS["32x32"].hash
 
 
@@ -67,7 +70,7 @@ def test_words_are_whole_beats():
     shapes = {name: (c.beat_bytes, c.bus_bytes, c.word_beats, c.word_bus_beats) for name, c in TEST_CONFIGS.items()}
     assert shapes == {"8x8": (8, 8, 2, 2), "8x16": (16, 16, 1, 1), "16x16": (16, 16, 2, 2), "32x32": (32, 64, 2, 1),
                       "32x64": (64, 64, 1, 1), "64x64": (64, 64, 2, 2), "32x64_long": (64, 64, 1, 1),
-                      "8x8_wide": (8, 16, 2, 1)}
+                      "8x8_wide": (8, 16, 2, 1), "16x16_four": (16, 16, 2, 2)}
 
 
 def test_registers_are_apart_and_inside():

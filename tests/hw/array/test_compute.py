@@ -8,10 +8,13 @@ import pytest
 from amaranth.sim import Simulator
 
 from moevit.golden.integer.rounding import round_shift
+from moevit.hw.array.accumulator import Accumulator
 from moevit.hw.array.compute import Compute
 from moevit.hw.interfaces import Accumulate
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.formats import ACCUMULATOR_BITS, DIGIT_BITS, OPERAND_BITS
+
+from ...configs import TEST_CONFIGS
 
 VARIANTS = [(packed, dsp48e1) for packed in (False, True) for dsp48e1 in (False, True)]
 
@@ -29,19 +32,21 @@ class Schedule:
     def cycles(self) -> int:
         return max([*self.load, *self.row]) + 1
 
-    def tile(self, start: int, tile: np.ndarray, by_row: bool, gap=lambda: 0, pair=lambda: False) -> int:
+    def tile(self, start: int, tile: np.ndarray, by_row: bool, gap=lambda: 0, whole=lambda: False) -> int:
         """Load a (k_lanes, n_lanes) tile from cycle ``start`` on; returns the first cycle in which it may be used.
 
-        ``pair`` says whether the next two beats of a tile by columns come together.
+        ``whole`` says whether the next group of beats of a tile by columns comes together.
         """
-        k_lanes, ratio = self.config.k_lanes, self.config.ratio
+        k_lanes, ratio, tile_beats = self.config.k_lanes, self.config.ratio, self.config.tile_beats
         beats = [tile[index] if by_row else tile[:, index * ratio:(index + 1) * ratio].T.ravel()
                  for index in range(k_lanes)]
         index = 0
         while index < k_lanes:
-            paired = not by_row and index % 2 == 0 and pair()
-            self.load[start] = (by_row, paired, index, np.concatenate([beats[index], beats[index + paired]]))
-            index += 1 + paired
+            together = not by_row and index % tile_beats == 0 and whole()
+            count = tile_beats if together else 1
+            parts = beats[index:index + count] if together else tile_beats * [beats[index]]
+            self.load[start] = (by_row, together, index, np.concatenate(parts))
+            index += count
             start += 1 + gap()
         return max(self.load) + 1
 
@@ -68,7 +73,7 @@ def simulate(config, schedule: Schedule, latency: int | None = None) -> dict[int
             ctx.set(dut.load.valid, beat is not None)
             if beat is not None:
                 ctx.set(dut.load.payload.by_row, beat[0])
-                ctx.set(dut.load.payload.pair, beat[1])
+                ctx.set(dut.load.payload.whole, beat[1])
                 ctx.set(dut.load.payload.index, beat[2])
                 ctx.set(dut.load.payload.data.as_value(), packed_int(beat[3], 8))
             ctx.set(dut.row.valid, row is not None)
@@ -104,7 +109,7 @@ def extremes(rng, size, bound: int) -> np.ndarray:
 
 
 def random_schedule(config, seed: int, tiles: int, busy: float) -> Schedule:
-    """Tiles in both directions, alone and in pairs, each loaded while the rows of the one before stream; gaps unless
+    """Tiles in both directions, alone and in groups, each loaded while the rows of the one before stream; gaps unless
     ``busy`` is 1.
 
     The last sweep takes out every sum.
@@ -112,10 +117,10 @@ def random_schedule(config, seed: int, tiles: int, busy: float) -> Schedule:
     rng = np.random.default_rng(seed)
     schedule = Schedule(config)
     gap = lambda: 0 if rng.random() < busy else int(rng.integers(1, 4))  # noqa: E731
-    pair = lambda: bool(rng.random() < 0.7)  # noqa: E731
+    whole = lambda: bool(rng.random() < 0.7)  # noqa: E731
     sums = np.zeros((config.max_tokens, config.n_lanes), np.int64)
     written = 0
-    loaded = schedule.tile(0, tile := extremes(rng, (config.k_lanes, config.n_lanes), 127), False, gap, pair)
+    loaded = schedule.tile(0, tile := extremes(rng, (config.k_lanes, config.n_lanes), 127), False, gap, whole)
     cycle = 0
     for step in range(tiles):
         active, final = tile, step == tiles - 1
@@ -123,7 +128,7 @@ def random_schedule(config, seed: int, tiles: int, busy: float) -> Schedule:
         rows = written if final else int(rng.choice([1, 2, config.k_lanes, config.max_tokens]))
         schedule_next = cycle + 1 + gap()
         tile = extremes(rng, tile.shape, 127)
-        loaded = schedule.tile(schedule_next, tile, bool(rng.integers(2)), gap, pair)
+        loaded = schedule.tile(schedule_next, tile, bool(rng.integers(2)), gap, whole)
         for address in range(rows):
             # Only what an earlier tile stored may be added to; SHIFT_ADD is for the third sweep of a gate.
             added = Accumulate(int(rng.integers(config.gate_sweeps - final)) + final)
@@ -149,12 +154,12 @@ def check(seen: dict, expected: dict) -> None:
         np.testing.assert_array_equal(seen[cycle], sums, f"row of cycle {cycle}")
 
 
-@pytest.mark.parametrize("name", ["8x8", "8x16"])
+@pytest.mark.parametrize("name", ["8x8", "8x16", "16x16_four"])
 @pytest.mark.parametrize(("packed", "dsp48e1"), VARIANTS)
 @pytest.mark.parametrize(("seed", "busy"), [(1, 1.0), (2, 0.5)])
 def test_random_schedules(name, packed, dsp48e1, seed, busy):
     print(f"seed {seed}")
-    config = replace(CONFIGS[name], packed=packed, dsp48e1=dsp48e1)
+    config = replace(TEST_CONFIGS[name], packed=packed, dsp48e1=dsp48e1, max_tokens=32)
     schedule = random_schedule(config, seed, tiles=12, busy=busy)
     assert len(schedule.expected) > 10
     check(simulate(config, schedule), schedule.expected)
@@ -205,20 +210,24 @@ def test_matrix_product(name, by_row, packed):
     check(simulate(config, schedule), schedule.expected)
 
 
-@pytest.mark.parametrize("name", ["8x8", "8x16"])
+@pytest.mark.parametrize("config", [*(TEST_CONFIGS[name] for name in ("8x8", "8x16", "16x16_four")),
+                                    replace(CONFIGS["32x32"], tile_beats=8)],
+                         ids=["8x8", "8x16", "16x16_four", "32x32_eight"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_sums_come_back_as_soon_as_tiles_can(name, packed):
-    """One row and tiles in pairs: an address of the accumulator every k_lanes / 2 + 1 cycles, the closest there is."""
+def test_sums_come_back_as_soon_as_tiles_can(config, packed):
+    """One row and tiles in groups: an address of the accumulator every k_lanes / tile_beats + 1 cycles, the closest
+    there is."""
     print("seed 6")
     rng = np.random.default_rng(6)
-    config = replace(CONFIGS[name], packed=packed)
-    k_tiles, period = 6, config.k_lanes // 2 + 1
+    config = replace(config, packed=packed)
+    k_tiles, period = 6, config.k_lanes // config.tile_beats + 1
+    assert period == Accumulator.REUSE
     operands = extremes(rng, k_tiles * config.k_lanes, 255)
     weights = extremes(rng, (k_tiles * config.k_lanes, config.n_lanes), 127)
     schedule = Schedule(config)
     for k in range(k_tiles):
         part = slice(k * config.k_lanes, (k + 1) * config.k_lanes)
-        start = schedule.tile(k * period, weights[part], False, pair=lambda: True)
+        start = schedule.tile(k * period, weights[part], False, whole=lambda: True)
         assert start == (k + 1) * period - 1
         schedule.row[start] = (True, operands[part], 0, Accumulate.ADD if k else Accumulate.SET, k == k_tiles - 1)
     schedule.expected[start] = operands @ weights
@@ -245,17 +254,18 @@ def test_padded_lanes_never_reach_an_accumulator(packed):
     check(seen, schedule.expected)
 
 
-@pytest.mark.parametrize("paired", [False, True])
-def test_columns_in_any_order(paired):
+@pytest.mark.parametrize("name", ["8x16", "16x16_four"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_columns_in_any_order(name, whole):
     print("seed 5")
     rng = np.random.default_rng(5)
-    config = CONFIGS["8x16"]
+    config = TEST_CONFIGS[name]
     schedule = Schedule(config)
     tile = extremes(rng, (config.k_lanes, config.n_lanes), 127)
-    start = schedule.tile(0, tile, False, pair=lambda: paired)
+    start = schedule.tile(0, tile, False, whole=lambda: whole)
     order = rng.permutation(start)
     schedule.load = {cycle: schedule.load[order[cycle]] for cycle in range(start)}
-    assert start == (config.k_lanes // 2 if paired else config.k_lanes)
+    assert start == (config.k_lanes // config.tile_beats if whole else config.k_lanes)
     operands = extremes(rng, config.k_lanes, 255)
     schedule.row[start] = (True, operands, 0, Accumulate.SET, True)
     check(simulate(config, schedule), {start: operands @ tile})

@@ -212,22 +212,22 @@ class Sink:
             ctx.set(self.stream.ready, int(self.accept and self.random.random() >= self.stall))
 
 
-class PairSink:
-    """Empties the two beats of a ``BeatPair``, one or two at a time, into ``items``; ``cycles`` says when."""
+class BeatsSink:
+    """Empties ``NextBeats``, any number at a time, into ``items``; ``cycles`` says when."""
 
-    def __init__(self, pair, *, seed=0, stall=0.0):
-        self.pair, self.random, self.stall = pair, random.Random(seed), stall
+    def __init__(self, beats, *, seed=0, stall=0.0):
+        self.beats, self.random, self.stall = beats, random.Random(seed), stall
         self.items, self.cycles = [], []
         self.accept = True
 
     async def bench(self, ctx):
         cycle = 0
         while True:
-            available = ctx.get(self.pair.available)
-            wish = sum(self.random.random() >= self.stall for _ in range(2)) if self.accept else 0
-            ctx.set(self.pair.taken, min(wish, available))
+            available = ctx.get(self.beats.available).bit_count()
+            wish = sum(self.random.random() >= self.stall for _ in self.beats.available) if self.accept else 0
+            ctx.set(self.beats.taken, min(wish, available))
             for index in range(min(wish, available)):
-                self.items.append(ctx.get(self.pair.payload[index]))
+                self.items.append(ctx.get(self.beats.payload[index]))
                 self.cycles.append(cycle)
             await ctx.tick()
             cycle += 1
@@ -254,7 +254,7 @@ def simulate(unit, testbench, *actors):
     simulator.add_clock(1e-6)
     simulator.add_testbench(testbench)
     for actor in actors:
-        if isinstance(actor, PairSink):  # must see what is there before it takes
+        if isinstance(actor, BeatsSink):  # must see what is there before it takes
             simulator.add_testbench(actor.bench, background=True)
         else:
             simulator.add_process(actor.run)
@@ -274,7 +274,7 @@ class Kit:
     """The actors, for tests to take from the ``kit`` fixture."""
 
     OKAY, SLVERR, DECERR = OKAY, SLVERR, DECERR
-    ReadSlave, WriteSlave, Source, Sink, PairSink, Pulses = ReadSlave, WriteSlave, Source, Sink, PairSink, Pulses
+    ReadSlave, WriteSlave, Source, Sink, BeatsSink, Pulses = ReadSlave, WriteSlave, Source, Sink, BeatsSink, Pulses
     simulate, until = staticmethod(simulate), staticmethod(until)
 
 

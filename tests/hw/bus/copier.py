@@ -67,7 +67,7 @@ class Copier(Component):
 
         # Beats, one at a time, to words.
         size = 8 * self.config.beat_bytes
-        beat, there, take = reader.beats.payload[0], reader.beats.available.any(), Signal()
+        beat, there, take = reader.beats.payload[0], reader.beats.available[0], Signal()
         m.d.comb += reader.beats.taken.eq(there & take)
         word = Value.cast(writer.words.payload)
         if self.config.word_beats == 1:

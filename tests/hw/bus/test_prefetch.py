@@ -2,6 +2,7 @@
 """The prefetch FIFO with its room reserved as the read master does."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from amaranth.sim import Simulator
@@ -10,15 +11,18 @@ from moevit.hw.bus.prefetch import Prefetch
 
 from ...configs import TEST_CONFIGS
 
-NAMES = ["8x8", "8x8_wide"]
+CASES = [(tile_beats, bus_beats) for tile_beats in (2, 4, 8) for bus_beats in (1, 2)]
 
 
-def play(name, wishes, pushes, seed=1):
+def config_of(tile_beats, bus_beats):
+    return replace(TEST_CONFIGS["32x32"], tile_beats=tile_beats, bus_beats=bus_beats, ports=1, stream_beats=64)
+
+
+def play(config, wishes, pushes, seed=1):
     """Push while there is room and ``pushes(cycle)``, take ``min(wishes(cycle), available)``.
 
     Returns {cycle: beats taken}, the beats pushed and the cycles in which they were.
     """
-    config = TEST_CONFIGS[name]
     unit, rng = Prefetch(config), random.Random(seed)
     taken, pushed, pushed_at = {}, [], []
 
@@ -34,7 +38,9 @@ def play(name, wishes, pushes, seed=1):
                 pushed.extend(beats)
                 pushed_at.append(cycle)
                 room -= config.bus_beats
-            available = ctx.get(unit.o.available)
+            bits = ctx.get(unit.o.available)
+            available = bits.bit_count()
+            assert bits == (1 << available) - 1, "a beat is there before the one before it"
             assert available >= offered, "a beat that was there is gone"
             take = min(wishes(cycle), available)
             ctx.set(unit.o.taken, take)
@@ -50,37 +56,39 @@ def play(name, wishes, pushes, seed=1):
     return taken, pushed, pushed_at
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("tile_beats", "bus_beats"), CASES)
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("stall", [0, 0.5])
-def test_beats_leave_in_order(name, seed, stall):
-    """One or two at a time, in any mixture, through full and empty."""
+def test_beats_leave_in_order(tile_beats, bus_beats, seed, stall):
+    """Any number at a time, in any mixture, through full and empty."""
     print(f"seed {seed}")
     rng = random.Random(seed)
-    greed, flow = rng.choice([(0, 1, 2), (1, 2), (1,), (2,), (0, 0, 0, 1)]), 1 - stall * rng.random()
-    taken, pushed, _ = play(name, lambda cycle: 2 if cycle > 500 else rng.choice(greed),
+    some = range(tile_beats + 1)
+    greed, flow = rng.choice([some, some[1:], (1,), (0, tile_beats), (0, 0, 0, 1)]), 1 - stall * rng.random()
+    taken, pushed, _ = play(config_of(tile_beats, bus_beats),
+                            lambda cycle: tile_beats if cycle > 500 else rng.choice(greed),
                             lambda cycle: cycle < 500 and rng.random() < flow, seed)
     assert len(pushed) > 100
     assert [beat for beats in taken.values() for beat in beats] == pushed
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("odd", [False, True])
-def test_two_a_cycle_from_a_full_fifo(name, odd):
-    """All that fits, without a gap, whichever bank is first."""
-    depth = TEST_CONFIGS[name].stream_beats
-    taken, pushed, _ = play(name, lambda cycle: 1 if cycle == 99 and odd else 2 if cycle >= 100 else 0,
-                            lambda cycle: cycle < 100)
-    assert len(pushed) == depth
-    left = depth - odd
-    counts = [len(taken[cycle]) for cycle in range(100, 100 + (left + 1) // 2)]
-    assert sum(counts) == left and counts[:-1] == [2] * (len(counts) - 1)
+@pytest.mark.parametrize(("tile_beats", "bus_beats"), CASES)
+@pytest.mark.parametrize("before", range(8))
+def test_a_full_fifo_is_emptied_without_a_gap(tile_beats, bus_beats, before):
+    """``tile_beats`` a cycle, whichever bank is first: ``before`` of them have left."""
+    config = config_of(tile_beats, bus_beats)
+    before %= tile_beats
+    taken, pushed, _ = play(config, lambda cycle: before if cycle == 99 else tile_beats if cycle >= 100 else 0,
+                            lambda cycle: cycle < 90)
+    assert len(pushed) == config.stream_beats
+    counts = [len(taken[cycle]) for cycle in range(99, 600)]
+    whole, rest = divmod(config.stream_beats - before, tile_beats)
+    assert counts == [before] + whole * [tile_beats] + [rest] + (len(counts) - whole - 2) * [0]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_as_fast_as_they_come(name):
+@pytest.mark.parametrize(("tile_beats", "bus_beats"), CASES)
+def test_as_fast_as_they_come(tile_beats, bus_beats):
     """Three cycles, then a bus beat in every cycle: with two beats in it, two leave."""
-    config = TEST_CONFIGS[name]
-    taken, pushed, pushed_at = play(name, lambda cycle: 2, lambda cycle: cycle >= 5)
+    taken, _, pushed_at = play(config_of(tile_beats, bus_beats), lambda cycle: tile_beats, lambda cycle: cycle >= 5)
     assert pushed_at == list(range(5, 600))
-    assert all(len(taken[cycle]) == (config.bus_beats if cycle >= 8 else 0) for cycle in taken)
+    assert all(len(taken[cycle]) == (bus_beats if cycle >= 8 else 0) for cycle in taken)

@@ -25,7 +25,7 @@ class Bench:
         self.slave = kit.ReadSlave(self.unit.bus, self.bytes, seed=seed, stall=stall, **slave or {})
         self.source = kit.Source(self.unit.command, [{"address": a, "beats": b} for a, b in commands],
                                  seed=seed + 1, stall=stall)
-        self.sink = kit.PairSink(self.unit.beats, seed=seed + 2, stall=stall)
+        self.sink = kit.BeatsSink(self.unit.beats, seed=seed + 2, stall=stall)
         self.faults = kit.Pulses(self.unit.fault.valid, self.unit.fault.payload.code, self.unit.fault.payload.address)
         self.received = kit.Pulses(self.unit.beat)
         self.window = (BASE, LIMIT)

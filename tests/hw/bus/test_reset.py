@@ -34,7 +34,7 @@ def test_read_master(kit, after):  # I75
     top = Resettable(unit)
     slave = kit.ReadSlave(unit.bus, 8, latency=6)
     source = kit.Source(unit.command, [{"address": BASE, "beats": 100}])
-    sink = kit.PairSink(unit.beats)
+    sink = kit.BeatsSink(unit.beats)
     faults = kit.Pulses(unit.fault.valid)
 
     async def testbench(ctx):

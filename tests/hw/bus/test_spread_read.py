@@ -12,7 +12,7 @@ from moevit.hw.bus.axi import ReadChannels
 from moevit.hw.bus.fault import fault_layout
 from moevit.hw.bus.read_master import ReadMaster
 from moevit.hw.bus.spread_read import SpreadRead
-from moevit.hw.interfaces import BeatPair, Flow, command_layout
+from moevit.hw.interfaces import Flow, NextBeats, command_layout
 from moevit.spec.registers import ErrorCode
 
 from ...configs import TEST_CONFIGS
@@ -145,7 +145,7 @@ class Reader(Component):
         self.config = config
         super().__init__({
             "command": In(stream.Signature(command_layout())),
-            "beats": Out(BeatPair(config)),
+            "beats": Out(NextBeats(config)),
             "narrow": Out(ReadChannels(config.port_bytes)).array(config.ports),
             "abort": In(1),
             "drained": Out(1),
@@ -175,7 +175,7 @@ class ReaderBench:
                                      latency=latencies[index], **slave)
                        for index, bus in enumerate(self.unit.narrow)]
         self.source = kit.Source(self.unit.command, [{"address": a, "beats": n} for a, n in commands])
-        self.sink = kit.PairSink(self.unit.beats, seed=seed + 50, stall=stall)
+        self.sink = kit.BeatsSink(self.unit.beats, seed=seed + 50, stall=stall)
         self.faults = kit.Pulses(self.unit.fault.valid, self.unit.fault.payload.code, self.unit.fault.payload.address)
 
     def expected(self, address, beats):

@@ -2,6 +2,7 @@
 """The loader, cycle by cycle, with random stalls on every side."""
 
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,12 +23,14 @@ def number(values, bits):
 class World:
     """Everything around a loader: its memories, who takes its tiles, who finishes instructions.
 
-    ``hold``: cycles that a tile waits before it is taken; ``supply``: beats of the stream that are there at most.
+    ``hold``: cycles that a tile waits before it is taken; ``supply``: beats of the stream that come in a cycle at most,
+    ``tile_beats`` unless given.
     """
 
-    def __init__(self, name, seed=0, stall=0.0, hold=0, supply=2):
+    def __init__(self, name, seed=0, stall=0.0, hold=0, supply=None):
         print(f"{name}, seed {seed}")
-        self.config, self.stall, self.hold, self.supply = TEST_CONFIGS[name], stall, hold, supply
+        self.config, self.stall, self.hold = TEST_CONFIGS.get(name, name), stall, hold
+        self.supply = supply or self.config.tile_beats
         self.random = np.random.default_rng(seed)
         self.kv = self.random.integers(-127, 128, (self.config.kv_words, self.config.n_lanes))
         self.beats = deque()
@@ -65,15 +68,16 @@ class World:
     async def _bench(self, ctx, loader, cycles):
         sinks = ((loader.columns, self.columns), (loader.gain, self.gain), (loader.residual, self.residual),
                  (loader.hidden, self.hidden))
+        tile_beats = self.config.tile_beats
         outstanding_tile = 0  # beats of the tile in the shadow
         held = self.hold
         there, offered = 0, False  # beats of the stream, a dispatch
         read = 0
         for cycle in range(cycles):
-            there = max(there, min(sum(self.chance() for _ in range(self.supply)), len(self.beats)))
+            there = min(there + sum(self.chance() for _ in range(self.supply)), tile_beats, len(self.beats))
             offered = bool(self.dispatches) and (offered or self.chance())
-            ctx.set(loader.beats.available, there)
-            for index in range(2):
+            ctx.set(loader.beats.available, (1 << there) - 1)
+            for index in range(tile_beats):
                 ctx.set(loader.beats.payload[index], number(self.beats[index], 8) if index < there else 0xEE)
             ctx.set(loader.dispatch.valid, offered)
             if offered:
@@ -94,17 +98,17 @@ class World:
             if ctx.get(loader.load.valid):
                 assert not ready, "a beat was presented to a full shadow tile"
                 load = loader.load.payload
-                by_row, pair, index = ctx.get(load.by_row), ctx.get(load.pair), ctx.get(load.index)
-                low, high = (list(ctx.get(load.data[half])) for half in range(2))
-                if pair:
-                    assert not by_row and index % 2 == 0
-                    self.loads.append((by_row, index + 1, high))
+                by_row, whole, index = ctx.get(load.by_row), ctx.get(load.whole), ctx.get(load.index)
+                parts = [list(ctx.get(load.data[place])) for place in range(tile_beats)]
+                if whole:
+                    assert not by_row and index % tile_beats == 0
                 else:
-                    assert low == high
-                self.loads.insert(len(self.loads) - pair, (by_row, index, low))
+                    assert all(part == parts[0] for part in parts)
+                    parts = parts[:1]
+                self.loads += [(by_row, index + place, part) for place, part in enumerate(parts)]
                 if outstanding_tile == 0:
                     self.first_loads.append(cycle)
-                outstanding_tile += 1 + pair
+                outstanding_tile += len(parts)
             if taken:
                 self.taken.append(cycle)
                 outstanding_tile = 0
@@ -153,7 +157,7 @@ def stream_pass(n_tiles, k_tiles, **more):
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize("name", ["8x8", "8x16"])
+@pytest.mark.parametrize("name", ["8x8", "8x16", "16x16_four"])
 def test_stream_passes(name, stall):
     """Columns and tiles in order, through constant columns, digits, and instructions that load nothing."""
     world = World(name, seed=1, stall=stall)
@@ -172,51 +176,57 @@ def test_stream_passes(name, stall):
     assert world.loads == tiles
 
 
-@pytest.mark.parametrize(("supply", "beats_a_cycle"), [(1, 1), (2, 2)])
-@pytest.mark.parametrize("name", ["8x8", "8x16", "16x16"])
-def test_full_rate(name, supply, beats_a_cycle):
-    """A tile per k_lanes beats and one cycle, and the next tile's first beats in the cycle after tile_taken."""
-    world = World(name, seed=2, supply=supply)
-    k_lanes = world.config.k_lanes
+@pytest.mark.parametrize("config", [*(TEST_CONFIGS[name] for name in ("8x8", "8x16", "16x16", "16x16_four")),
+                                    replace(TEST_CONFIGS["32x32"], bus_beats=1, tile_beats=8)],
+                         ids=["8x8", "8x16", "16x16", "16x16_four", "32x32_eight"])
+def test_full_rate(config):
+    """A group a cycle and one cycle more for a tile, and the next tile's first ones in the cycle after tile_taken."""
+    world = World(config, seed=2)
     world.dispatch(0, **stream_pass(1, 12, constant=1))
-    tiles = [load for _ in range(12) for load in world.tile(world.payload(k_lanes))]
-    world.run(12 * (k_lanes // beats_a_cycle + 1) + 10)
+    tiles = [load for _ in range(12) for load in world.tile(world.payload(config.k_lanes))]
+    period = config.k_lanes // config.tile_beats + 1
+    world.run(12 * period + 10)
     assert world.loads == tiles
-    assert np.all(np.diff(world.taken) == k_lanes // beats_a_cycle + 1)
+    assert np.all(np.diff(world.taken) == period)
     assert world.first_loads[1:] == [cycle + 1 for cycle in world.taken[:-1]]
 
 
-def test_column_parameters_cost_four_cycles():
+@pytest.mark.parametrize("name", ["8x8", "16x16_four"])
+def test_as_fast_as_beats_come(name):
+    """One a cycle: a tile is complete as many cycles after the one before, and two after its last beat came."""
+    world = World(name, seed=2, supply=1)
+    k_lanes = world.config.k_lanes
+    world.dispatch(0, **stream_pass(1, 12, constant=1))
+    world.payload(12 * k_lanes)
+    world.run(12 * k_lanes + 10)
+    assert world.taken == [k_lanes * tile + k_lanes - 1 + 2 for tile in range(12)]
+
+
+@pytest.mark.parametrize("name", ["8x8", "16x16_four"])
+def test_column_parameters_cost_four_cycles(name):
     """Between the last tile of an n-tile and the first of the next, while beats are there."""
-    world = World("8x8", seed=2)
+    world = World(name, seed=2)
     world.dispatch(0, **stream_pass(6, 1))
-    world.payload(6 * (4 + 8))
+    world.payload(6 * (4 + world.config.k_lanes))
     world.run(100)
     assert np.all(np.diff(world.taken) == 4 + 4)
 
 
-def test_a_pair_that_was_begun_alone():
-    """Beats that come one by one and then two by two are paired as their columns are."""
-    world = World("8x8", seed=8, stall=0.5)
-    world.dispatch(0, **stream_pass(1, 40, constant=1))
-    tiles = [load for _ in range(40) for load in world.tile(world.payload(8))]
-    world.run(900)
-    assert world.loads == tiles
-
-
+@pytest.mark.parametrize("name", ["8x8", "16x16_four"])
 @pytest.mark.parametrize("weights", [WeightSource.KEYS, WeightSource.VALUES])
-def test_full_rate_from_memory(weights):
+def test_full_rate_from_memory(name, weights):
     """As from the stream, when the rows take longer than the load: the next beat waits in front of the array."""
-    world = World("8x8", seed=3, hold=20)
-    world.dispatch(0, **stream_pass(3, 2, constant=1, weights=weights, kv_n_stride=16, kv_k_stride=8))
-    world.run(250)
+    world = World(name, seed=3, hold=20)
+    k_lanes = world.config.k_lanes
+    world.dispatch(0, **stream_pass(3, 2, constant=1, weights=weights, kv_n_stride=2 * k_lanes, kv_k_stride=k_lanes))
+    world.run(6 * (k_lanes + 21) + 80)
     assert len(world.taken) == 6
     assert world.first_loads[1:] == [cycle + 1 for cycle in world.taken[:-1]]
-    assert np.all(np.diff(world.taken) == 8 + 21)
+    assert np.all(np.diff(world.taken) == k_lanes + 21)
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
-@pytest.mark.parametrize("name", ["8x8", "8x16"])
+@pytest.mark.parametrize("name", ["8x8", "8x16", "16x16_four"])
 @pytest.mark.parametrize("weights", [WeightSource.KEYS, WeightSource.VALUES])
 def test_keys_and_values(name, weights, stall):
     """Tiles from memory by address, between tiles from the stream, with column parameters of their own."""
@@ -251,7 +261,7 @@ def test_start_rule(overlap):
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize("name", ["8x8", "8x16", "16x16", "8x8_wide"])
+@pytest.mark.parametrize("name", ["8x8", "8x16", "16x16_four", "8x8_wide"])
 def test_load_and_gain(name, stall):
     """Gain by beats, rows by words: a word a cycle where its beats are there."""
     world = World(name, seed=6, stall=stall)
