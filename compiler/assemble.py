@@ -13,7 +13,7 @@ from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
 from .builder import Payload, Step
 from .estimate import slow_cycles
-from .plan import DoesNotFit, check_fit
+from .plan import check_fit
 from .steps import schedule
 
 __all__ = ["compile_model"]
@@ -29,9 +29,6 @@ def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str,
     if speculate is not None:
         model = _speculating(model, speculate)
     steps = schedule(model, plan)
-    if len(steps) > config.program_length:
-        raise DoesNotFit(f"{model.network.name} needs {len(steps)} instructions, {config.name} holds "
-                         f"{config.program_length}; raise program_length")
     tasks = len(model.network.tasks)
     weights, gates = bytearray(), [bytearray() for _ in range(tasks)]
     placed: dict[Payload, dict[str, int]] = {}

@@ -9,7 +9,7 @@ from moevit.spec.quantised import QuantisedModel
 from .attention import Attention
 from .builder import Payload, Step
 from .packing import gate_digits, pack_linear, pack_words, pad_groups
-from .plan import Block, Plan
+from .plan import Block, DoesNotFit, Plan
 
 __all__ = ["schedule"]
 
@@ -93,7 +93,7 @@ class _Schedule(Attention):
 
 
 def schedule(model: QuantisedModel, plan: Plan) -> list[Step]:
-    """All steps of one batch of images, in order."""
+    """All steps of one batch of images, in order. Raises DoesNotFit if the program memory does not hold them."""
     building = _Schedule(model, plan)
     building.embed()
     for index in range(model.network.depth):
@@ -102,4 +102,8 @@ def schedule(model: QuantisedModel, plan: Plan) -> list[Step]:
         part, kind = (building.moe, "moe") if model.network.is_moe(index) else (building.dense, "mlp")
         part(f"{name}.{kind}", f"{name}.norm2")
     building.store()
-    return building.steps
+    steps, config = building.steps, plan.config
+    if len(steps) > config.program_length:
+        raise DoesNotFit(f"{model.network.name} needs {len(steps)} instructions, {config.name} holds "
+                         f"{config.program_length}; raise program_length")
+    return steps

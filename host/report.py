@@ -7,7 +7,7 @@ import numpy as np
 
 from moevit.spec.bundle import Bundle
 from moevit.spec.isa import Opcode, decode
-from moevit.spec.registers import PASS_LOG, PASS_LOG_ENTRIES
+from moevit.spec.registers import PASS_LOG, PASS_LOG_ENTRIES, unpack_log
 
 from .device import Device
 from .registers import RegisterFile
@@ -88,7 +88,7 @@ def read_passes(device: Device, registers: RegisterFile, bundle: Bundle) -> tupl
     for index in range(min(registers.read("FINISHED"), PASS_LOG_ENTRIES)):
         end = device.read_register(PASS_LOG + 8 * index)
         info = device.read_register(PASS_LOG + 8 * index + 4)
-        pc, expert, rows = info >> 20, info >> 12 & 0xFF, info & 0xFFF
+        rows, expert, pc = unpack_log(info).values()
         if "experts" in entries[pc]:
             expert = entries[pc]["experts"][expert]
         macs = entries[pc]["macs_per_row"] * rows if fields[pc]["opcode"] == Opcode.PASS else 0

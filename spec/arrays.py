@@ -5,7 +5,12 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+from .registers import PASS_LOG_FIELDS
+
 __all__ = ["CONFIGS", "ConfigError", "MachineConfig"]
+
+
+_LONGEST_PROGRAM = (1 << PASS_LOG_FIELDS["pc"]) - 1
 
 
 class ConfigError(ValueError):
@@ -58,10 +63,12 @@ class MachineConfig:
     trace: bool = False
 
     def __post_init__(self) -> None:
-        for field in ("k_lanes", "n_lanes", "tile_beats", "ports", "max_tokens", "stream_beats", "program_length"):
+        for field in ("k_lanes", "n_lanes", "tile_beats", "ports", "max_tokens", "stream_beats"):
             value = getattr(self, field)
             if value < 1 or value & (value - 1):
                 raise ConfigError(f"{self.name}: {field} must be a power of two, not {value!r}")
+        if not 1 <= self.program_length <= _LONGEST_PROGRAM:
+            raise ConfigError(f"{self.name}: program_length must be 1..{_LONGEST_PROGRAM}, not {self.program_length!r}")
         if self.k_lanes < 8 or self.k_lanes > 64:
             raise ConfigError(f"{self.name}: k_lanes must be 8..64, not {self.k_lanes}")
         if self.n_lanes not in (self.k_lanes, 2 * self.k_lanes) or self.n_lanes > 64:
@@ -174,6 +181,6 @@ CONFIGS: dict[str, MachineConfig] = {
                       residual_words=3096, hidden_words=6192, kv_words=4608, stream_beats=16384, norm_words=2),
         # Rows, keys and values of 1,201 tokens of m3vit_small in a zcu104, at the cost of prefetch (ADR 0024).
         MachineConfig(name="32x64_long", k_lanes=32, n_lanes=64, ports=4, max_tokens=1024, residual_words=16384,
-                      hidden_words=6144, kv_words=14592, stream_beats=2048, program_length=2048, norm_words=2),
+                      hidden_words=6144, kv_words=14592, stream_beats=1024, program_length=6656, norm_words=2),
     )
 }

@@ -8,7 +8,7 @@ from .arrays import CONFIGS
 from .boards import BOARDS
 from .formats import FORMATS
 from .networks import NETWORKS
-from .registers import APERTURE, COUNTERS, PASS_LOG, PASS_LOG_ENTRIES, REGISTERS, ErrorCode
+from .registers import APERTURE, COUNTERS, PASS_LOG, PASS_LOG_ENTRIES, PASS_LOG_FIELDS, REGISTERS, ErrorCode
 
 __all__ = ["DOCUMENTS"]
 
@@ -41,13 +41,22 @@ def instructions() -> str:
     return text
 
 
+def _log_fields() -> str:
+    """The highest first, with their bits."""
+    places, lsb = [], 0
+    for name, bits in PASS_LOG_FIELDS.items():
+        places.append(f"{name} {lsb + bits - 1}..{lsb}")
+        lsb += bits
+    return ", ".join(reversed(places))
+
+
 def registers() -> str:
     text = (f"{_NOTE}# Registers\n\nAXI4-Lite, 32-bit data, an aperture of {APERTURE} bytes. Access: r (hardware's), "
             "rw (host's), w1c (hardware sets, the host clears), w1s (command). Reads have no side effects.\n\n")
     text += _table(["offset", "register", "access", "meaning"],
                    [[f"0x{r.offset:03X}", r.name, r.access, r.doc] for r in REGISTERS])
     text += (f"\nPass log: {PASS_LOG_ENTRIES} entries of two words from 0x{PASS_LOG:X}, one per finished instruction: "
-             "the cycle of its end; then pc 31..20, expert 19..12, rows 11..0.\n")
+             f"the cycle of its end; then {_log_fields()}.\n")
     text += "\n## Counters\n\n" + _table(["counter", "counts"], [[name, doc] for name, doc in COUNTERS])
     text += "\n## Error codes\n\n" + _table(["code", "name"], [[int(code), code.name] for code in ErrorCode])
     return text

@@ -15,11 +15,14 @@ __all__ = [
     "MAGIC",
     "PASS_LOG",
     "PASS_LOG_ENTRIES",
+    "PASS_LOG_FIELDS",
     "REGISTERS",
     "VERSION",
     "ErrorCode",
     "Register",
     "offset",
+    "pack_log",
+    "unpack_log",
 ]
 
 APERTURE = 0x4000
@@ -96,12 +99,31 @@ REGISTERS: tuple[Register, ...] = (
     *(register for index, (name, doc) in enumerate(COUNTERS) for register in _wide(name, 0x100 + 8 * index, "r", doc)),
 )
 
-#: A read-only window: entry i is two words for the i-th finished instruction of the run, {cycle of its end},
-#: {pc 31..20, expert 19..12, rows 11..0}.
+#: A read-only window: entry i is two words for the i-th finished instruction of the run, {cycle of its end}, {the
+#: fields `PASS_LOG_FIELDS`}.
 PASS_LOG = 0x2000
 PASS_LOG_ENTRIES = 1024
+#: Bits of each field, the lowest first; a program has fewer instructions than its pc can name.
+PASS_LOG_FIELDS = {"rows": 12, "expert": 7, "pc": 13}
 
 _OFFSETS = {register.name: register.offset for register in REGISTERS}
+
+
+def pack_log(**fields: int) -> int:
+    """Second word of an entry of the pass log."""
+    word, lsb = 0, 0
+    for name, bits in PASS_LOG_FIELDS.items():
+        word |= fields[name] << lsb
+        lsb += bits
+    return word
+
+
+def unpack_log(word: int) -> dict[str, int]:
+    """Fields of the second word of an entry of the pass log."""
+    fields = {}
+    for name, bits in PASS_LOG_FIELDS.items():
+        fields[name], word = word & (1 << bits) - 1, word >> bits
+    return fields
 
 
 def offset(name: str) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Stream
-from moevit.spec.registers import BITS, MAGIC, PASS_LOG, REGISTERS, VERSION, ErrorCode, offset
+from moevit.spec.registers import BITS, MAGIC, PASS_LOG, REGISTERS, VERSION, ErrorCode, offset, pack_log
 
 from .machine import Machine, ProgramStopped
 from .state import Run
@@ -145,7 +145,7 @@ class GoldenDevice:
         except ProgramStopped as stopped:
             code, pc, address = stopped.code, stopped.pc, stopped.address
         run = self.last
-        self._log = [(0, done.pc << 20 | done.expert << 12 | done.rows) for done in run.finished]
+        self._log = [(0, pack_log(pc=done.pc, expert=done.expert, rows=done.rows)) for done in run.finished]
         self._set("ERROR_CODE", code)
         self._set("ERROR_PC", pc)
         self._set_wide("ERROR_ADDRESS", address)

@@ -5,12 +5,14 @@ from amaranth import *
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
+from moevit.spec.registers import PASS_LOG_FIELDS
+
 from ..bus.fault import ADDRESS_BITS, CODE_BITS
 from ..interfaces import Flow
 
 __all__ = ["PC_BITS", "ErrorLatch", "error_layout"]
 
-PC_BITS = 12  # as the pass log has it
+PC_BITS = PASS_LOG_FIELDS["pc"]
 
 
 def error_layout() -> data.StructLayout:

@@ -7,17 +7,16 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
-from moevit.spec.registers import PASS_LOG_ENTRIES
+from moevit.spec.registers import PASS_LOG_ENTRIES, PASS_LOG_FIELDS
 
-from ..interfaces import TOKEN_BITS, MemoryRead
-from .error_latch import PC_BITS
+from ..interfaces import MemoryRead
 
 __all__ = ["PassLog", "log_entry_layout", "started_layout"]
 
 
 def started_layout() -> data.StructLayout:
     """What the log says of an instruction, as in the upper word of its entry."""
-    return data.StructLayout({"rows": TOKEN_BITS, "expert": 8, "pc": PC_BITS})
+    return data.StructLayout(PASS_LOG_FIELDS)
 
 
 def log_entry_layout() -> data.StructLayout:

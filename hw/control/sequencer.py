@@ -47,8 +47,6 @@ class Sequencer(wiring.Component):
     """
 
     def __init__(self, config: MachineConfig):
-        if config.program_length >= 1 << PC_BITS:
-            raise ValueError(f"{config.name}: program_length must be below {1 << PC_BITS}, not {config.program_length}")
         self._config = config
         super().__init__({
             "start": In(1),

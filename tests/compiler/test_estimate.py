@@ -138,6 +138,9 @@ def test_shortages_name_the_budget():
 def test_a_network_that_does_not_fit():
     with pytest.raises(DoesNotFit):
         estimate(NETWORKS["m3vit_small"], CONFIGS["8x8"])
+    long, short = NETWORKS["m3vit_small"].for_image(480, 640), replace(CONFIGS["32x64_long"], program_length=2048)
+    with pytest.raises(DoesNotFit, match="m3vit_small_480x640 needs 6339 instructions, 32x64_long holds 2048"):
+        estimate(long, short)
 
 
 def run(*arguments):

@@ -9,7 +9,7 @@ import pytest
 from moevit.spec import tables
 from moevit.spec.arrays import CONFIGS, ConfigError
 from moevit.spec.networks import NETWORKS, NetworkError
-from moevit.spec.registers import APERTURE, PASS_LOG, REGISTERS
+from moevit.spec.registers import APERTURE, PASS_LOG, REGISTERS, pack_log, unpack_log
 
 from ..configs import TEST_CONFIGS
 
@@ -47,11 +47,18 @@ def test_contradictory_network_is_refused(change, message):
     ({"tile_beats": 8}, "2..k_lanes / 4.* not 8"),
     ({"bus_beats": 2, "n_lanes": 32}, "row-memory word of 32, not 64"),
     ({"bus_beats": 2, "k_lanes": 64, "n_lanes": 64}, "more than 64 bytes .* not 128"),
+    ({"program_length": 0}, "1..8191, not 0"), ({"program_length": 8192}, "1..8191, not 8192"),
     ({"ports": 3}, "power of two"), ({"ports": 4}, "8 or 16 bytes wide each, not 4 ports of 4 bytes"),
 ])
 def test_impossible_config_is_refused(change, message):
     with pytest.raises(ConfigError, match=message):
         dataclasses.replace(CONFIGS["16x16"], **change)
+
+
+def test_an_entry_of_the_pass_log():
+    word = pack_log(pc=6338, expert=13, rows=151)
+    assert word == 6338 << 19 | 13 << 12 | 151
+    assert unpack_log(word) == {"pc": 6338, "expert": 13, "rows": 151}
 
 
 def test_hash_names_the_hardware():
