@@ -80,4 +80,4 @@ class Latencies:
     @property
     def norm(self) -> int:
         """From the last word of a NORM to ``done``."""
-        return 24 + (self._levels + self.config.norm_words - 1) // 2
+        return 24 + (self.config.k_lanes * self.config.norm_words - 1).bit_length() // 2

@@ -4,7 +4,7 @@
 Counts are of what ``hw`` declares, each memory laid out alone; ``docs/area.md`` has what Yosys makes of it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.boards import Board
@@ -55,10 +55,12 @@ def _uram(depth: int, width: int) -> int:
 
 
 def on_chip(config: MachineConfig, uram: int = 0) -> list[OnChipMemory]:
-    """The memories of ``config``, the largest first; of ``uram`` UltraRAMs each takes what saves block RAMs."""
+    """The memories of ``config``, the largest first. The ``uram`` UltraRAMs go to rows and weights where each replaces
+    more than two block RAMs, first where it replaces most."""
     word = ROW_BITS * config.k_lanes
     declared = [
-        ("residual rows", _in_blocks(config.residual_bank), word, 2 * config.norm_words),
+        *((f"residual rows, {reader}", _in_blocks(config.residual_bank), word, config.residual_banks)
+          for reader in ("reader", "writer")),
         ("hidden rows", _in_blocks(config.hidden_words), word // config.hidden_parts, config.hidden_parts),
         ("keys and values", _in_blocks(config.kv_words), 8 * config.n_lanes, 1),
         ("accumulator", config.max_tokens, ACCUMULATOR_BITS * config.n_lanes, 1),
@@ -70,24 +72,23 @@ def on_chip(config: MachineConfig, uram: int = 0) -> list[OnChipMemory]:
         ("pass log", PASS_LOG_ENTRIES, 64, 1),
         ("peaks", 4 * config.max_tokens, 17, 2),
         ("norm tables", config.max_tokens, 72, 3),
-        ("gain", _CHANNELS // config.k_lanes, word, 1),
+        ("gain", ceil_div(_CHANNELS // config.k_lanes, config.norm_words), config.norm_words * word, 1),
     ]
-    memories = []
-    for name, depth, width, copies in sorted(declared, key=lambda each: -each[1] * each[2] * each[3]):
-        blocks, ultra = copies * _bram36(depth, width), copies * _uram(depth, width)
-        if ultra <= uram and blocks > 2 * ultra:
-            uram -= ultra
-            memories.append(OnChipMemory(name, depth, width, copies, 0.0, ultra))
-        else:
-            memories.append(OnChipMemory(name, depth, width, copies, blocks, 0))
-    return memories
+    memories = [OnChipMemory(name, depth, width, copies, copies * _bram36(depth, width), copies * _uram(depth, width))
+                for name, depth, width, copies in declared]
+    laid_out = []
+    for each in sorted(memories, key=lambda each: (-each.bram36 / each.uram, -each.width * each.depth * each.copies)):
+        chosen = each.uram <= uram and each.bram36 > 2 * each.uram and each.name != "expert queues"
+        uram -= each.uram if chosen else 0
+        laid_out.append(replace(each, bram36=0.0) if chosen else replace(each, uram=0))
+    return sorted(laid_out, key=lambda each: -each.width * each.depth * each.copies)
 
 
 def dsp_slices(config: MachineConfig) -> int:
-    """Slices of array, row reader (two a lane, three if a NORM takes two words a cycle), row writer (three a lane),
-    router and control."""
+    """Slices of array, row reader (two a lane, three if a NORM takes more than a word a cycle), row writer (three a
+    lane), router and control."""
     array = config.macs_per_cycle // (2 if config.packed else 1)
-    reader, writer = (1 + config.norm_words) * config.k_lanes + 8, 3 * config.k_lanes + 1
+    reader, writer = min(1 + config.norm_words, 3) * config.k_lanes + 8, 3 * config.k_lanes + 1
     return array + reader + writer + 2
 
 

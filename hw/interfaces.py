@@ -5,8 +5,10 @@ Streams (valid, ready) carry what may wait. ``Flow`` carries what may not: the r
 because somebody upstream reserved the room for it.
 """
 
+from collections.abc import Sequence
+
 from amaranth import *
-from amaranth.hdl import ShapeLike
+from amaranth.hdl import ShapeLike, ValueLike
 from amaranth.lib import data, enum
 from amaranth.lib.wiring import In, Out, Signature
 from amaranth.utils import ceil_log2, exact_log2
@@ -37,6 +39,7 @@ __all__ = [
     "logits_layout",
     "mean_shape",
     "peak_layout",
+    "pick",
     "queue_entry_layout",
     "row_layout",
     "row_scale_layout",
@@ -116,6 +119,12 @@ class MemoryWrite(Signature):
 def in_bank(address: Value, bank: int, banks: int) -> Value:
     """Whether the word at ``address`` is in ``bank`` of ``banks``, a power of two."""
     return address[:exact_log2(banks)] == bank if banks > 1 else C(1, 1)
+
+
+def pick(values: Sequence[ValueLike], index: Value) -> Value:
+    """``values[index]``; the only value whatever the index."""
+    values = [Value.cast(value) for value in values]
+    return Array(values)[index] if len(values) > 1 else values[0]
 
 
 def instruction_layout() -> data.Layout:

@@ -9,7 +9,7 @@ from amaranth.utils import exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ROW_BITS
 
-from .interfaces import MemoryRead, MemoryWrite, in_bank, word_layout
+from .interfaces import MemoryRead, MemoryWrite, in_bank, pick, word_layout
 from .loader.image import CHUNK, hidden_write_layout
 from .loader.words import residual_write_layout
 from .row_memory import RowMemory
@@ -29,9 +29,9 @@ class Memories(wiring.Component):
     kv        row writer
     ========  ===================================================================================================
 
-    A read gives what was stored before its cycle. Latency: one cycle. The residual memory is ``norm_words`` banks,
-    word a in bank a mod ``norm_words``, so that the row reader can read and copy consecutive words in one cycle. The
-    hidden memory is ``hidden_parts`` parts of each word, with an address each for what IMAGE writes.
+    A read gives what was stored before its cycle. Latency: one cycle. The residual memory is ``residual_banks`` banks,
+    word a in bank a mod ``residual_banks``, so that the row reader can read and copy consecutive words in one cycle.
+    The hidden memory is ``hidden_parts`` parts of each word, with an address each for what IMAGE writes.
 
     Members
     -------
@@ -47,10 +47,10 @@ class Memories(wiring.Component):
         word = word_layout(config)
         kv = data.ArrayLayout(signed(8), config.n_lanes)
         super().__init__({
-            "residual_reader": In(MemoryRead(config.residual_bank, word)).array(config.norm_words),
+            "residual_reader": In(MemoryRead(config.residual_bank, word)).array(config.residual_banks),
             "residual_writer": In(MemoryRead(config.residual_words, word)),
             "residual_store": In(MemoryWrite(config.residual_words, word)),
-            "residual_copy": In(MemoryWrite(config.residual_bank, word)).array(config.norm_words),
+            "residual_copy": In(MemoryWrite(config.residual_bank, word)).array(config.residual_banks),
             "residual_load": In(stream.Signature(residual_write_layout(config))),
             "hidden_reader": In(MemoryRead(config.hidden_words, word)),
             "hidden_store": In(MemoryWrite(config.hidden_words, word)),
@@ -71,23 +71,21 @@ class Memories(wiring.Component):
         return m
 
     def _residual(self, m: Module) -> None:
-        words, load, read = self._config.norm_words, self.residual_load, self.residual_writer
-        bits = exact_log2(words)
-        store, chosen = self.residual_store, Signal(words, init=1)
+        banks, load, read = self._config.residual_banks, self.residual_load, self.residual_writer
+        bits = exact_log2(banks)
+        store, outputs = self.residual_store, []
+        chosen = Signal(range(max(banks, 2)))
         m.d.comb += load.ready.eq(~(store.enable | Cat(copy.enable for copy in self.residual_copy).any()))
         for index, (reader, copy) in enumerate(zip(self.residual_reader, self.residual_copy, strict=True)):
             bank = RowMemory(self._config.residual_bank, word_layout(self._config), readers=2)
             m.submodules[f"residual_{index}"] = bank
-            asked, stored, loaded = (in_bank(port.address, index, words) for port in (read, store, load.payload))
+            asked, stored, loaded = (in_bank(port.address, index, banks) for port in (read, store, load.payload))
             connect(m, flipped(reader), bank.reads[0])
             m.d.comb += [
                 bank.reads[1].enable.eq(read.enable & asked),
                 bank.reads[1].address.eq(read.address[bits:]),
             ]
-            with m.If(read.enable):
-                m.d.sync += chosen[index].eq(asked)
-            with m.If(chosen[index]):
-                m.d.comb += read.data.eq(bank.reads[1].data)
+            outputs.append(bank.reads[1].data)
             with m.If(store.enable):
                 self._write(m, bank.write, stored, store.address[bits:], store.data)
             with m.Elif(copy.enable):
@@ -95,6 +93,9 @@ class Memories(wiring.Component):
             with m.Else():
                 loads = load.valid & load.ready & loaded
                 self._write(m, bank.write, loads, load.payload.address[bits:], load.payload.data)
+        with m.If(read.enable):
+            m.d.sync += chosen.eq(read.address[:bits])
+        m.d.comb += read.data.eq(pick(outputs, chosen))
 
     def _hidden(self, m: Module) -> None:
         config, read, store, load = self._config, self.hidden_reader, self.hidden_store, self.hidden_load

@@ -20,6 +20,7 @@ class RowMemory(wiring.Component):
     """One write port and ``readers`` read ports. Words beyond the last whole block are in LUTs if they are few.
 
     Networks with a CLS token need a row more than a power of two per image: a row of block RAMs for a few words.
+    Every reader has a copy of its own, so that one may be UltraRAM and the next block RAM.
     A read gives what was stored before its cycle. Latency: one cycle.
 
     Members
@@ -43,19 +44,20 @@ class RowMemory(wiring.Component):
         banks = [(0, main)] + ([(main, rest)] if main < self._depth else [])
         outputs: list[list] = [[] for _ in self.reads]
         for start, depth in banks:
-            memory = Memory(shape=self._shape, depth=depth, init=[])
-            m.submodules[f"from_{start}"] = memory
             width = ceil_log2(depth)
-            write = memory.write_port(granularity=len(self.write.data) // self._granules)
             here = ((self.write.address >= main) == (start > 0)) if len(banks) > 1 else 1
-            m.d.comb += [
-                write.en.eq(Mux(here, self.write.enable, 0)),
-                write.addr.eq(self.write.address[:width]),
-                write.data.eq(self.write.data),
-            ]
-            for port, output in zip(self.reads, outputs, strict=True):
+            for index, (port, output) in enumerate(zip(self.reads, outputs, strict=True)):
+                memory = Memory(shape=self._shape, depth=depth, init=[])
+                m.submodules[f"from_{start}_{index}"] = memory
+                write = memory.write_port(granularity=len(self.write.data) // self._granules)
                 read = memory.read_port()
-                m.d.comb += [read.en.eq(port.enable), read.addr.eq(port.address[:width])]
+                m.d.comb += [
+                    write.en.eq(Mux(here, self.write.enable, 0)),
+                    write.addr.eq(self.write.address[:width]),
+                    write.data.eq(self.write.data),
+                    read.en.eq(port.enable),
+                    read.addr.eq(port.address[:width]),
+                ]
                 output.append(read.data)
         for index, (port, output) in enumerate(zip(self.reads, outputs, strict=True)):
             m.d.comb += port.data.eq(output[0])

@@ -141,7 +141,7 @@ class Accelerator(wiring.Component):
         ]
 
         # Memories.
-        for bank in range(config.norm_words):
+        for bank in range(config.residual_banks):
             connect(m, reader.residual[bank], memories.residual_reader[bank])
             connect(m, reader.copy[bank], memories.residual_copy[bank])
         connect(m, reader.hidden, memories.hidden_reader)

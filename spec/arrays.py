@@ -39,8 +39,8 @@ class MachineConfig:
     kv_words : words of ``n_lanes`` x s8 for keys and values
     stream_beats : depth of the weight prefetch FIFO, in beats of the stream
     program_length : instructions the program memory holds
-    norm_words : words of a row that a NORM takes per cycle, 1 or 2; the second one costs the row reader a multiplier
-        and a squarer of LUTs per lane
+    norm_words : words of a row that a NORM takes per cycle, 1 to 3; the second one costs the row reader a multiplier
+        and a squarer of LUTs per lane, the third one two more squarers and twice the banks of the residual memory
     trace : simulation-only ports that show every row-memory write
     """
 
@@ -86,8 +86,8 @@ class MachineConfig:
         if self.ports > 1 and self.port_bytes not in (8, 16):
             raise ConfigError(f"{self.name}: several ports must be 8 or 16 bytes wide each, not {self.ports} ports of "
                               f"{self.bus_bytes / self.ports:g} bytes")
-        if self.norm_words not in (1, 2):
-            raise ConfigError(f"{self.name}: norm_words must be 1 or 2, not {self.norm_words!r}")
+        if self.norm_words not in (1, 2, 3):
+            raise ConfigError(f"{self.name}: norm_words must be 1, 2 or 3, not {self.norm_words!r}")
         if self.stream_beats < 32 * self.bus_beats:
             raise ConfigError(f"{self.name}: stream_beats must hold two bursts of {16 * self.bus_beats}, not "
                               f"{self.stream_beats}")
@@ -128,9 +128,15 @@ class MachineConfig:
         return self.word_bytes // self.bus_bytes
 
     @property
+    def residual_banks(self) -> int:
+        """Banks of the residual memory, a power of two; word a is in bank a mod ``residual_banks``, so that any
+        ``norm_words`` consecutive words are in different ones."""
+        return 1 << (self.norm_words - 1).bit_length()
+
+    @property
     def residual_bank(self) -> int:
-        """Words in each of the ``norm_words`` banks of the residual memory; word a is in bank a mod ``norm_words``."""
-        return -(-self.residual_words // self.norm_words)
+        """Words in each bank of the residual memory."""
+        return -(-self.residual_words // self.residual_banks)
 
     @property
     def hidden_parts(self) -> int:
@@ -170,17 +176,17 @@ CONFIGS: dict[str, MachineConfig] = {
         MachineConfig(name="8x8", k_lanes=8, n_lanes=8, max_tokens=32, max_experts=8, residual_words=256,
                       hidden_words=1024, kv_words=512, stream_beats=64, program_length=128),
         MachineConfig(name="8x16", k_lanes=8, n_lanes=16, ports=2, max_tokens=32, max_experts=8, residual_words=256,
-                      hidden_words=1024, kv_words=256, stream_beats=64, program_length=128, norm_words=2),
+                      hidden_words=1024, kv_words=256, stream_beats=64, program_length=128, norm_words=3),
         MachineConfig(name="16x16", k_lanes=16, n_lanes=16, dsp48e1=True, ports=2, residual_words=3096,
                       hidden_words=6192, kv_words=3456),
         MachineConfig(name="32x32", k_lanes=32, n_lanes=32, bus_beats=2, ports=4, residual_words=6144,
                       hidden_words=12288, kv_words=8192, stream_beats=2048, norm_words=2),
         MachineConfig(name="32x64", k_lanes=32, n_lanes=64, tile_beats=4, ports=4, max_tokens=1024,
-                      residual_words=6192, hidden_words=12384, kv_words=4096, stream_beats=16384, norm_words=2),
+                      residual_words=6192, hidden_words=12384, kv_words=4096, stream_beats=16384, norm_words=3),
         MachineConfig(name="64x64", k_lanes=64, n_lanes=64, tile_beats=4, ports=4, max_tokens=1024,
-                      residual_words=3096, hidden_words=6192, kv_words=4608, stream_beats=16384, norm_words=2),
+                      residual_words=3096, hidden_words=6192, kv_words=4608, stream_beats=16384, norm_words=3),
         # Rows, keys and values of 1,201 tokens of m3vit_small in a zcu104, at the cost of prefetch (ADR 0024).
         MachineConfig(name="32x64_long", k_lanes=32, n_lanes=64, ports=4, max_tokens=1024, residual_words=16384,
-                      hidden_words=6144, kv_words=14592, stream_beats=1024, program_length=6656, norm_words=2),
+                      hidden_words=6144, kv_words=14592, stream_beats=1024, program_length=6656, norm_words=3),
     )
 }

@@ -16,9 +16,9 @@ from ..interfaces import (
     Flow,
     MemoryRead,
     MemoryWrite,
-    in_bank,
     mean_shape,
     peak_layout,
+    pick,
     queue_entry_layout,
     word_layout,
 )
@@ -43,16 +43,14 @@ def fetched_row_layout() -> data.StructLayout:
 
 
 def fetched_word_layout(config: MachineConfig) -> data.StructLayout:
-    """A word with its mean (0 unless it is to be subtracted), its gain, and what shall become of it.
+    """A word with its gain, and those behind it, 0 unless they were read; the mean (0 unless it is to be subtracted),
+    and what shall become of them.
 
-    ``next``: the word behind it and its gain, 0 unless a pair was read; none with ``norm_words`` 1. ``keys``: the lanes
-    below the instruction's number of keys. Other members as in ``step_layout``.
+    ``keys``: the lanes below the instruction's number of keys. Other members as in ``step_layout``.
     """
     return data.StructLayout({
-        "data": word_layout(config),
-        "gain": word_layout(config),
-        **({"next": data.StructLayout({"data": word_layout(config), "gain": word_layout(config)})}
-           if config.norm_words == 2 else {}),
+        "words": data.ArrayLayout(
+            data.StructLayout({"data": word_layout(config), "gain": word_layout(config)}), config.norm_words),
         "mean": mean_shape(),
         "keys": config.k_lanes,
         "kind": Kind,
@@ -67,14 +65,14 @@ def fetched_word_layout(config: MachineConfig) -> data.StructLayout:
     })
 
 
-def _turned(words: list, odd: Value) -> list:
-    """From words by bank to words in order, of which the first one is at an ``odd`` address; also back."""
-    return words if len(words) == 1 else [Mux(odd, *words[::-1]), Mux(odd, *words)]
+def _turned(banks: list, first: Value) -> list:
+    """From words by bank to words in order, the first of which is in bank ``first``; also back, with ``-first``."""
+    return [pick(banks[at:] + banks[:at], first) for at in range(len(banks))]
 
 
 class Fetch(wiring.Component):
-    """Reads ``source_base + source row x source_stride + word``, and for a pair the word behind it, which is not in the
-    hidden memory then; the source row comes from the queue when gathering.
+    """Reads ``source_base + source row x source_stride + word``, and the words behind it that have a bit in ``more``:
+    not in the hidden memory then. The source row comes from the queue when gathering.
 
     One step per cycle; the row comes 4 cycles, the word :attr:`LATENCY` cycles after its step; no back-pressure.
     With ``copy``, words that a NORM reads for their peaks go to ``copy_base + row x source_stride + word`` as well.
@@ -100,13 +98,13 @@ class Fetch(wiring.Component):
             "step": In(Flow(step_layout())),
             "copy": In(1),
             "copy_base": In(20),
-            "residual": Out(MemoryRead(config.residual_bank, word)).array(config.norm_words),
+            "residual": Out(MemoryRead(config.residual_bank, word)).array(config.residual_banks),
             "hidden": Out(MemoryRead(config.hidden_words, word)),
             "queue": Out(MemoryRead(config.max_experts * config.max_tokens, queue_entry_layout())),
             "peaks": Out(MemoryRead(PEAK_ENTRIES * config.max_tokens, peak_layout())),
             "mean": Out(MemoryRead(config.max_tokens, mean_shape())),
             "gain": Out(gain_read(config)),
-            "written": Out(MemoryWrite(config.residual_bank, word)).array(config.norm_words),
+            "written": Out(MemoryWrite(config.residual_bank, word)).array(config.residual_banks),
             "row": Out(Flow(fetched_row_layout())),
             "word": Out(Flow(fetched_word_layout(config))),
             "busy": Out(1),
@@ -116,7 +114,9 @@ class Fetch(wiring.Component):
         m = Module()
         config, step, pipe = self._config, self.step.payload, Timeline(m)
         token_bits, lane_bits = exact_log2(config.max_tokens), exact_log2(config.k_lanes)
-        banks, bank_bits = range(config.norm_words), exact_log2(config.norm_words)
+        banks, bank_bits = range(config.residual_banks), exact_log2(config.residual_banks)
+        behind = range(1, config.norm_words)
+        absent = [0] * (config.residual_banks - config.norm_words)
         pipe.put(0, valid=self.step.valid, **{field: step[field] for field, _ in step_layout()})
 
         # Stage 0: look the row up in the expert's queue.
@@ -137,21 +137,23 @@ class Fetch(wiring.Component):
             copy_place.eq(self.copy_base + pipe.at(2, "word")),
             peak.eq(pipe.at(2, "source_peak") + source),
         ]
-        # Stage 3: add; find the pair's place in each bank; read the peak.
+        # Stage 3: add; find the words' place in each bank; read the peak.
         address, copy_address = Signal(20), Signal(20)
         m.d.sync += [address.eq(start + place), copy_address.eq(start + copy_place)]
         places, copy_places = ([Signal(20 - bank_bits, name=f"{name}_{bank}") for bank in banks]
                                for name in ("place", "copy_place"))
         for bank in banks:
-            up = config.norm_words - 1 - bank
+            up = banks[-1] - bank
             m.d.sync += [places[bank].eq((start + place + up) >> bank_bits),
                          copy_places[bank].eq((start + copy_place + up) >> bank_bits)]
         m.d.comb += [self.peaks.enable.eq(pipe.at(3, "valid")), self.peaks.address.eq(peak)]
         # Stage 4: read the word and the mean; hand out the row.
         from_hidden = pipe.at(4, "source") == Source.HIDDEN
-        for bank, read in enumerate(self.residual):
-            own = pipe.at(4, "pair") | in_bank(address, bank, config.norm_words)
-            m.d.comb += [read.enable.eq(pipe.at(4, "valid") & ~from_hidden & own), read.address.eq(places[bank])]
+        bits = max(bank_bits, 1)  # a signal without any is no Verilog
+        pipe.put(4, bank=address[:bits], copy_back=(-copy_address)[:bits])
+        asked = _turned([1, *pipe.at(4, "more")[:len(behind)], *absent], (-address)[:bits])
+        for read, place, own in zip(self.residual, places, asked, strict=True):
+            m.d.comb += [read.enable.eq(pipe.at(4, "valid") & ~from_hidden & own), read.address.eq(place)]
         m.d.comb += [
             self.hidden.enable.eq(pipe.at(4, "valid") & from_hidden),
             self.hidden.address.eq(address),
@@ -167,42 +169,41 @@ class Fetch(wiring.Component):
             self.row.payload.peak.eq(self.peaks.data),
         ]
         keys, word, whole = pipe.at(4, "keys"), pipe.at(4, "word"), pipe.at(4, "keys")[lane_bits:]
-        pipe.put(4, odd=address[0], copy_odd=copy_address[0],
-                 rest=keys[:lane_bits], below=word < whole, at_end=word == whole,
+        pipe.put(4, rest=keys[:lane_bits], below=word < whole, at_end=word == whole,
                  **{f"copy_place_{bank}": copy_places[bank] for bank in banks},
                  centred=(pipe.at(4, "kind") == Kind.PEAKS) | (
                      (pipe.at(4, "kind") == Kind.PASS) & (pipe.at(4, "operand") == Operand.NORM)))
-        # Stage 5: take the word; read the gain.
-        value, following = (Signal(word_layout(config), name=name, reset_less=True) for name in ("value", "following"))
+        # Stage 5: take the words; read the gain.
+        values = [Signal(word_layout(config), name=f"value_{index}", reset_less=True)
+                  for index in range(config.norm_words)]
         mean = Signal(mean_shape(), reset_less=True)
         lanes = Signal(config.k_lanes, reset_less=True)
-        residual = _turned([read.data for read in self.residual], pipe.at(5, "odd"))
+        residual = _turned([read.data for read in self.residual], pipe.at(5, "bank"))
         m.d.sync += [
-            value.eq(Mux(pipe.at(5, "source") == Source.HIDDEN, self.hidden.data, residual[0])),
-            following.eq(Mux(pipe.at(5, "pair"), residual[-1], 0)),
+            values[0].eq(Mux(pipe.at(5, "source") == Source.HIDDEN, self.hidden.data, residual[0])),
+            *(values[index].eq(Mux(pipe.at(5, "more")[index - 1], residual[index], 0)) for index in behind),
             mean.eq(Mux(pipe.at(5, "centred"), self.mean.data, 0)),
             *(lanes[lane].eq(pipe.at(5, "below") | (pipe.at(5, "at_end") & (lane < pipe.at(5, "rest"))))
               for lane in range(config.k_lanes)),
         ]
-        m.d.comb += [self.gain.enable.eq(pipe.at(5, "valid")), self.gain.address.eq(pipe.at(5, "word")[bank_bits:])]
+        m.d.comb += [self.gain.enable.eq(pipe.at(5, "valid")), self.gain.address.eq(pipe.at(5, "gain_address"))]
         # Stage 6: hand out the words.
-        word = self.word.payload
-        gain = _turned(list(self.gain.data), pipe.at(6, "word")[0])
-        if config.norm_words == 2:
-            m.d.comb += [word.next.data.eq(following), word.next.gain.eq(Mux(pipe.at(6, "pair"), gain[1], 0))]
-        copied = _turned([value, following][:config.norm_words], pipe.at(6, "copy_odd"))
+        word, more = self.word.payload, pipe.at(6, "more")
+        gains = [pick(list(self.gain.data), pipe.at(6, "gain_place")),
+                 *(Mux(more[index - 1], self.gain.data[index], 0) for index in behind)]
+        for each, value, gain in zip(word.words, values, gains, strict=True):
+            m.d.comb += [each.data.eq(value), each.gain.eq(gain)]
         copies = pipe.at(6, "valid") & self.copy & (pipe.at(6, "kind") == Kind.PEAKS)
+        enables = _turned([1, *more[:len(behind)], *absent], pipe.at(6, "copy_back"))
+        copied = _turned([*values, *absent], pipe.at(6, "copy_back"))
         for bank, written in enumerate(self.written):
-            own = pipe.at(6, "pair") | in_bank(pipe.at(6, "copy_odd"), bank, config.norm_words)
             m.d.comb += [
-                written.enable.eq(copies & own),
+                written.enable.eq(copies & enables[bank]),
                 written.address.eq(pipe.at(6, f"copy_place_{bank}")),
                 written.data.eq(copied[bank]),
             ]
         m.d.comb += [
             self.word.valid.eq(pipe.at(6, "valid")),
-            word.data.eq(value),
-            word.gain.eq(gain[0]),
             word.mean.eq(mean),
             word.keys.eq(lanes),
             *(word[field].eq(pipe.at(6, field))

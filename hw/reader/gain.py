@@ -5,11 +5,10 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import MemoryRead, in_bank, word_layout
+from ..interfaces import MemoryRead, word_layout
 from .sequence import WORD_BITS
 
 __all__ = ["Gain", "gain_read", "gain_words"]
@@ -25,7 +24,7 @@ def gain_words(config: MachineConfig) -> int:
 def gain_read(config: MachineConfig) -> MemoryRead:
     """A read of as many words as a NORM takes in a cycle."""
     words = config.norm_words
-    return MemoryRead(gain_words(config) // words, data.ArrayLayout(word_layout(config), words))
+    return MemoryRead(-(-gain_words(config) // words), data.ArrayLayout(word_layout(config), words))
 
 
 class Gain(wiring.Component):
@@ -56,10 +55,11 @@ class Gain(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        words, bits, read_words = config.norm_words, exact_log2(config.norm_words), self.read.data.shape()
-        m.submodules.memory = memory = Memory(shape=read_words, depth=gain_words(config) >> bits, init=[])
+        words, read_words = config.norm_words, self.read.data.shape()
+        m.submodules.memory = memory = Memory(shape=read_words, depth=-(-gain_words(config) // words), init=[])
         write, read = memory.write_port(granularity=1), memory.read_port()
-        taken, word = self.load & self.beats.valid, Signal(WORD_BITS)
+        taken = self.load & self.beats.valid
+        word, address, place = Signal(WORD_BITS), Signal.like(write.addr), Signal(2)  # word = address x words + place
         if config.word_beats == 2:
             half, first = Signal(), Signal(8 * config.n_lanes)
             full, value = half, Cat(first, self.beats.payload)
@@ -69,8 +69,8 @@ class Gain(wiring.Component):
             full, value = C(1), self.beats.payload
         m.d.comb += [
             self.beats.ready.eq(self.load),
-            write.en.eq(Cat(taken & full & in_bank(word, bank, words) for bank in range(words))),
-            write.addr.eq(word[bits:]),
+            write.en.eq(Cat(taken & full & (place == index) for index in range(words))),
+            write.addr.eq(address),
             write.data.as_value().eq(value.replicate(words)),
             self.loaded.eq(taken & full & (word == self.last_word)),
             read.en.eq(self.read.enable),
@@ -78,5 +78,7 @@ class Gain(wiring.Component):
             self.read.data.eq(read.data),
         ]
         with m.If(taken & full):
-            m.d.sync += word.eq(Mux(self.loaded, 0, word + 1))
+            m.d.sync += [word.eq(Mux(self.loaded, 0, word + 1)), place.eq(place + 1)]
+            with m.If(self.loaded | (place == words - 1)):
+                m.d.sync += [address.eq(Mux(self.loaded, 0, address + 1)), place.eq(0)]
         return m

@@ -36,11 +36,19 @@ class Lanes(wiring.Component):
     """Subtract the mean, multiply by the gain, quantise, take a digit; two multipliers a lane.
 
     Every operand takes the same way: ROW has mean 0 and gain 1, RAW the low nine bits, EXP the exponential, both with
-    :data:`FACTOR_UNIT`. The statistics of NORM (PEAKS) use both multipliers: the second one squares the word. The word
-    behind it (``norm_words`` 2) has a third one for its value, and LUTs for its square.
+    :data:`FACTOR_UNIT`. The statistics of NORM (PEAKS) are values and squares of up to ``norm_words`` words:
+
+    ==========  ================  ================  ================  ==============
+    norm_words  first value       second value      third value       squares
+    ==========  ================  ================  ================  ==============
+    1           by the gain                                           by the quantiser
+    2           by the gain       a third one                         by the quantiser, LUTs
+    3           by the gain       a third one       by the quantiser  LUTs
+    ==========  ================  ================  ================  ==============
+
     ``golden.integer.row_scale.quantise`` and ``digits``, ``golden.integer.norm.apply_gain``,
     ``golden.integer.softmax.exponentials``, exactly, if no value exceeds the peak that the factor was made from.
-    One word per cycle, :attr:`LATENCY` cycles, no back-pressure.
+    One word (PEAKS: ``norm_words``) per cycle, :attr:`LATENCY` cycles, no back-pressure.
 
     Members
     -------
@@ -48,12 +56,12 @@ class Lanes(wiring.Component):
     maximum : In(s17), with the word (EXP)
     factor : In(factor_layout()), 3 cycles after the word
     operands : Out(Flow(k_lanes x s9))
-    values : Out(norm_words x k_lanes x s25), 3 cycles after the word (PEAKS)
-    squares : Out(norm_words x k_lanes x u31), 5 cycles after the word (PEAKS)
+    values : Out(norm_words x k_lanes x s25), :attr:`VALUES` cycles after the words (PEAKS)
+    squares : Out(norm_words x k_lanes x u31), 5 cycles after the words (PEAKS)
     """
 
     LATENCY = 8
-    VALUES = 3
+    VALUES = 3, 3, 6
     SQUARES = 5
 
     def __init__(self, config: MachineConfig):
@@ -72,55 +80,51 @@ class Lanes(wiring.Component):
         m = Module()
         word, pipe = self.word.payload, Timeline(m)
         m.submodules.exp2 = exp2 = Exp2(self._config.k_lanes)
-        m.d.comb += [exp2.logits.eq(word.data), exp2.maximum.eq(self.maximum), exp2.enable.eq(word.keys)]
+        m.d.comb += [exp2.logits.eq(word.words[0].data), exp2.maximum.eq(self.maximum), exp2.enable.eq(word.keys)]
         passing, operand = word.kind == Kind.PASS, word.operand
-        pipe.put(0, valid=self.word.valid & passing, low=word.low, square=word.kind == Kind.PEAKS,
+        pipe.put(0, valid=self.word.valid & passing, low=word.low, peaks=word.kind == Kind.PEAKS,
                  gained=~passing | (operand == Operand.NORM), raw=passing & (operand == Operand.RAW),
                  exp=passing & (operand == Operand.EXP))
         pipe.put(3, shift=self.factor.shift)
         for lane in range(self._config.k_lanes):
             self._lane(m, pipe, lane, exp2.o[lane])
-            if self._config.norm_words == 2:
-                self._statistics(m, pipe, lane, word.next)
         m.d.comb += self.operands.valid.eq(pipe.at(self.LATENCY, "valid"))
         return m
 
     def _lane(self, m: Module, pipe: Timeline, lane: int, exponential: Value) -> None:
-        word = self.word.payload
+        words = self._config.norm_words
+        places = range(lane, len(self.values), self._config.k_lanes)  # of the lane's words among values and squares
 
         def register(shape, name):
             return Signal(shape, name=f"{name}_{lane}", reset_less=True)
 
-        # Stage 1: subtract the mean; choose the gain; magnitude, for the square.
-        centred, gain = register(signed(18), "centred"), register(signed(ROW_BITS), "gain")
+        # Stages 1 to 3: subtract the mean, multiply by the gain; a third word has to wait for a multiplier.
+        for place, word in zip(places, self.word.payload.words, strict=True):
+            gain = word.gain[lane] if place > lane else Mux(pipe.at(0, "gained"), word.gain[lane], 1 << GAIN_SHIFT)
+            self._centre(m, pipe, place, word.data[lane], gain)
+        for place in places[:2]:
+            self._gain(m, pipe, place)
+        gained = self.values[lane]
+        # Stage 4: choose the value and what it is multiplied by; for statistics the word by itself, or a third word by
+        # its gain.
+        value, multiplier = register(signed(VALUE_BITS), "value"), register(signed(17), "multiplier")
+        names = (f"centred_{places[2]}", f"gain_{places[2]}") if words == 3 else 2 * (f"magnitude_{lane}",)
+        peaks, (left, right) = pipe.at(3, "peaks"), (pipe.at(3, name) for name in names)
         m.d.sync += [
-            centred.eq(word.data[lane] - word.mean),
-            gain.eq(Mux(pipe.at(0, "gained"), word.gain[lane], 1 << GAIN_SHIFT)),
-        ]
-        magnitude = register(ROW_BITS, "magnitude")
-        m.d.sync += magnitude.eq(abs(word.data[lane]))
-        pipe.put(1, **{f"magnitude_{lane}": magnitude})
-        # Stage 2: multiply by the gain.
-        product = register(signed(34), "product")
-        m.d.sync += product.eq(centred * gain)
-        # Stage 3: add half.
-        rounded = register(signed(34), "rounded")
-        m.d.sync += rounded.eq(product + (1 << (GAIN_SHIFT - 1)))
-        gained = rounded >> GAIN_SHIFT
-        m.d.comb += self.values[lane].eq(gained)
-        # Stage 4: choose the value and what it is multiplied by.
-        value, multiplier = register(signed(VALUE_BITS), "value"), register(16, "multiplier")
-        square, magnitude = pipe.at(3, "square"), pipe.at(3, f"magnitude_{lane}")
-        m.d.sync += [
-            value.eq(Mux(square, magnitude, Mux(pipe.at(3, "exp"), exponential, Mux(
+            value.eq(Mux(peaks, left, Mux(pipe.at(3, "exp"), exponential, Mux(
                 pipe.at(3, "raw"), gained[:OPERAND_BITS].as_signed(), gained)))),
-            multiplier.eq(Mux(square, magnitude, self.factor.multiplier)),
+            multiplier.eq(Mux(peaks, right, self.factor.multiplier)),
         ]
-        # Stage 5: multiply by the quantiser, or square.
+        # Stage 5: multiply.
         scaled = register(signed(42), "scaled")
         m.d.sync += scaled.eq(value * multiplier)
-        m.d.comb += self.squares[lane].eq(scaled)
-        # Stage 6: shift by eights.
+        if words < 3:
+            m.d.comb += self.squares[lane].eq(scaled)
+        for place in places[int(words < 3):]:
+            self._square(m, pipe, place)
+        # Stage 6: shift by eights; add half to the third word.
+        if words == 3:
+            self._round(m, places[2], scaled)
         shift = pipe.at(5, "shift")
         coarse = register(signed(25), "coarse")
         m.d.sync += coarse.eq(scaled >> (shift[3:] << 3))
@@ -130,28 +134,28 @@ class Lanes(wiring.Component):
         # Stage 8: clip, take the digit.
         m.d.sync += self.operands.payload[lane].eq(operand_digit(q, pipe.at(7, "low"), ~pipe.at(7, "raw")))
 
-    def _statistics(self, m: Module, pipe: Timeline, lane: int, following: data.View) -> None:
-        """A lane of the word behind: value and square, in step with the first word's."""
-        word, place = self.word.payload, self._config.k_lanes + lane
-
-        def register(shape, name):
-            return Signal(shape, name=f"{name}_{place}", reset_less=True)
-
-        # Stage 1: subtract the mean; magnitude.
-        centred, gain, magnitude = (register(*each) for each in (
+    def _centre(self, m: Module, pipe: Timeline, place: int, x: Value, by: Value) -> None:
+        """Stage 1: x - mean, its gain, and |x| for the square."""
+        centred, gain, magnitude = (Signal(shape, name=f"{name}_{place}", reset_less=True) for shape, name in (
             (signed(18), "centred"), (signed(ROW_BITS), "gain"), (ROW_BITS, "magnitude")))
-        m.d.sync += [
-            centred.eq(following.data[lane] - word.mean),
-            gain.eq(following.gain[lane]),
-            magnitude.eq(abs(following.data[lane])),
-        ]
-        # Stages 2 and 3: multiply by the gain, add half.
-        product, rounded = register(signed(34), "product"), register(signed(34), "rounded")
-        m.d.sync += [product.eq(centred * gain), rounded.eq(product + (1 << (GAIN_SHIFT - 1)))]
+        m.d.sync += [centred.eq(x - self.word.payload.mean), gain.eq(by), magnitude.eq(abs(x))]
+        pipe.put(1, **{f"centred_{place}": centred, f"gain_{place}": gain, f"magnitude_{place}": magnitude})
+
+    def _gain(self, m: Module, pipe: Timeline, place: int) -> None:
+        """Stages 2 and 3: a value, by a multiplier of its own."""
+        product = Signal(signed(34), name=f"product_{place}", reset_less=True)
+        m.d.sync += product.eq(pipe.at(1, f"centred_{place}") * pipe.at(1, f"gain_{place}"))
+        self._round(m, place, product)
+
+    def _round(self, m: Module, place: int, product: Value) -> None:
+        """A stage: add half; a value is what is left."""
+        rounded = Signal(signed(34), name=f"rounded_{place}", reset_less=True)
+        m.d.sync += rounded.eq(product + (1 << (GAIN_SHIFT - 1)))
         m.d.comb += self.values[place].eq(rounded >> GAIN_SHIFT)
-        # Stages 3 to 5: square.
-        m.submodules[f"square_{lane}"] = square = Square()
-        pipe.put(1, **{f"magnitude_{place}": magnitude})
+
+    def _square(self, m: Module, pipe: Timeline, place: int) -> None:
+        """Stages 3 to 5: a square, without a multiplier."""
+        m.submodules[f"square_{place}"] = square = Square()
         m.d.comb += [
             square.i.eq(pipe.at(self.SQUARES - Square.latency, f"magnitude_{place}")),
             self.squares[place].eq(square.o),

@@ -22,7 +22,7 @@ from .timeline import Timeline, tree
 __all__ = ["NormScale", "norm_row_layout"]
 
 
-_SQUARES = Lanes.SQUARES - Lanes.VALUES
+_SQUARES = Lanes.SQUARES - Lanes.VALUES[0]
 
 
 def norm_row_layout() -> data.StructLayout:
@@ -34,14 +34,15 @@ class NormScale(wiring.Component):
     """Peak of |(x - mean) x gain| of each row, rounded up to nine bits, and its product with 1/std, into a table.
 
     ``golden.integer.norm.norm_rows``, second half, exactly. ``norm_words`` words per cycle, rows back to back, no
-    back-pressure; :attr:`latency` cycles from a row's last word to its entry, which can be read in the next cycle.
+    back-pressure; :attr:`latency` cycles from a row's last words to its entry, which can be read in the next cycle.
 
     Members
     -------
     valid, first, final, end : In(1), words of a row; its first; its last; the last of all
     row : In(12), the words' row
-    values : In(norm_words x k_lanes x s25), with ``valid``; 0 where there is no word
-    squares : In(norm_words x k_lanes x u31), of the words, ``Lanes.SQUARES - Lanes.VALUES`` cycles later
+    values : In(norm_words x k_lanes x s25), each word's as many cycles after the first one's as ``Lanes.VALUES`` says,
+        which come with ``valid``; 0 where there is no word
+    squares : In(norm_words x k_lanes x u31), of all words, ``Lanes.SQUARES - Lanes.VALUES[0]`` cycles later
     dim, epsilon : In, steady
     means : Out(MemoryRead(max_tokens, means_layout()))
     stored : Out(Flow(norm_row_layout())), each entry as it is written
@@ -76,18 +77,14 @@ class NormScale(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        lanes, pipe = self._lanes, Timeline(m)
+        pipe = Timeline(m)
         m.submodules.peak_scale, m.submodules.spread = peak_scale, spread = self._peak_scale, self._spread
         pipe.put(0, valid=self.valid, final_valid=self.valid & self.final, end_valid=self.valid & self.end,
                  first=self.first, row=self.row)
 
-        # Stage 1: magnitudes.
-        magnitudes = [Signal(VALUE_BITS - 1, name=f"magnitude_{lane}", reset_less=True) for lane in range(lanes)]
-        m.d.sync += [magnitude.eq(abs(self.values[lane])) for lane, magnitude in enumerate(magnitudes)]
-        # Stages 2 to `widest`: the largest of the lanes.
-        widest = 1 + ceil_log2(lanes)
-        largest = tree(m, magnitudes, lambda a, b: Mux(a > b, a, b), "largest", levels=1)
-        # Stage `widest` + 1: the largest of the words.
+        # Up to stage `widest`: the largest of the words that come in a cycle.
+        largest, widest = self._largest(m, pipe)
+        # Stage `widest` + 1: the largest of the row's words.
         peak = Signal(VALUE_BITS - 1)
         with m.If(pipe.at(widest, "valid")):
             m.d.sync += peak.eq(Mux(pipe.at(widest, "first") | (largest > peak), largest, peak))
@@ -138,3 +135,28 @@ class NormScale(wiring.Component):
             read.en.eq(self.read.enable), read.addr.eq(self.read.address), self.read.data.eq(read.data),
         ]
         return m
+
+    def _largest(self, m: Module, pipe: Timeline) -> tuple[Value, int]:
+        """The largest magnitude of the words that come in a cycle, and its stage: of each word when it has come, then
+        of the words so far."""
+        def larger(a, b):
+            return Mux(a > b, a, b)
+
+        lanes, stage = self._config.k_lanes, 0
+        for word in range(self._config.norm_words):
+            # From the word's first stage on: magnitudes. Then the largest of the lanes.
+            magnitudes = [Signal(VALUE_BITS - 1, name=f"magnitude_{word}_{lane}", reset_less=True)
+                          for lane in range(lanes)]
+            m.d.sync += [magnitude.eq(abs(self.values[word * lanes + lane]))
+                         for lane, magnitude in enumerate(magnitudes)]
+            here = Lanes.VALUES[word] - Lanes.VALUES[0] + 1 + ceil_log2(lanes)
+            largest = tree(m, magnitudes, larger, f"largest_{word}", levels=1)
+            pipe.put(here, **{f"largest_{word}": largest})
+            # Then the largest so far.
+            stage = max(stage, here)
+            if word:
+                so_far = Signal(VALUE_BITS - 1, name=f"so_far_{word}", reset_less=True)
+                m.d.sync += so_far.eq(larger(pipe.at(stage, f"so_far_{word - 1}"), pipe.at(stage, f"largest_{word}")))
+                largest, stage = so_far, stage + 1
+            pipe.put(stage, **{f"so_far_{word}": largest})
+        return largest, stage

@@ -51,7 +51,7 @@ class RowReader(wiring.Component):
     tiles, or passes that may overlap. From an instruction's dispatch to its first row: :attr:`LATENCY` cycles. A tag
     follows its row by ``Tags.latency`` cycles (8 for 8 lanes, 9 for 16 and 32, 10 for 64). From a NORM's dispatch to
     its end, if it is ``summed``: ``k_tiles x word_beats + rows x ceil(k_tiles / norm_words) + 25`` cycles where
-    ``k_lanes x norm_words`` is 8, 26 instead of 25 where it is 16 or 32, 27 beyond. If it is not: ``rows x k_tiles +
+    ``k_lanes x norm_words`` is 8, 26 instead of 25 up to 32, 27 up to 128, 28 beyond. If it is not: ``rows x k_tiles +
     12`` cycles more with 8 lanes, 13 instead of 12 with 16 and 32, 14 with 64. An instruction that is dropped costs a
     cycle. rows, k_tiles, n_tiles and keys are at least 1.
 
@@ -88,14 +88,14 @@ class RowReader(wiring.Component):
             "stored": In(stored_layout()),
             "tile_ready": In(1),
             "tile_taken": Out(1),
-            "residual": Out(MemoryRead(config.residual_bank, word)).array(config.norm_words),
+            "residual": Out(MemoryRead(config.residual_bank, word)).array(config.residual_banks),
             "hidden": Out(MemoryRead(config.hidden_words, word)),
             "queue": Out(MemoryRead(config.max_experts * config.max_tokens, queue_entry_layout())),
             "peaks": Out(MemoryRead(PEAK_ENTRIES * config.max_tokens, peak_layout())),
             "gain": In(stream.Signature(8 * config.n_lanes)),
             "sums": Out(MemoryRead(config.max_tokens, signed(ROW_SUM_BITS))),
             "summed": Out(Flow(row_sum_layout())),
-            "copy": Out(MemoryWrite(config.residual_bank, word)).array(config.norm_words),
+            "copy": Out(MemoryWrite(config.residual_bank, word)).array(config.residual_banks),
             "row": Out(Flow(row_layout(config))),
             "tag": Out(Flow(tag_layout(config))),
             "released": In(1),
@@ -186,18 +186,18 @@ class RowReader(wiring.Component):
             means.final.eq(word.final),
             means.end.eq(word.end),
             means.row.eq(word.row),
-            means.word.eq(word.data),
+            means.word.eq(word.words[0].data),
             means.known.valid.eq(sequence.step.valid & current.summed),
             means.known.payload.eq(step.row),
             means.inverse_dim.eq(current.inverse_dim),
             means.restart.eq(sequence.load_gain),
             self.summed.valid.eq(means.found.valid & ~current.rowwise),
             self.summed.payload.eq(means.found.payload),
-            norm_scale.valid.eq(pipe.at(Lanes.VALUES, "peaks_valid")),
-            norm_scale.row.eq(pipe.at(Lanes.VALUES, "row")),
-            norm_scale.first.eq(pipe.at(Lanes.VALUES, "first")),
-            norm_scale.final.eq(pipe.at(Lanes.VALUES, "final")),
-            norm_scale.end.eq(pipe.at(Lanes.VALUES, "end")),
+            norm_scale.valid.eq(pipe.at(Lanes.VALUES[0], "peaks_valid")),
+            norm_scale.row.eq(pipe.at(Lanes.VALUES[0], "row")),
+            norm_scale.first.eq(pipe.at(Lanes.VALUES[0], "first")),
+            norm_scale.final.eq(pipe.at(Lanes.VALUES[0], "final")),
+            norm_scale.end.eq(pipe.at(Lanes.VALUES[0], "end")),
             norm_scale.values.eq(lanes.values),
             norm_scale.squares.eq(lanes.squares),
             norm_scale.dim.eq(current.dim),
@@ -208,7 +208,7 @@ class RowReader(wiring.Component):
         # Send it out.
         m.d.comb += [
             store.word.valid.eq(fetch.word.valid & (word.kind == Kind.STORE)),
-            store.word.payload.eq(word.data),
+            store.word.payload.eq(word.words[0].data),
         ]
         wiring.connect(m, store.o, wiring.flipped(self.store))
 

@@ -26,16 +26,19 @@ class Kind(enum.Enum, shape=2):
 
 
 def step_layout() -> data.StructLayout:
-    """One word to read, with ``pair`` the next one as well. ``first`` and ``final``: it or they are the first and the
-    last of the row (PASS: of the sums).
+    """One word to read, and those behind it that have a bit in ``more``. ``first`` and ``final``: it or they are the
+    first and the last of the row (PASS: of the sums).
 
-    ``end``: last step of its instruction, and of the first part of a NORM.
+    ``end``: last step of its instruction, and of the first part of a NORM. ``gain_address``, ``gain_place``: ``word``
+    by ``norm_words``, and what is left.
     """
     return data.StructLayout({
         "kind": Kind,
         "row": TOKEN_BITS,
         "word": WORD_BITS,
-        "pair": 1,
+        "more": 2,
+        "gain_address": WORD_BITS,
+        "gain_place": 2,
         "first": 1,
         "final": 1,
         "end": 1,
@@ -66,8 +69,9 @@ class Sequence(wiring.Component):
     """Turns dispatched instructions into steps, one a cycle while there is room; skips those that read no rows.
 
     PASS: for n-tiles, for tiles (digits: gate_sweeps x k_tiles), for rows. NORM: loads the gain, then rows by words
-    once if ``summed``, otherwise twice, the second time when ``measured``; ends with ``norm_done``. With ``norm_words``
-    2 the one time (the second) goes by pairs, an odd last word alone. STORE: announces itself, then rows by words.
+    once if ``summed``, otherwise twice, the second time when ``measured``; ends with ``norm_done``. The one time (the
+    second) goes by ``norm_words``, the last step of a row by what is left of it. STORE: announces itself, then rows by
+    words.
 
     The first step of a PASS comes in the cycle after its dispatch at the earliest, also behind another PASS. A step
     waits until ``(sequence - finished) mod 2^16 <= overlap``; that difference is below 2^15. With ``rowwise`` it may be
@@ -122,7 +126,9 @@ class Sequence(wiring.Component):
         incoming, current, instruction = self.dispatch.payload, self.current, self.current.instruction
         allowed, early, may_read, take = Signal(), Signal(), Signal(), Signal()
         last_row, last_word, last_tile = Signal(TOKEN_BITS), self.last_word, Signal(12)
-        row, word, group, tile = Signal(TOKEN_BITS), Signal(WORD_BITS), Signal(2), Signal(12)
+        row, group, tile = Signal(TOKEN_BITS), Signal(2), Signal(12)
+        word, left = Signal(WORD_BITS), Signal(WORD_BITS)  # left: words of the row behind it
+        gain_address, gain_place = Signal(WORD_BITS), Signal(2)
 
         def spare(dispatched):
             return (self.finished - dispatched.sequence + dispatched.instruction.overlap)[:SEQUENCE_BITS].as_signed()
@@ -151,11 +157,12 @@ class Sequence(wiring.Component):
             ]
 
         is_pass, is_norm = instruction.opcode == Opcode.PASS, instruction.opcode == Opcode.NORM
-        at_row, at_word, at_group, at_tile, pairs = Signal(), Signal(), Signal(), Signal(), Signal()
+        at_row, at_word, at_group, at_tile, several = Signal(), Signal(), Signal(), Signal(), Signal()
+        most = self._config.norm_words
         m.d.comb += [
             at_row.eq(row == last_row),
-            pairs.eq((is_norm & at_group) if self._config.norm_words == 2 else 0),  # from an even word on
-            at_word.eq((word[1:] == last_word[1:]) & (pairs | (word[0] == last_word[0]))),
+            several.eq(is_norm & at_group),
+            at_word.eq(left < Mux(several, most, 1)),
             at_group.eq(group == Mux(is_pass, Mux(instruction.digits, self._config.gate_sweeps - 1, 0),
                                      is_norm & ~instruction.summed)),
             at_tile.eq(~is_pass | (tile == last_tile)),
@@ -168,11 +175,17 @@ class Sequence(wiring.Component):
             with m.If(next_row):
                 m.d.sync += row.eq(Mux(at_row, 0, row + 1))
             with m.If(next_word):
-                m.d.sync += word.eq(Mux(at_word, 0, word + Mux(pairs, 2, 1)))
+                read = Mux(several, most, 1)
+                m.d.sync += [word.eq(Mux(at_word, 0, word + read)), left.eq(Mux(at_word, last_word, left - read))]
+                m.d.sync += gain_place.eq(gain_place + 1)
+                with m.If(at_word | several | (gain_place == most - 1)):
+                    m.d.sync += [gain_address.eq(Mux(at_word, 0, gain_address + 1)), gain_place.eq(0)]
             with m.If(at_row & at_word):
                 m.d.sync += group.eq(Mux(at_group, 0, group + 1))
                 with m.If(at_group):
                     m.d.sync += tile.eq(Mux(at_tile, 0, tile + 1))
+        with m.If(take & self.dispatch.valid):  # perhaps with the last step of the instruction before
+            m.d.sync += left.eq(incoming.instruction.k_tiles - 1)
 
         def take_next():
             m.d.comb += take.eq(1)
@@ -225,7 +238,9 @@ class Sequence(wiring.Component):
             step.kind.eq(kind),
             step.row.eq(row),
             step.word.eq(word),
-            step.pair.eq(pairs & ~(at_word & ~last_word[0])),
+            step.more.eq(Cat(several & (left >= index) for index in range(1, most))),
+            step.gain_address.eq(gain_address),
+            step.gain_place.eq(gain_place),
             step.first.eq(new_row),
             step.final.eq(at_word & (at_group | ~is_pass)),
             step.end.eq(end | (is_norm & at_row & at_word)),

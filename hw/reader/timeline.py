@@ -2,6 +2,7 @@
 """Help for writing pipelines: signals named once, read at any later stage."""
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 from amaranth import *
 from amaranth.hdl import ValueLike
@@ -52,10 +53,10 @@ def tree_stages(leaves: int, levels: int = 2, first: int | None = None) -> int:
 
 def tree(m: Module, leaves: Sequence[Value], combine: Callable, name: str, levels: int = 2,
          first: int | None = None) -> Value:
-    """``leaves`` (a power of two) combined pairwise, with a register after every stage (:func:`tree_stages`)."""
+    """``leaves`` combined pairwise, with a register after every stage (:func:`tree_stages`); one left over waits."""
     for stage, depth in enumerate(_stages(len(leaves), levels, first)):
         for _ in range(depth):
-            leaves = [combine(*pair) for pair in zip(leaves[::2], leaves[1::2], strict=True)]
+            leaves = [reduce(combine, leaves[at:at + 2]) for at in range(0, len(leaves), 2)]
         registers = [Signal(leaf.shape(), name=f"{name}_{stage}_{index}", reset_less=True)
                      for index, leaf in enumerate(leaves)]
         m.d.sync += [register.eq(leaf) for register, leaf in zip(registers, leaves, strict=True)]

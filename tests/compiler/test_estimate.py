@@ -110,17 +110,29 @@ def test_most_multipliers_are_the_arrays(name):
     assert dsp_slices(CONFIGS[name]) - array <= 0.2 * array
 
 
+def blocks(config, board):
+    memories = on_chip(config, board.uram)
+    return sum(each.bram36 for each in memories), sum(each.uram for each in memories)
+
+
 @pytest.mark.parametrize("name, board", [("32x32", "kv260"), ("32x64", "zcu104"), ("64x64", "zcu102"),
                                          ("32x64_long", "zcu104")])
-def test_two_words_of_a_norm(name, board):
-    """No block more than with one word, a multiplier a lane more."""
-    config, uram = CONFIGS[name], BOARDS[board].uram
-    one, two = (replace(config, norm_words=words) for words in (1, 2))
-    assert config == two
-    blocks = [[sum(each.bram36 for each in memories), sum(each.uram for each in memories)]
-              for memories in (on_chip(one, uram), on_chip(two, uram))]
-    assert blocks[1] <= blocks[0]
-    assert dsp_slices(two) - dsp_slices(one) == config.k_lanes
+def test_words_of_a_norm(name, board):
+    """Two: no block more than with one word, a multiplier a lane more. Three: no more multipliers."""
+    config, board = CONFIGS[name], BOARDS[board]
+    one, two, three = (replace(config, norm_words=words) for words in (1, 2, 3))
+    assert blocks(two, board) <= blocks(one, board)
+    assert dsp_slices(three) == dsp_slices(two) == dsp_slices(one) + config.k_lanes
+    assert config == (two if name == "32x32" else three)
+    assert not shortages(three, board)
+
+
+def test_ultraram_where_it_replaces_most():
+    """A copy of the residual rows for each reader: one in UltraRAMs, one in block RAMs."""
+    memories = {each.name: each for each in on_chip(CONFIGS["32x64"], BOARDS["zcu104"].uram)}
+    assert {name for name, each in memories.items() if each.uram} == {
+        "prefetch", "hidden rows", "keys and values", "residual rows, reader"}
+    assert memories["residual rows, writer"].bram36 == 90
 
 
 def test_queue_of_sums():

@@ -37,7 +37,7 @@ def test_pipelines(name):
     assert latencies.compute == Compute(config).LATENCY
     assert latencies.writer_done == RowWriter(config).DONE_LATENCY
     assert latencies.means == Fetch.LATENCY + Means(config).latency
-    assert latencies.norm == Fetch.LATENCY + Lanes.VALUES + NormScale(config).latency + 1
+    assert latencies.norm == Fetch.LATENCY + Lanes.VALUES[0] + NormScale(config).latency + 1
     assert latencies.READER == RowReader.LATENCY
     assert latencies.ROUTER == Router(config).LATENCY
     assert latencies.WALK == Check.LATENCY + 7

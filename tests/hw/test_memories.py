@@ -13,15 +13,16 @@ from moevit.spec.arrays import CONFIGS
 READS = {"residual_writer": "residual", "hidden_reader": "hidden", "kv_reader": "kv"}
 
 
-@pytest.mark.parametrize("name, words", [("8x8", 1), ("8x16", 2), ("16x16", 1), ("16x16", 2), ("64x64", 2)])
+@pytest.mark.parametrize("name, words", [("8x8", 1), ("8x16", 2), ("8x16", 3), ("16x16", 1), ("16x16", 2),
+                                         ("16x16", 3), ("64x64", 2)])
 def test_reads_writes_and_priorities(name, words):
-    """At the first addresses, the last, and where the last whole blocks end; residual words in ``words`` banks,
+    """At the first addresses, the last, and where the last whole blocks end; residual words in banks for ``words``,
     parts of hidden words at addresses of their own."""
     seed = 5
     print(f"seed {seed}")
     config, random = replace(CONFIGS[name], norm_words=words), np.random.default_rng(seed)
     lanes, wide, groups = config.k_lanes, config.n_lanes, config.k_lanes // 8
-    unit = Memories(config)
+    unit, in_banks = Memories(config), config.residual_banks
     depths = {"residual": config.residual_words, "hidden": config.hidden_words, "kv": config.kv_words}
     stored = {memory: np.zeros((depth, wide if memory == "kv" else lanes), int) for memory, depth in depths.items()}
     used = {memory: [*range(5), *range(depth // 1024 * 1024 - 3, depth // 1024 * 1024 + 3), *range(depth - 5, depth)]
@@ -29,7 +30,7 @@ def test_reads_writes_and_priorities(name, words):
     used = {memory: sorted({at % depths[memory] for at in places}) for memory, places in used.items()}
     waited = {"residual": 0, "hidden": 0}
     reads = {port: (getattr(unit, port), memory, 1, 0) for port, memory in READS.items()}
-    reads |= {bank: (port, "residual", words, bank) for bank, port in enumerate(unit.residual_reader)}
+    reads |= {bank: (port, "residual", in_banks, bank) for bank, port in enumerate(unit.residual_reader)}
 
     async def bench(ctx):
         expected = {port: stored[memory][0].copy() for port, (_, memory, _, _) in reads.items()}
@@ -52,13 +53,14 @@ def test_reads_writes_and_priorities(name, words):
                 at = [int(random.choice(used[memory])) for _ in range(parts)]
                 at = at if port == "hidden_load" else at[0]
                 word = random.integers(-half, half, stored[memory].shape[1])
-                ctx.set(target.address, at if bank is None else at // words)
+                ctx.set(target.address, at if bank is None else at // in_banks)
                 ctx.set(target.data, [int(value) for value in word])
-                return (at if bank is None else at // words * words + bank, word) if random.random() < share else None
+                at = at if bank is None else at // in_banks * in_banks + bank
+                return (at, word) if random.random() < share else None
 
             writes = {port: offer(port) for port in ("residual_store", "residual_load", "hidden_store", "hidden_load",
                                                      "kv_store")}
-            copies = [offer("residual_copy", 0 if writes["residual_store"] else 0.2, bank) for bank in range(words)]
+            copies = [offer("residual_copy", 0 if writes["residual_store"] else 0.2, bank) for bank in range(in_banks)]
             writes["residual_copy"] = [copy for copy in copies if copy]
             enable = int(random.integers(1, 1 << groups))
             granules = int(random.integers(1, 1 << config.ratio))

@@ -128,6 +128,18 @@ def test_heads_that_share_a_tile_of_values(pair, dim, heads):
             np.testing.assert_array_equal(both.run(image, task), integer.run(image, index).tokens)
 
 
+@pytest.mark.parametrize("words", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("name", ["8x16_pairs", "8x16"])
+def test_last_words_of_a_norm(pair, name, words):
+    """Rows that a NORM's two or three words a cycle divide, or not; a copy of two images, and rows that begin in any
+    bank."""
+    network = dataclasses.replace(NETWORKS["tiny_test"], name=f"tiny_{words}_words", dim=8 * words, heads=words)
+    model, images = synthetic_model(network, 3), np.stack([random_image("tiny_test", seed) for seed in (2, 3)])
+    tokens = pair(model, name, batch=2).run(images, "depth")
+    for image, found in zip(images, tokens, strict=True):
+        np.testing.assert_array_equal(found, IntegerModel(model).run(image, 1).tokens)
+
+
 @pytest.mark.parametrize("height, width, prefix", [(8, 8, 0), (8, 8, 1), (32, 64, 0)],
                          ids=["1 token", "2 tokens", "32 tokens: the most of 8x8"])
 def test_fewest_and_most_tokens(pair, height, width, prefix):

@@ -42,7 +42,7 @@ def test_contradictory_network_is_refused(change, message):
     ({"k_lanes": 12}, "power of two"), ({"k_lanes": 4}, "8..64"), ({"n_lanes": 64}, "twice"),
     ({"max_experts": 99}, "max_experts"), ({"stream_beats": 16}, "two bursts of 16"),
     ({"bus_beats": 2, "stream_beats": 32}, "two bursts of 32"), ({"bus_beats": 3}, "1 or 2"),
-    ({"norm_words": 3}, "norm_words must be 1 or 2"),
+    ({"norm_words": 4}, "norm_words must be 1, 2 or 3"),
     ({"tile_beats": 3}, "power of two"), ({"tile_beats": 1}, "2..k_lanes / 4.* not 1"),
     ({"tile_beats": 8}, "2..k_lanes / 4.* not 8"),
     ({"bus_beats": 2, "n_lanes": 32}, "row-memory word of 32, not 64"),
@@ -77,7 +77,7 @@ def test_words_are_whole_beats():
     shapes = {name: (c.beat_bytes, c.bus_bytes, c.word_beats, c.word_bus_beats) for name, c in TEST_CONFIGS.items()}
     assert shapes == {"8x8": (8, 8, 2, 2), "8x16": (16, 16, 1, 1), "16x16": (16, 16, 2, 2), "32x32": (32, 64, 2, 1),
                       "32x64": (64, 64, 1, 1), "64x64": (64, 64, 2, 2), "32x64_long": (64, 64, 1, 1),
-                      "8x8_wide": (8, 16, 2, 1), "16x16_four": (16, 16, 2, 2)}
+                      "8x8_wide": (8, 16, 2, 1), "16x16_four": (16, 16, 2, 2), "8x16_pairs": (16, 16, 1, 1)}
 
 
 def test_registers_are_apart_and_inside():

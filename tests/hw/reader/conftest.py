@@ -13,8 +13,9 @@ from moevit.golden.integer.row_scale import UNIT, PeakScale, RowScale, digits, p
 from moevit.golden.integer.softmax import exponentials
 from moevit.hw.interfaces import PEAK_ENTRIES, Accumulate, Activity, dispatch_layout
 from moevit.hw.reader.row_reader import RowReader
-from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Opcode, Operand, Source
+
+from ...configs import TEST_CONFIGS
 
 OPERATIONS = Accumulate.SET, Accumulate.ADD, Accumulate.SHIFT_ADD
 LIMIT = 20_000  # cycles after which a test has hung
@@ -52,7 +53,7 @@ class World:
 
     def __init__(self, name="8x8", seed=0):
         print(f"configuration {name}, seed {seed}")
-        self.config = config = replace(CONFIGS[name], trace=True)
+        self.config = config = replace(TEST_CONFIGS[name], trace=True)
         self.random = random = np.random.default_rng(seed)
         lanes = config.k_lanes
         self.residual = random.integers(-32768, 32768, (config.residual_words, lanes))
@@ -152,7 +153,7 @@ class World:
         config, random = self.config, self.random
         beats = deque(int.from_bytes(part.tobytes(), "little") for gain in gains
                       for part in np.asarray(gain, "<i2").view(np.uint8).reshape(-1, config.n_lanes))
-        banks = config.norm_words
+        banks = config.residual_banks
         memories = [(reader.hidden, self.hidden), (reader.peaks, self.peaks), (reader.queue, self.queue),
                     (reader.sums, self.sums),
                     *((port, self.residual[bank::banks]) for bank, port in enumerate(reader.residual))]

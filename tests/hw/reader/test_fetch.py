@@ -8,20 +8,22 @@ from moevit.hw.reader.sequence import Kind
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Operand, Source
 
+from ...configs import TEST_CONFIGS
+
 SEED = 48
 ROW = 4  # cycles from a step to its row
 COPY_BASE = 31
 
 
-@pytest.mark.parametrize("name", ["8x8", "8x16"])
+@pytest.mark.parametrize("name", ["8x8", "8x16_pairs", "8x16"])
 @pytest.mark.parametrize("copy", [0, 1])
 def test_random_steps(clocked, name, copy):
     print(f"seed {SEED}")
-    config, random = CONFIGS[name], np.random.default_rng(SEED)
-    unit, lanes, banks = Fetch(config), config.k_lanes, config.norm_words
+    config, random = TEST_CONFIGS[name], np.random.default_rng(SEED)
+    unit, lanes, banks, words = Fetch(config), config.k_lanes, config.residual_banks, config.norm_words
     memory = {
         "hidden": random.integers(-32768, 32768, (config.hidden_words, lanes)),
-        "gain": random.integers(-32768, 32768, (256 // banks, banks, lanes)),
+        "gain": random.integers(-32768, 32768, (-(-256 // words), words, lanes)),
         "queue": np.stack([random.integers(0, 32, 256), random.integers(0, 65537, 256)], axis=1),
         "peaks": random.integers(-65536, 65536, 128),
         "mean": random.integers(-65536, 65536, 32),
@@ -30,25 +32,24 @@ def test_random_steps(clocked, name, copy):
     residual = random.integers(-32768, 32768, (config.residual_words, lanes))
     for bank in range(banks):
         memory[bank], ports[bank] = residual[bank::banks], unit.residual[bank]
-    gains = memory["gain"].reshape(256, lanes)
+    gains = memory["gain"].reshape(-1, lanes)
     steps = []
     for _ in range(300):
         if random.integers(3) == 0:
             steps.append(None)
             continue
-        pair = banks == 2 and bool(random.integers(2))
+        more = int(random.integers(words)) if random.integers(3) else 0
+        word = int(random.integers(6)) // (words if more else 1) * (words if more else 1)
         steps.append({
-            "kind": Kind.PEAKS if pair else Kind(int(random.integers(4))), "pair": int(pair),
-            "row": int(random.integers(32)), "word": int(random.integers(6)),
-            "operand": int(random.integers(4)), "source": 0 if pair else int(random.integers(2)), "lookup": 1,
+            "kind": Kind.PEAKS if more else Kind(int(random.integers(4))), "more": (1 << more) - 1,
+            "row": int(random.integers(32)), "word": word, "gain_address": word // words, "gain_place": word % words,
+            "operand": int(random.integers(4)), "source": 0 if more else int(random.integers(2)), "lookup": 1,
             "gather": int(random.integers(2)), "scatter": int(random.integers(2)), "expert": int(random.integers(8)),
             "source_base": int(random.integers(50)), "source_stride": int(random.integers(6)),
             "source_peak": int(random.integers(90)), "keys": int(random.integers(1, 49)),
             "operation": Accumulate(int(random.integers(3))),
             **{flag: int(random.integers(2)) for flag in ("low", "first", "final", "end", "swap")},
         })
-        if pair:
-            steps[-1]["word"] &= ~1
 
     def source(step):
         token, score = memory["queue"][step["expert"] * 32 + step["row"]]
@@ -65,11 +66,13 @@ def test_random_steps(clocked, name, copy):
         offset = read * step["source_stride"] + step["word"]
         at = step["source_base"] + offset
         stored = memory["hidden"][at] if step["source"] == Source.HIDDEN else residual[at]
-        assert list(word.data) == stored.tolist()
-        assert list(word.gain) == gains[step["word"]].tolist()
-        if banks == 2:
-            assert list(word.next.data) == (residual[at + 1] * step["pair"]).tolist()
-            assert list(word.next.gain) == (gains[step["word"] + 1] * step["pair"]).tolist()
+        first, *behind = word.words
+        assert list(first.data) == stored.tolist()
+        assert list(first.gain) == gains[step["word"]].tolist()
+        for index, each in enumerate(behind, 1):
+            there = step["more"] >> (index - 1) & 1
+            assert list(each.data) == (residual[at + index] * there).tolist()
+            assert list(each.gain) == (gains[step["word"] + index] * there).tolist()
         centred = step["kind"] == Kind.PEAKS or (step["kind"] == Kind.PASS and step["operand"] == Operand.NORM)
         assert word.mean == (memory["mean"][read] if centred else 0)
         valid = np.clip(step["keys"] - 8 * step["word"], 0, 8)
@@ -80,9 +83,8 @@ def test_random_steps(clocked, name, copy):
             assert word[field] == step[field]
         copied = {}
         if copy and step["kind"] == Kind.PEAKS:
-            copied[COPY_BASE + offset] = stored.tolist()
-            if step["pair"]:
-                copied[COPY_BASE + offset + 1] = residual[at + 1].tolist()
+            copied = {COPY_BASE + offset + index: residual[at + index].tolist()
+                      for index in range(1, 1 + step["more"].bit_count())} | {COPY_BASE + offset: stored.tolist()}
         assert copied == {ctx.get(port.address) * banks + bank: list(ctx.get(port.data))
                           for bank, port in enumerate(unit.written) if ctx.get(port.enable)}
 

@@ -7,9 +7,10 @@ from moevit.golden.integer.row_scale import PeakScale, digits, peak_scale, quant
 from moevit.golden.integer.softmax import exponentials
 from moevit.hw.reader.lanes import FACTOR_UNIT, Lanes
 from moevit.hw.reader.sequence import Kind
-from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Operand
 from moevit.spec.tables import quantiser_table
+
+from ...configs import TEST_CONFIGS
 
 SEED = 45
 FACTOR = 3  # cycles from a word to its factor
@@ -22,28 +23,33 @@ def factor(scale):
 
 
 def run(clocked, words, factors, maximums=None, name="8x8"):
-    """Operands (words, lanes) of fetched words, given as dicts; also the squares and values."""
-    unit, count = Lanes(CONFIGS[name]), len(words)
-    operands, squares, values = [], [], []
+    """Operands (words, lanes) of fetched words, given as dicts with ``data`` and ``gain`` of the first one, ``next``
+    with those of the words behind it; also the squares and values."""
+    config = TEST_CONFIGS[name]
+    unit, count = Lanes(config), len(words)
+    operands, squares, values = [], [], [[] for _ in range(config.norm_words)]
 
     def step(ctx, cycle):
         ctx.set(unit.word.valid, cycle < count)
         if cycle < count:
-            ctx.set(unit.word.payload, words[cycle])
+            both = {key: value for key, value in words[cycle].items() if key in ("data", "gain")}
+            rest = {key: value for key, value in words[cycle].items() if key not in ("data", "gain", "next")}
+            ctx.set(unit.word.payload, rest | {"words": [both, *words[cycle].get("next", [])]})
             ctx.set(unit.maximum, int(maximums[cycle]) if maximums is not None else 0)
         if 0 <= cycle - FACTOR < count:
             ctx.set(unit.factor, factors[cycle - FACTOR])
         if 0 <= cycle - Lanes.SQUARES < count:
             squares.append(list(ctx.get(unit.squares)))
-        if 0 <= cycle - Lanes.VALUES < count:
-            values.append(list(ctx.get(unit.values)))
+        for index in range(config.norm_words):
+            if 0 <= cycle - Lanes.VALUES[index] < count:
+                values[index].append([ctx.get(unit.values[8 * index + lane]) for lane in range(8)])
         passing = 0 <= cycle - Lanes.LATENCY < count and words[cycle - Lanes.LATENCY]["kind"] == Kind.PASS
         assert ctx.get(unit.operands.valid) == passing
         if passing:
             operands.append(list(ctx.get(unit.operands.payload)))
 
     clocked(unit, count + Lanes.LATENCY, step)
-    return np.array(operands), np.array(squares), np.array(values)
+    return np.array(operands), np.array(squares), np.concatenate(values, axis=1)
 
 
 @pytest.mark.parametrize("peak", [32768, 32767, 12345, 511 << 3, 300, 1])
@@ -94,19 +100,20 @@ def test_norm_extremes(clocked, low):
     assert np.array_equal(operands, digits(quantise(value, PeakScale(scale.m[:, None], scale.e[:, None])))[low])
 
 
-@pytest.mark.parametrize("name", ["8x8", "8x16"])
+@pytest.mark.parametrize("name", ["8x8", "8x16_pairs", "8x16"])
 def test_statistics(clocked, name):
-    """Of one word, or of two, the second one with its own gain."""
+    """Of one to three words, each with its own gain."""
     print(f"seed {SEED}")
     random = np.random.default_rng(SEED)
-    lanes = 8 * CONFIGS[name].norm_words
+    lanes = 8 * TEST_CONFIGS[name].norm_words
     x, gain = random.integers(-32768, 32768, (2, 60, lanes))
     x[1] = -32768
     x[3] = 0
-    x[5, 8:] = gain[5, 8:] = 0  # as behind an odd last word
+    x[5, 8:] = gain[5, 8:] = 0  # as behind a last word
+    x[7], gain[7], x[9], gain[9] = -32768, -32768, 32767, -32768
     kinds = [Kind.MEANS, Kind.PEAKS] * 30
     words = [{"data": row[:8], "gain": by[:8], "mean": 0 if kind == Kind.MEANS else 77, "kind": kind,
-              **({"next": {"data": row[8:], "gain": by[8:]}} if lanes == 16 else {})}
+              "next": [{"data": row[at:at + 8], "gain": by[at:at + 8]} for at in range(8, lanes, 8)]}
              for row, by, kind in zip(x.tolist(), gain.tolist(), kinds, strict=True)]
     operands, squares, values = run(clocked, words, [FACTOR_UNIT] * 60, name=name)
     assert len(operands) == 0

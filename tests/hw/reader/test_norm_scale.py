@@ -5,19 +5,21 @@ import pytest
 from moevit.golden.integer.norm import norm_rows
 from moevit.hw.reader.lanes import Lanes
 from moevit.hw.reader.norm_scale import NormScale
-from moevit.spec.arrays import CONFIGS
 from moevit.spec.formats import GAIN_SHIFT
 
+from ...configs import TEST_CONFIGS
+
 SEED = 43
-LATER = Lanes.SQUARES - Lanes.VALUES  # cycles from a word to its squares
+LATER = Lanes.SQUARES - Lanes.VALUES[0]  # cycles from the first values of a step to its squares
 
 
-@pytest.mark.parametrize("name", ["8x8", "8x16", "16x16", "64x64"])
+@pytest.mark.parametrize("name", ["8x8", "8x16_pairs", "8x16", "16x16", "64x64"])
 @pytest.mark.parametrize("words", [1, 3])
 def test_random_rows(clocked, name, words):
     print(f"seed {SEED}")
-    random, unit = np.random.default_rng(SEED), NormScale(CONFIGS[name])
-    rows, lanes = 24, CONFIGS[name].k_lanes * CONFIGS[name].norm_words
+    config = TEST_CONFIGS[name]
+    random, unit = np.random.default_rng(SEED), NormScale(config)
+    rows, lanes = 24, config.k_lanes * config.norm_words
     dim, epsilon = words * lanes, 4321
     x = random.integers(-32768, 32768, (rows, dim)) >> random.integers(0, 16, (rows, 1))
     x[3] = 0
@@ -39,7 +41,10 @@ def test_random_rows(clocked, name, words):
             ctx.set(unit.final, cycle % words == words - 1)
             ctx.set(unit.end, cycle == count - 1)
             ctx.set(unit.row, cycle // words)
-            ctx.set(unit.values, values[cycle].tolist())
+        for index, place in enumerate(range(0, lanes, config.k_lanes)):
+            at = cycle - Lanes.VALUES[index] + Lanes.VALUES[0]
+            for lane in range(place, place + config.k_lanes):
+                ctx.set(unit.values[lane], int(values[at, lane]) if 0 <= at < count else -1 << 24)
         if 0 <= cycle - LATER < count:
             ctx.set(unit.squares, squares[cycle - LATER].tolist())
         if asked is not None:

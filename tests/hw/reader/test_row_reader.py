@@ -5,7 +5,7 @@ import pytest
 from moevit.hw.reader.row_reader import RowReader
 from moevit.spec.isa import Opcode, Operand, Source
 
-NAMES = ["8x8", "8x16"]
+NAMES = ["8x8", "8x16_pairs", "8x16"]
 
 
 def array_pass(operand=Operand.RAW, **fields):
@@ -129,7 +129,9 @@ def test_norm_tells_the_sums(world, rowwise):
     assert seen.sums == ([] if rowwise else list(enumerate(records.tolist())))
 
 
-@pytest.mark.parametrize("name, k_tiles", [("8x8", 1), ("8x8", 3), ("8x16", 1), ("8x16", 2), ("8x16", 3), ("8x16", 6)])
+@pytest.mark.parametrize("name, k_tiles", [
+    ("8x8", 1), ("8x8", 3), *[("8x16_pairs", k_tiles) for k_tiles in (1, 2, 3, 6)],
+    *[("8x16", k_tiles) for k_tiles in range(1, 8)]])
 def test_norm_of_known_sums(world, name, k_tiles):
     """The rows' sums are those of the table, also when it is wrong: then mean and variance are cut to their widths."""
     place = world(name, 12)

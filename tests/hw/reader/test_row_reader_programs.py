@@ -30,9 +30,9 @@ def random_pass(place, operand, rows_limit):
     return instruction
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 def test_random_program(world, seed):
-    place = world(["8x8", "8x16"][seed % 2], seed)
+    place = world(["8x8", "8x16", "8x16_pairs"][seed % 3], seed)
     random = place.random
     place.tile_delay = lambda random: random.integers(0, 40) * (random.random() < 0.3)
     place.writer_delay = lambda random: random.integers(8, 40)
@@ -55,7 +55,7 @@ def test_random_program(world, seed):
                                "overlap": int(random.integers(0, 16))}
                 stored += place.words(instruction, range(instruction["rows"])).reshape(-1, 8).tolist()
             case "norm":
-                norm_words = int(random.integers(1, 4))
+                norm_words = int(random.integers(1, 6))
                 norm_rows = int(random.integers(1, place.config.max_tokens + 1))
                 instruction = {"opcode": Opcode.NORM, "source_base": int(random.integers(0, 100)), "source_stride": 4,
                                "rows": norm_rows, "k_tiles": norm_words, "dim": 8 * norm_words,

@@ -10,8 +10,8 @@ from moevit.spec.isa import Opcode, Source
 
 NAMES = ["8x8", "8x16"]
 TAG_LATENCY = 8  # Tags.latency for 8 lanes
-NORM_LATENCY = {"8x8": (37, 25), "8x16": (38, 26)}  # cycles of a NORM besides words and gain, by ``summed``
-NORM_WORDS = {"8x8": 1, "8x16": 2}  # a cycle
+#: Words that a NORM takes in a cycle; its cycles besides words and gain, by ``summed``.
+NORMS = {"8x8": (1, 37, 25), "8x16_pairs": (2, 38, 26), "8x16": (3, 38, 26)}
 
 
 def array_pass(rows=20, k_tiles=2, n_tiles=2, **fields):
@@ -127,21 +127,24 @@ def test_store_waits_for_its_start(world):
     assert seen.word_cycles[0] > seen.finished_cycles[0] > seen.row_cycles[-1]
 
 
-@pytest.mark.parametrize("rows, k_tiles", [(32, 3), (1, 1), (1, 8), (9, 1)])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("rows, k_tiles", [(32, 3), (1, 1), (1, 8), (9, 1), (3, 4)])
+@pytest.mark.parametrize("name", NORMS)
 @pytest.mark.parametrize("summed", [0, 1])
 def test_norm_cycles(world, name, rows, k_tiles, summed):
     place = world(name, 30)
     gain = place.random.integers(-500, 500, 8 * k_tiles)
     seen = place.run([norm(rows, k_tiles, summed=summed)], [gain])
-    steps = rows * -(-k_tiles // NORM_WORDS[name]) + (0 if summed else rows * k_tiles)
-    cycles = place.config.word_beats * k_tiles + steps + NORM_LATENCY[name][summed]
+    most, *latency = NORMS[name]
+    steps = rows * -(-k_tiles // most) + (0 if summed else rows * k_tiles)
+    cycles = place.config.word_beats * k_tiles + steps + latency[summed]
     assert seen.done_cycles[0] - seen.dispatched[0] == cycles
     assert len(seen.norms) == rows
 
 
 @pytest.mark.parametrize("summed", [0, 1])
-@pytest.mark.parametrize("name, k_tiles, base", [("8x8", 3, 100), ("8x16", 3, 100), ("8x16", 4, 100), ("8x16", 4, 101)])
+@pytest.mark.parametrize("name, k_tiles, base", [
+    ("8x8", 3, 100), *[(name, k_tiles, base) for name in ("8x16_pairs", "8x16") for k_tiles, base in (
+        (3, 100), (4, 100), (4, 101))], ("8x16", 5, 102), ("8x16", 7, 103)])
 def test_norm_copies(world, name, k_tiles, base, summed):
     place = world(name, 31)
     instruction = norm(6, k_tiles, copy=1, destination_base=base, summed=summed)

@@ -4,9 +4,11 @@ import pytest
 
 from moevit.hw.interfaces import DROP, Accumulate, dispatch_layout
 from moevit.hw.reader.sequence import Kind, Sequence
-from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Opcode, Operand
 
+from ...configs import TEST_CONFIGS
+
+NORM_WORDS = {"8x8": 1, "8x16_pairs": 2, "8x16": 3}  # words that a NORM takes in a cycle
 OPERATIONS = Accumulate.SET, Accumulate.ADD, Accumulate.SHIFT_ADD  # of the first tile of each group
 
 
@@ -17,7 +19,7 @@ class Bench:
     """
 
     def __init__(self, program, name="8x8", **inputs):
-        self.unit, self.program, self.inputs = Sequence(CONFIGS[name]), list(program), inputs
+        self.unit, self.program, self.inputs = Sequence(TEST_CONFIGS[name]), list(program), inputs
         self.taken, self.steps, self.cycles, self.done, self.commands = [], [], [], [], []
         self.waiting = self.norm = self.reading = self.load_gain = 0
 
@@ -203,27 +205,30 @@ def test_norm_of_known_sums(clocked):
     assert bench.done == [50]
 
 
-@pytest.mark.parametrize("k_tiles", range(1, 7))
+@pytest.mark.parametrize("name", ["8x8", "8x16_pairs", "8x16"])
+@pytest.mark.parametrize("k_tiles", range(1, 8))
 @pytest.mark.parametrize("summed", [0, 1])
-def test_norm_by_pairs(clocked, k_tiles, summed):
+def test_norm_by_several_words(clocked, name, k_tiles, summed):
     """The second reading of every row, or the one; a PASS behind it reads word by word."""
     norm = {"opcode": Opcode.NORM, "rows": 3, "k_tiles": k_tiles, "overlap": 15, "summed": summed}
-    bench = Bench([norm, array_pass(k_tiles=k_tiles)], "8x16", gain_loaded=lambda cycle: cycle == 8,
-                  measured=lambda cycle: cycle >= 30, norm_done=lambda cycle: cycle == 50)
-    clocked(bench.unit, 90, bench.step)
-    found = [(step.row, step.word, step.pair, step.first, step.final, step.end, Kind(step.kind))
+    most = NORM_WORDS[name]
+    bench = Bench([norm, array_pass(k_tiles=k_tiles)], name, gain_loaded=lambda cycle: cycle == 8,
+                  measured=lambda cycle: cycle >= 30, norm_done=lambda cycle: cycle == 60)
+    clocked(bench.unit, 110, bench.step)
+    found = [(step.row, step.word, step.more, step.first, step.final, step.end, Kind(step.kind))
              for step in bench.steps]
-    words = [] if summed else [
+    means = [] if summed else [
         (row, word, 0, word == 0, word == k_tiles - 1, (row, word) == (2, k_tiles - 1), Kind.MEANS)
         for row in range(3) for word in range(k_tiles)]
-    pairs = [(row, word, word + 1 < k_tiles, word == 0, word + 2 >= k_tiles, row == 2 and word + 2 >= k_tiles,
-              Kind.PEAKS) for row in range(3) for word in range(0, k_tiles, 2)]
-    norms = len(words) + len(pairs)
-    assert found[:norms] == words + pairs
+    peaks = [(row, word, (1 << min(most, k_tiles - word) - 1) - 1, word == 0, word + most >= k_tiles,
+              row == 2 and word + most >= k_tiles, Kind.PEAKS) for row in range(3) for word in range(0, k_tiles, most)]
+    norms = len(means) + len(peaks)
+    assert found[:norms] == means + peaks
     start = 9 if summed else 30
-    assert bench.cycles[:norms] == [*range(9, 9 + len(words)), *range(start, start + len(pairs))]
-    assert [(step.word, step.row, step.pair) for step in bench.steps[norms:]] == 2 * [
+    assert bench.cycles[:norms] == [*range(9, 9 + len(means)), *range(start, start + len(peaks))]
+    assert [(step.word, step.row, step.more) for step in bench.steps[norms:]] == 2 * [
         (word, row, 0) for word in range(k_tiles) for row in range(3)]
+    assert all((step.gain_address, step.gain_place) == divmod(step.word, most) for step in bench.steps)
 
 
 def test_store(clocked):

@@ -11,8 +11,8 @@ SEED = 44
 
 def check(clocked, x, dim, epsilon, totals=None):
     """Roots of rows ``x`` (rows, words, lanes) are golden ones; returns them."""
-    unit, out = Spread(8), []
-    rows, words, _ = x.shape
+    rows, words, lanes = x.shape
+    unit, out = Spread(lanes), []
     flat, totals = x.reshape(rows * words, -1), x.sum(axis=(1, 2)) if totals is None else totals
 
     def step(ctx, cycle):
@@ -32,7 +32,7 @@ def check(clocked, x, dim, epsilon, totals=None):
 
     clocked(unit, len(flat) + unit.latency, step)
     # The golden scale is that of the peak times the root: a gain of 0 makes the peak 256 at an exponent of its own.
-    golden = norm_rows(x.reshape(rows, -1), np.zeros(words * 8, np.int64), dim, round(2**24 / dim), epsilon, totals)
+    golden = norm_rows(x.reshape(rows, -1), np.zeros(words * lanes, np.int64), dim, round(2**24 / dim), epsilon, totals)
     none = peak_scale(np.zeros(1))
     assert none.m[0] == 256
     assert [((root + 1) >> 1, exponent) for root, exponent in out] == list(
@@ -40,12 +40,12 @@ def check(clocked, x, dim, epsilon, totals=None):
     return out
 
 
-@pytest.mark.parametrize("words", [1, 2, 3, 24])
-def test_random_rows(clocked, words):
+@pytest.mark.parametrize("words, lanes", [(1, 8), (2, 8), (3, 8), (24, 8), (2, 24)])
+def test_random_rows(clocked, words, lanes):
     print(f"seed {SEED}")
     random = np.random.default_rng(SEED)
-    x = random.integers(-32768, 32768, (20, words, 8)) >> random.integers(0, 15, (20, 1, 1))
-    check(clocked, x, 8 * words, 12345)
+    x = random.integers(-32768, 32768, (20, words, lanes)) >> random.integers(0, 15, (20, 1, 1))
+    check(clocked, x, lanes * words, 12345)
 
 
 @pytest.mark.parametrize("epsilon", [1, 77, (1 << 32) - 1])

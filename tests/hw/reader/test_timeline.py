@@ -39,12 +39,13 @@ def test_misuse(clocked):
 
 @pytest.mark.parametrize("leaves, levels, first, expected", [
     (8, 2, None, 2), (16, 2, None, 2), (8, 1, None, 3), (64, 2, None, 3), (2, 1, None, 1), (16, 2, 1, 3), (64, 2, 1, 4),
+    (3, 1, None, 2), (24, 2, 1, 3), (48, 2, 1, 4), (192, 2, 1, 5),
 ])
 def test_tree(clocked, leaves, levels, first, expected):
     m = Module()
     values = [Signal(signed(5), name=f"value_{leaf}") for leaf in range(leaves)]
     total = tree(m, values, add, "total", levels, first)
-    o, seen, stages = Signal(signed(12)), [], tree_stages(leaves, levels, first)
+    o, seen, stages = Signal(signed(16)), [], tree_stages(leaves, levels, first)
     m.d.comb += o.eq(total)
 
     def step(ctx, cycle):
