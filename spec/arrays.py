@@ -182,11 +182,11 @@ CONFIGS: dict[str, MachineConfig] = {
         MachineConfig(name="32x32", k_lanes=32, n_lanes=32, bus_beats=2, ports=4, residual_words=6144,
                       hidden_words=12288, kv_words=8192, stream_beats=2048, norm_words=2),
         MachineConfig(name="32x64", k_lanes=32, n_lanes=64, tile_beats=4, ports=4, max_tokens=1024,
-                      residual_words=6192, hidden_words=12384, kv_words=4096, stream_beats=16384, norm_words=3),
+                      residual_words=6192, hidden_words=12384, kv_words=4096, stream_beats=16384, norm_words=2),
         MachineConfig(name="64x64", k_lanes=64, n_lanes=64, tile_beats=4, ports=4, max_tokens=1024,
                       residual_words=3096, hidden_words=6192, kv_words=4608, stream_beats=16384, norm_words=3),
         # Rows, keys and values of 1,201 tokens of m3vit_small in a zcu104, at the cost of prefetch (ADR 0024).
         MachineConfig(name="32x64_long", k_lanes=32, n_lanes=64, ports=4, max_tokens=1024, residual_words=16384,
-                      hidden_words=6144, kv_words=14592, stream_beats=1024, program_length=6656, norm_words=3),
+                      hidden_words=6144, kv_words=14592, stream_beats=1024, program_length=6656, norm_words=2),
     )
 }
