@@ -40,8 +40,8 @@ _INSTALL = """\
 1. `python3 verify.py` says whether all files are as they were released.
 2. `pip install --no-index --no-deps --find-links wheels moevit` on the board, as root and with the Python of its
    notebooks (on a PYNQ image: `source /etc/profile.d/pynq_venv.sh` first); nothing is downloaded. It needs numpy and
-   pynq, which a PYNQ image has. The self-test of the board also
-   needs pytest: `python3 -m pytest --pyargs moevit.host.selftest`, in this folder.
+   pynq, which a PYNQ image has. The board's self-test also needs pytest:
+   `python3 -m pytest --pyargs moevit.host.selftest`, in this folder.
 3. {bitstream}
 4. `python3 -m moevit.host doctor .` checks board, packages, memory, bitstream and bundle.
 5. Open a notebook in this folder: they find bundle and bitstream beside them.

@@ -167,7 +167,10 @@ def _accumulator(name: str, reached: Interval) -> Bound:
 
 
 def _gate(name: str, low_weights: Interval, high_weights: Interval) -> list[Bound]:
-    """Three digit products in one accumulator; the arguments bound sums of weight digits over the inputs."""
+    """Three digit products; the arguments bound sums of weight digits over the inputs.
+
+    The last bound covers the third product alone, which has an accumulator of its own where a gate takes two sweeps.
+    """
     first = low_weights * Interval(0, OPERAND_MAX) + high_weights * Interval(0, LOW_DIGIT_MAX)
     last = first.round_shift(DIGIT_BITS) + high_weights * Interval(0, OPERAND_MAX)
     return [_accumulator(f"{name} low digits", first), _accumulator(name, last)]

@@ -41,7 +41,7 @@ class SpreadAddress(Component):
     Members
     -------
     i : stream of the wide bus's AR or AW
-    o : the ports' AR or AW
+    o : the ports' AR, or what ``ScatterPort`` shows on their AW
     enable : there is room for a burst
     taken : Flow, the places of the burst that was taken
     idle : no address waits on ``o``

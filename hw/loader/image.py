@@ -35,16 +35,17 @@ class Image(wiring.Component):
     patch; pixels are zero-extended. A cycle takes a piece: as many chunks of one patch and line as a word holds, from
     one word into the next as long as no part of a word is written at two addresses. A piece may begin in one beat and
     end in the next; it waits until all of it is there: n pieces take n + 4 cycles from ``begin`` to ``done``. What
-    follows the last chunk in its bus beat is dropped. ``rows`` is a multiple of ``patches_x``.
+    follows the last chunk in its bus beat is dropped; if that is two beats, one cycle more. ``rows`` is a multiple of
+    ``patches_x``.
 
     Members
     -------
     begin : take ``instruction`` (an IMAGE); only while not ``busy``
     allowed : the memory may be written
-    busy : chunks are missing; falls with the cycle after the last write
-    beats : the weight stream, whole beats of the bus; none or one is taken in a cycle
+    busy : chunks are missing, or what follows them was not dropped; falls as ``done`` comes
+    beats : the weight stream; none or one is taken in a cycle, in all whole beats of the bus
     hidden : stream of writes; not ready makes the bus wait
-    done : one pulse, the last chunk is written
+    done : one pulse, two cycles after the last write at the earliest
     """
 
     def __init__(self, config: MachineConfig):

@@ -24,7 +24,7 @@ class Loader(wiring.Component):
     reader as far as the receivers let it; only what depends on earlier instructions (tiles from the key and value
     memory, writes of LOAD and IMAGE) waits until ``(sequence - finished) mod 2^16 <= overlap``.
 
-    One beat a cycle, for tiles ``tile_beats``, for LOAD a word, for IMAGE what lies together in a patch; two idle
+    One beat a cycle, for tiles ``tile_beats``, for LOAD a word, for IMAGE up to a word of a patch's line; two idle
     cycles between instructions.
 
     Parameters

@@ -85,9 +85,9 @@ CASES = [
       {"group": 2, "gap": 3, "peak": Peak.ABSOLUTE, "destination_peak": 122}]),
     (KEYS, [{"kv_base": 512 - 20 - 100 - 8}, {"constant": 0, "stream": Stream.GATES}],
      [{"kv_base": 512 - 20 - 100 - 7}, {"digits": 1, "operand": Operand.ROW}, {"stream": Stream.WEIGHTS}]),
-    (GATE, [{"top_k": 6}, {"columns": 8}, {"operand": Operand.ROW}],
+    (GATE, [{"top_k": 6}, {"columns": 8}, {"operand": Operand.ROW}, {"weights": WeightSource.KEYS, "digits": 0}],
      [{"top_k": 0}, {"top_k": 7}, {"n_tiles": 2, "columns": 9}, {"columns": 9}, {"rep": 1}, {"operand": Operand.RAW},
-      {"operand": Operand.EXP, "keys": 3}]),
+      {"operand": Operand.EXP, "keys": 3}, {"weights": WeightSource.KEYS}]),
     (PASS | QUEUED | {"rep": 1}, [{"scatter": 1, "score": 1}, {"source_base": 223}, {"destination_base": 501},
                                   {"gather": 0, "rowwise": 1}],
      [{"rep": 0}, {"group": 4}, {"rowwise": 1}, {"source_base": 224}, {"scatter": 1, "destination_base": 481}]),
@@ -179,8 +179,7 @@ def test_beats(name):
     """One beat more or fewer than what is consumed is refused."""
     config = TEST_CONFIGS[name]
     columns = {"columns": config.n_lanes + 1, "n_tiles": 2}
-    instructions = [LOAD, NORM | {"dim": 3 * config.k_lanes}, PASS | columns, PASS | columns | {"constant": 1},
-                    GATE,
+    instructions = [LOAD, NORM | {"dim": 3 * config.k_lanes}, PASS | columns, PASS | columns | {"constant": 1}, GATE,
                     KEYS | columns | {"constant": 0, "stream": Stream.WEIGHTS}]
     if config.bus_bytes <= 16:
         instructions += [IMAGE | {"rows": 3}, IMAGE | {"rows": 3, "patch": 3, "segment": 1}]
