@@ -108,10 +108,11 @@ class Machine:
         return self.state.residual[instruction["source_base"] + row + np.arange(instruction["k_tiles"])]
 
     def _load(self, instruction: dict[str, int], beats: np.ndarray) -> None:
-        words = beats.view("<i2").reshape(-1, self.config.k_lanes)
-        first = np.arange(instruction["copies"] + 1)[:, None] * instruction["destination_stride"]
-        first += instruction["destination_base"]
-        self.state.residual[first + np.arange(instruction["rows"] * instruction["k_tiles"])] = words
+        """Each word to all of its places before the next one: where copies overlap, the later word stays."""
+        words = beats.view("<i2").reshape(-1, 1, self.config.k_lanes)
+        place = instruction["destination_base"] + np.arange(instruction["rows"] * instruction["k_tiles"])
+        copy = np.arange(instruction["copies"] + 1) * instruction["destination_stride"]
+        self.state.residual[place[:, None] + copy] = words
 
     def _image(self, instruction: dict[str, int], beats: np.ndarray) -> None:
         """HxWx3 u8 to one row per patch, a patch flattened as (row, column, channel)."""

@@ -51,11 +51,13 @@ def test_idle_experts_are_not_fetched(tiny_model, tiny_image):
         assert rows == tiny_model.network.tokens * tiny_model.network.top_k
 
 
+def machine_of(memory: np.ndarray) -> Machine:
+    return Machine(CONFIGS["8x8"], lambda address, size: memory[address:address + size], lambda address, content: None)
+
+
 def run_program(*instructions: np.ndarray):
-    config = CONFIGS["8x8"]
     program = np.concatenate(instructions).astype("<u4").view(np.uint8)
-    machine = Machine(config, lambda address, size: program[address:address + size], lambda address, content: None)
-    return machine.run({Stream.WEIGHTS: 0}, 0, 0, len(instructions))
+    return machine_of(program).run({Stream.WEIGHTS: 0}, 0, 0, len(instructions))
 
 
 def test_bad_programs_stop_with_the_code_of_the_rtl():
@@ -67,6 +69,22 @@ def test_bad_programs_stop_with_the_code_of_the_rtl():
     with pytest.raises(ProgramStopped, match="illegal opcode 77") as stopped:
         run_program(np.array([77] + [0] * 15, np.uint32), end)
     assert (stopped.value.code, stopped.value.pc) == (ErrorCode.ILLEGAL_OPCODE, 0)
+
+
+@pytest.mark.parametrize("stride", [20, 6, 5, 1])
+def test_a_load_for_a_batch(stride):
+    """A word goes to all of its places before the next one, also where copies overlap."""
+    words = np.random.default_rng(3).integers(-32768, 32768, (6, 8))
+    program = [encode(opcode=Opcode.LOAD, stream=Stream.WEIGHTS, stream_offset=128, stream_beats=12, rows=2, k_tiles=3,
+                      destination_base=10, destination_stride=stride, copies=2), encode(opcode=Opcode.END)]
+    machine = machine_of(np.concatenate([np.concatenate(program).astype("<u4").view(np.uint8),
+                                         words.astype("<i2").reshape(-1).view(np.uint8)]))
+    expected = machine.state.residual.copy()
+    machine.run({Stream.WEIGHTS: 0}, 0, 0, 2)
+    for index, word in enumerate(words):
+        for copy in range(3):
+            expected[10 + copy * stride + index] = word
+    np.testing.assert_array_equal(machine.state.residual, expected)
 
 
 def test_device_latches_a_window_error():

@@ -349,15 +349,15 @@ def pieces_of_line(config, chunk, left):
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize("name", ["8x8", "8x16"])
-def test_load_for_a_batch(name, stall):
-    """Rows that come once and are stored four times, a write a cycle."""
+@pytest.mark.parametrize(("name", "stride"), [("8x8", 50), ("8x16", 50), ("8x16", 7)])
+def test_load_for_a_batch(name, stride, stall):
+    """Rows that come once and are stored four times, a write a cycle; of copies that overlap the later word stays."""
     world = World(name, seed=9, stall=stall)
-    world.dispatch(0, opcode=Opcode.LOAD, rows=4, k_tiles=3, destination_base=7, destination_stride=50, copies=3,
+    world.dispatch(0, opcode=Opcode.LOAD, rows=4, k_tiles=3, destination_base=7, destination_stride=stride, copies=3,
                    stream=Stream.WEIGHTS)
     words = np.concatenate(world.payload(12 * world.config.word_beats)).astype(np.uint8).view("<i2").reshape(12, -1)
     world.run(300)
-    assert world.residual == {7 + 50 * copy + index: list(word)
+    assert world.residual == {7 + stride * copy + index: list(word)
                               for index, word in enumerate(words) for copy in range(4)}
     assert len(world.done) == 1 and (stall or world.done[0] == 2 + 4 * len(words))
 
