@@ -127,7 +127,7 @@ class Sequence(wiring.Component):
         allowed, early, may_read, take = Signal(), Signal(), Signal(), Signal()
         last_row, last_word, last_tile = Signal(TOKEN_BITS), self.last_word, Signal(12)
         row, group, tile = Signal(TOKEN_BITS), Signal(2), Signal(12)
-        word, left = Signal(WORD_BITS), Signal(WORD_BITS)  # left: words of the row behind it
+        word, left = Signal(WORD_BITS), Signal(WORD_BITS)  # left: words of the row from it on
         gain_address, gain_place = Signal(WORD_BITS), Signal(2)
 
         def spare(dispatched):
@@ -162,7 +162,7 @@ class Sequence(wiring.Component):
         m.d.comb += [
             at_row.eq(row == last_row),
             several.eq(is_norm & at_group),
-            at_word.eq(left < Mux(several, most, 1)),
+            at_word.eq(left <= Mux(several, most, 1)),
             at_group.eq(group == Mux(is_pass, Mux(instruction.digits, self._config.gate_sweeps - 1, 0),
                                      is_norm & ~instruction.summed)),
             at_tile.eq(~is_pass | (tile == last_tile)),
@@ -176,7 +176,7 @@ class Sequence(wiring.Component):
                 m.d.sync += row.eq(Mux(at_row, 0, row + 1))
             with m.If(next_word):
                 read = Mux(several, most, 1)
-                m.d.sync += [word.eq(Mux(at_word, 0, word + read)), left.eq(Mux(at_word, last_word, left - read))]
+                m.d.sync += [word.eq(Mux(at_word, 0, word + read)), left.eq(Mux(at_word, instruction.k_tiles, left - read))]
                 m.d.sync += gain_place.eq(gain_place + 1)
                 with m.If(at_word | several | (gain_place == most - 1)):
                     m.d.sync += [gain_address.eq(Mux(at_word, 0, gain_address + 1)), gain_place.eq(0)]
@@ -185,7 +185,7 @@ class Sequence(wiring.Component):
                 with m.If(at_group):
                     m.d.sync += tile.eq(Mux(at_tile, 0, tile + 1))
         with m.If(take & self.dispatch.valid):  # perhaps with the last step of the instruction before
-            m.d.sync += left.eq(incoming.instruction.k_tiles - 1)
+            m.d.sync += left.eq(incoming.instruction.k_tiles)
 
         def take_next():
             m.d.comb += take.eq(1)
@@ -238,7 +238,7 @@ class Sequence(wiring.Component):
             step.kind.eq(kind),
             step.row.eq(row),
             step.word.eq(word),
-            step.more.eq(Cat(several & (left >= index) for index in range(1, most))),
+            step.more.eq(Cat(several & (left > index) for index in range(1, most))),
             step.gain_address.eq(gain_address),
             step.gain_place.eq(gain_place),
             step.first.eq(new_row),
