@@ -111,7 +111,7 @@ class ScatterPort(Component):
             self.answer.valid.eq(answers.r_rdy),
             self.answer.payload.eq(answers.r_data),
             answers.r_en.eq(self.answer.ready),
-            self.idle.eq((open_ == 0) & ~beats.r_rdy & ~w.valid),
+            self.idle.eq((open_ == 0) & ~beats.r_rdy & ~w.valid & ~waiting),
         ]
         m.d.sync += open_.eq(open_ + begun - expected)
         finished = w.valid & w.ready & w.payload.last
