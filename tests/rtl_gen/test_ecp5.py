@@ -33,5 +33,5 @@ def test_place():
 
 def test_report():
     text = report({"writer": Place(101.25, {"TRELLIS_COMB": 1234, "MULT18X18D": 3},
-                                   ["unit.a.b_TRELLIS_FF_Q_6", "unit.c_LUT4_Z"], 2.5, 4.25)})
-    assert "| `writer` | 101.2 | 1,234 | 0 | 3 | 0 | `a.b` to `c` | 2.5 | 4.2 |" in text
+                                   ["unit.a.b_TRELLIS_FF_Q_6", "unit.c_LUT4_Z"], 2.5, 4.25, 2)})
+    assert "| `writer` | 101.2 | 2 | 1,234 | 0 | 3 | 0 | `a.b` to `c` | 2.5 | 4.2 |" in text
