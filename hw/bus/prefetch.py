@@ -68,7 +68,9 @@ class Prefetch(Component):
                 m.d.sync += [spare.eq(bank.r_data), spared.eq(bank.r_rdy)]
             fronts.append(beat)
             held.append(there)
-        m.d.sync += [into.eq(into + self.i.valid), turn.eq(turn + self.o.taken)]
+        if turns > 1:
+            m.d.sync += into.eq(into + self.i.valid)
+        m.d.sync += turn.eq(turn + self.o.taken)
         m.d.comb += [
             self.o.payload.as_value().eq(Cat(_turned(fronts, turn))),
             self.o.available.eq(Cat(_turned(held, turn))),
