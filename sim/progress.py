@@ -14,8 +14,9 @@ _PATIENCE_SECONDS = 2.0  # longer waits show a status line
 
 
 def status(what: str) -> Status:
-    """A status line on stderr, where that is a terminal: not in a notebook."""
-    return Console(stderr=True, force_jupyter=False).status(what)
+    """A status line on stderr, where that is a terminal: not in a notebook, whose stderr says that it is one."""
+    notebook = Console(stderr=True).is_jupyter
+    return Console(stderr=True, force_jupyter=False, force_terminal=False if notebook else None).status(what)
 
 
 class WaitProgress:
