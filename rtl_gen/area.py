@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``docs/area.md``: what Yosys counted, beside the budgets of the boards."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 
 from moevit.hw.array.lane import WEIGHT_BITS, packing_of, sum_bits
@@ -37,7 +37,7 @@ Cells per unit for every class of boards, counted by Yosys ({version}). Written 
   of them in depth need a multiplexer. Yosys knows no number of UltraRAMs to stop at.
 - A share of LUTs is that of LUTs and LUTs as memory. The budgets are the devices'; a board's interconnect, DMA and
   processor ports are not in the figures.
-
+{missing}
 | class | machine | DSP | BRAM36 | URAM | LUT | FF |
 | --- | --- | ---: | ---: | ---: | ---: | ---: |
 """
@@ -87,9 +87,11 @@ def _section(target: Target, counts: Mapping[str, Resources]) -> str:
           f"array's. Flip-flops of the array for which its {_number(array)} slices have registers: {inside:,}.\n")
 
 
-def report(targets: Iterable[Target], counts: Mapping[str, Mapping[str, Resources]]) -> str:
+def report(targets: Iterable[Target], counts: Mapping[str, Mapping[str, Resources]],
+           left_out: Sequence[str] = ()) -> str:
     """``docs/area.md`` from the resources by target and unit; `TOP` is the whole machine."""
-    text, sections = _INTRODUCTION.format(version=f"pyosys {version('pyosys')}"), []
+    missing = f"\n**Not counted this time:** {', '.join(left_out)}.\n" if left_out else ""
+    text, sections = _INTRODUCTION.format(version=f"pyosys {version('pyosys')}", missing=missing), []
     for target in targets:
         found = counts[target.name]
         total = Resources()

@@ -3,7 +3,7 @@
 ``docs/area.md``."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +27,7 @@ from moevit.hw.router.router import Router
 from moevit.hw.top import Accelerator
 from moevit.hw.writer.row_writer import RowWriter
 from moevit.spec.arrays import MachineConfig
+from moevit.spec.boards import BOARDS
 
 from .area import TOP, report
 from .targets import TARGETS, Target
@@ -66,13 +67,29 @@ def made(unit: str, config: MachineConfig) -> Component:
     return Accelerator(config) if unit == TOP else UNITS[unit](config)
 
 
+def _chosen(boards: Sequence[str], whole: bool) -> tuple[list[Target], list[str]]:
+    """What is counted, and what is left out. Raises BadParameter for a board that is no class."""
+    if unknown := set(boards) - set(BOARDS):
+        raise typer.BadParameter(f"no board is called {', '.join(sorted(unknown))}; there are {', '.join(BOARDS)}")
+    chosen = [target for target in TARGETS if target.board.name in (boards or BOARDS)]
+    left_out = [target.name for target in TARGETS if target not in chosen]
+    if not whole:
+        left_out += [f"the whole of {target.name} at once" for target in chosen if target.whole]
+        chosen = [target._replace(whole=False) for target in chosen]
+    return chosen, left_out
+
+
 def main(
     output: Annotated[Path, typer.Option("--output", "-o", help="file to write")] = ROOT / "docs" / "area.md",
     jobs: Annotated[int, typer.Option(help="Yosys processes at a time")] = 2,
+    board: Annotated[list[str] | None, typer.Option(help="count for this board alone (may be repeated)")] = None,
+    whole: Annotated[bool, typer.Option(help="synthesise whole machines too")] = True,
 ) -> None:
-    """Count the cells of every unit; what has not changed since the last run comes from build/synth."""
+    """Count the cells of every unit; what has not changed since the last run comes from build/synth. The page says what
+    was left out."""
     console = Console()
-    work = [(target, unit) for target in TARGETS for unit in (*units(target.config), *([TOP] if target.whole else []))]
+    targets, left_out = _chosen(board or (), whole)
+    work = [(target, unit) for target in targets for unit in (*units(target.config), *([TOP] if target.whole else []))]
     counts: dict[str, dict[str, Resources]] = {}
     columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress, ThreadPoolExecutor(jobs) as pool:
@@ -93,7 +110,7 @@ def main(
             pool.shutdown(cancel_futures=True)
             console.print(f"{target.name}, {unit}: {error}", style="red")
             raise typer.Exit(1) from error
-    output.write_text(report(TARGETS, counts))
+    output.write_text(report(targets, counts, left_out))
     console.print(f"{output} written")
 
 
