@@ -75,7 +75,7 @@ class Place(NamedTuple):
 _OPTIONS = ["--85k", "--package", "CABGA381", "--freq", str(TARGET_MHZ), "--timing-allow-fail", "--quiet"]
 _TIMING_FIRST = ["--placer-heap-timingweight", "40", "--placer-heap-critexp", "3"]
 #: What is tried until a placement reaches the target. Of one netlist they differ by a quarter of the clock.
-_ATTEMPTS = (["--seed", "1"], *([*_TIMING_FIRST, "--seed", str(seed)] for seed in (1, 2, 3, 4)))
+_ATTEMPTS = (["--seed", "1"], *([*_TIMING_FIRST, "--seed", str(seed)] for seed in (1, 2)))
 
 
 def place(component: Component, directory: Path, *, attempts: int = len(_ATTEMPTS), pack: bool = False) -> Place:
