@@ -95,7 +95,7 @@ def test_on_chip_memory_is_about_what_yosys_finds(config, uram, found):
 
 @pytest.mark.parametrize("name, counted", [("16x16", 220), ("32x32", 684)])
 def test_dsp_slices_are_what_yosys_found(name, counted):
-    """For UltraScale+ in docs/area.md; the controller's one has gone since, and a NORM took one word a cycle."""
+    """On UltraScale+, on 2026-11-23; the controller's one has gone since, and a NORM took one word a cycle."""
     assert dsp_slices(replace(CONFIGS[name], norm_words=1)) == counted - 1
 
 

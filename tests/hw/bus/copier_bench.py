@@ -306,7 +306,7 @@ async def a_running_machine_is_left_alone(dut):  # C26, I79, I86
     await bench.write_wide("READ_LIMIT", 0)
     await bench.write("PROGRAM_LENGTH", 1)
     await bench.write("CONTROL", 1 << BITS["START"])
-    await bench.lite.read(0, 0x200)
+    await bench.lite.read(0, 0x180)
     assert not await bench.read("CONTROL") >> BITS["IDLE"] & 1
     assert await bench.idle() == {"IDLE", "READY", "DONE"}
     assert bench.ram.read(0, SIZE) == expected
