@@ -176,7 +176,8 @@ class Sequence(wiring.Component):
                 m.d.sync += row.eq(Mux(at_row, 0, row + 1))
             with m.If(next_word):
                 read = Mux(several, most, 1)
-                m.d.sync += [word.eq(Mux(at_word, 0, word + read)), left.eq(Mux(at_word, instruction.k_tiles, left - read))]
+                m.d.sync += word.eq(Mux(at_word, 0, word + read))
+                m.d.sync += left.eq(Mux(at_word, instruction.k_tiles, left - read))
                 m.d.sync += gain_place.eq(gain_place + 1)
                 with m.If(at_word | several | (gain_place == most - 1)):
                     m.d.sync += [gain_address.eq(Mux(at_word, 0, gain_address + 1)), gain_place.eq(0)]
