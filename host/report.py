@@ -2,6 +2,7 @@
 """What a run cost, read back from counters and pass log."""
 
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
@@ -88,7 +89,7 @@ def read_passes(device: Device, registers: RegisterFile, bundle: Bundle) -> tupl
     for index in range(min(registers.read("FINISHED"), PASS_LOG_ENTRIES)):
         end = device.read_register(PASS_LOG + 8 * index)
         info = device.read_register(PASS_LOG + 8 * index + 4)
-        rows, expert, pc = unpack_log(info).values()
+        pc, expert, rows = itemgetter("pc", "expert", "rows")(unpack_log(info))
         if "experts" in entries[pc]:
             expert = entries[pc]["experts"][expert]
         macs = entries[pc]["macs_per_row"] * rows if fields[pc]["opcode"] == Opcode.PASS else 0

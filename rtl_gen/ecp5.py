@@ -147,7 +147,7 @@ _CELLS = {"LUT4": "TRELLIS_COMB", "FF": "TRELLIS_FF", "MULT18": "MULT18X18D", "D
 _TEXT = """\
 # ECP5
 
-Every unit of the {name} machine, and the whole of it, placed and routed for an ECP5-85k (LFE5U-85F, speed grade 6) by
+Every unit of the {name} machine, placed and routed for an ECP5-85k (LFE5U-85F, speed grade 6) by
 open tools ({tools}). Written by `make ecp5`. The part is not a target; it stands in for
 timing discipline: a unit that reaches {mhz} MHz here has no more than a multiplier or about five levels of LUTs between
 registers. Each design sits between two shift registers, whose cells are counted too.

@@ -99,6 +99,11 @@ def test_dsp_slices_are_what_yosys_found(name, counted):
     assert dsp_slices(replace(CONFIGS[name], norm_words=1)) == counted - 1
 
 
+def test_dsp_slices_of_a_pynq_z2():
+    """What Yosys counted of its units for a 7-series part, in docs/area.md."""
+    assert dsp_slices(CONFIGS["16x16"]) == 219
+
+
 @pytest.mark.parametrize("board", BOARDS.values(), ids=lambda board: board.name)
 def test_every_class_fits_its_board(board):
     assert not shortages(CONFIGS[board.config], board)
