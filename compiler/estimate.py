@@ -57,12 +57,12 @@ class Estimate:
 
 def shape_steps(network: Network, config: MachineConfig, batch: int, speculate: Mapping[int, int]) -> list[Step]:
     """The program of ``network`` with weights of zero: as long, and as many bytes; ``speculate``: experts that are
-    fetched early, by block. Raises DoesNotFit."""
+    fetched early, by block, none where it is silent. Raises DoesNotFit."""
     plan = check_fit(network, config, batch)
     tensors = {name: np.zeros(shape, dtype) for name, (shape, dtype) in tensor_shapes(network).items()}
-    for block, experts in speculate.items():
+    for block in filter(network.is_moe, range(network.depth)):
         tensors[f"blocks.{block}.moe.order"] += np.arange(network.experts, dtype=np.uint8)
-        tensors[f"blocks.{block}.moe.speculate"] += np.uint8(experts)
+        tensors[f"blocks.{block}.moe.speculate"] += np.uint8(speculate.get(block, 0))
     return schedule(QuantisedModel(network, tensors, 0), plan)
 
 

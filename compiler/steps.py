@@ -36,12 +36,12 @@ class _Schedule(Attention):
 
     def _positions(self) -> None:
         """One image's rows, to the rows of every image: a batch is never cut."""
-        plan = self.plan
+        plan, copies = self.plan, self.plan.batch - 1
         for block in plan.whole_rows:
             rows = self.model["position"][block.start:block.start + block.rows // plan.batch]
             self.add("position", Opcode.LOAD, Payload((pack_words(self.config, rows),)), stream=Stream.WEIGHTS,
                      destination_base=block.start * plan.dim_words, k_tiles=plan.dim_words, rows=len(rows),
-                     destination_stride=len(rows) * plan.dim_words, copies=plan.batch - 1)
+                     **({"destination_stride": len(rows) * plan.dim_words, "copies": copies} if copies else {}))
 
     def _hidden_rows(self, channels: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Fields of a pass that writes hidden rows after GELU, and of the pass that reads them."""

@@ -21,6 +21,7 @@ from .timeline import Timeline
 __all__ = ["FACTOR_UNIT", "VALUE_BITS", "Lanes", "factor_layout"]
 
 VALUE_BITS = 25  # (x - mean) x gain / 2^8
+_PIECE = 17  # of a value, unsigned, for multipliers of 18 x 18
 
 
 def factor_layout() -> data.StructLayout:
@@ -115,11 +116,16 @@ class Lanes(wiring.Component):
                 pipe.at(3, "raw"), gained[:OPERAND_BITS].as_signed(), gained)))),
             multiplier.eq(Mux(peaks, right, self.factor.multiplier)),
         ]
-        # Stage 5: multiply.
-        scaled = register(signed(42), "scaled")
-        m.d.sync += scaled.eq(value * multiplier)
+        # Stage 5: multiply; a square is all in the low piece.
+        low = value if self._config.packed else value[:_PIECE]
+        scaled = square = register(signed(42), "scaled")
+        m.d.sync += scaled.eq(low * multiplier)
+        if not self._config.packed:
+            high = register(signed(VALUE_BITS - _PIECE + 17), "scaled_high")
+            m.d.sync += high.eq(value[_PIECE:].as_signed() * multiplier)
+            scaled = scaled + (high << _PIECE)
         if words < 3:
-            m.d.comb += self.squares[lane].eq(scaled)
+            m.d.comb += self.squares[lane].eq(square)
         for place in places[int(words < 3):]:
             self._square(m, pipe, place)
         # Stage 6: shift by eights; add half to the third word.

@@ -91,7 +91,8 @@ class Means(wiring.Component):
         with m.Elif(pipe.at(added, "valid")):
             m.d.sync += total.eq(Mux(pipe.at(added, "first"), 0, total) + pipe.at(added, "sum"))
         # Stages 2 and 3 after that: product.
-        m.submodules.by_dim = by_dim = WideMultiply(total.shape(), self.inverse_dim.shape())
+        m.submodules.by_dim = by_dim = WideMultiply(
+            total.shape(), self.inverse_dim.shape(), dsp48=self._config.packed)
         m.d.comb += [by_dim.a.eq(total), by_dim.b.eq(self.inverse_dim)]
         pipe.put(added + 1, total=total)
         # Stage 4 after that: round; store.

@@ -53,7 +53,7 @@ class NormScale(wiring.Component):
     def __init__(self, config: MachineConfig):
         self._config = config
         self._lanes = config.norm_words * config.k_lanes
-        self._peak_scale, self._spread = PeakScale(VALUE_BITS), Spread(self._lanes)
+        self._peak_scale, self._spread = PeakScale(VALUE_BITS), Spread(self._lanes, dsp48=config.packed)
         super().__init__({
             "valid": In(1),
             "first": In(1),

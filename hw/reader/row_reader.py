@@ -178,7 +178,10 @@ class RowReader(wiring.Component):
         wiring.connect(m, entrance.row, wiring.flipped(self.row))
         wiring.connect(m, entrance.entering, tags.row)
         wiring.connect(m, tags.tag, wiring.flipped(self.tag))
-        # Take statistics of it.
+        # Take statistics of it. What they multiply by stays a NORM long, and the instruction is far from multipliers.
+        inverse_dim, dim, epsilon = (
+            Signal.like(current[name], name=name, reset_less=True) for name in ("inverse_dim", "dim", "epsilon"))
+        m.d.sync += [inverse_dim.eq(current.inverse_dim), dim.eq(current.dim), epsilon.eq(current.epsilon)]
         pipe.put(0, peaks_valid=fetch.word.valid & (word.kind == Kind.PEAKS))
         m.d.comb += [
             means.valid.eq(fetch.word.valid & (word.kind == Kind.MEANS)),
@@ -189,7 +192,7 @@ class RowReader(wiring.Component):
             means.word.eq(word.words[0].data),
             means.known.valid.eq(sequence.step.valid & current.summed),
             means.known.payload.eq(step.row),
-            means.inverse_dim.eq(current.inverse_dim),
+            means.inverse_dim.eq(inverse_dim),
             means.restart.eq(sequence.load_gain),
             self.summed.valid.eq(means.found.valid & ~current.rowwise),
             self.summed.payload.eq(means.found.payload),
@@ -200,8 +203,8 @@ class RowReader(wiring.Component):
             norm_scale.end.eq(pipe.at(Lanes.VALUES[0], "end")),
             norm_scale.values.eq(lanes.values),
             norm_scale.squares.eq(lanes.squares),
-            norm_scale.dim.eq(current.dim),
-            norm_scale.epsilon.eq(current.epsilon),
+            norm_scale.dim.eq(dim),
+            norm_scale.epsilon.eq(epsilon),
         ]
         wiring.connect(m, norm_scale.means, means.read)
         wiring.connect(m, means.sums, wiring.flipped(self.sums))

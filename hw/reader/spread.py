@@ -29,6 +29,7 @@ class Spread(wiring.Component):
     Parameters
     ----------
     lanes : values that come in a cycle
+    dsp48 : of the multipliers (`WideMultiply`)
 
     Members
     -------
@@ -39,8 +40,8 @@ class Spread(wiring.Component):
     root : Out(Flow(row_scale_layout()))
     """
 
-    def __init__(self, lanes: int):
-        self._lanes = lanes
+    def __init__(self, lanes: int, *, dsp48: bool = True):
+        self._lanes, self._dsp48 = lanes, dsp48
         self._rsqrt = Rsqrt(SPREAD_BITS)
         super().__init__({
             "valid": In(1),
@@ -75,8 +76,10 @@ class Spread(wiring.Component):
         with m.If(pipe.at(added, "valid")):
             m.d.sync += total_squares.eq(Mux(pipe.at(added, "first"), 0, total_squares) + squares)
         # Stages 2 and 3 after that: products.
-        m.submodules.square = square = WideMultiply(self.total.shape(), self.total.shape())
-        m.submodules.scaled = scaled = WideMultiply(self.dim.shape(), total_squares.shape())
+        m.submodules.square = square = WideMultiply(
+            self.total.shape(), self.total.shape(), dsp48=self._dsp48)
+        m.submodules.scaled = scaled = WideMultiply(
+            self.dim.shape(), total_squares.shape(), dsp48=self._dsp48)
         m.d.comb += [
             square.a.eq(self.total), square.b.eq(self.total),
             scaled.a.eq(self.dim), scaled.b.eq(total_squares),

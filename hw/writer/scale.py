@@ -16,7 +16,7 @@ __all__ = ["BIASED_BITS", "SCALED_BITS", "Scale"]
 
 SCALED_BITS = 24
 BIASED_BITS = SCALED_BITS + 1
-_MULTIPLIED = 24  # bits of a sum that the multiplier takes, unsigned: a DSP48E1 has 25 x 18, signed
+_LOW_BITS_DSP48, _LOW_BITS = 24, 17  # of a sum, unsigned, that a multiplier takes: a DSP48E1 has 25 x 18, signed
 _FINE = 3  # low bits of the shift, done last
 _KEPT = SCALED_BITS + 1 + (1 << _FINE)  # bits that can still matter after the coarse shift, one of them for rounding
 
@@ -49,6 +49,7 @@ class Scale(wiring.Component):
 
     def __init__(self, config: MachineConfig):
         self._config = config
+        self._low_bits = _LOW_BITS_DSP48 if config.packed else _LOW_BITS
         lanes = config.k_lanes
         super().__init__({
             "sums": In(data.ArrayLayout(signed(ACCUMULATOR_BITS), lanes)),
@@ -97,13 +98,17 @@ class Scale(wiring.Component):
         product = register("product", scale * line.at(1, "mantissa"))
         # Stage 3: round.
         factor = register("factor", round_shift(product, 15), 17)
-        # Stage 4: multiply. Not every family's multiplier takes 27 bits: the highest three are multiplied by adders.
-        total = line.at(3, f"sum_{lane}")
-        low = register("low", total[:_MULTIPLIED] * factor)
-        times_1, times_2, times_4 = (Mux(bit, factor << i, 0) for i, bit in enumerate(total[_MULTIPLIED:]))
-        high = register("high", times_1 + times_2 - times_4)
+        # Stage 4: multiply. Not every family's multiplier takes 27 bits: the highest are multiplied apart, if they are
+        # only three by adders.
+        total, low_bits = line.at(3, f"sum_{lane}"), self._low_bits
+        low = register("low", total[:low_bits] * factor)
+        if low_bits == _LOW_BITS_DSP48:
+            times_1, times_2, times_4 = (Mux(bit, factor << i, 0) for i, bit in enumerate(total[low_bits:]))
+            high = register("high", times_1 + times_2 - times_4)
+        else:
+            high = register("high", total[low_bits:].as_signed() * factor)
         # Stage 5: put together.
-        exact = register("exact", low + (high << _MULTIPLIED), signed(ACCUMULATOR_BITS + 17))
+        exact = register("exact", low + (high << low_bits), signed(ACCUMULATOR_BITS + 17))
         # Stage 6: shift by eights. A bit below the last serves for rounding.
         shifted = Cat(C(0, 1), exact).as_signed() >> (line.at(5, "coarse") << _FINE)
         kept = register("kept", shifted[:_KEPT].as_signed())

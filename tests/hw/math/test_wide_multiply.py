@@ -15,17 +15,19 @@ def edges(shape):
     return [low, high, 0, 1, low + 1, high - 1]
 
 
+@pytest.mark.parametrize("dsp48", [True, False])
 @pytest.mark.parametrize("a, b", [
     (signed(27), unsigned(24)), (signed(27), signed(27)), (unsigned(12), unsigned(42)), (signed(8), signed(16)),
     (signed(26), signed(18)), (unsigned(26), unsigned(18)),
+    (signed(17), signed(18)), (signed(18), signed(19)), (signed(19), unsigned(17)),
 ])
-def test_products(a, b):
+def test_products(a, b, dsp48):
     print(f"seed {SEED}")
     random = np.random.default_rng(SEED)
     pairs = [(left, right) for left in edges(a) for right in edges(b)]
     pairs += [(int(random.integers(min(edges(a)), max(edges(a)))), int(random.integers(min(edges(b)), max(edges(b)))))
               for _ in range(200)]
-    unit, out = WideMultiply(a, b), []
+    unit, out = WideMultiply(a, b, dsp48=dsp48), []
 
     async def bench(ctx):
         for cycle in range(len(pairs) + unit.latency):

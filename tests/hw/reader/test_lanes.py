@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,10 +24,10 @@ def factor(scale):
     return [{"multiplier": int(m), "shift": int(8 + e)} for m, e in zip(multiplier, scale.e, strict=True)]
 
 
-def run(clocked, words, factors, maximums=None, name="8x8"):
+def run(clocked, words, factors, maximums=None, name="8x8", packed=True):
     """Operands (words, lanes) of fetched words, given as dicts with ``data`` and ``gain`` of the first one, ``next``
     with those of the words behind it; also the squares and values."""
-    config = TEST_CONFIGS[name]
+    config = replace(TEST_CONFIGS[name], packed=packed)
     unit, count = Lanes(config), len(words)
     operands, squares, values = [], [], [[] for _ in range(config.norm_words)]
 
@@ -83,8 +85,9 @@ def test_every_exponential(clocked):
     assert np.array_equal(operands, np.where(np.arange(8) < keys[:, None], golden, 0))
 
 
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "portable"])
 @pytest.mark.parametrize("low", [0, 1])
-def test_norm_extremes(clocked, low):
+def test_norm_extremes(clocked, low, packed):
     print(f"seed {SEED}")
     random = np.random.default_rng(SEED)
     ends = np.array([-32768, -32767, -1, 0, 1, 32767])
@@ -95,13 +98,14 @@ def test_norm_extremes(clocked, low):
     scale = peak_scale(np.abs(value).max(axis=1))
     words = [{"data": row, "gain": by, "mean": middle, "kind": Kind.PASS, "operand": Operand.NORM, "low": low}
              for row, by, middle in zip(x.tolist(), gain.tolist(), mean.tolist(), strict=True)]
-    operands, _, values = run(clocked, words, factor(scale))
+    operands, _, values = run(clocked, words, factor(scale), packed=packed)
     assert np.array_equal(values, value)
     assert np.array_equal(operands, digits(quantise(value, PeakScale(scale.m[:, None], scale.e[:, None])))[low])
 
 
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "portable"])
 @pytest.mark.parametrize("name", ["8x8", "8x16_pairs", "8x16"])
-def test_statistics(clocked, name):
+def test_statistics(clocked, name, packed):
     """Of one to three words, each with its own gain."""
     print(f"seed {SEED}")
     random = np.random.default_rng(SEED)
@@ -115,7 +119,7 @@ def test_statistics(clocked, name):
     words = [{"data": row[:8], "gain": by[:8], "mean": 0 if kind == Kind.MEANS else 77, "kind": kind,
               "next": [{"data": row[at:at + 8], "gain": by[at:at + 8]} for at in range(8, lanes, 8)]}
              for row, by, kind in zip(x.tolist(), gain.tolist(), kinds, strict=True)]
-    operands, squares, values = run(clocked, words, [FACTOR_UNIT] * 60, name=name)
+    operands, squares, values = run(clocked, words, [FACTOR_UNIT] * 60, name=name, packed=packed)
     assert len(operands) == 0
     assert np.array_equal(squares[1::2], x[1::2]**2)
     assert np.array_equal(values[1::2], apply_gain(x[1::2], np.int64(77), gain[1::2]))

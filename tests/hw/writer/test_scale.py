@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
@@ -11,10 +13,11 @@ from moevit.spec.arrays import CONFIGS
 from moevit.spec.formats import DIGIT_BITS
 
 
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "portable"])
 @pytest.mark.parametrize("name", ["8x8", "32x32"])
-def test_random_and_edges(name):
+def test_random_and_edges(name, packed):
     """Accumulators of all sizes, in one or two sums, scales at their ends, shifts around the accumulator's size."""
-    config, seed, count = CONFIGS[name], 5, 250
+    config, seed, count = replace(CONFIGS[name], packed=packed), 5, 250
     print(f"seed {seed}")
     random = np.random.default_rng(seed)
     lanes = config.k_lanes
