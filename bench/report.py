@@ -24,7 +24,8 @@ _INTRODUCTION = f"""\
 
 Frames on the RTL (Verilator), one image at a time unless a batch is named. The memory model has {READ_LATENCY} cycles
 of read latency and the usable bandwidth of the class ([configurations](configurations.md)); every byte comes through
-AXI4. Cycles are counted by the machine. **Clocks are assumed**: nothing was placed, routed or run on a board.
+AXI4. Cycles are counted by the machine. **Clocks are assumed**: none of these machines was placed, routed or run on a
+board.
 
 - bound: the larger of bytes read over usable bandwidth (memory) and the network's multiply-accumulates over those of
   the array (compute); share: bound over cycles.

@@ -75,7 +75,7 @@ class Place(NamedTuple):
 _OPTIONS = ["--85k", "--package", "CABGA381", "--freq", str(TARGET_MHZ), "--timing-allow-fail", "--quiet"]
 _TIMING_FIRST = ["--placer-heap-timingweight", "40", "--placer-heap-critexp", "3"]
 #: What is tried until a placement reaches the target. Of one netlist they differ by a quarter of the clock.
-_ATTEMPTS = (["--seed", "1"], *([*_TIMING_FIRST, "--seed", str(seed)] for seed in (1, 2)))
+_ATTEMPTS = (["--seed", "1"], *([*_TIMING_FIRST, "--seed", str(seed)] for seed in (2, 3)))
 
 
 def place(component: Component, directory: Path, *, attempts: int = len(_ATTEMPTS), pack: bool = False) -> Place:
@@ -184,8 +184,9 @@ def main(
     output: Annotated[Path, typer.Option("--output", "-o", help="file to write")] = ROOT / "docs" / "ecp5.md",
     whole: Annotated[bool, typer.Option(help="place the whole machine too, and pack its bitstream")] = True,
 ) -> None:
-    """Place and route every unit and the small top; pack the top's bitstream into build/ecp5/top/unit.bit."""
+    """Place and route every unit and the small top (hours); pack the top's bitstream into build/ecp5/top/unit.bit."""
     console = Console()
+    output.parent.mkdir(parents=True, exist_ok=True)
     places: dict[str, Place] = {}
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn(),
                   console=console) as progress:

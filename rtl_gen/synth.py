@@ -81,13 +81,14 @@ def _chosen(boards: Sequence[str], whole: bool) -> tuple[list[Target], list[str]
 
 def main(
     output: Annotated[Path, typer.Option("--output", "-o", help="file to write")] = ROOT / "docs" / "area.md",
-    jobs: Annotated[int, typer.Option(help="Yosys processes at a time")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Yosys processes at a time")] = 2,
     board: Annotated[list[str] | None, typer.Option(help="count for this board alone (may be repeated)")] = None,
     whole: Annotated[bool, typer.Option(help="synthesise whole machines too")] = True,
 ) -> None:
     """Count the cells of every unit; what has not changed since the last run comes from build/synth. The page says what
     was left out."""
     console = Console()
+    output.parent.mkdir(parents=True, exist_ok=True)
     targets, left_out = _chosen(board or (), whole)
     work = [(target, unit) for target in targets for unit in (*units(target.config), *([TOP] if target.whole else []))]
     counts: dict[str, dict[str, Resources]] = {}

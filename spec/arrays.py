@@ -31,8 +31,8 @@ class MachineConfig:
         takes five cycles, and the accumulator cannot bear a row again sooner
     ports : AXI4 managers of the machine, a power of two, that share the bus: each is ``bus_bytes / ports`` wide, 8 or
         16 bytes where there are several (a board's HP ports are)
-    packed : for DSP slices of 25 x 18 bits and more: two products of the array in each; without it multipliers of
-        18 x 18 do (same bits)
+    packed : for DSP48 slices: two products of the array in each; without it row lanes and array do with multipliers of
+        18 x 18 bits (same bits)
     dsp48e1 : multipliers of 25 x 18 bits, which 7-series parts have too, instead of 27 x 18 (same bits)
     max_tokens : rows of a pass, tokens in the queue of an expert
     max_experts : experts the router can tell apart, at most ``k_lanes``

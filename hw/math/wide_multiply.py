@@ -19,8 +19,8 @@ class WideMultiply(wiring.Component):
     Parameters
     ----------
     a, b : shapes; ``a`` has at most 27 bits with its sign
-    dsp48 : multipliers are DSP slices of 25 x 18 bits, so that ``a`` is one piece; what it has beyond 25 bits, adders
-        multiply. Otherwise they have 18 x 18 bits.
+    dsp48 : multipliers have 25 x 18 bits, and ``a`` is one piece: what it has beyond 25 bits, adders multiply;
+        otherwise they have 18 x 18 bits
 
     Members
     -------

@@ -34,7 +34,8 @@ FACTOR_UNIT = {"multiplier": 1 << 15, "shift": 7}
 
 
 class Lanes(wiring.Component):
-    """Subtract the mean, multiply by the gain, quantise, take a digit; two multipliers a lane.
+    """Subtract the mean, multiply by the gain, quantise, take a digit; two multipliers a lane, three without
+    ``packed``.
 
     Every operand takes the same way: ROW has mean 0 and gain 1, RAW the low nine bits, EXP the exponential, both with
     :data:`FACTOR_UNIT`. The statistics of NORM (PEAKS) are values and squares of up to ``norm_words`` words:

@@ -178,7 +178,7 @@ class RowReader(wiring.Component):
         wiring.connect(m, entrance.row, wiring.flipped(self.row))
         wiring.connect(m, entrance.entering, tags.row)
         wiring.connect(m, tags.tag, wiring.flipped(self.tag))
-        # Take statistics of it. What they multiply by stays a NORM long, and the instruction is far from multipliers.
+        # Take statistics of it. Constants stay as they are for a NORM, and the instruction is far from what they go to.
         inverse_dim, dim, epsilon = (
             Signal.like(current[name], name=name, reset_less=True) for name in ("inverse_dim", "dim", "epsilon"))
         m.d.sync += [inverse_dim.eq(current.inverse_dim), dim.eq(current.dim), epsilon.eq(current.epsilon)]

@@ -29,7 +29,7 @@ class Spread(wiring.Component):
     Parameters
     ----------
     lanes : values that come in a cycle
-    dsp48 : of the multipliers (`WideMultiply`)
+    dsp48 : as in `WideMultiply`
 
     Members
     -------

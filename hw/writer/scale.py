@@ -16,7 +16,7 @@ __all__ = ["BIASED_BITS", "SCALED_BITS", "Scale"]
 
 SCALED_BITS = 24
 BIASED_BITS = SCALED_BITS + 1
-_LOW_BITS_DSP48, _LOW_BITS = 24, 17  # of a sum, unsigned, that a multiplier takes: a DSP48E1 has 25 x 18, signed
+_LOW_BITS_DSP48, _LOW_BITS = 24, 17  # of a sum, unsigned, that a multiplier takes: of 25 or 18 bits, signed
 _FINE = 3  # low bits of the shift, done last
 _KEPT = SCALED_BITS + 1 + (1 << _FINE)  # bits that can still matter after the coarse shift, one of them for rounding
 
@@ -28,8 +28,8 @@ class Scale(wiring.Component):
     what three sweeps add up to in one: s27 as well (``golden.integer.bounds`` has both), 2048 channels make less
     than 2048 x (255 x 127 + 192) < 2^26 of it.
 
-    Golden: ``golden.integer.row_writer.scaled``. Two multipliers per lane. One word per cycle, 9 cycles, no
-    back-pressure. ``gate`` aligns the bias of the first max_experts lanes to gate logits.
+    Golden: ``golden.integer.row_writer.scaled``. Two multipliers per lane, three without ``packed``. One word per
+    cycle, 9 cycles, no back-pressure. ``gate`` aligns the bias of the first max_experts lanes to gate logits.
 
     Members
     -------
@@ -98,11 +98,11 @@ class Scale(wiring.Component):
         product = register("product", scale * line.at(1, "mantissa"))
         # Stage 3: round.
         factor = register("factor", round_shift(product, 15), 17)
-        # Stage 4: multiply. Not every family's multiplier takes 27 bits: the highest are multiplied apart, if they are
-        # only three by adders.
+        # Stage 4: multiply. No family's multiplier takes all bits: the highest are a product of their own. With a
+        # DSP48E1 they are only three, so adders do.
         total, low_bits = line.at(3, f"sum_{lane}"), self._low_bits
         low = register("low", total[:low_bits] * factor)
-        if low_bits == _LOW_BITS_DSP48:
+        if self._config.packed:
             times_1, times_2, times_4 = (Mux(bit, factor << i, 0) for i, bit in enumerate(total[low_bits:]))
             high = register("high", times_1 + times_2 - times_4)
         else:

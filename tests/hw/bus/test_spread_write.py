@@ -16,7 +16,7 @@ def test_every_burst(kit, shape, stall, seed):
     bursts = [(address % (16 * shape[0]) + BASE + 16 * shape[0] * index, beats)  # apart: ports are not in order
               for index, (address, beats) in enumerate(places)]
     bench = WriteBench(kit, shape, bursts, seed=seed, stall=stall,
-                  latencies={index: rng.choice([0, 5, 40]) for index in range(shape[1])})
+                       latencies={index: rng.choice([0, 5, 40]) for index in range(shape[1])})
     assert bench.run() == [0] * len(bursts)
     assert bench.written == bench.memory
     block = 16 * shape[0] // shape[1]

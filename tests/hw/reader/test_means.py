@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,9 +17,9 @@ def golden_means(x, dim, totals=None):
     return norm_rows(rows, np.zeros(rows.shape[1], np.int64), dim, round(2**24 / dim), 1, totals).mean
 
 
-def run(clocked, x, dim):
+def run(clocked, x, dim, packed=True):
     """Entries (mean, total) that rows ``x`` (rows, words, lanes) leave in the table."""
-    unit, out, told = Means(CONFIGS["8x8"]), [], []
+    unit, out, told = Means(replace(CONFIGS["8x8"], packed=packed)), [], []
     rows, words = x.shape[:2]
     flat = x.reshape(rows * words, -1)
     stored = len(flat) - 1 + unit.latency
@@ -51,11 +53,13 @@ def run(clocked, x, dim):
     assert out == list(zip(golden_means(x, dim), totals, strict=True))
 
 
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "portable"])
 @pytest.mark.parametrize("words", [1, 2, 3, 24])
-def test_random_rows(clocked, words):
+def test_random_rows(clocked, words, packed):
     print(f"seed {SEED}")
     random = np.random.default_rng(SEED)
-    run(clocked, random.integers(-32768, 32768, (20, words, 8)) >> random.integers(0, 15, (20, 1, 1)), 8 * words)
+    x = random.integers(-32768, 32768, (20, words, 8)) >> random.integers(0, 15, (20, 1, 1))
+    run(clocked, x, 8 * words, packed)
 
 
 def test_the_largest_sums(clocked):

@@ -9,10 +9,10 @@ from moevit.hw.reader.spread import Spread
 SEED = 44
 
 
-def check(clocked, x, dim, epsilon, totals=None):
+def check(clocked, x, dim, epsilon, totals=None, dsp48=True):
     """Roots of rows ``x`` (rows, words, lanes) are golden ones; returns them."""
     rows, words, lanes = x.shape
-    unit, out = Spread(lanes), []
+    unit, out = Spread(lanes, dsp48=dsp48), []
     flat, totals = x.reshape(rows * words, -1), x.sum(axis=(1, 2)) if totals is None else totals
 
     def step(ctx, cycle):
@@ -40,18 +40,20 @@ def check(clocked, x, dim, epsilon, totals=None):
     return out
 
 
+@pytest.mark.parametrize("dsp48", [True, False])
 @pytest.mark.parametrize("words, lanes", [(1, 8), (2, 8), (3, 8), (24, 8), (2, 24)])
-def test_random_rows(clocked, words, lanes):
+def test_random_rows(clocked, words, lanes, dsp48):
     print(f"seed {SEED}")
     random = np.random.default_rng(SEED)
     x = random.integers(-32768, 32768, (20, words, lanes)) >> random.integers(0, 15, (20, 1, 1))
-    check(clocked, x, lanes * words, 12345)
+    check(clocked, x, lanes * words, 12345, dsp48=dsp48)
 
 
+@pytest.mark.parametrize("dsp48", [True, False])
 @pytest.mark.parametrize("epsilon", [1, 77, (1 << 32) - 1])
-def test_no_variance(clocked, epsilon):
+def test_no_variance(clocked, epsilon, dsp48):
     x = np.zeros((5, 3, 8), np.int64) + np.array([0, 1, -1, 32767, -32768])[:, None, None]
-    assert len(set(check(clocked, x, 24, epsilon))) == 1
+    assert len(set(check(clocked, x, 24, epsilon, dsp48=dsp48))) == 1
 
 
 def test_the_largest_spread(clocked):
