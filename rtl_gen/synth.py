@@ -26,7 +26,7 @@ from moevit.hw.reader.row_reader import RowReader
 from moevit.hw.router.router import Router
 from moevit.hw.top import Accelerator
 from moevit.hw.writer.row_writer import RowWriter
-from moevit.spec.arrays import MachineConfig
+from moevit.spec.arrays import CONFIGS, MachineConfig
 from moevit.spec.boards import BOARDS
 
 from .area import TOP, report
@@ -67,11 +67,17 @@ def made(unit: str, config: MachineConfig) -> Component:
     return Accelerator(config) if unit == TOP else UNITS[unit](config)
 
 
-def _chosen(boards: Sequence[str], whole: bool) -> tuple[list[Target], list[str]]:
-    """What is counted, and what is left out. Raises BadParameter for a board that is no class."""
-    if unknown := set(boards) - set(BOARDS):
-        raise typer.BadParameter(f"no board is called {', '.join(sorted(unknown))}; there are {', '.join(BOARDS)}")
-    chosen = [target for target in TARGETS if target.board.name in (boards or BOARDS)]
+def _chosen(boards: Sequence[str], configs: Sequence[str], whole: bool) -> tuple[list[Target], list[str]]:
+    """What is counted, and what is left out. Raises BadParameter for a board or a configuration that is no class."""
+    for what, names, known in (("board", boards, [target.board.name for target in TARGETS]),
+                               ("configuration", configs, [target.config.name for target in TARGETS])):
+        if unknown := set(names) - set(known):
+            raise typer.BadParameter(f"no {what} of a class is called {', '.join(sorted(unknown))}; there are "
+                                     f"{', '.join(dict.fromkeys(known))}")
+    chosen = [target for target in TARGETS if target.board.name in (boards or BOARDS)
+              and target.config.name in (configs or CONFIGS)]
+    if not chosen:
+        raise typer.BadParameter("no class has both that board and that configuration")
     left_out = [target.name for target in TARGETS if target not in chosen]
     if not whole:
         left_out += [f"the whole of {target.name} at once" for target in chosen if target.whole]
@@ -83,13 +89,14 @@ def main(
     output: Annotated[Path, typer.Option("--output", "-o", help="file to write")] = ROOT / "docs" / "area.md",
     jobs: Annotated[int, typer.Option(min=1, help="Yosys processes at a time")] = 2,
     board: Annotated[list[str] | None, typer.Option(help="count for this board alone (may be repeated)")] = None,
+    config: Annotated[list[str] | None, typer.Option(help="count this configuration alone (may be repeated)")] = None,
     whole: Annotated[bool, typer.Option(help="synthesise whole machines too")] = True,
 ) -> None:
     """Count the cells of every unit; what has not changed since the last run comes from build/synth. The page says what
     was left out."""
     console = Console()
     output.parent.mkdir(parents=True, exist_ok=True)
-    targets, left_out = _chosen(board or (), whole)
+    targets, left_out = _chosen(board or (), config or (), whole)
     work = [(target, unit) for target in targets for unit in (*units(target.config), *([TOP] if target.whole else []))]
     counts: dict[str, dict[str, Resources]] = {}
     columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())

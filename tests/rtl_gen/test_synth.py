@@ -84,12 +84,16 @@ def test_committed_document_has_every_unit_of_every_class():
 
 
 def test_what_is_left_out_is_said():
-    chosen, left_out = _chosen(["kv260"], False)
+    chosen, left_out = _chosen(["kv260"], [], False)
     assert [(target.name, target.whole) for target in chosen] == [("32x32 for kv260", False)]
     assert "64x64 for zcu102" in left_out and "the whole of 32x32 for kv260 at once" in left_out
-    assert _chosen([], True) == (list(TARGETS), [])
-    with pytest.raises(typer.BadParameter, match="no board is called z9"):
-        _chosen(["z9"], True)
+    assert _chosen([], [], True) == (list(TARGETS), [])
+    assert [target.name for target in _chosen(["zcu104"], ["32x64_long"], True)[0]] == ["32x64_long for zcu104"]
+    for board, config, wrong in (("z9", "32x64", "no board of a class is called z9"),
+                                 ("zcu104", "7x7", "no configuration of a class is called 7x7"),
+                                 ("kv260", "64x64", "no class has both")):
+        with pytest.raises(typer.BadParameter, match=wrong):
+            _chosen([board], [config], True)
     counts = {unit: Resources(dsp=1) for unit in UNITS}
     text = report(chosen, {chosen[0].name: counts}, left_out)
     assert f"**Not counted this time:** {', '.join(left_out)}.\n\n| class |" in text
