@@ -82,12 +82,13 @@ def fit() -> None:
 @app.command("estimate")
 def estimate_(
     network: Annotated[str, typer.Argument(help=f"network: {', '.join(NETWORKS)}")],
-    config: Annotated[str | None, typer.Option(help="array configuration")] = None,
-    board: Annotated[str | None, typer.Option(help=f"board class: {', '.join(BOARDS)}")] = None,
-    batch: Annotated[int, typer.Option(help="images at a time")] = 1,
+    config: Annotated[str | None, typer.Option(help=f"array configuration, the board's if left out: "
+                                                    f"{', '.join(CONFIGS)}")] = None,
+    board: Annotated[str | None, typer.Option(help=f"board class: {', '.join(BOARDS)}; this or --config")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="images at a time")] = 1,
     image: Annotated[str | None, typer.Option(help="height x width in pixels, as in 480x640; the network's own if left "
                                                    "out")] = None,
-    latency: Annotated[int, typer.Option(help="read latency of the memory, cycles")] = 64,
+    latency: Annotated[int, typer.Option(min=0, max=1_000_000, help="read latency of the memory, cycles")] = 64,
 ) -> None:
     """Predict cycles, bytes and on-chip memory of a network from its shape; exit 1 if it does not fit."""
     if network not in NETWORKS:
@@ -114,9 +115,9 @@ def estimate_(
 def _for_image(network: Network, image: str | None) -> Network:
     if image is None:
         return network
-    sides = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", image)
+    sides = re.fullmatch(r"([0-9]{1,4})x([0-9]{1,4})", image)
     if sides is None:
-        raise typer.BadParameter(f"an image is height x width in pixels, as in 480x640, not {image!r}")
+        raise typer.BadParameter(f"an image is height x width in pixels, each up to 9999, as in 480x640, not {image!r}")
     try:
         return network.for_image(int(sides[1]), int(sides[2]))
     except NetworkError as error:
@@ -143,7 +144,7 @@ def _figures(found: Estimate, board: Board | None) -> Table:
         (f"share of the {bound} bound", f"{found.bound / found.cycles:.1%}"),
         ("multiply-accumulates", f"{found.macs:,}"),
         ("per cycle", f"{found.macs_per_cycle:,.1f} of {found.config.macs_per_cycle:,}"),
-        ("per cycle and DSP slice", f"{found.macs_per_cycle / slices:.2f}"),
+        ("per cycle and DSP slice (all)", f"{found.macs_per_cycle / slices:.2f}"),
         ("bytes read", f"{found.bytes_read:,}"),
         *((f"cycles {cause}", f"{cycles:,}") for cause, cycles in found.timing.stalls.items()),
     ]

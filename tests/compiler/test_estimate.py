@@ -4,6 +4,7 @@
 import re
 from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -15,6 +16,8 @@ from moevit.compiler.plan import DoesNotFit, Plan, check_fit
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
 from moevit.spec.networks import NETWORKS
+
+AREA = Path(__file__).resolve().parents[2] / "docs" / "area.md"
 
 
 @pytest.mark.parametrize("name, config", [("m3vit_tiny", "32x64"), ("m3vit_small", "64x64"), ("deit_tiny", "32x32"),
@@ -93,15 +96,12 @@ def test_on_chip_memory_is_about_what_yosys_finds(config, uram, found):
     assert abs(sum(each.bram36 + 8 * each.uram for each in memories) / (bram + 8 * ultra) - 1) <= 0.15
 
 
-@pytest.mark.parametrize("name, counted", [("16x16", 220), ("32x32", 684)])
-def test_dsp_slices_are_what_yosys_found(name, counted):
-    """On UltraScale+, on 2026-11-23; the controller's one has gone since, and a NORM took one word a cycle."""
-    assert dsp_slices(replace(CONFIGS[name], norm_words=1)) == counted - 1
-
-
-def test_dsp_slices_of_a_pynq_z2():
-    """What Yosys counted of its units for a 7-series part, in docs/area.md."""
-    assert dsp_slices(CONFIGS["16x16"]) == 219
+def test_dsp_slices_are_what_yosys_counted():
+    """Of every class, in docs/area.md."""
+    counted = re.findall(r"^\| [\w-]+ \| (\w+) \| ([\d,]+) of ", AREA.read_text(), re.MULTILINE)
+    assert {board.config for board in BOARDS.values()} <= {name for name, _ in counted}
+    for name, slices in counted:
+        assert dsp_slices(CONFIGS[name]) == int(slices.replace(",", "")), name
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=lambda board: board.name)
