@@ -57,7 +57,7 @@ class Estimate:
 
 def shape_steps(network: Network, config: MachineConfig, batch: int, speculate: Mapping[int, int]) -> list[Step]:
     """The program of ``network`` with weights of zero: as long, and as many bytes; ``speculate``: experts that are
-    fetched early, by block, none where it is silent. Raises DoesNotFit."""
+    fetched early, by block, none for a block that it leaves out. Raises DoesNotFit."""
     plan = check_fit(network, config, batch)
     tensors = {name: np.zeros(shape, dtype) for name, (shape, dtype) in tensor_shapes(network).items()}
     for block in filter(network.is_moe, range(network.depth)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A product of integers too wide for one DSP slice."""
+"""A product of integers too wide for one multiplier."""
 
 from collections.abc import Iterator
 

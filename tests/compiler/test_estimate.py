@@ -104,6 +104,20 @@ def test_dsp_slices_are_what_yosys_counted():
         assert dsp_slices(CONFIGS[name]) == int(slices.replace(",", "")), name
 
 
+@pytest.mark.parametrize("wrong", [("--batch", "0"), ("--latency", "-1"), ("--image", "99984x99984")], ids=" ".join)
+def test_command_refuses_what_is_out_of_range(wrong):
+    result = CliRunner().invoke(app, ["estimate", "tiny_test", "--config", "8x8", *wrong])
+    assert result.exit_code == 2 and "Invalid value" in result.output
+
+
+def test_positions_of_one_image_name_no_copies():
+    for batch in (1, 2):
+        (fields,) = (step.fields for step in shape_steps(NETWORKS["tiny_test"], CONFIGS["8x8"], batch, {})
+                     if step.name == "position")
+        assert fields.get("copies", 0) == batch - 1
+        assert ("destination_stride" in fields) == (batch > 1)
+
+
 @pytest.mark.parametrize("board", BOARDS.values(), ids=lambda board: board.name)
 def test_every_class_fits_its_board(board):
     assert not shortages(CONFIGS[board.config], board)
