@@ -42,6 +42,7 @@ DEFAULT_CLOCK_HZ = 100e6  # of a bare address, which says nothing of its clock
 _POLL_SECONDS = 100e-6
 _INTERRUPT_SECONDS = 0.05  # an interrupt that is lost costs so much
 _ENDED = 1 << BITS["DONE"] | 1 << BITS["ERROR"]
+_last_loop: asyncio.AbstractEventLoop | None = None
 
 
 class ContiguousBuffer:
@@ -75,6 +76,7 @@ class MoevitIP(DefaultIP):
     bindto = [VLNV, *(f"xilinx.com:module_ref:moevit_{name}:1.0" for name in CONFIGS)]
 
     def __init__(self, description: dict[str, Any]):
+        loop = _event_loop() if description.get("interrupts") else None
         super().__init__(description=description)
         self.overlay: Any = None  #: if set, registers are touched only while it is loaded
         self.clock_hz = DEFAULT_CLOCK_HZ
@@ -82,8 +84,7 @@ class MoevitIP(DefaultIP):
         self.name = f"{where}-{description['phys_addr']:X}"
         self._lock: MachineLock | None = None
         self._buffers: list[ContiguousBuffer] = []
-        # The loop in which pynq has just asked for interrupts: after an asyncio.run() it is nobody's current one.
-        self._loop = asyncio.get_event_loop() if self._interrupt() is not None else None
+        self._loop = loop if self._interrupt() is not None else None
 
     @property
     def remote(self) -> bool:
@@ -169,9 +170,8 @@ def open_overlay(overlay: Any) -> MoevitIP:
     if not names:
         raise _not_found(overlay)
     name, description = names[0], overlay.ip_dict[names[0]]
-    machine = getattr(overlay, name, None) if "/" not in name else None
-    if not isinstance(machine, MoevitIP):  # the overlay was made before this driver was known
-        machine = MoevitIP({**description, "device": overlay.device})
+    bound = description.get("driver") is MoevitIP and "/" not in name  # not if the overlay was made before this module
+    machine = getattr(overlay, name) if bound else MoevitIP({**description, "device": overlay.device})
     machine.overlay = overlay
     built = getattr(overlay, "clock_dict", {}).get(0, {}).get("frequency")
     if built:
@@ -224,6 +224,19 @@ def _not_found(overlay: Any) -> Exception:
                                    fix="Use the bitstream and the package of one release")
     return OverlayIncomplete(f"no {VLNV} is in the overlay, it has {', '.join(types) or 'nothing'}", types=types,
                              fix="Load the overlay that was built for this machine")
+
+
+def _event_loop() -> asyncio.AbstractEventLoop:
+    """The thread's loop, in which pynq asks for interrupts. A thread that has none, as after an ``asyncio.run()``, gets
+    the last one they were asked for in: pynq keeps its handle on an interrupt, and with it the loop, for good."""
+    global _last_loop
+    try:
+        loop = asyncio.get_event_loop()
+    except RuntimeError:
+        loop = asyncio.new_event_loop() if _last_loop is None or _last_loop.is_closed() else _last_loop
+        asyncio.set_event_loop(loop)
+    _last_loop = loop
+    return loop
 
 
 def _loop_runs() -> bool:

@@ -156,6 +156,26 @@ def test_the_interrupt_arrives(overlay, loop):
         overlay.moevit_0.write(offset("INTERRUPT_STATUS"), 3)
 
 
+def test_opened_after_somebodys_event_loop(board):
+    """``asyncio.run()`` leaves its thread without a loop; pynq needs one to ask for interrupts."""
+    loops = []
+    for _ in range(2):
+        asyncio.run(asyncio.sleep(0))
+        with simulated_overlay(CONFIG, board=board) as overlay, Accelerator(overlay) as accelerator:
+            assert accelerator.device.interrupts
+            loops.append(asyncio.get_event_loop())
+            ended(overlay)
+            loops[-1].run_until_complete(asyncio.wait_for(overlay.moevit_0.irq.wait(), 60))
+            overlay.moevit_0.write(offset("INTERRUPT_STATUS"), 3)
+    assert loops[0] is loops[1]  # pynq's handle on the interrupt is kept, with its loop
+    loops[0].close()
+    asyncio.set_event_loop(None)
+    with simulated_overlay(CONFIG, board=board) as overlay, Accelerator(overlay) as accelerator:
+        assert accelerator.device.interrupts and not asyncio.get_event_loop().is_closed()
+        asyncio.get_event_loop().close()
+    asyncio.set_event_loop(None)
+
+
 def test_no_interrupt_no_end_of_waiting(overlay, loop, board):
     before = board.cycles
     with pytest.raises(asyncio.TimeoutError):
