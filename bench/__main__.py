@@ -33,6 +33,8 @@ def main(
 ) -> None:
     """Measure whole networks; with all rows also write docs/performance.md and the README's table."""
     known = {each.name: each for each in ROWS}
+    if row and fast:
+        raise typer.BadParameter("--fast is the quickest row: leave out --row")
     for name in row or ():
         if name not in known:
             raise typer.BadParameter(f"no row is called {name!r}; there are {', '.join(known)}")

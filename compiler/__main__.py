@@ -2,9 +2,11 @@
 """``python -m moevit.compiler``: compile a quantised model, read a program, ask whether a network fits."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -45,8 +47,10 @@ def compile_(
 ) -> None:
     """Compile a quantised model to a bundle."""
     try:
-        arrays = read_npz(heads) if heads else None
-        bundle = compile_model(QuantisedModel.load(model), config_named(config), arrays, batch, speculate)
+        arrays, quantised = read_npz(heads) if heads else None, QuantisedModel.load(model)
+        if arrays is not None:
+            _check_heads(arrays, quantised.network)
+        bundle = compile_model(quantised, config_named(config), arrays, batch, speculate)
         bundle.save(output)
     except NpzError as error:
         console.print(f"{heads}: {error}", style="red", markup=False, soft_wrap=True)
@@ -56,6 +60,14 @@ def compile_(
         raise typer.Exit(1) from error
     console.print(f"{output}: {bundle.program_length} instructions, {len(bundle.weights):,} bytes of weights, "
                   f"{len(bundle.gates):,} bytes of gates for tasks {', '.join(bundle.tasks)}")
+
+
+def _check_heads(arrays: Mapping[str, np.ndarray], network: Network) -> None:
+    known = [f"heads.{task}." for task in network.tasks]
+    foreign = sorted(name for name in arrays if not name.startswith(tuple(known)))
+    if foreign or not arrays:
+        raise typer.BadParameter(f"no head weights of {network.name}: {', '.join(foreign[:3]) or 'nothing'} is in it, "
+                                 f"names begin with {' or '.join(known)}", param_hint="--heads")
 
 
 @app.command("disassemble")
@@ -71,12 +83,17 @@ def disassemble_(bundle: Annotated[Path, typer.Argument(help="bundle to read")])
 @app.command()
 def fit() -> None:
     """Which network fits which configuration, and what is in the way."""
-    table = Table("network", *CONFIGS)
-    for network in NETWORKS.values():
-        against = [reasons_against(network, config) for config in CONFIGS.values()]
-        cells = [", ".join(reason.split(":")[0] for reason in reasons) or "[green]fits[/green]" for reasons in against]
-        table.add_row(network.name, *cells)
+    table = Table("network", box=None)
+    for config in CONFIGS:
+        table.add_column(config, no_wrap=True)
+    against = {(network, config): reasons_against(NETWORKS[network], CONFIGS[config])
+               for network in NETWORKS for config in CONFIGS}
+    for network in NETWORKS:
+        table.add_row(network, *("no" if against[network, config] else "[green]fits[/green]" for config in CONFIGS))
     console.print(table)
+    for (network, config), reasons in against.items():
+        if reasons:
+            console.print(f"{network} on {config}: {'; '.join(reasons)}", highlight=False, soft_wrap=True)
 
 
 @app.command("estimate")

@@ -93,9 +93,12 @@ def dsp_slices(config: MachineConfig) -> int:
 
 
 def shortages(config: MachineConfig, board: Board) -> list[str]:
-    """Which budgets of ``board`` the configuration exceeds; empty if none."""
+    """Which budgets of ``board`` the configuration exceeds, and whether its multipliers are too wide; empty if none."""
     memories = on_chip(config, board.uram)
     needs = {"BRAM36": (sum(each.bram36 for each in memories), board.bram36),
              "URAM": (sum(each.uram for each in memories), board.uram),
              "DSP": (dsp_slices(config), board.dsp)}
-    return [f"{what}: needs {need:g}, {board.name} has {have}" for what, (need, have) in needs.items() if need > have]
+    lacking = [f"{what}: needs {need:g}, {board.name} has {have}" for what, (need, have) in needs.items()
+               if need > have]
+    unsuited = board.unsuited(config)
+    return [*lacking, *([unsuited] if unsuited else [])]

@@ -26,7 +26,12 @@ def main(
         raise typer.BadParameter(f"no configuration is called {config!r}; there are {', '.join(CONFIGS)}")
     with console.status(f"Generating {config}"):
         rtl = machine_rtl(CONFIGS[config], trace=trace)
-    for path in rtl.write(output):
+    try:
+        written = rtl.write(output)
+    except OSError as error:
+        console.print(f"{output} cannot be written: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    for path in written:
         console.print(f"{path}: {path.stat().st_size:,} bytes", highlight=False)
 
 

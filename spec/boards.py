@@ -53,6 +53,13 @@ class Board:
         """Least cycles in which ``count`` bytes cross the bus of ``config``."""
         return count / (config.bus_bytes * self.bandwidth(config))
 
+    def unsuited(self, config: MachineConfig) -> str | None:
+        """Why the multipliers of ``config`` are too wide for a slice of the part; None if they are not."""
+        if self.series7 and config.packed and not config.dsp48e1:
+            return (f"multipliers of 27 x 18 bits, {self.name} has 25 x 18: take a configuration with dsp48e1 "
+                    f"({', '.join(each.name for each in CONFIGS.values() if each.dsp48e1)})")
+        return None
+
     def milliseconds(self, cycles: float) -> float:
         """``cycles`` at the assumed clock."""
         return cycles / (self.clock_mhz * 1e3)

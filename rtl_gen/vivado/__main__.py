@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m moevit.rtl_gen.vivado``: a bitstream for a board, the core out of context, or just what Vivado needs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from moevit.spec.boards import BOARDS, Board
 
 from ..machine import machine_rtl
 from .build import Build
-from .exits import ExitCode, VivadoError
+from .exits import VivadoError
 from .preflight import check_machine, check_path, find_vivado
 from .settings import Preset
 
@@ -52,9 +53,10 @@ def _fail(error: VivadoError) -> typer.Exit:
     return typer.Exit(int(error.code))
 
 
+@contextmanager
 def _written(board: str, config: str | None, output: Path | None, preset: Preset, jobs: int, *,
-             check: Callable[[Board, Path], None] = lambda board, folder: None) -> Build:
-    """The build's folder with its sources; ``check`` comes before what takes a minute, the Verilog."""
+             check: Callable[[Board, Path], None] = lambda board, folder: None) -> Iterator[Build]:
+    """A build in its folder, with its sources; ``check`` comes before what takes a minute, the Verilog."""
     chosen = config or BOARDS[board].config
     folder = (output or Path("build") / "vivado" / board).resolve()
     check_path(folder)
@@ -62,12 +64,8 @@ def _written(board: str, config: str | None, output: Path | None, preset: Preset
     with console.status(f"Generating {chosen}"):
         rtl = machine_rtl(CONFIGS[chosen])
     build = Build(folder, BOARDS[board], CONFIGS[chosen], rtl, preset=preset, jobs=jobs)
-    try:
-        build.write()
-    except OSError as error:
-        raise VivadoError(ExitCode.PATH, f"{folder} cannot be written: {error}",
-                          "Give another folder with --output") from error
-    return build
+    with build.written():
+        yield build
 
 
 def _preflight(force: bool) -> tuple[str, Callable[[Board, Path], None]]:
@@ -105,11 +103,11 @@ def build(board: BoardOption, config: ConfigOption = None, output: OutputOption 
     """Build NAME.bit, NAME.hwh, reports and build.json. Exit codes: docs/vivado.md."""
     try:
         vivado, check = _preflight(force)
-        made = _written(board, config, output, preset, jobs, check=check)
-        report = made.finished()
-        if report is None:
-            _probe(made, vivado)
-            report = _watched(vivado, made.bitstream)
+        with _written(board, config, output, preset, jobs, check=check) as made:
+            report = made.finished()
+            if report is None:
+                _probe(made, vivado)
+                report = _watched(vivado, made.bitstream)
     except VivadoError as error:
         raise _fail(error) from error
     _print(report)
@@ -122,9 +120,9 @@ def ooc(board: BoardOption, config: ConfigOption = None, output: OutputOption = 
     """Synthesise, place and route the core alone; writes ooc.json and reports."""
     try:
         vivado, check = _preflight(force)
-        made = _written(board, config, output, Preset.OWN, 1, check=check)
-        _probe(made, vivado)
-        report = _watched(vivado, made.out_of_context)
+        with _written(board, config, output, Preset.OWN, 1, check=check) as made:
+            _probe(made, vivado)
+            report = _watched(vivado, made.out_of_context)
     except VivadoError as error:
         raise _fail(error) from error
     _print(report)
@@ -135,10 +133,11 @@ def prepare(board: BoardOption, config: ConfigOption = None, output: OutputOptio
             preset: PresetOption = Preset.AUTO, jobs: JobsOption = 2) -> None:
     """Write the folder alone, to be carried to a computer that has Vivado."""
     try:
-        made = _written(board, config, output, preset, jobs)
+        with _written(board, config, output, preset, jobs) as made:
+            folder = made.folder
     except VivadoError as error:
         raise _fail(error) from error
-    console.print(f"{made.folder}: in work/, run vivado -mode batch -source on ../tcl/probe.tcl, package_ip.tcl, "
+    console.print(f"{folder}: in work/, run vivado -mode batch -source on ../tcl/probe.tcl, package_ip.tcl, "
                   "build.tcl", highlight=False, soft_wrap=True)
 
 

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The steps of a build, each trusted for what it leaves behind and not for what it says."""
 
+import fcntl
 import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +58,25 @@ class Build:
     def work(self) -> Path:
         return self.folder / "work"
 
+    @contextmanager
+    def written(self) -> Iterator[None]:
+        """The folder for this build alone, with its sources and without those of an earlier one. Raises VivadoError if
+        it cannot be written, or if another build has it."""
+        with ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context((self.folder / "lock").open("a"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.write()
+            except BlockingIOError as error:
+                raise VivadoError(ExitCode.PATH, f"another build is at work in {self.folder}",
+                                  "Wait for it, or give another folder with --output") from error
+            except OSError as error:
+                raise VivadoError(ExitCode.PATH, f"{self.folder} cannot be written: {error}",
+                                  "Give another folder with --output") from error
+            yield
+
     def write(self) -> None:
-        """Write the sources, and remove those of an earlier build."""
         for name in ("rtl", "tcl"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for name, text in self._files.items():

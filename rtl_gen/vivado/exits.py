@@ -12,14 +12,14 @@ class ExitCode(IntEnum):
     DONE = 0
     NO_VIVADO = 10  #: no vivado on PATH
     OLD_VIVADO = 11  #: older than the oldest that the scripts are written for
-    PATH = 12  #: the output folder's path has characters that Vivado cannot bear, or it cannot be written
+    PATH = 12  #: the output folder has a path that Vivado cannot bear, cannot be written, or another build has it
     DISK = 13  #: too little room
     MEMORY = 14  #: too little memory
     NO_PART = 15  #: the device is not installed
     LICENCE = 16  #: no licence for the device
     BOARD_FILES = 17  #: the board's files were asked for and are not there
     PORTS = 18  #: the machine has more memory ports than the board
-    DOES_NOT_FIT = 20  #: the design needs more than the device has
+    DOES_NOT_FIT = 20  #: the design needs more than the device has, or wider multipliers
     TIMING = 21  #: negative slack, or no timing path at all
     KILLED = 22  #: Vivado was killed, mostly for want of memory
     INCOMPLETE = 23  #: a run stopped before its end

@@ -17,8 +17,6 @@ from .tcl_word import tcl_word
 
 __all__ = ["Preset", "constraints", "design_name", "settings", "settings_file"]
 
-#: IP-XACT's words for the access of registers.
-
 
 class Preset(str, Enum):
     """Where the processor's settings come from: the board's files, our own list, or files where there are any."""
@@ -40,7 +38,8 @@ def _register(register: Register) -> dict[str, object]:
 
 
 def settings(board: Board, config: MachineConfig, table: PortTable, top: str, preset: Preset) -> dict[str, Any]:
-    """The scripts' dictionary. Raises VivadoError where the machine has more memory ports than the board."""
+    """The scripts' dictionary. Raises VivadoError where the machine does not suit the board: its memory ports, its
+    multipliers."""
     data = BOARD_DATA[board.name]
     family = data.family
     masters = table.managers
@@ -53,6 +52,8 @@ def settings(board: Board, config: MachineConfig, table: PortTable, top: str, pr
         properties[port.enable] = int(index < len(used))
         if index < len(used):
             properties[port.width] = family.memory_bits
+    if unsuited := board.unsuited(config):
+        raise VivadoError(ExitCode.DOES_NOT_FIT, f"{config.name} has {unsuited}")
     vendor, library, name, version = VLNV.split(":")
     return {
         "name": design_name(board), "board": board.name, "part": data.part, "board_part": data.board_part,

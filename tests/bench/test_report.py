@@ -5,7 +5,10 @@ import copy
 
 import matplotlib.pyplot as plt
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from moevit.bench.__main__ import main
 from moevit.bench.frame import BINS, Frame
 from moevit.bench.pictures import gantt, where_cycles_went
 from moevit.bench.report import document, readme_with
@@ -42,6 +45,13 @@ def test_peers_are_beside_ours_with_their_sources():
     assert "| 403 |" in text  # 782.7 M / 6.47 ms / 300 MHz
     assert "| moevit | zcu104 class, simulated | INT8 | 300 (assumed) |" in text
     assert "Beside" not in document([{**FIGURES, "network": "deit_tiny"}])
+
+
+def test_one_row_and_the_quickest_are_not_both():
+    app = typer.Typer()
+    app.command()(main)
+    done = CliRunner().invoke(app, ["--fast", "--row", "m3vit_tiny-zcu104"])
+    assert done.exit_code == 2 and "leave out --row" in done.output
 
 
 def test_a_difference_is_shouted():

@@ -198,6 +198,23 @@ def test_pad_groups():
     np.testing.assert_array_equal(padded, [[0, 1, 2, 0, 3, 4, 5, 0]])
 
 
+def test_heads_are_those_of_the_tasks(tiny_model, tmp_path):
+    tiny_model.save(tmp_path / "model.npz")
+    target = tmp_path / "a.bundle"
+
+    def compiled(**arrays):
+        np.savez(tmp_path / "heads.npz", **arrays)
+        done = CliRunner().invoke(app, ["compile", str(tmp_path / "model.npz"), "-o", str(target), "--config", "8x8",
+                                        "--heads", str(tmp_path / "heads.npz")])
+        return done.exit_code, " ".join(done.output.split())
+
+    for arrays in ({}, {"images": np.zeros(3)}, {"heads.edges.fc.bias": np.zeros(3)}):
+        code, output = compiled(**arrays)
+        assert code == 2 and "heads.semseg. or heads.depth." in output and not target.exists()
+    assert compiled(**{"heads.depth.fc.bias": np.arange(3.0)})[0] == 0
+    assert Bundle.load(target).heads["heads.depth.fc.bias"].tolist() == [0, 1, 2]
+
+
 def test_command_line(tiny_model, tmp_path):
     tiny_model.save(tmp_path / "model.npz")
     runner = CliRunner()
@@ -216,7 +233,8 @@ def test_command_line(tiny_model, tmp_path):
     assert runner.invoke(app, [*several, "2"]).exit_code == 0 and Bundle.load(target).manifest["batch"] == 2
     result = runner.invoke(app, ["disassemble", str(target)])
     assert result.exit_code == 0 and "PASS" in result.output
-    assert runner.invoke(app, ["fit"]).exit_code == 0
+    fit = runner.invoke(app, ["fit"])
+    assert fit.exit_code == 0 and "m3vit_small on 16x16: residual memory words: needs 3456, has 3096;" in fit.output
     assert runner.invoke(app, ["disassemble", str(tmp_path / "none")]).exit_code == 1
     (tmp_path / "bad.npz").write_bytes(b"no")
     assert runner.invoke(app, ["compile", str(tmp_path / "bad.npz"), "-o", str(target)]).exit_code == 1

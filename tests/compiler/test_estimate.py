@@ -161,6 +161,13 @@ def test_queue_of_sums():
     assert {name for name, each in sums.items() if each.bram36} == {"32x64", "32x64_long"}
 
 
+def test_multipliers_wider_than_a_slice_are_a_shortage():
+    assert shortages(CONFIGS["8x8"], BOARDS["pynq-z2"]) == [
+        "multipliers of 27 x 18 bits, pynq-z2 has 25 x 18: take a configuration with dsp48e1 (16x16)"]
+    assert not shortages(replace(CONFIGS["8x8"], packed=False), BOARDS["pynq-z2"])
+    assert not shortages(CONFIGS["8x8"], BOARDS["ultra96v2"])
+
+
 def test_shortages_name_the_budget():
     reasons = shortages(CONFIGS["64x64"], BOARDS["kv260"])
     assert any(re.match(r"DSP: needs \d+, kv260 has 1248", reason) for reason in reasons)

@@ -51,6 +51,12 @@ def test_an_unknown_configuration_is_refused(tmp_path):
     assert "9x9" in done.stderr and "16x16" in done.stderr
 
 
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run("--config", "8x8", "-o", tmp_path / "file" / "rtl")
+    assert done.returncode == 1 and "cannot be written" in done.stdout and "Traceback" not in done.stderr
+
+
 def test_the_simulated_variant_has_another_name():
     names = {module_name(config) for config in CONFIGS.values()}
     assert len(names) == len(CONFIGS) and all(name.isidentifier() for name in names)

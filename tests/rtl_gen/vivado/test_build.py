@@ -19,6 +19,7 @@ from moevit.rtl_gen.vivado import __main__ as command
 from moevit.rtl_gen.vivado import preflight
 from moevit.rtl_gen.vivado.bitfile import check_hwh
 from moevit.rtl_gen.vivado.boards import BOARD_DATA
+from moevit.rtl_gen.vivado.build import Build
 from moevit.rtl_gen.vivado.exits import ExitCode, VivadoError
 from moevit.rtl_gen.vivado.logs import diagnose
 from moevit.spec.arrays import CONFIGS
@@ -73,6 +74,21 @@ def test_a_finished_build_is_not_built_again(run, tmp_path):
     (out / "moevit_zcu104.bit").write_bytes(b"")  # damaged since
     assert run()[0] == 0 and len(events(out / "work")) > count
     assert (out / "moevit_zcu104.bit").stat().st_size > 100
+
+
+def test_a_folder_has_one_build_at_a_time(run, tmp_path):
+    with Build(tmp_path / "out", BOARDS["zcu104"], CONFIGS["32x64"], bare_rtl("32x64")).written():
+        code, output = run()
+        assert code == ExitCode.PATH and "another build is at work in" in output
+        assert not (tmp_path / "out" / "work").exists()
+    assert run()[0] == 0
+
+
+def test_multipliers_too_wide_for_the_part(run, tmp_path):
+    code, output = run("--config", "8x8", board="pynq-z2")
+    assert code == ExitCode.DOES_NOT_FIT and "27 x 18 bits, pynq-z2 has 25 x 18" in output
+    assert not (tmp_path / "out").exists()
+    assert run("--config", "8x8", board="ultra96v2")[0] == 0
 
 
 FAULTS = {

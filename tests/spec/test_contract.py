@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What hosts, bundles and bitstreams take for granted of each other has a version: change one, change the other."""
+
+import hashlib
+from enum import EnumMeta
+
+import numpy as np
+
+from moevit.spec import bundle, formats, isa, registers, tables
+
+LOCKED = {(0x00_01_00_00, 2): "9233a028ff255bc6"}
+
+
+def _parts():
+    """Everything two sides must agree on, without the prose."""
+    for enum in (each for module in (isa, registers) for each in vars(module).values() if isinstance(each, EnumMeta)
+                 and each.__members__):
+        yield enum.__name__, {member.name: int(member) for member in enum}
+    yield "fields", [(field[:4], sorted(map(int, field.opcodes))) for field in isa.FIELDS]
+    yield "registers", [register[:3] for register in registers.REGISTERS]
+    for module in (isa, registers, tables, formats):
+        yield module.__name__, {name: value for name, value in vars(module).items()
+                                if name.isupper() and name[0] != "_" and isinstance(value, int | dict)}
+    for name in tables.__all__:
+        made = getattr(tables, name)
+        if callable(made):
+            yield name, np.asarray(made()).tolist()
+
+
+def test_what_two_sides_agree_on_has_a_version():
+    found = hashlib.sha256(repr(list(_parts())).encode()).hexdigest()[:16]
+    assert LOCKED.get((registers.VERSION, bundle.FORMAT_VERSION)) == found, (
+        f"instructions, registers, formats or tables differ from those of this version: give "
+        f"spec.registers.VERSION and spec.bundle.FORMAT_VERSION a new number, and lock {found} for them here")
