@@ -70,7 +70,8 @@ class MoevitIP(DefaultIP):
     """The machine at ``description["phys_addr"]``, as an overlay describes it; see `open_overlay`.
 
     Making one touches nothing. The first access to a register takes the machine's lock, ``close`` gives it back; it is
-    a file per board and address, so a second process is refused (AlreadyInUse).
+    a file per board and address, so a second process is refused (AlreadyInUse). As ``overlay.moevit_0`` it knows no
+    overlay: clock and loaded bitstream are checked only where ``Accelerator`` is given the overlay itself.
     """
 
     bindto = [VLNV, *(f"xilinx.com:module_ref:moevit_{name}:1.0" for name in CONFIGS)]
