@@ -8,6 +8,7 @@ board and, with PYNQ 4, from another computer (PYNQ.remote).
 import asyncio
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,8 @@ class MoevitIP(DefaultIP):
     @property
     def interrupts(self) -> bool:
         """Whether the interrupt is wired, and can be waited for: not from within a running event loop (notebooks)."""
-        return self._loop is not None and not self.remote and not self._loop.is_running() and not _loop_runs()
+        usable = self._loop is not None and not self._loop.is_closed() and not self._loop.is_running()
+        return usable and not self.remote and not _loop_runs()
 
     def read_register(self, at: int) -> int:
         self._hold()
@@ -228,16 +230,19 @@ def _not_found(overlay: Any) -> Exception:
 
 
 def _event_loop() -> asyncio.AbstractEventLoop:
-    """The thread's loop, in which pynq asks for interrupts. A thread that has none, as after an ``asyncio.run()``, gets
-    the last one they were asked for in: pynq keeps its handle on an interrupt, and with it the loop, for good."""
+    """The thread's loop, in which pynq asks for interrupts. A thread without one that is open, as after an
+    ``asyncio.run()``, gets the last one they were asked for in: pynq keeps its handle on an interrupt, and with it the
+    loop, for good."""
     global _last_loop
-    try:
+    with suppress(RuntimeError):
         loop = asyncio.get_event_loop()
-    except RuntimeError:
-        loop = asyncio.new_event_loop() if _last_loop is None or _last_loop.is_closed() else _last_loop
-        asyncio.set_event_loop(loop)
-    _last_loop = loop
-    return loop
+        if not loop.is_closed():
+            _last_loop = loop
+            return loop
+    if _last_loop is None or _last_loop.is_closed():
+        _last_loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(_last_loop)
+    return _last_loop
 
 
 def _loop_runs() -> bool:

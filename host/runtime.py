@@ -2,7 +2,9 @@
 """The runtime: load a bundle, run images for a task, read back tokens and what they cost."""
 
 import logging
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from .report import RunReport, read_passes
 __all__ = ["Accelerator"]
 
 WATCHDOG_CYCLES = 200_000  # a machine without any progress for so long is stuck, whatever the memory does
+_LONGEST = 1_000_000  # seconds
 _log = logging.getLogger(__name__)
 
 
@@ -32,7 +35,8 @@ class Accelerator:
     >>> tokens = accelerator.run(image, task="depth")
 
     ``machine`` is a ``pynq.Overlay``, the path of a .bit, the address of the machine's registers, or any `Device`
-    (which stays its owner's to close). A run that someone else left behind is ended before anything else.
+    (which stays its owner's to close). A run that someone else left behind is ended before anything else. Runs and
+    loads of a second thread meanwhile are refused (Busy).
 
     Raises NotOnBoard, OverlayIncomplete, NoMachine or VersionMismatch if there is no such machine, AlreadyInUse if
     another process has it, AcceleratorTimeout if what it does cannot be ended.
@@ -44,6 +48,7 @@ class Accelerator:
         self.last_run: RunReport | None = None
         self._bundle: Bundle | None = None
         self._arena: Arena | None = None
+        self._thread, self._closed = threading.RLock(), False
         try:
             self._control = Control(self.device)
         except BaseException:
@@ -59,7 +64,9 @@ class Accelerator:
         self.close()
 
     def close(self) -> None:
-        """End what runs, give all shared memory back, and the machine if it was opened here. May be called twice."""
+        """End what runs, give all shared memory back, and the machine if it was opened here. May be called twice;
+        whatever else is called after it raises AccelError."""
+        self._closed = True
         self._unload()
         if self._control.running:
             _log.error("the machine may still write its memory, which is kept until this process ends: "
@@ -100,8 +107,10 @@ class Accelerator:
         A bundle that cannot be read or is for another machine changes nothing; after any later error nothing is
         loaded or allocated. Raises DamagedBundle, BundleMismatch, OutOfContiguousMemory.
         """
-        if not isinstance(bundle, Bundle):
-            bundle = _read(Path(bundle))
+        with self._alone():
+            self._load(bundle if isinstance(bundle, Bundle) else _read(Path(bundle)))
+
+    def _load(self, bundle: Bundle) -> None:
         here, wanted = self._registers.read("CONFIG_HASH"), bundle.manifest["config_hash"]
         if here != wanted:
             raise BundleMismatch(
@@ -143,12 +152,13 @@ class Accelerator:
         """As ``run``, but the integers that the machine wrote: s16, value x 2^fraction."""
         check_images(self.bundle, images)
         self._check_request(task, timeout)
-        self._control.check_ready(self.bundle)
-        self._memory.put_images(0, images)
-        self._start(task, 0)
-        self._control.finish(self.bundle, timeout)
-        self._read_report(task, passes=True)
-        return self._tokens(0, images)
+        with self._alone():
+            self._control.check_ready(self.bundle)
+            self._memory.put_images(0, images)
+            self._start(task, 0)
+            self._control.finish(self.bundle, timeout)
+            self._read_report(task, passes=True)
+            return self._tokens(0, images)
 
     def stream(self, images: Iterable[np.ndarray], task: str, timeout: float | None = None) -> Iterator[np.ndarray]:
         """As ``run`` for each of ``images``, in order. While the machine works on one, the next is taken from the
@@ -161,25 +171,27 @@ class Accelerator:
         run = 0
         try:
             for index, image in enumerate(images):
-                if running is None:
-                    self._control.check_ready(self.bundle)
-                else:
-                    self._control.check_under_way(run)
-                check_images(self.bundle, image)
-                self._memory.put_images(index % SLOTS, image)
-                before = running
-                if before is not None:
-                    self._control.finish(self.bundle, timeout)
-                    self._read_report(task, passes=False)
-                run = self._control.runs + 1  # known before it is started, whatever interrupts that
-                self._start(task, index % SLOTS)
-                running = image, index % SLOTS
+                with self._alone():
+                    if running is None:
+                        self._control.check_ready(self.bundle)
+                    else:
+                        self._control.check_under_way(run)
+                    check_images(self.bundle, image)
+                    self._memory.put_images(index % SLOTS, image)
+                    before = running
+                    if before is not None:
+                        self._control.finish(self.bundle, timeout)
+                        self._read_report(task, passes=False)
+                    run = self._control.runs + 1  # known before it is started, whatever interrupts that
+                    self._start(task, index % SLOTS)
+                    running = image, index % SLOTS
                 if before is not None:
                     yield self._scaled(self._tokens(before[1], before[0]))
             if running is not None:
-                self._control.check_under_way(run)
-                self._control.finish(self.bundle, timeout)
-                self._read_report(task, passes=True)
+                with self._alone():
+                    self._control.check_under_way(run)
+                    self._control.finish(self.bundle, timeout)
+                    self._read_report(task, passes=True)
                 yield self._scaled(self._tokens(running[1], running[0]))
         finally:
             self._control.abort(run)  # this stream's alone; does nothing if all were taken
@@ -193,7 +205,23 @@ class Accelerator:
 
     def reset(self) -> None:
         """Soft reset: the machine lets its bursts end, forgets the run, and is idle. Raises AcceleratorTimeout."""
+        self._check_open()
         self._control.reset()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """What no two threads may do at once. Raises Busy."""
+        self._check_open()
+        if not self._thread.acquire(blocking=False):
+            raise Busy("another thread works with this Accelerator", fix="Wait for it, or let one thread do all runs")
+        try:
+            yield
+        finally:
+            self._thread.release()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise AccelError("this Accelerator is closed", fix="Make a new one")
 
     @property
     def _memory(self) -> Arena:
@@ -211,8 +239,9 @@ class Accelerator:
 
     def _check_request(self, task: str, timeout: float | None) -> None:
         self._check_task(task)
-        if timeout is not None and not (isinstance(timeout, Real) and 0 <= timeout < float("inf")):
-            raise WrongInput(f"a timeout of {timeout!r} is no number of seconds from 0 on",
+        number = isinstance(timeout, Real) and not isinstance(timeout, bool)
+        if timeout is not None and not (number and 0 <= timeout <= _LONGEST):
+            raise WrongInput(f"a timeout of {timeout!r} is no number of seconds from 0 to {_LONGEST:,}",
                              fix="Leave it out for the bundle's own deadline")
 
     def _start(self, task: str, slot: int) -> None:

@@ -33,7 +33,7 @@ class SimulatedBoard:
 
     The simulation is built on first use (tens of seconds for small configurations, minutes for large ones) and cached.
     Time passes only in register accesses, ``wait`` and ``run``. The simulator ends with ``close``, and also when this
-    process dies. Not for use by two threads at once.
+    process dies. Threads take turns, command by command.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class SimulatedBoard:
     keep : folder for simulator.log, bursts.bin and trace.bin, kept after ``close``; a temporary one otherwise
     build_root : cache of builds
 
-    Raises ToolMissing, BuildFailed, SimulationError.
+    Raises ToolMissing, BuildFailed, SimulationError; ValueError for a clock that stands still.
     """
 
     def __init__(self, config: MachineConfig | Bench, *, memory: MemorySettings | None = None,
@@ -56,6 +56,8 @@ class SimulatedBoard:
                  clock_hz: float = 300e6, cycle_limit: int = 20_000_000,
                  progress: Callable[[int], None] | None = None, keep: Path | None = None,
                  build_root: Path | None = None):
+        if not clock_hz > 0:
+            raise ValueError(f"clock_hz must be more than 0, not {clock_hz!r}")
         self.clock_hz, self.cycle_limit, self._progress = clock_hz, cycle_limit, progress
         if isinstance(config, MachineConfig):
             with status("Generating Verilog"):

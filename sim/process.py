@@ -4,6 +4,7 @@
 import json
 import socket
 import subprocess
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -42,7 +43,7 @@ class SimulatorProcess:
             self._process = subprocess.Popen(
                 command, cwd=directory, env=simulation.environment("moevit.sim.server"), stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT, pass_fds=[theirs.fileno()], start_new_session=True)
-        self._connection, self._buffer = ours, b""
+        self._connection, self._buffer, self._lock = ours, b"", threading.Lock()
         self._finalizer = weakref.finalize(self, _end, self._process, ours)
         ours.settimeout(_START_SECONDS)
         try:
@@ -58,17 +59,18 @@ class SimulatorProcess:
         return self._process.pid
 
     def ask(self, op: str, progress: Callable[[int], None] | None = None, **arguments: Any) -> dict[str, Any]:
-        """Send a command and return its answer; ``progress`` is told the cycles done meanwhile."""
+        """Send a command and return its answer; ``progress`` is told the cycles done meanwhile. One of several threads
+        waits for the others' answers. A second KeyboardInterrupt before the first has ended the command ends the
+        simulator."""
         if not self._finalizer.alive:
             raise SimulationError("the simulation is closed", fix="Make a new SimulatedBoard")
-        try:
-            self._send({"op": op, **arguments})
-            answer = self._answer(progress)
-        except KeyboardInterrupt:
-            self._send({"op": "stop"})
-            while not self._answer(None).get("stopped"):
-                pass
-            raise
+        with self._lock:
+            try:
+                self._send({"op": op, **arguments})
+                answer = self._answer(progress)
+            except KeyboardInterrupt:
+                self._stop()
+                raise
         if "error" in answer:
             raise BusError(answer["message"], fix="Look at the machine's AXI4-Lite port", op=op, **arguments)
         return answer
@@ -80,6 +82,16 @@ class SimulatorProcess:
     def kill(self) -> None:
         self._process.kill()
         self._finalizer()
+
+    def _stop(self) -> None:
+        """End a command that was interrupted, with its answer."""
+        try:
+            self._send({"op": "stop"})
+            while not self._answer(None).get("stopped"):
+                pass
+        except BaseException:  # interrupted again: what is left unread would answer later commands
+            self.kill()
+            raise
 
     def _answer(self, progress: Callable[[int], None] | None) -> dict[str, Any]:
         while True:

@@ -5,6 +5,7 @@ Has the methods of ``moevit.host.device.Device``, so that one runtime drives the
 It keeps no time: cycle counters read 0.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,7 @@ class GoldenBuffer:
     address: int
     array: np.ndarray
     memory: np.ndarray
+    release: Callable[[int], None]
 
     def flush(self) -> None:
         self.memory[:] = self.array
@@ -38,6 +40,7 @@ class GoldenBuffer:
 
     def free(self) -> None:
         self.array = self.array[:0]
+        self.release(self.address)
 
 
 class GoldenDevice:
@@ -49,7 +52,7 @@ class GoldenDevice:
     def __init__(self, config: MachineConfig, memory_bytes: int = 1 << 26):
         self.config = config
         self._memory = np.zeros(memory_bytes, np.uint8)
-        self._top = 0
+        self._ends: dict[int, int] = {}  # of buffers, by address
         self._machine = Machine(config, self._read, self._write)
         self._registers = {register.offset: 0 for register in REGISTERS}
         self._log: list[tuple[int, int]] = []
@@ -81,12 +84,20 @@ class GoldenDevice:
         elif any(register.offset == at and register.access == "rw" for register in REGISTERS):
             self._registers[at] = value & 0xFFFF_FFFF
 
+    @property
+    def _top(self) -> int:
+        return -(-max(self._ends.values(), default=0) // PAGE) * PAGE
+
     def allocate(self, size: int) -> GoldenBuffer:
+        """Memory above all buffers that are not yet freed."""
         start = self._top
         if start + size > len(self._memory):
             raise MemoryError(f"{size} bytes do not fit the {len(self._memory) - start} that are left")
-        self._top = -(-(start + size) // PAGE) * PAGE
-        return GoldenBuffer(BASE + start, np.zeros(size, np.uint8), self._memory[start:start + size])
+        self._ends[BASE + start] = start + size
+        return GoldenBuffer(BASE + start, np.zeros(size, np.uint8), self._memory[start:start + size], self._release)
+
+    def _release(self, address: int) -> None:
+        self._ends.pop(address, None)
 
     def free_bytes(self) -> int:
         return len(self._memory) - self._top
@@ -98,7 +109,7 @@ class GoldenDevice:
         self.write_register(offset("CONTROL"), 1 << BITS["RESET"])
 
     def close(self) -> None:
-        self._top = 0
+        self._ends.clear()
 
     def __enter__(self) -> "GoldenDevice":
         return self

@@ -230,11 +230,15 @@ def test_the_deadline_is_the_bundles(loaded, bundle):
     assert loaded.deadline == pytest.approx(1 + 10 * bundle.manifest["slow_cycles"] / 200e6)
 
 
+def interrupt(_):
+    raise KeyboardInterrupt
+
+
 def test_interrupted(overlay, board, bundle, tiny_image, monkeypatch):
     with Accelerator(overlay) as accelerator:
         accelerator.load(bundle)
         board.stuck = True
-        monkeypatch.setattr(time, "sleep", lambda _: signal.raise_signal(signal.SIGINT))
+        monkeypatch.setattr(time, "sleep", interrupt)
         with pytest.raises(KeyboardInterrupt):
             accelerator.run(tiny_image, "depth")
         assert board.steps[-1] == "reset" and board.alive
@@ -421,7 +425,7 @@ def test_another_overlay_is_loaded(loaded, overlay, board, tiny_image):
 
 def test_the_same_bitstream_is_loaded_again(loaded, board, bundle, tiny_image, tokens):
     fresh = GoldenDevice(CONFIG)
-    fresh._memory, fresh._top = board.golden._memory, board.golden._top
+    fresh._memory, fresh._ends = board.golden._memory, board.golden._ends
     board.golden = fresh
     with pytest.raises(StaleOverlay, match="PROGRAM_LENGTH reads 0x0"):
         loaded.run(tiny_image, "depth")

@@ -2,6 +2,8 @@
 """The runtime over the golden machine: what it returns, and what it refuses."""
 
 import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -202,7 +204,7 @@ def test_no_end_in_time(loaded, device, tiny_image):
     assert "stalls" in caught.value.state
 
 
-@pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), "60"])
+@pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), 1e7, 10**400, True, "60"])
 def test_a_timeout_is_a_number_of_seconds(loaded, tiny_image, timeout):
     with pytest.raises(WrongInput, match="number of seconds"):
         loaded.run(tiny_image, "depth", timeout=timeout)
@@ -227,6 +229,55 @@ def test_a_program_that_leaves_its_window_is_stopped(device, bundle, tiny_image)
     accelerator.load(short)
     with pytest.raises(BusError, match="READ_WINDOW"):
         accelerator.run(tiny_image, "depth")
+
+
+def test_the_machine_may_touch_what_is_loaded_and_no_more(loaded, device, bundle):
+    ends = [loaded.addresses[name] + size for name, size in
+            (("gates", len(bundle.gates)), ("image1", 3 * 16 * 32), ("output1", 2 * 8 * loaded.bundle.manifest["output"]
+             ["words"] * loaded.bundle.manifest["output"]["tokens"]))]
+    window = [device.read_register(offset(f"{name}_LOW")) for name in
+              ("READ_BASE", "READ_LIMIT", "WRITE_BASE", "WRITE_LIMIT")]
+    assert window == [loaded.addresses["program"], max(ends[:2]), loaded.addresses["output0"], ends[2]]
+
+
+@pytest.mark.parametrize("slow, watchdog", [(5, 200_000), (3_000_000, 3_000_000), (1 << 40, (1 << 32) - 1)])
+def test_the_watchdog_waits_as_long_as_a_slow_memory(loaded, device, bundle, slow, watchdog):
+    loaded.load(dataclasses.replace(bundle, manifest={**bundle.manifest, "slow_cycles": slow}))
+    assert device.read_register(offset("WATCHDOG")) == watchdog
+
+
+def test_a_second_thread_is_refused_meanwhile(loaded, device, bundle, tiny_image):
+    waiting, over = threading.Event(), threading.Event()
+    device.wait = lambda timeout: (waiting.set(), over.wait(60))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(loaded.run_raw, tiny_image, "depth")
+        assert waiting.wait(60)
+        for call in (lambda: loaded.run(tiny_image, "semseg"), lambda: loaded.load(bundle),
+                     lambda: next(loaded.stream([tiny_image], "semseg"))):
+            with pytest.raises(Busy, match="another thread"):
+                call()
+        over.set()
+        tokens = first.result(60)
+    np.testing.assert_array_equal(loaded.run_raw(tiny_image, "depth"), tokens)
+
+
+def test_nothing_works_after_close(loaded, device, bundle, tiny_image):
+    loaded.close()
+    device.writes.clear()
+    for call in (lambda: loaded.load(bundle), loaded.reset, lambda: loaded.run(tiny_image, "depth"),
+                 lambda: next(loaded.stream([tiny_image], "depth"))):
+        with pytest.raises(AccelError, match="closed|no bundle"):
+            call()
+    assert not device.writes
+
+
+def test_memory_is_used_again(bundle, tiny_image):
+    device = Spy(memory_bytes=1 << 19)
+    with Accelerator(device) as accelerator:
+        for _ in range(20):
+            accelerator.load(bundle)
+        left = device.free_bytes()
+    assert left < device.free_bytes() == 1 << 19
 
 
 def test_reset(loaded, device):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,29 @@ def test_an_interrupted_wait_leaves_the_board_usable(design):
         with pytest.raises(KeyboardInterrupt):
             board.run(10**9)
         assert board.read_register(offset("CONTROL")) >> BITS["IDLE"] & 1
+
+
+def test_interrupted_twice_the_simulator_ends(design, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with SimulatedBoard(design, progress=interrupt) as board:
+        monkeypatch.setattr(board._process, "_answer", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            board.run(10**9)
+        monkeypatch.undo()
+        with pytest.raises(SimulationError, match="closed"):
+            board.read_register(offset("CONTROL"))
+
+
+def test_threads_take_turns(design):
+    """Each gets the answers to its own questions."""
+    with SimulatedBoard(design) as board, ThreadPoolExecutor(4) as pool:
+        for at in range(4):
+            board.write_register(offset("PROGRAM_LOW") + 8 * at, 1000 + at)
+        kept = [board.read_register(offset("PROGRAM_LOW") + 8 * at) for at in range(4)]
+        places = [offset("PROGRAM_LOW") + 8 * (each % 4) for each in range(200)]
+        assert list(pool.map(board.read_register, places)) == 50 * kept and len(set(kept)) > 1
 
 
 def test_waves(design, tmp_path):
