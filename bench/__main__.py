@@ -25,8 +25,9 @@ console = Console()
 
 
 def main(
-    output: Annotated[Path, typer.Option("--output", "-o", help="folder for bench.json, pictures and what is kept")]
-        = ROOT / "build" / "bench",
+    output: Annotated[Path, typer.Option("--output", "-o", file_okay=False,
+                                                help="folder for bench.json, and bench/ with pictures and what is kept")]
+        = ROOT / "build",
     row: Annotated[list[str] | None, typer.Option(
         help=f"row to run; all if left out: {', '.join(each.name for each in ROWS)}")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="only the quickest row")] = False,
@@ -39,6 +40,11 @@ def main(
         if name not in known:
             raise typer.BadParameter(f"no row is called {name!r}; there are {', '.join(known)}")
     chosen = [known[name] for name in row] if row else list(ROWS[:1] if fast else ROWS)
+    root = output / "bench"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise typer.BadParameter(f"{output} cannot be written: {error}", param_hint="--output") from error
     frames: list[Frame] = []
     columns = (TextColumn("{task.description:<24}"), TextColumn("{task.fields[state]:<26}"), BarColumn(),
                TimeElapsedColumn())
@@ -50,23 +56,23 @@ def main(
                 progress.update(bar, state=state, completed=min(share, 1.0))
 
             try:
-                frame = measure(each, output, show)
+                frame = measure(each, root, show)
             except AccelError as error:
                 console.print(f"{each.name}: {error}", style="red", markup=False, soft_wrap=True)
                 raise typer.Exit(1) from error
             figures = frame.figures
             progress.update(bar, completed=1.0, state=f"{figures['cycles']:,} cycles, {figures['ms']:.2f} ms")
-            gantt(frame, output / f"{each.name}.png")
+            gantt(frame, root / f"{each.name}.png")
             frames.append(frame)
     rows = [frame.figures for frame in frames]
-    where_cycles_went(frames, output / "cycles.png")
-    picture(lengths(), rows, output / "tokens.png")
+    where_cycles_went(frames, root / "cycles.png")
+    picture(lengths(), rows, root / "tokens.png")
     (output / "bench.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (output / "performance.md").write_text(document(rows))
-    console.print(f"bench.json, performance.md and pictures are in {output}/")
+    (root / "performance.md").write_text(document(rows))
+    console.print(f"{output / 'bench.json'}; performance.md and pictures are in {root}/", highlight=False, soft_wrap=True)
     if chosen == list(ROWS):
         for made, shown in ((f"{FRAME}.png", FRAME), ("tokens.png", TOKENS)):
-            shutil.copyfile(output / made, ROOT / "docs" / "pictures" / f"{shown}.png")
+            shutil.copyfile(root / made, ROOT / "docs" / "pictures" / f"{shown}.png")
         (ROOT / "docs" / "performance.md").write_text(document(rows))
         readme = ROOT / "README.md"
         readme.write_text(readme_with(readme.read_text(), rows))

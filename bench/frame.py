@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from moevit import compiler
+from moevit import compiler, host, sim
 from moevit.compiler.assemble import compile_model
 from moevit.compiler.estimate import Estimate, estimate
 from moevit.host.report import RunReport
@@ -46,7 +46,7 @@ class Frame:
 
 
 def measure(row: Row, root: Path, progress: Callable[[str, float], None]) -> Frame:
-    """Run ``row``, or take it from ``root`` if neither RTL nor bundle has changed since.
+    """Run ``row``, or take it from ``root`` if nothing that it comes from has changed since.
 
     ``progress``: what is being done, and the share of the frame that is simulated.
     """
@@ -56,7 +56,7 @@ def measure(row: Row, root: Path, progress: Callable[[str, float], None]) -> Fra
     bundle = compile_model(case.model, row.config, batch=row.batch)
     progress("generating Verilog", 0)
     design = machine_bench(row.config, trace=False)
-    kept = root / "frames" / f"{row.name}-{_digest(row, bundle, design.files)}.json"
+    kept = root / "frames" / f"{row.name}-{_digest(row, case, bundle, design.files)}.json"
     if kept.exists():
         return Frame(**json.loads(kept.read_text()))
     memory = MemorySettings(read_latency=READ_LATENCY,
@@ -73,15 +73,20 @@ def measure(row: Row, root: Path, progress: Callable[[str, float], None]) -> Fra
         tokens = accelerator.run_raw(case.images, row.network.tasks[TASK], timeout=3600)
         frame = _frame(row, case, expected, accelerator.report, tokens, board.bursts())
     kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(asdict(frame)))
+    partial = kept.with_suffix(".partial")
+    partial.write_text(json.dumps(asdict(frame)))
+    partial.replace(kept)
     return frame
 
 
-def _digest(row: Row, bundle: Bundle, files: dict[str, str]) -> str:
+def _digest(row: Row, case: Case, bundle: Bundle, files: dict[str, str]) -> str:
+    """Of all that a frame comes from: the board, the Verilog, what is run and what must come out, and our own code."""
     digest = hashlib.sha256(json.dumps([asdict(row.board), READ_LATENCY, files]).encode())
-    for part in (json.dumps(bundle.manifest).encode(), bundle.program, bundle.weights, bundle.gates):
+    for part in (json.dumps(bundle.manifest).encode(), bundle.program, bundle.weights, bundle.gates,
+                 case.images.tobytes(), case.tokens.tobytes()):
         digest.update(part)
-    for path in (Path(__file__), *sorted(Path(next(iter(compiler.__path__))).glob("*.py"))):
+    folders = (Path(next(iter(package.__path__))) for package in (compiler, host, sim))
+    for path in (Path(__file__), *(path for folder in folders for path in sorted(folder.rglob("*.py")))):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:20]
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from moevit.spec.arrays import CONFIGS, MachineConfig
 from moevit.spec.boards import BOARDS, Board
 from moevit.spec.bundle import Bundle, BundleError
+from moevit.spec.isa import ProgramError
 from moevit.spec.networks import NETWORKS, Network, NetworkError
 from moevit.spec.npz import NpzError, read_npz
 from moevit.spec.quantised import QuantisedModel, QuantisedModelError
@@ -54,6 +55,9 @@ def compile_(
         bundle.save(output)
     except NpzError as error:
         console.print(f"{heads}: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    except ProgramError as error:
+        console.print(f"{model} has what no instruction holds: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
     except (DoesNotFit, OSError, QuantisedModelError) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
@@ -105,7 +109,7 @@ def estimate_(
     batch: Annotated[int, typer.Option(min=1, help="images at a time")] = 1,
     image: Annotated[str | None, typer.Option(help="height x width in pixels, as in 480x640; the network's own if left "
                                                    "out")] = None,
-    latency: Annotated[int, typer.Option(min=0, max=1_000_000, help="read latency of the memory, cycles")] = 64,
+    latency: Annotated[int, typer.Option(min=2, max=1_000_000, help="read latency of the memory, cycles")] = 64,
 ) -> None:
     """Predict cycles, bytes and on-chip memory of a network from its shape; exit 1 if it does not fit."""
     if network not in NETWORKS:

@@ -27,7 +27,7 @@ def check_images(bundle: Bundle, images: Any) -> None:
     given = len(images) if images.ndim == 4 else 1
     if given != batch:
         raise WrongInput(f"{given} image{'s' * (given != 1)}, the bundle was compiled for a batch of {batch}",
-                         fix=f"Run {wanted}, or compile with --batch {given}")
+                         fix=f"Run {wanted}" + (f", or compile with --batch {given}" if given else ""))
 
 
 def tokens_of(bundle: Bundle, output: np.ndarray, batch_axis: bool) -> np.ndarray:

@@ -17,7 +17,7 @@ from moevit.spec.boards import BOARDS, Board
 
 from ..machine import machine_rtl
 from .build import Build
-from .exits import VivadoError
+from .exits import ExitCode, VivadoError
 from .preflight import check_machine, check_path, find_vivado
 from .settings import Preset
 
@@ -59,6 +59,8 @@ def _written(board: str, config: str | None, output: Path | None, preset: Preset
     """A build in its folder, with its sources; ``check`` comes before what takes a minute, the Verilog."""
     chosen = config or BOARDS[board].config
     folder = (output or Path("build") / "vivado" / board).resolve()
+    if unsuited := BOARDS[board].unsuited(CONFIGS[chosen]):
+        raise VivadoError(ExitCode.DOES_NOT_FIT, f"{chosen} has {unsuited}")
     check_path(folder)
     check(BOARDS[board], folder)
     with console.status(f"Generating {chosen}"):

@@ -45,10 +45,16 @@ def find_vivado() -> tuple[str, str]:
 
 
 def check_path(folder: Path) -> None:
-    """Raises VivadoError for a path that Vivado's own scripts break at: spaces, letters beyond ASCII, others."""
+    """Make the folder. Raises VivadoError if that cannot be, and for a path that Vivado's own scripts break at: spaces,
+    letters beyond ASCII, others."""
     if odd := sorted(set(re.sub(r"[\w./+-]", "", str(folder.resolve()), flags=re.ASCII))):
         raise VivadoError(ExitCode.PATH, f"Vivado cannot work in {folder.resolve()}: it has {' '.join(map(repr, odd))}",
                           "Give a plain path with --output")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VivadoError(ExitCode.PATH, f"{folder} cannot be written: {error}",
+                          "Give another folder with --output") from error
 
 
 def check_machine(board: Board, folder: Path) -> None:

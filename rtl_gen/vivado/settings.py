@@ -38,8 +38,7 @@ def _register(register: Register) -> dict[str, object]:
 
 
 def settings(board: Board, config: MachineConfig, table: PortTable, top: str, preset: Preset) -> dict[str, Any]:
-    """The scripts' dictionary. Raises VivadoError where the machine does not suit the board: its memory ports, its
-    multipliers."""
+    """The scripts' dictionary. Raises VivadoError where the machine has more memory ports than the board."""
     data = BOARD_DATA[board.name]
     family = data.family
     masters = table.managers
@@ -52,8 +51,6 @@ def settings(board: Board, config: MachineConfig, table: PortTable, top: str, pr
         properties[port.enable] = int(index < len(used))
         if index < len(used):
             properties[port.width] = family.memory_bits
-    if unsuited := board.unsuited(config):
-        raise VivadoError(ExitCode.DOES_NOT_FIT, f"{config.name} has {unsuited}")
     vendor, library, name, version = VLNV.split(":")
     return {
         "name": design_name(board), "board": board.name, "part": data.part, "board_part": data.board_part,

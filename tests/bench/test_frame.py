@@ -75,5 +75,6 @@ def test_a_wrong_value_is_found(tmp_path, monkeypatch):
         tokens[0, 3, 5] += 1
         return case._replace(tokens=tokens)
 
+    assert measure(ROW, tmp_path, nothing).figures["bit_exact"]  # which is kept
     monkeypatch.setattr(frame_module, "make_case", wrong)
     assert not measure(ROW, tmp_path, nothing).figures["bit_exact"]

@@ -54,6 +54,14 @@ def test_one_row_and_the_quickest_are_not_both():
     assert done.exit_code == 2 and "leave out --row" in done.output
 
 
+def test_a_place_that_cannot_be_written_is_refused_first(tmp_path):
+    (tmp_path / "file").write_text("")
+    app = typer.Typer()
+    app.command()(main)
+    for place in (tmp_path / "file", tmp_path / "file" / "below", "/proc/none"):
+        assert CliRunner().invoke(app, ["--fast", "-o", str(place)]).exit_code == 2
+
+
 def test_a_difference_is_shouted():
     assert "**different**" in document([{**FIGURES, "bit_exact": False}])
 

@@ -198,6 +198,13 @@ def test_pad_groups():
     np.testing.assert_array_equal(padded, [[0, 1, 2, 0, 3, 4, 5, 0]])
 
 
+def test_a_shift_that_no_instruction_holds(tiny_model, tmp_path):
+    tensors = {**tiny_model.tensors, "patch_embed.shift": np.array(255, np.uint8)}
+    dataclasses.replace(tiny_model, tensors=tensors).save(tmp_path / "model.npz")
+    done = CliRunner().invoke(app, ["compile", str(tmp_path / "model.npz"), "-o", str(tmp_path / "a"), "--config", "8x8"])
+    assert done.exit_code == 1 and "shift = 255 does not fit 6 bits" in " ".join(done.output.split())
+
+
 def test_heads_are_those_of_the_tasks(tiny_model, tmp_path):
     tiny_model.save(tmp_path / "model.npz")
     target = tmp_path / "a.bundle"

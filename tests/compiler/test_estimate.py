@@ -104,7 +104,7 @@ def test_dsp_slices_are_what_yosys_counted():
         assert dsp_slices(CONFIGS[name]) == int(slices.replace(",", "")), name
 
 
-@pytest.mark.parametrize("wrong", [("--batch", "0"), ("--latency", "-1"), ("--image", "99984x99984")], ids=" ".join)
+@pytest.mark.parametrize("wrong", [("--batch", "0"), ("--latency", "1"), ("--image", "99984x99984")], ids=" ".join)
 def test_command_refuses_what_is_out_of_range(wrong):
     result = CliRunner().invoke(app, ["estimate", "tiny_test", "--config", "8x8", *wrong])
     assert result.exit_code == 2 and "Invalid value" in result.output
