@@ -25,9 +25,8 @@ console = Console()
 
 
 def main(
-    output: Annotated[Path, typer.Option("--output", "-o", file_okay=False,
-                                                help="folder for bench.json, and bench/ with pictures and what is kept")]
-        = ROOT / "build",
+    output: Annotated[Path, typer.Option("--output", "-o", file_okay=False, help=(
+        "folder for bench.json, and for bench/ with pictures and what is kept"))] = ROOT / "build",
     row: Annotated[list[str] | None, typer.Option(
         help=f"row to run; all if left out: {', '.join(each.name for each in ROWS)}")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="only the quickest row")] = False,
@@ -69,7 +68,8 @@ def main(
     picture(lengths(), rows, root / "tokens.png")
     (output / "bench.json").write_text(json.dumps(rows, indent=1) + "\n")
     (root / "performance.md").write_text(document(rows))
-    console.print(f"{output / 'bench.json'}; performance.md and pictures are in {root}/", highlight=False, soft_wrap=True)
+    console.print(f"{output / 'bench.json'}; performance.md and pictures are in {root}/", highlight=False,
+                  soft_wrap=True)
     if chosen == list(ROWS):
         for made, shown in ((f"{FRAME}.png", FRAME), ("tokens.png", TOKENS)):
             shutil.copyfile(root / made, ROOT / "docs" / "pictures" / f"{shown}.png")

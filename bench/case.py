@@ -18,7 +18,7 @@ from moevit.golden.quant.published import BLOCKS, find_published, overlay
 from moevit.golden.quant.synthetic import synthetic_checkpoint
 from moevit.spec.loads import expert_loads
 from moevit.spec.networks import NETWORKS, Network
-from moevit.spec.npz import read_npz
+from moevit.spec.npz import read_npz, write_npz
 from moevit.spec.quantised import QuantisedModel
 
 __all__ = ["Case", "make_case"]
@@ -72,7 +72,9 @@ def make_case(network: Network, batch: int, folder: Path) -> Case:
             loads[block] += np.bincount(frame.trace[f"{block}.top_k_index"].ravel(), minlength=network.experts)
     folder.mkdir(parents=True, exist_ok=True)
     model.save(model_file)
-    np.savez(arrays_file, images=images, tokens=tokens, loads=loads)
+    partial = arrays_file.with_suffix(".partial")
+    write_npz(partial, {"images": images, "tokens": tokens, "loads": loads})
+    partial.replace(arrays_file)  # the last to be there: with it, all is whole
     return Case(model, images, tokens, _by_block(loads), weights)
 
 

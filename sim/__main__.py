@@ -18,7 +18,7 @@ from moevit.host.report import RunReport
 from moevit.host.runtime import Accelerator
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.bundle import Bundle
-from moevit.spec.npz import NpzError, read_npz
+from moevit.spec.npz import NpzError, read_npz, write_npz
 
 from .board import SimulatedBoard
 from .settings import MemorySettings
@@ -49,33 +49,46 @@ def pass_table(report: RunReport, macs_per_cycle: int) -> Table:
 def main(
     bundle: Annotated[Path, typer.Argument(help="bundle to run")],
     scenes: Annotated[Path, typer.Argument(help=".npz with images u8 (S, H, W, 3) and integer_<task> to compare")],
-    output: Annotated[Path, typer.Option("--output", "-o", help=".npz to write: rtl_<task> s16 (S, N, D), report")],
+    output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False,
+                                         help=".npz to write: rtl_<task> s16 (S, N, D), report")],
     task: Annotated[list[str] | None, typer.Option(help="task; all of them if left out")] = None,
     latency: Annotated[int, typer.Option(help="read latency of the memory, cycles")] = 64,
     bandwidth: Annotated[float, typer.Option(help="beats per cycle that the memory can move")] = 1.0,
     stall: Annotated[float, typer.Option(help="probability of random back-pressure on every channel")] = 0.0,
     seed: Annotated[int, typer.Option(help="seed of the back-pressure")] = 1,
-    waves: Annotated[Path | None, typer.Option(help="waveform file to write (.vcd; long)")] = None,
+    waves: Annotated[Path | None, typer.Option(dir_okay=False, help="waveform file to write (.vcd; long)")] = None,
 ) -> None:
     """Run images through the RTL behind AXI; print a table per task; exit 3 if a value is not as expected."""
     try:
         loaded = Bundle.load(bundle)
-        arrays = read_scenes(scenes, loaded, task or loaded.tasks)
+        names = task or loaded.tasks
+        arrays = read_scenes(scenes, loaded, names)
         memory = MemorySettings(read_latency=latency, bandwidth=bandwidth, stall=stall, seed=seed)
-        if not output.absolute().parent.is_dir():
-            raise WrongInput(f"{output} cannot be written: there is no folder {output.parent}")
+        for path in filter(None, (output, waves)):
+            make_folder(path)
     except (AccelError, ValueError) as error:  # BundleError and settings out of range are ValueErrors
         raise _stop(error) from error
     try:
-        different = _run(loaded, arrays, task or loaded.tasks, output, memory, waves)
-    except AccelError as error:
+        different = _run(loaded, arrays, names, output, memory, waves)
+    except (AccelError, OSError) as error:
         raise _stop(error) from error
+    for name in names:
+        if f"integer_{name}" not in arrays:
+            console.print(f"nothing to compare with: no integer_{name} in {scenes}", markup=False, soft_wrap=True)
     raise typer.Exit(DIFFERENT if different else 0)
 
 
 def _stop(error: Exception) -> typer.Exit:
     console.print(str(error), style="red", markup=False, soft_wrap=True)
     return typer.Exit(1)
+
+
+def make_folder(path: Path) -> None:
+    """The folder that a file is to be written into, if it is not there. Raises WrongInput."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WrongInput(f"{path} cannot be written: no folder {path.parent} can be made: {error.strerror}") from error
 
 
 def read_scenes(path: Path, bundle: Bundle, tasks: Sequence[str]) -> dict[str, np.ndarray]:
@@ -100,8 +113,9 @@ def read_scenes(path: Path, bundle: Bundle, tasks: Sequence[str]) -> dict[str, n
                          fix="Compile with a --batch that divides them")
     wanted = (len(images), manifest["output"]["tokens"], manifest["output"]["dim"])
     for name in (f"integer_{task}" for task in tasks):
-        if name in arrays and arrays[name].shape != wanted:
-            raise WrongInput(f"{path}: {name} is {list(arrays[name].shape)}, the machine writes {list(wanted)}")
+        if name in arrays and (arrays[name].shape != wanted or arrays[name].dtype.kind not in "iu"):
+            raise WrongInput(f"{path}: {name} is {arrays[name].dtype}{list(arrays[name].shape)}, the machine writes "
+                             f"int16{list(wanted)}")
     return arrays
 
 
@@ -133,7 +147,7 @@ def _run(loaded: Bundle, arrays: dict[str, np.ndarray], names: Sequence[str], ou
                           "stall": memory.stall},
                "wall_seconds": round(time.monotonic() - began, 1)}
     results["report"] = np.frombuffer(json.dumps(summary).encode(), np.uint8)
-    np.savez(output, **results)  # type: ignore[arg-type]  # numpy 1.26 stubs
+    write_npz(output, results)
     return different
 
 

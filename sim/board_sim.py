@@ -18,7 +18,7 @@ from moevit.host.runtime import Accelerator
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.bundle import Bundle
 
-from .__main__ import DIFFERENT, read_scenes
+from .__main__ import DIFFERENT, make_folder, read_scenes
 from .board import SimulatedBoard
 from .board_faults import ENDED, FAULTS, STALE, Station, forget_a_flush, leave_a_run_behind
 from .progress import status
@@ -95,7 +95,8 @@ def _raised(provoke: Callable[[Station], Any], station: Station) -> str:
 def main(
     bundle: Annotated[Path, typer.Argument(help="bundle to run")],
     scenes: Annotated[Path, typer.Argument(help=".npz with images u8 (S, H, W, 3) and integer_<task> to compare")],
-    output: Annotated[Path, typer.Option("--output", "-o", help=".json to write")] = Path("build/board-sim.json"),
+    output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False,
+                                         help=".json to write")] = Path("build/board-sim.json"),
     runs: Annotated[int, typer.Option(min=2, help="runs, the task changing each time")] = 20,
 ) -> None:
     """Run the first scene through pynq, driver, AXI and RTL; provoke faults; exit 3 if anything is not as expected."""
@@ -107,15 +108,15 @@ def main(
             raise WrongInput(f"{scenes} needs integer_<task> for two tasks or more and a bundle for single images; "
                              f"missing: {', '.join(missing) or 'none'}")
         expected = {task: arrays[f"integer_{task}"][0] for task in loaded.tasks}
+        make_folder(output)
         began = time.monotonic()
         with SimulatedBoard(CONFIGS[loaded.manifest["config"]], trace=False) as board, status("Opening") as line:
             result = measure(loaded, arrays["images"][0], expected, runs, board, line.update)
-    except (AccelError, ValueError) as error:  # BundleError is a ValueError
+        result["wall_seconds"] = round(time.monotonic() - began, 1)
+        output.write_text(json.dumps(result, indent=2) + "\n")
+    except (AccelError, OSError, ValueError) as error:  # BundleError is a ValueError
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
-    result["wall_seconds"] = round(time.monotonic() - began, 1)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(result, indent=2) + "\n")
     _print(result)
     wrong = unexpected(result)
     for each in wrong:

@@ -9,6 +9,8 @@ __all__ = ["Fault", "FaultKind", "MemorySettings", "setting_words"]
 
 #: Indices of memory.sv that are commands.
 FLUSH, CLEAR = 11, 12
+#: Largest denominator of the bandwidth that it is given.
+_PARTS = 10_000
 
 
 class FaultKind(IntEnum):
@@ -41,7 +43,7 @@ class MemorySettings:
     ----------
     read_latency : cycles from AR taken to its first beat, 2 or more
     write_latency : cycles from the last beat written to B
-    bandwidth : beats per cycle that reads and writes share, at most 2; of each port
+    bandwidth : beats per cycle that reads and writes share, 1/10000 to 2; of each port
     stall : probability that a channel stands still in a cycle, 0 <= stall < 1, in steps of 1/256
     seed : of the stalls
     outstanding : read bursts taken and unanswered, 1..64
@@ -61,15 +63,15 @@ class MemorySettings:
                                 ("seed", 0, (1 << 64) - 1)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be {low}..{high}, not {getattr(self, name)!r}")
-        if not 0 < self.bandwidth <= 2:
-            raise ValueError(f"bandwidth must be more than 0 and at most 2 beats per cycle, not {self.bandwidth!r}")
+        if not Fraction(1, _PARTS) <= self.bandwidth <= 2:  # less would be rounded to none
+            raise ValueError(f"bandwidth must be 1/{_PARTS}..2 beats per cycle, not {self.bandwidth!r}")
         if not 0 <= self.stall <= 255 / 256:
             raise ValueError(f"stall must be a probability below 1, not {self.stall!r}")
 
 
 def setting_words(settings: MemorySettings) -> dict[int, int]:
     """Settings by their index in memory.sv."""
-    bandwidth = Fraction(settings.bandwidth).limit_denominator(10_000)
+    bandwidth = Fraction(settings.bandwidth).limit_denominator(_PARTS)
     fault = settings.fault
     return {
         0: settings.read_latency,

@@ -8,7 +8,15 @@ __all__ = ["NETWORKS", "Network", "NetworkError"]
 
 
 class NetworkError(ValueError):
-    """A network whose sizes contradict each other."""
+    """A network whose sizes contradict each other, or that is larger than any machine could run."""
+
+
+#: Smallest and largest value of each size. The largest are what a field of an instruction can hold, or beyond it.
+_SIZES = {
+    "height": (1, 9999), "width": (1, 9999), "patch": (1, 255), "dim": (1, 65535), "heads": (1, 65535),
+    "depth": (1, 1024), "hidden": (1, 65535), "experts": (0, 256), "top_k": (0, 256), "expert_hidden": (0, 65535),
+    "prefix_tokens": (0, 2),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +59,23 @@ class Network:
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        for field in ("height", "width", "patch", "dim", "heads", "depth", "hidden"):
+        if not isinstance(self.name, str):
+            raise NetworkError(f"the name of a network must be text, not {self.name!r}")
+        for field, (least, most) in _SIZES.items():
             value = getattr(self, field)
-            if not isinstance(value, int) or value < 1:
-                raise NetworkError(f"{self.name}: {field} must be a positive integer, not {value!r}")
+            if type(value) is not int or not least <= value <= most:  # True is an int
+                raise NetworkError(f"{self.name}: {field} must be an integer of {least}..{most}, not {value!r}")
+        for field in ("final_norm", "renormalise"):
+            if not isinstance(getattr(self, field), bool):
+                raise NetworkError(f"{self.name}: {field} must be true or false, not {getattr(self, field)!r}")
+        if not isinstance(self.norm_eps, float) or not 0 <= self.norm_eps < 1:
+            raise NetworkError(f"{self.name}: norm_eps must be a number of 0.0 to less than 1, not {self.norm_eps!r}")
         if self.height % self.patch or self.width % self.patch:
             raise NetworkError(f"{self.name}: image {self.height}x{self.width} is not a multiple of patch {self.patch}")
         if self.dim % self.heads:
             raise NetworkError(f"{self.name}: dim {self.dim} is not a multiple of heads {self.heads}")
-        if self.prefix_tokens not in (0, 1, 2):
-            raise NetworkError(f"{self.name}: prefix_tokens must be 0, 1 or 2, not {self.prefix_tokens!r}")
+        if not all(isinstance(task, str) for task in self.tasks):
+            raise NetworkError(f"{self.name}: tasks must be names, not {self.tasks!r}")
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
             raise NetworkError(f"{self.name}: tasks must be distinct and at least one, not {self.tasks!r}")
         if self.experts:

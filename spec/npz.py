@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading a ``.npz`` of plain arrays: whatever is wrong with the file, there is one error."""
+"""Reading a ``.npz`` of plain arrays: whatever is wrong with the file, there is one error. And writing one."""
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-__all__ = ["NpzError", "read_npz"]
+__all__ = ["NpzError", "read_npz", "write_npz"]
 
 
 class NpzError(ValueError):
@@ -30,3 +31,9 @@ def read_npz(source: str | Path | BinaryIO) -> dict[str, np.ndarray]:
         if isinstance(error, NpzError):
             raise
         raise NpzError(f"not a readable .npz: {error}") from error
+
+
+def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write ``arrays`` to exactly ``path``: given a name, ``np.savez`` would append ``.npz``. Raises OSError."""
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy 1.26 stubs

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from .networks import Network
-from .npz import read_npz
+from .npz import read_npz, write_npz
 
 __all__ = ["QuantisedModel", "QuantisedModelError", "tensor_shapes"]
 
@@ -78,7 +78,7 @@ class QuantisedModel:
     notes: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.residual_fraction, int) or not 0 <= self.residual_fraction < 16:
+        if type(self.residual_fraction) is not int or not 0 <= self.residual_fraction < 16:  # True is an int
             raise QuantisedModelError(f"residual_fraction must be 0..15, not {self.residual_fraction!r}")
         expected = tensor_shapes(self.network)
         for name in sorted(expected.keys() - self.tensors.keys()):
@@ -103,22 +103,24 @@ class QuantisedModel:
         return self.tensors[name]
 
     def save(self, path: Path) -> None:
+        """Raises OSError."""
         meta = {"version": FORMAT_VERSION, "network": asdict(self.network),
                 "residual_fraction": self.residual_fraction, "notes": self.notes}
-        np.savez(path, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **self.tensors)
+        write_npz(path, {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8), **self.tensors})
 
     @classmethod
     def load(cls, path: Path) -> "QuantisedModel":
-        """Raises QuantisedModelError for anything that is not a complete quantised model of this version."""
+        """Raises QuantisedModelError, naming ``path``, for what is no complete quantised model of this version."""
         try:
             arrays = read_npz(path)
+            if "meta" not in arrays:
+                raise QuantisedModelError("no array called meta")
             meta = json.loads(arrays.pop("meta").tobytes())
             if meta["version"] != FORMAT_VERSION:
-                raise QuantisedModelError(f"{path} has version {meta['version']}, this is {FORMAT_VERSION}: "
-                                          "quantise again")
+                raise QuantisedModelError(f"it has version {meta['version']}, this is {FORMAT_VERSION}: quantise again")
             network = Network(**{**meta["network"], "tasks": tuple(meta["network"]["tasks"])})
             return cls(network, arrays, meta["residual_fraction"], meta["notes"])
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, QuantisedModelError):
-                raise
+        except KeyError as error:
+            raise QuantisedModelError(f"{path} is not a quantised model: meta has no {error}") from error
+        except (TypeError, ValueError) as error:
             raise QuantisedModelError(f"{path} is not a quantised model: {error}") from error

@@ -16,6 +16,7 @@ from rich.progress import track
 
 from moevit.golden.integer.model import IntegerModel
 from moevit.golden.reference import CheckpointError, checkpoint, pixels
+from moevit.spec.npz import write_npz
 from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
 from .scenes import Scenes
@@ -38,7 +39,7 @@ def prepare(model: QuantisedModel, weights: Path, first: int, count: int) -> dic
 
 
 def main(
-    output: Annotated[Path, typer.Option("--output", "-o", help=".npz to write")],
+    output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help=".npz to write")],
     model: Annotated[Path, typer.Option(help="quantised model")] = Path("build/demo/model.npz"),
     weights: Annotated[Path, typer.Option(help="float checkpoint")] = Path("models/demo/demo.safetensors"),
     first: Annotated[int, typer.Option(min=0, help="first scene of the test split")] = 0,
@@ -47,7 +48,7 @@ def main(
     """Write test scenes with their float and integer tokens."""
     try:
         arrays = prepare(QuantisedModel.load(model), weights, first, count)
-        np.savez(output, **arrays)  # type: ignore[arg-type]  # numpy 1.26 stubs
+        write_npz(output, arrays)
     except (CheckpointError, OSError, QuantisedModelError) as error:
         Console().print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error

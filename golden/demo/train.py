@@ -8,7 +8,7 @@ own plus a term that spreads the tokens over the experts.
 import argparse
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -147,14 +147,26 @@ def train(recipe: Recipe, out: Path) -> Metrics:
     return metrics
 
 
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, not {text}")
+        return int(text)
+
+    return number
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see ``--help``."""
     parser = argparse.ArgumentParser(prog="python -m moevit.golden.demo.train", description="Train the demo network.")
     parser.add_argument("--out", type=Path, default=Path("models/demo"), help="folder to write (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=Recipe.steps, help="updates (default: %(default)s)")
-    parser.add_argument("--scenes", type=int, default=Recipe.scenes, help="train scenes (default: %(default)s)")
+    parser.add_argument("--steps", type=_at_least(len(Recipe.turns)), default=Recipe.steps,  # each task has its turn
+                        help="updates (default: %(default)s)")
+    parser.add_argument("--scenes", type=_at_least(1), default=Recipe.scenes,
+                        help="train scenes (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=Recipe.seed, help="of weights and order (default: %(default)s)")
-    parser.add_argument("--test-scenes", type=int, default=Recipe.test_scenes, help="to measure (default: %(default)s)")
+    parser.add_argument("--test-scenes", type=_at_least(1), default=Recipe.test_scenes,
+                        help="to measure (default: %(default)s)")
     options = parser.parse_args(arguments)
     recipe = Recipe(seed=options.seed, steps=options.steps, scenes=options.scenes, test_scenes=options.test_scenes)
     metrics = train(recipe, options.out)

@@ -10,13 +10,14 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from torch import Tensor
 
 from moevit.golden.integer.bounds import BoundsError
 from moevit.golden.reference import CheckpointError, load_state, read
 from moevit.golden.reference.checkpoint import HEADS
 from moevit.spec.networks import Network
+from moevit.spec.npz import write_npz
 
 from .errors import CalibrationError, QuantisationError
 from .fidelity import BLOCK_TENSORS, Fidelity, compare
@@ -29,17 +30,19 @@ console = Console()
 
 
 def main(
-    checkpoint: Annotated[Path, typer.Argument(help="float checkpoint (.safetensors)")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="quantised model to write (.npz)")],
+    checkpoint: Annotated[Path, typer.Argument(dir_okay=False, help="float checkpoint (.safetensors)")],
+    output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="quantised model to write (.npz)")],
     images: Annotated[Path | None, typer.Option(help="calibration images, u8 (images, H, W, 3) in a .npy file; "
                                                      "without it, crops of photographs")] = None,
     check: Annotated[int, typer.Option(min=0, help="images to compare with the float model")] = 2,
-    heads: Annotated[Path | None, typer.Option(help="where to write the checkpoint's head tensors (.npz), "
-                                                    "for compile --heads")] = None,
+    heads: Annotated[Path | None, typer.Option(dir_okay=False, help="where to write the checkpoint's head tensors "
+                                                                    "(.npz), for compile --heads")] = None,
 ) -> None:
     """Quantise a checkpoint."""
     try:
         network, tensors = read(checkpoint)
+        for path in filter(None, (output, heads)):  # told before the minutes of calibration
+            _make_folder(path)
         if heads:
             _save_heads(tensors, heads, checkpoint)
         chosen = _images(network, images)
@@ -61,10 +64,11 @@ def main(
 def table(fidelity: Fidelity, network: Network) -> Table:
     """SQNR in dB per block and tensor, and the share of tokens that are routed as in float."""
     shown = [name for name in BLOCK_TENSORS if name != "gate_logits" or network.experts]
-    heads = [name.replace("_", "\n") for name in shown]  # narrow enough for 80 columns
-    result = Table("block", *heads, *(["same\nexperts"] if network.experts else []), box=SIMPLE_HEAD,
+    names = ["block", *(name.replace("_", "\n") for name in shown), *(["same\nexperts"] if network.experts else [])]
+    result = Table(*(Column(name, justify="right", no_wrap=True) for name in names), box=SIMPLE_HEAD,
+                   padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,  # 80 columns hold it
                    title=f"SQNR in dB against float; embedding {fidelity.sqnr['x_embed']:.1f}, "
-                         f"output {fidelity.sqnr['tokens']:.1f}; {fidelity.saturated} values saturated")
+                         f"output {fidelity.sqnr['tokens']:.1f}; {fidelity.saturated} saturated")
     for block in range(network.depth):
         cells = [fidelity.sqnr.get(f"{block}.{name}") for name in shown]
         routing = [f"{fidelity.routing[block]:.1%}" if block in fidelity.routing else ""] if network.experts else []
@@ -72,11 +76,19 @@ def table(fidelity: Fidelity, network: Network) -> Table:
     return result
 
 
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise QuantisationError(f"{path} cannot be written: no folder {path.parent} can be made: "
+                                f"{error.strerror}") from error
+
+
 def _save_heads(tensors: Mapping[str, Tensor], path: Path, checkpoint: Path) -> None:
     found = {name: tensor.numpy() for name, tensor in tensors.items() if name.startswith(HEADS)}
     if not found:
         raise QuantisationError(f"{checkpoint} has no tensors called {HEADS}...: leave out --heads")
-    np.savez(path, **found)  # type: ignore[arg-type]  # numpy 1.26 stubs
+    write_npz(path, found)
 
 
 def _images(network: Network, path: Path | None) -> np.ndarray:

@@ -19,9 +19,9 @@ from moevit.golden.demo.compare import metric, predictions
 from moevit.golden.demo.heads import Heads
 from moevit.golden.demo.scenes import Scenes
 from moevit.golden.integer.model import IntegerModel
-from moevit.golden.reference import checkpoint, pixels
-from moevit.spec.networks import Network
-from moevit.spec.quantised import QuantisedModel
+from moevit.golden.reference import CheckpointError, checkpoint, pixels
+from moevit.spec.networks import NETWORKS, Network
+from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
 __all__ = ["score"]
 
@@ -32,8 +32,12 @@ def score(weights: Path, model: QuantisedModel, count: int) -> dict[str, Any]:
     """Metrics of float and integers over test scenes ``0 .. count - 1``, SQNR of the tokens, and what saturated.
 
     ``same_experts`` is the share of tokens of a block, over both tasks, that float and integers send to the same ones.
+    Raises CheckpointError, OSError.
     """
     reference, network = checkpoint.load(weights), model.network
+    for each in (reference.network, network):
+        if each != NETWORKS["demo"]:
+            raise CheckpointError(f"scenes are for network demo, not for {each.name}: take a model and weights of it")
     heads = Heads(network)
     heads.load_tensors(checkpoint.read(weights)[1])
     images, semseg, depth = Scenes("test").batch(0, count)
@@ -78,18 +82,23 @@ def _written(network: Network) -> int:
 
 def main(
     model: Annotated[Path, typer.Option(help="quantised model")] = Path("build/demo/model.npz"),
-    weights: Annotated[Path, typer.Option(help="float checkpoint with heads")] = Path("models/demo/demo.safetensors"),
+    weights: Annotated[Path, typer.Option(dir_okay=False, help="float checkpoint with heads")]
+        = Path("models/demo/demo.safetensors"),
     count: Annotated[int, typer.Option(min=1, help="test scenes per task")] = 256,
 ) -> None:
     """Score a quantised demo model against its float checkpoint."""
-    result = score(weights, QuantisedModel.load(model), count)
-    weights.with_name("quantised.json").write_text(json.dumps(result, indent=1) + "\n")
+    console = Console()
+    try:
+        result = score(weights, QuantisedModel.load(model), count)
+        weights.with_name("quantised.json").write_text(json.dumps(result, indent=1) + "\n")
+    except (CheckpointError, OSError, QuantisedModelError) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
     table = Table("task", "metric", "float", "integer", "tokens, dB", title=f"{count} test scenes per task")
     for task, name in METRICS.items():
         found = result[task]
         table.add_row(task, name, *(f"{found[name][rung]:.4f}" for rung in ("float", "integer")),
                       f"{found['tokens_sqnr_db']:.1f}")
-    console = Console()
     console.print(table)
     console.print(f"same experts: {result['same_experts']}, saturated: {result['saturated']}")
 

@@ -201,7 +201,8 @@ def test_pad_groups():
 def test_a_shift_that_no_instruction_holds(tiny_model, tmp_path):
     tensors = {**tiny_model.tensors, "patch_embed.shift": np.array(255, np.uint8)}
     dataclasses.replace(tiny_model, tensors=tensors).save(tmp_path / "model.npz")
-    done = CliRunner().invoke(app, ["compile", str(tmp_path / "model.npz"), "-o", str(tmp_path / "a"), "--config", "8x8"])
+    arguments = ["compile", str(tmp_path / "model.npz"), "-o", str(tmp_path / "a"), "--config", "8x8"]
+    done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 1 and "shift = 255 does not fit 6 bits" in " ".join(done.output.split())
 
 

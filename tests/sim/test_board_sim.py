@@ -105,14 +105,14 @@ def test_the_demo_network_twenty_times():
 
 @pytest.fixture
 def command(tmp_path):
-    """``command(**scenes)``: the exit code and what is printed, for the tiny network; writes ``out.json``."""
+    """``command(output="out.json", **scenes)``: the exit code and what is printed, for the tiny network."""
     compile_model(model_of("tiny_test"), CONFIGS["8x8"]).save(tmp_path / "a.bundle")
     app = board_sim.typer.Typer()
     app.command()(board_sim.main)
 
-    def run(**scenes):
+    def run(output="out.json", **scenes):
         np.savez(tmp_path / "a.npz", **scenes)
-        arguments = [str(tmp_path / "a.bundle"), str(tmp_path / "a.npz"), "-o", str(tmp_path / "out.json")]
+        arguments = [str(tmp_path / "a.bundle"), str(tmp_path / "a.npz"), "-o", str(tmp_path / output)]
         return CliRunner().invoke(app, [*arguments, "--runs", "2"])
 
     return run
@@ -137,3 +137,12 @@ def test_command_needs_what_it_compares_with(command, tmp_path):
     done = command(images=random_image("tiny_test")[None])
     assert done.exit_code == 1 and "missing: semseg, depth" in done.output
     assert not (tmp_path / "out.json").exists()
+
+
+def test_places_that_cannot_be_written(command, monkeypatch):
+    monkeypatch.setattr(board_sim, "SimulatedBoard", None)  # refused before anything is built
+    tokens = np.zeros((1, 9, 32), np.int16)
+    scenes = {"images": random_image("tiny_test")[None], "integer_semseg": tokens, "integer_depth": tokens}
+    done = command("a.npz/out.json", **scenes)
+    assert done.exit_code == 1 and "cannot be written" in done.output
+    assert command(".", **scenes).exit_code == 2

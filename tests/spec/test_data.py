@@ -29,9 +29,12 @@ def test_the_same_network_for_other_images():
 
 @pytest.mark.parametrize("change, message", [
     ({"height": 100}, "not a multiple of patch"), ({"heads": 5}, "not a multiple of heads"),
-    ({"top_k": 17}, "top_k must be"), ({"dim": 0}, "dim must be a positive"), ({"tasks": ()}, "tasks must be"),
+    ({"top_k": 17}, "top_k must be"), ({"dim": 0}, "dim must be an integer of 1"), ({"tasks": ()}, "tasks must be"),
     ({"experts": 0}, "must be 0 without experts"), ({"prefix_tokens": 3}, "prefix_tokens"),
-    ({"expert_hidden": 0}, "expert_hidden must be positive"),
+    ({"expert_hidden": 0}, "expert_hidden must be positive"), ({"depth": 1025}, "depth must be .* 1..1024, not 1025"),
+    ({"experts": True}, "experts must be .* not True"), ({"hidden": 10**9}, "hidden must be"), ({"name": 7}, "be text"),
+    ({"tasks": ("a", 1)}, "tasks must be names"), ({"final_norm": 1}, "final_norm must be true or false, not 1"),
+    ({"norm_eps": float("nan")}, "norm_eps must be"),
 ])
 def test_contradictory_network_is_refused(change, message):
     with pytest.raises(NetworkError, match=message):

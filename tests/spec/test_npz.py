@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
 from moevit.spec.networks import NETWORKS
-from moevit.spec.npz import NpzError, read_npz
+from moevit.spec.npz import NpzError, read_npz, write_npz
 from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
 
@@ -50,7 +53,37 @@ def test_other_files(tmp_path):
         read_npz(tmp_path / "none.npz")
 
 
-@pytest.mark.parametrize("fraction", [-1, 16, 9.0, "9"])
+@pytest.mark.parametrize("fraction", [-1, 16, 9.0, "9", True])
 def test_residual_fraction(fraction):
     with pytest.raises(QuantisedModelError, match="residual_fraction must be 0..15"):
         QuantisedModel(NETWORKS["tiny_test"], {}, fraction)
+
+
+@pytest.mark.parametrize("name", ["a", "a.bin", "a.npz"])
+def test_writes_the_file_that_is_named(tmp_path, name):
+    write_npz(tmp_path / name, {"a": np.arange(3)})
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    np.testing.assert_array_equal(read_npz(tmp_path / name)["a"], np.arange(3))
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    with pytest.raises(OSError, match="none"):
+        write_npz(tmp_path / "none" / "a.npz", {})
+
+
+@pytest.mark.parametrize("change, message", [
+    (None, "no array called meta"), ({"version": None}, "meta has no 'version'"),
+    ({"residual_fraction": True}, "residual_fraction must be 0..15, not True"),
+    ({}, "tensor blocks.0.attn.key.bias is missing"), ({"network": {"name": 7}}, "must be text, not 7"),
+    ({"network": {"depth": 10**9}}, "depth must be an integer of 1..1024, not 1000000000"),
+    ({"network": {"dim": True}}, "dim must be an integer of 1..65535, not True"),
+])
+def test_no_quantised_model(tmp_path, change, message):
+    network = dataclasses.asdict(NETWORKS["tiny_test"])
+    meta = {"version": 2, "residual_fraction": 9, "notes": {}, **(change or {})}
+    meta = {key: value for key, value in meta.items() if value is not None}
+    meta["network"] = network | meta.get("network", {})
+    arrays = {} if change is None else {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
+    write_npz(tmp_path / "a.npz", arrays)
+    with pytest.raises(QuantisedModelError, match=f"a.npz is not a quantised model: .*{message}"):
+        QuantisedModel.load(tmp_path / "a.npz")

@@ -66,6 +66,13 @@ def test_pool_draws_every_scene_once_per_round():
     assert sorted(seen.tolist()) == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("option, least", [("--steps", 4), ("--scenes", 1), ("--test-scenes", 1)])
+def test_too_few(option, least, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        module.main([option, str(least - 1)])
+    assert stopped.value.code == 2 and f"{option}: must be at least {least}" in capsys.readouterr().err
+
+
 def test_whole_run(tmp_path, capsys):
     module.main(["--out", str(tmp_path / "demo"), "--steps", "8", "--scenes", "8", "--test-scenes", "4"])
     out = tmp_path / "demo"

@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+from io import StringIO
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from moevit.golden.quant import __main__ as command
+from moevit.golden.quant import score
+from moevit.golden.quant.fidelity import BLOCK_TENSORS
 from moevit.golden.quant.synthetic import synthetic_checkpoint, synthetic_images
 from moevit.golden.reference import load_state, save
 from moevit.spec.networks import NETWORKS
@@ -32,6 +37,45 @@ def test_checkpoint_to_model_with_a_table(run):
     assert result.exit_code == 0, result.output
     assert "SQNR in dB" in result.output and "experts" in result.output
     assert QuantisedModel.load("model.npz").network == TINY
+
+
+def test_every_figure_is_whole_at_80_columns():
+    network = NETWORKS["m3vit_tiny"]
+    sqnr = {f"{block}.{name}": -12.3 for block in range(network.depth) for name in BLOCK_TENSORS}
+    shown = Console(width=80, file=StringIO())
+    fidelity = SimpleNamespace(sqnr={"x_embed": 100, "tokens": 100, **sqnr}, saturated=123456,
+                               routing={block: 1.0 for block in range(network.depth)})
+    shown.print(command.table(fidelity, network))
+    text = shown.file.getvalue()
+    assert "…" not in text and text.count("-12.3") == len(sqnr) and text.count("100.0%") == network.depth
+    assert all(part in text for name in BLOCK_TENSORS for part in name.split("_"))
+
+
+def test_writes_where_it_says(run, tmp_path):
+    assert run("tiny.safetensors", "-o", "new/model", "--check", "0").exit_code == 0
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["model"]
+
+
+def test_places_that_cannot_be_read_or_written(run, tmp_path):
+    result = run("tiny.safetensors", "-o", "tiny.safetensors/model.npz")
+    assert result.exit_code == 1 and "tiny.safetensors/model.npz cannot be written" in result.output
+    (tmp_path / "folder").mkdir()
+    for arguments in (["folder", "-o", "a.npz"], ["tiny.safetensors", "-o", "folder"],
+                      ["tiny.safetensors", "-o", "a.npz", "--heads", "folder"]):
+        result = run(*arguments)
+        assert result.exit_code == 2 and "'folder' is a directory" in result.output
+
+
+def test_score_of_what_is_not_there(run):
+    app = typer.Typer()
+    app.command()(score.main)
+    assert run("tiny.safetensors", "-o", "model.npz", "--check", "0").exit_code == 0
+    for model, weights, message in (("none", "tiny.safetensors", "none is not a quantised model"),
+                                    ("model.npz", "none", "No such file or directory: none"),
+                                    ("model.npz", "tiny.safetensors", "for network demo, not for tiny_test")):
+        result = CliRunner().invoke(app, ["--model", model, "--weights", weights])
+        assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.exception
+        assert message in result.output.replace("\n", " ")
 
 
 def test_own_images(run):
