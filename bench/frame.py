@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from moevit import compiler, host, sim
+from moevit import compiler, host, sim, spec
 from moevit.compiler.assemble import compile_model
 from moevit.compiler.estimate import Estimate, estimate
 from moevit.host.report import RunReport
@@ -85,8 +85,9 @@ def _digest(row: Row, case: Case, bundle: Bundle, files: dict[str, str]) -> str:
     for part in (json.dumps(bundle.manifest).encode(), bundle.program, bundle.weights, bundle.gates,
                  case.images.tobytes(), case.tokens.tobytes()):
         digest.update(part)
-    folders = (Path(next(iter(package.__path__))) for package in (compiler, host, sim))
-    for path in (Path(__file__), *(path for folder in folders for path in sorted(folder.rglob("*.py")))):
+    folders = [Path(next(iter(package.__path__))) for package in (compiler, host, sim, spec)]
+    sources = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".cpp")]
+    for path in (Path(__file__), *sources):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:20]
 

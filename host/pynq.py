@@ -8,6 +8,7 @@ board and, with PYNQ 4, from another computer (PYNQ.remote).
 import asyncio
 import os
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,8 @@ def open_overlay(overlay: Any) -> MoevitIP:
     if not names:
         raise _not_found(overlay)
     name, description = names[0], overlay.ip_dict[names[0]]
-    bound = description.get("driver") is MoevitIP and "/" not in name  # not if the overlay was made before this module
+    driver = description.get("driver")  # another one if the overlay was made before this module was imported
+    bound = isinstance(driver, type) and issubclass(driver, MoevitIP) and "/" not in name
     machine = getattr(overlay, name) if bound else MoevitIP({**description, "device": overlay.device})
     machine.overlay = overlay
     built = getattr(overlay, "clock_dict", {}).get(0, {}).get("frequency")
@@ -234,7 +236,8 @@ def _event_loop() -> asyncio.AbstractEventLoop:
     ``asyncio.run()``, gets the last one they were asked for in: pynq keeps its handle on an interrupt, and with it the
     loop, for good."""
     global _last_loop
-    with suppress(RuntimeError):
+    with suppress(RuntimeError), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12, where none was ever set
         loop = asyncio.get_event_loop()
         if not loop.is_closed():
             _last_loop = loop

@@ -64,18 +64,20 @@ class Accelerator:
         self.close()
 
     def close(self) -> None:
-        """End what runs, give all shared memory back, and the machine if it was opened here. May be called twice;
-        whatever else is called after it raises AccelError."""
-        self._closed = True
-        self._unload()
-        if self._control.running:
-            _log.error("the machine may still write its memory, which is kept until this process ends: "
-                       "reload the bitstream")
-        elif self._owner:
-            self.device.close()
+        """End what runs, give all shared memory back, and the machine if it was opened here. A run of another thread is
+        waited for. May be called twice; whatever else is called after it raises AccelError."""
+        with self._thread:
+            self._closed = True
+            self._unload()
+            if self._control.running:
+                _log.error("the machine may still write its memory, which is kept until this process ends: "
+                           "reload the bitstream")
+            elif self._owner:
+                self.device.close()
 
     @property
     def bundle(self) -> Bundle:
+        self._check_open()
         if self._bundle is None:
             raise AccelError("no bundle is loaded", fix="Call load() first")
         return self._bundle
@@ -150,9 +152,9 @@ class Accelerator:
 
     def run_raw(self, images: np.ndarray, task: str, timeout: float | None = None) -> np.ndarray:
         """As ``run``, but the integers that the machine wrote: s16, value x 2^fraction."""
-        check_images(self.bundle, images)
-        self._check_request(task, timeout)
         with self._alone():
+            check_images(self.bundle, images)
+            self._check_request(task, timeout)
             self._control.check_ready(self.bundle)
             self._memory.put_images(0, images)
             self._start(task, 0)
@@ -185,23 +187,26 @@ class Accelerator:
                     run = self._control.runs + 1  # known before it is started, whatever interrupts that
                     self._start(task, index % SLOTS)
                     running = image, index % SLOTS
-                if before is not None:
-                    yield self._scaled(self._tokens(before[1], before[0]))
+                    tokens = self._scaled(self._tokens(before[1], before[0])) if before is not None else None
+                if tokens is not None:
+                    yield tokens
             if running is not None:
                 with self._alone():
                     self._control.check_under_way(run)
                     self._control.finish(self.bundle, timeout)
                     self._read_report(task, passes=True)
-                yield self._scaled(self._tokens(running[1], running[0]))
+                    tokens = self._scaled(self._tokens(running[1], running[0]))
+                yield tokens
         finally:
             self._control.abort(run)  # this stream's alone; does nothing if all were taken
 
     def select(self, task: str) -> None:
         """Point the machine at a task's gates: the only difference between tasks, one register write. Raises
         WrongInput."""
-        self._check_task(task)
-        self._registers.set_wide("GATES", self._memory.addresses["gates"]
-                                 + self.tasks.index(task) * self.bundle.manifest["gate_stride"])
+        with self._alone():
+            self._check_task(task)
+            self._registers.set_wide("GATES", self._memory.addresses["gates"]
+                                     + self.tasks.index(task) * self.bundle.manifest["gate_stride"])
 
     def reset(self) -> None:
         """Soft reset: the machine lets its bursts end, forgets the run, and is idle. Raises AcceleratorTimeout."""

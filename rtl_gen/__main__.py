@@ -24,9 +24,10 @@ def main(
     """Write core, wrapper and manifest.json of a configuration."""
     if config not in CONFIGS:
         raise typer.BadParameter(f"no configuration is called {config!r}; there are {', '.join(CONFIGS)}")
-    with console.status(f"Generating {config}"):
-        rtl = machine_rtl(CONFIGS[config], trace=trace)
     try:
+        output.mkdir(parents=True, exist_ok=True)
+        with console.status(f"Generating {config}"):
+            rtl = machine_rtl(CONFIGS[config], trace=trace)
         written = rtl.write(output)
     except OSError as error:
         console.print(f"{output} cannot be written: {error}", style="red", markup=False, soft_wrap=True)

@@ -19,6 +19,7 @@ from moevit.host.runtime import Accelerator
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.bundle import Bundle
 from moevit.spec.npz import NpzError, read_npz, write_npz
+from moevit.spec.output import make_room
 
 from .board import SimulatedBoard
 from .settings import MemorySettings
@@ -65,8 +66,8 @@ def main(
         arrays = read_scenes(scenes, loaded, names)
         memory = MemorySettings(read_latency=latency, bandwidth=bandwidth, stall=stall, seed=seed)
         for path in filter(None, (output, waves)):
-            make_folder(path)
-    except (AccelError, ValueError) as error:  # BundleError and settings out of range are ValueErrors
+            make_room(path)
+    except (AccelError, OSError, ValueError) as error:  # BundleError and settings out of range are ValueErrors
         raise _stop(error) from error
     try:
         different = _run(loaded, arrays, names, output, memory, waves)
@@ -81,14 +82,6 @@ def main(
 def _stop(error: Exception) -> typer.Exit:
     console.print(str(error), style="red", markup=False, soft_wrap=True)
     return typer.Exit(1)
-
-
-def make_folder(path: Path) -> None:
-    """The folder that a file is to be written into, if it is not there. Raises WrongInput."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WrongInput(f"{path} cannot be written: no folder {path.parent} can be made: {error.strerror}") from error
 
 
 def read_scenes(path: Path, bundle: Bundle, tasks: Sequence[str]) -> dict[str, np.ndarray]:

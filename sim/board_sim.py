@@ -17,8 +17,9 @@ from moevit.host.errors import AccelError, WrongInput
 from moevit.host.runtime import Accelerator
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.bundle import Bundle
+from moevit.spec.output import make_room
 
-from .__main__ import DIFFERENT, make_folder, read_scenes
+from .__main__ import DIFFERENT, read_scenes
 from .board import SimulatedBoard
 from .board_faults import ENDED, FAULTS, STALE, Station, forget_a_flush, leave_a_run_behind
 from .progress import status
@@ -108,7 +109,7 @@ def main(
             raise WrongInput(f"{scenes} needs integer_<task> for two tasks or more and a bundle for single images; "
                              f"missing: {', '.join(missing) or 'none'}")
         expected = {task: arrays[f"integer_{task}"][0] for task in loaded.tasks}
-        make_folder(output)
+        make_room(output)
         began = time.monotonic()
         with SimulatedBoard(CONFIGS[loaded.manifest["config"]], trace=False) as board, status("Opening") as line:
             result = measure(loaded, arrays["images"][0], expected, runs, board, line.update)

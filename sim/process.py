@@ -43,7 +43,9 @@ class SimulatorProcess:
             self._process = subprocess.Popen(
                 command, cwd=directory, env=simulation.environment("moevit.sim.server"), stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT, pass_fds=[theirs.fileno()], start_new_session=True)
-        self._connection, self._buffer, self._lock = ours, b"", threading.Lock()
+        self._connection, self._buffer = ours, b""
+        self._lock = threading.Lock()
+        self._holder: int | None = None  # thread that waits for an answer
         self._finalizer = weakref.finalize(self, _end, self._process, ours)
         ours.settimeout(_START_SECONDS)
         try:
@@ -59,18 +61,28 @@ class SimulatorProcess:
         return self._process.pid
 
     def ask(self, op: str, progress: Callable[[int], None] | None = None, **arguments: Any) -> dict[str, Any]:
-        """Send a command and return its answer; ``progress`` is told the cycles done meanwhile. One of several threads
-        waits for the others' answers. A second KeyboardInterrupt before the first has ended the command ends the
-        simulator."""
+        """Send a command and return its answer; ``progress`` is told the cycles done meanwhile, and must ask nothing.
+
+        One of several threads waits for the others' answers. An exception meanwhile (Ctrl-C, one of ``progress``) ends
+        the command; a second one before that is done ends the simulator.
+        """
         if not self._finalizer.alive:
             raise SimulationError("the simulation is closed", fix="Make a new SimulatedBoard")
+        if self._holder == threading.get_ident():  # would wait for itself
+            raise SimulationError(f"{op} was asked while this thread waits for an answer",
+                                  fix="Ask the board nothing in a progress callback or a signal handler")
         with self._lock:
+            self._holder = threading.get_ident()
             try:
                 self._send({"op": op, **arguments})
                 answer = self._answer(progress)
-            except KeyboardInterrupt:
+            except SimulationError:
+                raise
+            except BaseException:
                 self._stop()
                 raise
+            finally:
+                self._holder = None
         if "error" in answer:
             raise BusError(answer["message"], fix="Look at the machine's AXI4-Lite port", op=op, **arguments)
         return answer
@@ -111,7 +123,9 @@ class SimulatorProcess:
         while b"\n" not in self._buffer:
             try:
                 part = self._connection.recv(1 << 16)
-            except ConnectionError:
+            except TimeoutError:
+                raise
+            except OSError:  # closed, here or there
                 part = b""
             if not part:
                 raise self._died()

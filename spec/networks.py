@@ -68,8 +68,8 @@ class Network:
         for field in ("final_norm", "renormalise"):
             if not isinstance(getattr(self, field), bool):
                 raise NetworkError(f"{self.name}: {field} must be true or false, not {getattr(self, field)!r}")
-        if not isinstance(self.norm_eps, float) or not 0 <= self.norm_eps < 1:
-            raise NetworkError(f"{self.name}: norm_eps must be a number of 0.0 to less than 1, not {self.norm_eps!r}")
+        if isinstance(self.norm_eps, bool) or not isinstance(self.norm_eps, int | float) or not 0 <= self.norm_eps < 1:
+            raise NetworkError(f"{self.name}: norm_eps must be a number of 0 to less than 1, not {self.norm_eps!r}")
         if self.height % self.patch or self.width % self.patch:
             raise NetworkError(f"{self.name}: image {self.height}x{self.width} is not a multiple of patch {self.patch}")
         if self.dim % self.heads:

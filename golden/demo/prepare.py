@@ -17,6 +17,7 @@ from rich.progress import track
 from moevit.golden.integer.model import IntegerModel
 from moevit.golden.reference import CheckpointError, checkpoint, pixels
 from moevit.spec.npz import write_npz
+from moevit.spec.output import make_room
 from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
 from .scenes import Scenes
@@ -47,6 +48,7 @@ def main(
 ) -> None:
     """Write test scenes with their float and integer tokens."""
     try:
+        make_room(output)
         arrays = prepare(QuantisedModel.load(model), weights, first, count)
         write_npz(output, arrays)
     except (CheckpointError, OSError, QuantisedModelError) as error:

@@ -7,6 +7,8 @@ It keeps no time: cycle counters read 0.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 
 import numpy as np
 
@@ -30,7 +32,7 @@ class GoldenBuffer:
     address: int
     array: np.ndarray
     memory: np.ndarray
-    release: Callable[[int], None]
+    release: Callable[[], object]
 
     def flush(self) -> None:
         self.memory[:] = self.array
@@ -40,7 +42,7 @@ class GoldenBuffer:
 
     def free(self) -> None:
         self.array = self.array[:0]
-        self.release(self.address)
+        self.release()
 
 
 class GoldenDevice:
@@ -52,7 +54,8 @@ class GoldenDevice:
     def __init__(self, config: MachineConfig, memory_bytes: int = 1 << 26):
         self.config = config
         self._memory = np.zeros(memory_bytes, np.uint8)
-        self._ends: dict[int, int] = {}  # of buffers, by address
+        self._ends: dict[int, int] = {}  # of buffers, by the order in which they were made
+        self._made = count()
         self._machine = Machine(config, self._read, self._write)
         self._registers = {register.offset: 0 for register in REGISTERS}
         self._log: list[tuple[int, int]] = []
@@ -93,11 +96,10 @@ class GoldenDevice:
         start = self._top
         if start + size > len(self._memory):
             raise MemoryError(f"{size} bytes do not fit the {len(self._memory) - start} that are left")
-        self._ends[BASE + start] = start + size
-        return GoldenBuffer(BASE + start, np.zeros(size, np.uint8), self._memory[start:start + size], self._release)
-
-    def _release(self, address: int) -> None:
-        self._ends.pop(address, None)
+        number = next(self._made)
+        self._ends[number] = start + size
+        return GoldenBuffer(BASE + start, np.zeros(size, np.uint8), self._memory[start:start + size],
+                            partial(self._ends.pop, number, None))
 
     def free_bytes(self) -> int:
         return len(self._memory) - self._top

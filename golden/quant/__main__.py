@@ -18,6 +18,7 @@ from moevit.golden.reference import CheckpointError, load_state, read
 from moevit.golden.reference.checkpoint import HEADS
 from moevit.spec.networks import Network
 from moevit.spec.npz import write_npz
+from moevit.spec.output import make_room
 
 from .errors import CalibrationError, QuantisationError
 from .fidelity import BLOCK_TENSORS, Fidelity, compare
@@ -42,7 +43,7 @@ def main(
     try:
         network, tensors = read(checkpoint)
         for path in filter(None, (output, heads)):  # told before the minutes of calibration
-            _make_folder(path)
+            make_room(path)
         if heads:
             _save_heads(tensors, heads, checkpoint)
         chosen = _images(network, images)
@@ -74,14 +75,6 @@ def table(fidelity: Fidelity, network: Network) -> Table:
         routing = [f"{fidelity.routing[block]:.1%}" if block in fidelity.routing else ""] if network.experts else []
         result.add_row(str(block), *("" if cell is None else f"{cell:.1f}" for cell in cells), *routing)
     return result
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise QuantisationError(f"{path} cannot be written: no folder {path.parent} can be made: "
-                                f"{error.strerror}") from error
 
 
 def _save_heads(tensors: Mapping[str, Tensor], path: Path, checkpoint: Path) -> None:

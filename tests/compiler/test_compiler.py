@@ -219,7 +219,7 @@ def test_heads_are_those_of_the_tasks(tiny_model, tmp_path):
     for arrays in ({}, {"images": np.zeros(3)}, {"heads.edges.fc.bias": np.zeros(3)}):
         code, output = compiled(**arrays)
         assert code == 2 and "heads.semseg. or heads.depth." in output and not target.exists()
-    assert compiled(**{"heads.depth.fc.bias": np.arange(3.0)})[0] == 0
+    assert compiled(**{"heads.depth.fc.bias": np.arange(3.0), "heads.edges.fc.bias": np.zeros(3)})[0] == 0
     assert Bundle.load(target).heads["heads.depth.fc.bias"].tolist() == [0, 1, 2]
 
 

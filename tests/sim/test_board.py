@@ -190,13 +190,35 @@ def test_interrupted_twice_the_simulator_ends(design, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    with SimulatedBoard(design, progress=interrupt) as board:
+    with SimulatedBoard(design) as board:
         monkeypatch.setattr(board._process, "_answer", interrupt)
         with pytest.raises(KeyboardInterrupt):
             board.run(10**9)
         monkeypatch.undo()
         with pytest.raises(SimulationError, match="closed"):
             board.read_register(offset("CONTROL"))
+
+
+def test_progress_may_fail_but_ask_nothing(design):
+    def fail(cycles):
+        raise RuntimeError("no more")
+
+    with SimulatedBoard(design, progress=fail) as board:
+        with pytest.raises(RuntimeError, match="no more"):
+            board.run(10**9)
+        assert board.read_register(offset("CONTROL")) >> BITS["IDLE"] & 1
+    with SimulatedBoard(design, progress=lambda cycles: board.cycles) as board:
+        with pytest.raises(SimulationError, match="counters was asked while this thread waits"):
+            board.run(10**9)
+
+
+def test_closed_meanwhile(design):
+    with SimulatedBoard(design) as board, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(board.run, 10**9)
+        time.sleep(0.5)
+        board._process.kill()
+        with pytest.raises(SimulationError):
+            running.result(60)
 
 
 def test_threads_take_turns(design):

@@ -6,9 +6,9 @@ from enum import EnumMeta
 
 import numpy as np
 
-from moevit.spec import bundle, formats, isa, registers, tables
+from moevit.spec import bundle, formats, isa, manifest, registers, tables
 
-LOCKED = {(0x00_01_00_00, 2): "9233a028ff255bc6"}
+LOCKED = {(0x00_01_00_00, 2): "e8527bf98dc9cf02"}
 
 
 def _parts():
@@ -16,6 +16,8 @@ def _parts():
     for enum in (each for module in (isa, registers) for each in vars(module).values() if isinstance(each, EnumMeta)
                  and each.__members__):
         yield enum.__name__, {member.name: int(member) for member in enum}
+    yield "bundle", [getattr(bundle, name) for name in ("MAGIC", "_ALIGNMENT", "_REQUIRED")]
+    yield "layout of a bundle", [bundle._HEADER.format, bundle._ENTRY.format, manifest.MANIFEST_KEYS]
     yield "fields", [(field[:4], sorted(map(int, field.opcodes))) for field in isa.FIELDS]
     yield "registers", [register[:3] for register in registers.REGISTERS]
     for module in (isa, registers, tables, formats):
