@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from moevit.host.errors import AccelError
+from moevit.spec.output import make_room
 
 from .frame import Frame, measure
 from .pictures import gantt, where_cycles_went
@@ -41,9 +42,9 @@ def main(
     chosen = [known[name] for name in row] if row else list(ROWS[:1] if fast else ROWS)
     root = output / "bench"
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        make_room(root / "performance.md")
     except OSError as error:
-        raise typer.BadParameter(f"{output} cannot be written: {error}", param_hint="--output") from error
+        raise typer.BadParameter(str(error), param_hint="--output") from error
     frames: list[Frame] = []
     columns = (TextColumn("{task.description:<24}"), TextColumn("{task.fields[state]:<26}"), BarColumn(),
                TimeElapsedColumn())

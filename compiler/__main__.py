@@ -69,7 +69,7 @@ def compile_(
 
 
 def _check_heads(arrays: Mapping[str, np.ndarray], network: Network) -> None:
-    """Heads of other tasks may be among them, as in the checkpoint; the host leaves them out."""
+    """Raises BadParameter. Heads of other tasks may be among them, as in the checkpoint; the host leaves them out."""
     known = tuple(f"heads.{task}." for task in network.tasks)
     foreign = sorted(name for name in arrays if not name.startswith("heads."))
     if foreign or not any(name.startswith(known) for name in arrays):

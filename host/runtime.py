@@ -48,7 +48,7 @@ class Accelerator:
         self.last_run: RunReport | None = None
         self._bundle: Bundle | None = None
         self._arena: Arena | None = None
-        self._thread, self._closed = threading.RLock(), False
+        self._lock, self._closed = threading.RLock(), False
         try:
             self._control = Control(self.device)
         except BaseException:
@@ -66,7 +66,7 @@ class Accelerator:
     def close(self) -> None:
         """End what runs, give all shared memory back, and the machine if it was opened here. A run of another thread is
         waited for. May be called twice; whatever else is called after it raises AccelError."""
-        with self._thread:
+        with self._lock:
             self._closed = True
             self._unload()
             if self._control.running:
@@ -107,7 +107,7 @@ class Accelerator:
         """Put a bundle into shared memory, in place of what was loaded.
 
         A bundle that cannot be read or is for another machine changes nothing; after any later error nothing is
-        loaded or allocated. Raises DamagedBundle, BundleMismatch, OutOfContiguousMemory.
+        loaded or allocated. Raises DamagedBundle, BundleMismatch, OutOfContiguousMemory, Busy.
         """
         with self._alone():
             self._load(bundle if isinstance(bundle, Bundle) else _read(Path(bundle)))
@@ -202,7 +202,7 @@ class Accelerator:
 
     def select(self, task: str) -> None:
         """Point the machine at a task's gates: the only difference between tasks, one register write. Raises
-        WrongInput."""
+        WrongInput, Busy."""
         with self._alone():
             self._check_task(task)
             self._registers.set_wide("GATES", self._memory.addresses["gates"]
@@ -217,12 +217,12 @@ class Accelerator:
     def _alone(self) -> Iterator[None]:
         """What no two threads may do at once. Raises Busy."""
         self._check_open()
-        if not self._thread.acquire(blocking=False):
+        if not self._lock.acquire(blocking=False):
             raise Busy("another thread works with this Accelerator", fix="Wait for it, or let one thread do all runs")
         try:
             yield
         finally:
-            self._thread.release()
+            self._lock.release()
 
     def _check_open(self) -> None:
         if self._closed:

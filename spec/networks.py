@@ -11,7 +11,7 @@ class NetworkError(ValueError):
     """A network whose sizes contradict each other, or that is larger than any machine could run."""
 
 
-#: Smallest and largest value of each size. The largest are what a field of an instruction can hold, or beyond it.
+#: Smallest and largest value of each size. No machine runs the largest: an instruction has fewer bits for them.
 _SIZES = {
     "height": (1, 9999), "width": (1, 9999), "patch": (1, 255), "dim": (1, 65535), "heads": (1, 65535),
     "depth": (1, 1024), "hidden": (1, 65535), "experts": (0, 256), "top_k": (0, 256), "expert_hidden": (0, 65535),

@@ -27,7 +27,8 @@ PAGE = 4096
 
 @dataclass
 class GoldenBuffer:
-    """Bytes that host and machine share. ``array`` is the host's copy; flush and invalidate move it."""
+    """Bytes that host and machine share. ``array`` is the host's copy; flush and invalidate move it. ``release`` gives
+    the memory back."""
 
     address: int
     array: np.ndarray

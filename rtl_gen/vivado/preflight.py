@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from moevit.spec.boards import Board
+from moevit.spec.output import make_room
 
 from .boards import BOARD_DATA
 from .exits import ExitCode, VivadoError
@@ -51,10 +52,9 @@ def check_path(folder: Path) -> None:
         raise VivadoError(ExitCode.PATH, f"Vivado cannot work in {folder.resolve()}: it has {' '.join(map(repr, odd))}",
                           "Give a plain path with --output")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_room(folder / "settings.tcl")
     except OSError as error:
-        raise VivadoError(ExitCode.PATH, f"{folder} cannot be written: {error}",
-                          "Give another folder with --output") from error
+        raise VivadoError(ExitCode.PATH, str(error), "Give another folder with --output") from error
 
 
 def check_machine(board: Board, folder: Path) -> None:

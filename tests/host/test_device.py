@@ -85,6 +85,28 @@ def test_buffers_do_not_overlap(device):
     two.free()
 
 
+def test_memory_freed_twice_is_given_once(device):
+    free = device.free_bytes()
+    one = device.allocate(64)
+    one.free()
+    two = device.allocate(64)
+    one.free()
+    three = device.allocate(64)
+    assert two.address != three.address
+    two.free()
+    three.free()
+    assert device.free_bytes() == free
+
+
+def test_a_buffer_from_before_close_frees_nothing_after():
+    device = GoldenDevice(CONFIG)
+    one = device.allocate(64)
+    device.close()
+    two = device.allocate(64)
+    one.free()
+    assert device.allocate(64).address != two.address
+
+
 def test_too_much_memory_is_refused(device):
     with pytest.raises(MemoryError):
         device.allocate(1 << 40)

@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runtime over the golden machine: what it returns, and what it refuses."""
 
-import concurrent.futures
 import dataclasses
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from moevit.compiler.assemble import compile_model
 from moevit.golden.integer.model import IntegerModel
-from moevit.golden.machine.device import GoldenDevice
 from moevit.host.errors import (
     AcceleratorTimeout,
     AccelError,
@@ -29,50 +25,7 @@ from moevit.host.runtime import Accelerator
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.registers import MAGIC, VERSION, ErrorCode, offset
 
-CONFIG = CONFIGS["8x8"]
-
-
-class Spy(GoldenDevice):
-    """A golden device that remembers register writes and can be told to answer otherwise."""
-
-    def __init__(self, **kwargs):
-        super().__init__(CONFIG, **kwargs)
-        self.writes, self.answers, self.buffers, self.late = [], {}, [], False
-
-    def write_register(self, at, value):
-        self.writes.append(at)
-        super().write_register(at, value)
-
-    def read_register(self, at):
-        return self.answers.get(at, super().read_register(at))
-
-    def allocate(self, size):
-        self.buffers.append(super().allocate(size))
-        return self.buffers[-1]
-
-    def wait(self, timeout=None):
-        if self.late:
-            raise TimeoutError
-
-    def answer(self, **names):
-        self.answers |= {offset(name): value for name, value in names.items()}
-
-
-@pytest.fixture
-def device():
-    return Spy()
-
-
-@pytest.fixture
-def bundle(tiny_model):
-    return compile_model(tiny_model, CONFIG)
-
-
-@pytest.fixture
-def loaded(device, bundle):
-    accelerator = Accelerator(device)
-    accelerator.load(bundle)
-    return accelerator
+from .conftest import CONFIG, Spy
 
 
 def test_runs_and_reports(loaded, tiny_model, tiny_image):
@@ -247,21 +200,6 @@ def test_the_watchdog_waits_as_long_as_a_slow_memory(loaded, device, bundle, slo
     assert device.read_register(offset("WATCHDOG")) == watchdog
 
 
-def test_a_second_thread_is_refused_meanwhile(loaded, device, bundle, tiny_image):
-    waiting, over = threading.Event(), threading.Event()
-    device.wait = lambda timeout: (waiting.set(), over.wait(60))
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(loaded.run_raw, tiny_image, "depth")
-        assert waiting.wait(60)
-        for call in (lambda: loaded.run(tiny_image, "semseg"), lambda: loaded.load(bundle),
-                     lambda: loaded.select("semseg"), lambda: next(loaded.stream([tiny_image], "semseg"))):
-            with pytest.raises(Busy, match="another thread"):
-                call()
-        over.set()
-        tokens = first.result(60)
-    np.testing.assert_array_equal(loaded.run_raw(tiny_image, "depth"), tokens)
-
-
 def test_nothing_works_after_close(loaded, device, bundle, tiny_image):
     loaded.close()
     device.writes.clear()
@@ -272,59 +210,7 @@ def test_nothing_works_after_close(loaded, device, bundle, tiny_image):
     assert not device.writes
 
 
-def test_a_stream_returns_what_its_own_run_wrote(loaded, tiny_image):
-    """Whatever another thread runs as soon as it may."""
-    other = np.ascontiguousarray(tiny_image[::-1])
-    expected, lock = loaded.run(tiny_image, "depth"), loaded._thread
-
-    class Lock:
-        depth = 0
-
-        def acquire(self, blocking):
-            self.depth += 1
-            return lock.acquire(blocking)
-
-        def release(self):
-            self.depth -= 1
-            lock.release()
-            if not self.depth and not loaded._control.running:
-                loaded._thread = lock
-                assert not np.array_equal(loaded.run(other, "depth"), expected)
-                loaded._thread = self
-
-    loaded._thread = Lock()
-    np.testing.assert_array_equal(list(loaded.stream([tiny_image], "depth")), [expected])
-
-
-def test_close_waits_for_another_threads_run(loaded, device, tiny_image):
-    waiting, over = threading.Event(), threading.Event()
-    device.wait = lambda timeout: (waiting.set(), over.wait(60))
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(loaded.run_raw, tiny_image, "depth")
-        assert waiting.wait(60)
-        closing = pool.submit(loaded.close)
-        with pytest.raises(concurrent.futures.TimeoutError):
-            closing.result(0.2)
-        assert all(len(buffer.array) for buffer in device.buffers)
-        over.set()
-        assert first.result(60).any()
-        closing.result(60)
-
-
-def test_freed_twice_is_freed_once():
-    device = Spy()
-    one = device.allocate(64)
-    one.free()
-    two = device.allocate(64)
-    one.free()
-    assert device.allocate(64).address != two.address
-    device.close()
-    three = device.allocate(64)
-    two.free()
-    assert device.allocate(64).address != three.address
-
-
-def test_memory_is_used_again(bundle, tiny_image):
+def test_memory_is_used_again(bundle):
     device = Spy(memory_bytes=1 << 19)
     with Accelerator(device) as accelerator:
         for _ in range(20):
