@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks: the shape of each vision transformer that the machine is asked to run."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, replace
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
-__all__ = ["NETWORKS", "Network", "NetworkError"]
+__all__ = ["ACTIVATIONS", "GATES", "NETWORKS", "Network", "NetworkError"]
 
 
 class NetworkError(ValueError):
@@ -15,17 +17,24 @@ class NetworkError(ValueError):
 _SIZES = {
     "height": (1, 9999), "width": (1, 9999), "patch": (1, 255), "dim": (1, 65535), "heads": (1, 65535),
     "depth": (1, 1024), "hidden": (1, 65535), "experts": (0, 256), "top_k": (0, 256), "expert_hidden": (0, 65535),
-    "prefix_tokens": (0, 2),
+    "prefix_tokens": (0, 16), "shared_hidden": (0, 65535),
 }
+#: Activations of an FFN. The machine has one table, for the exact GELU; it serves the approximations too, whose largest
+#: distance from it is stated in docs/quantisation.md. ReLU is exact.
+ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "relu")
+#: How a gate's logit becomes the score of a chosen expert.
+GATES = ("softmax", "sigmoid")
+#: Pixels that the sides of a patch are multiples of where the machine reads it.
+_CELL = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
     """A multi-task Mixture-of-Experts ViT backbone, or a plain ViT when ``experts`` is 0.
 
-    Blocks are pre-norm: ``x += attention(norm1(x))``, ``x += ffn(norm2(x))``. In odd blocks of a network with
-    experts the FFN is a gate and ``experts`` small FFNs, of which each token uses ``top_k`` (M3ViT, NeurIPS'22).
-    A task has its own gate weights and nothing else of its own.
+    Blocks are pre-norm: ``x += attention(norm1(x))``, ``x += ffn(norm2(x))``. In the blocks ``moe_blocks`` the FFN is a
+    gate and ``experts`` small FFNs, of which each token uses ``top_k`` (M3ViT, NeurIPS'22; V-MoE, NeurIPS'21). A task
+    has its own gate weights and, with ``task_fc2``, its own last matrix of each dense FFN (ViTPose++, TPAMI'23).
 
     Parameters
     ----------
@@ -35,10 +44,16 @@ class Network:
     depth : blocks
     hidden : channels of the dense FFN's hidden layer
     experts, top_k, expert_hidden : per MoE block; all 0 without MoE
+    moe_blocks : numbers of the MoE blocks, rising; with experts the odd ones if left out
+    shared_hidden : channels of the hidden layer of an FFN that every token of a MoE block uses besides; 0 for none
     tasks : one gate set per name; a plain ViT has the single task ``"tokens"``
-    prefix_tokens : tokens in front of the patches: 1 is CLS, 2 is CLS and distillation, 0 is none
+    task_fc2 : the dense FFNs have an fc2 for each task
+    prefix_tokens : tokens in front of the patches: CLS, distillation, registers
     final_norm : a LayerNorm follows the last block (DeiT); it runs with the head on the host
-    renormalise : gate softmax over the top k only, instead of over all experts before the top k
+    gate : score of a chosen expert, one of ``GATES``
+    renormalise : the scores of a token are divided by their sum: a softmax over the top k only
+    select_bias : a bias for each expert takes part in the choice and not in the score (DeepSeek-V3)
+    activation : of the FFNs, one of ``ACTIVATIONS``
     """
 
     name: str
@@ -56,6 +71,12 @@ class Network:
     prefix_tokens: int = 1
     final_norm: bool = False
     renormalise: bool = False
+    moe_blocks: tuple[int, ...] | None = None
+    shared_hidden: int = 0
+    task_fc2: bool = False
+    gate: str = "softmax"
+    select_bias: bool = False
+    activation: str = "gelu"
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
@@ -65,7 +86,7 @@ class Network:
             value = getattr(self, field)
             if type(value) is not int or not least <= value <= most:  # True is an int
                 raise NetworkError(f"{self.name}: {field} must be an integer of {least}..{most}, not {value!r}")
-        for field in ("final_norm", "renormalise"):
+        for field in ("final_norm", "renormalise", "task_fc2", "select_bias"):
             if not isinstance(getattr(self, field), bool):
                 raise NetworkError(f"{self.name}: {field} must be true or false, not {getattr(self, field)!r}")
         if isinstance(self.norm_eps, bool) or not isinstance(self.norm_eps, int | float) or not 0 <= self.norm_eps < 1:
@@ -74,6 +95,10 @@ class Network:
             raise NetworkError(f"{self.name}: image {self.height}x{self.width} is not a multiple of patch {self.patch}")
         if self.dim % self.heads:
             raise NetworkError(f"{self.name}: dim {self.dim} is not a multiple of heads {self.heads}")
+        for field, choices in (("activation", ACTIVATIONS), ("gate", GATES)):
+            if getattr(self, field) not in choices:
+                raise NetworkError(f"{self.name}: {field} must be one of {', '.join(choices)}, not "
+                                   f"{getattr(self, field)!r}")
         if not all(isinstance(task, str) for task in self.tasks):
             raise NetworkError(f"{self.name}: tasks must be names, not {self.tasks!r}")
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
@@ -83,8 +108,39 @@ class Network:
                 raise NetworkError(f"{self.name}: top_k must be in 1..{self.experts}, not {self.top_k!r}")
             if self.expert_hidden < 1:
                 raise NetworkError(f"{self.name}: expert_hidden must be positive, not {self.expert_hidden!r}")
-        elif self.top_k or self.expert_hidden:
-            raise NetworkError(f"{self.name}: top_k and expert_hidden must be 0 without experts")
+        else:
+            for field in ("top_k", "expert_hidden", "shared_hidden", "select_bias"):
+                if getattr(self, field):
+                    raise NetworkError(f"{self.name}: {field} must be {type(getattr(self, field))()} without experts")
+        if self.gate == "sigmoid" and self.renormalise:
+            raise NetworkError(f"{self.name}: scores of a sigmoid gate that are divided by their sum are not supported")
+        self._check_moe_blocks()
+
+    def _check_moe_blocks(self) -> None:
+        blocks = self.moe_blocks
+        if blocks is None:
+            return
+        if not isinstance(blocks, tuple) or not all(type(block) is int for block in blocks):
+            raise NetworkError(f"{self.name}: moe_blocks must be numbers of blocks, not {blocks!r}")
+        if list(blocks) != sorted(set(blocks)) or any(not 0 <= block < self.depth for block in blocks):
+            raise NetworkError(f"{self.name}: moe_blocks must rise within 0..{self.depth - 1}, not {blocks!r}")
+        if bool(blocks) != bool(self.experts):
+            raise NetworkError(f"{self.name}: {self.experts} experts in {len(blocks)} blocks: name both or neither")
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> "Network":
+        """The network of fields as JSON gives them: lists for tuples. Raises NetworkError."""
+        if not isinstance(fields, Mapping):
+            raise NetworkError(f"a network is an object with fields, not {type(fields).__name__}")
+        names = {field.name for field in dataclass_fields(cls)}
+        unknown = sorted(set(fields) - names)
+        if unknown:
+            raise NetworkError(f"a network has no {', '.join(unknown)}")
+        missing = sorted(field.name for field in dataclass_fields(cls)
+                         if field.default is MISSING and field.name not in fields)
+        if missing:
+            raise NetworkError(f"a network lacks {', '.join(missing)}")
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
     def for_image(self, height: int, width: int) -> "Network":
         """The same network for images of another size (pixels), with as many tokens as they have patches.
@@ -107,11 +163,23 @@ class Network:
         return 3 * self.patch * self.patch
 
     @property
+    def cell(self) -> int:
+        """Pixels of the side of the cell that a patch lies in where the machine reads it; beyond the patch it is 0."""
+        return -(-self.patch // _CELL) * _CELL
+
+    @property
+    def cell_values(self) -> int:
+        """Values in one flattened cell."""
+        return 3 * self.cell * self.cell
+
+    @property
     def head_dim(self) -> int:
         return self.dim // self.heads
 
     def is_moe(self, block: int) -> bool:
-        return self.experts > 0 and block % 2 == 1
+        if self.moe_blocks is None:
+            return self.experts > 0 and block % 2 == 1
+        return block in self.moe_blocks
 
 
 _M3VIT: dict[str, Any] = {"height": 128, "width": 256, "patch": 16, "depth": 12, "experts": 16,

@@ -14,6 +14,7 @@ before a frame's routing is known.
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,8 @@ from .npz import read_npz, write_npz
 
 __all__ = ["QuantisedModel", "QuantisedModelError", "tensor_shapes"]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+HEADS = "heads."
 
 
 class QuantisedModelError(ValueError):
@@ -39,7 +41,7 @@ def tensor_shapes(network: Network) -> dict[str, tuple[tuple[int, ...], str]]:
         tensors[f"{name}.bias"] = ((*batch, outputs), "int16")
         tensors[f"{name}.shift"] = ((), "uint8")
 
-    dim = network.dim
+    dim, tasks, experts = network.dim, len(network.tasks), network.experts
     linear("patch_embed", dim, network.patch_values)
     tensors["position"] = ((network.tokens, dim), "int16")  # CLS and the patch embedding's bias are added in
     for block in range(network.depth):
@@ -53,29 +55,40 @@ def tensor_shapes(network: Network) -> dict[str, tuple[tuple[int, ...], str]]:
             tensors[f"{name}.attn.{product}.scale"] = ((), "uint16")
             tensors[f"{name}.attn.{product}.shift"] = ((), "uint8")
         if network.is_moe(block):
-            tasks, experts = len(network.tasks), network.experts
             tensors[f"{name}.moe.gate.weight"] = ((tasks, experts, dim), "int16")  # 15 bits: see golden.quant
             tensors[f"{name}.moe.gate.column_scale"] = ((tasks, experts), "uint16")
             tensors[f"{name}.moe.gate.bias"] = ((tasks, experts), "int16")  # -32768 masks the expert
             tensors[f"{name}.moe.gate.shift"] = ((), "uint8")
+            if network.select_bias:
+                tensors[f"{name}.moe.gate.select_bias"] = ((tasks, experts), "int16")
             tensors[f"{name}.moe.order"] = ((experts,), "uint8")
             tensors[f"{name}.moe.speculate"] = ((), "uint8")
             linear(f"{name}.moe.fc1", network.expert_hidden, dim, experts)
             linear(f"{name}.moe.fc2", dim, network.expert_hidden, experts)
+            if network.shared_hidden:
+                linear(f"{name}.moe.shared.fc1", network.shared_hidden, dim)
+                linear(f"{name}.moe.shared.fc2", dim, network.shared_hidden)
         else:
             linear(f"{name}.mlp.fc1", network.hidden, dim)
-            linear(f"{name}.mlp.fc2", dim, network.hidden)
+            linear(f"{name}.mlp.fc2", dim, network.hidden, *((tasks,) if network.task_fc2 else ()))
     return tensors
 
 
 @dataclass(frozen=True)
 class QuantisedModel:
-    """A network and its integer tensors. ``residual_fraction``: output token = integer x 2^-residual_fraction."""
+    """A network and its integer tensors. ``residual_fraction``: output token = integer x 2^-residual_fraction.
+
+    ``heads`` (float32) and ``host`` are for the host alone, what it does around the machine: ``host["preprocess"]``
+    makes a picture an image, ``host["heads"]`` says how each head takes the tokens (`host.heads`), ``host["source"]``
+    where the weights are from. The names of ``heads`` begin with ``heads.``.
+    """
 
     network: Network
     tensors: dict[str, np.ndarray]
     residual_fraction: int
     notes: dict[str, object] = field(default_factory=dict)
+    heads: dict[str, np.ndarray] = field(default_factory=dict)
+    host: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if type(self.residual_fraction) is not int or not 0 <= self.residual_fraction < 16:  # True is an int
@@ -105,8 +118,8 @@ class QuantisedModel:
     def save(self, path: Path) -> None:
         """Raises OSError."""
         meta = {"version": FORMAT_VERSION, "network": asdict(self.network),
-                "residual_fraction": self.residual_fraction, "notes": self.notes}
-        write_npz(path, {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8), **self.tensors})
+                "residual_fraction": self.residual_fraction, "notes": self.notes, "host": self.host}
+        write_npz(path, {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8), **self.tensors, **self.heads})
 
     @classmethod
     def load(cls, path: Path) -> "QuantisedModel":
@@ -118,8 +131,9 @@ class QuantisedModel:
             meta = json.loads(arrays.pop("meta").tobytes())
             if meta["version"] != FORMAT_VERSION:
                 raise QuantisedModelError(f"it has version {meta['version']}, this is {FORMAT_VERSION}: quantise again")
-            network = Network(**{**meta["network"], "tasks": tuple(meta["network"]["tasks"])})
-            return cls(network, arrays, meta["residual_fraction"], meta["notes"])
+            network = Network.from_fields(meta["network"])
+            heads = {name: arrays.pop(name) for name in list(arrays) if name.startswith(HEADS)}
+            return cls(network, arrays, meta["residual_fraction"], meta["notes"], heads, meta["host"])
         except KeyError as error:
             raise QuantisedModelError(f"{path} is not a quantised model: meta has no {error}") from error
         except (TypeError, ValueError) as error:

@@ -94,7 +94,7 @@ def main(
         quantised = QuantisedModel.load(model)
         network = quantised.network
         heads = Heads(network)
-        heads.load_tensors(checkpoint.read(weights)[1])
+        heads.load_tensors(checkpoint.read(weights).tensors)
         arrays = _arrays(network, scenes, rtl)
         report = json.loads(arrays.pop("report").tobytes())
         output.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,7 @@ class Frame:
 
     ``tokens`` s16 (tokens, dim). ``trace`` names each stored row as `golden.reference` does: ``x_embed``; of block i
     ``i.q, i.k, i.v`` (tokens, dim), ``i.attn_logits`` (heads, tokens, tokens), ``i.attn_out, i.x_post_attn, i.gelu,
-    i.x_post_mlp``; with experts ``i.gelu`` is (tokens, k, hidden) by rank, and ``i.gate_logits`` (tokens, experts)
+    i.x_post_mlp``; of a shared FFN ``i.shared_gelu``; with experts ``i.gelu`` is (tokens, k, hidden) by rank, and ``i.gate_logits`` (tokens, experts)
     s24, ``i.top_k_index, i.top_k_score`` (tokens, k) are there too. ``saturated[name]`` counts clipped values of the
     passes that wrote ``name``.
     """
@@ -71,7 +71,7 @@ class IntegerModel:
         for block in range(self.network.depth):
             x = self._attention(frame, block, x)
             frame.trace[f"{block}.x_post_attn"] = x
-            x = self._experts(frame, block, x, task) if self.network.is_moe(block) else self._dense(frame, block, x)
+            x = (self._experts if self.network.is_moe(block) else self._dense)(frame, block, x, task)
             frame.trace[f"{block}.x_post_mlp"] = x
         frame.trace["tokens"] = x
         return frame
@@ -106,19 +106,27 @@ class IntegerModel:
         frame.trace[f"{block}.attn_logits"], frame.trace[f"{block}.attn_out"] = np.stack(logits), out
         return self._linear(frame, f"{block}.x_post_attn", f"{name}.proj", *_row_operands(out), residual=x)
 
-    def _dense(self, frame: Frame, block: int, x: np.ndarray) -> np.ndarray:
-        normed, name = self._norm(f"blocks.{block}.norm2", x), f"blocks.{block}.mlp"
-        hidden = self._linear(frame, f"{block}.gelu", f"{name}.fc1", _high(normed), normed.scale, use_gelu=True)
-        frame.trace[f"{block}.gelu"] = hidden
-        return self._linear(frame, f"{block}.x_post_mlp", f"{name}.fc2", *_row_operands(hidden), residual=x)
+    def _dense(self, frame: Frame, block: int, x: np.ndarray, task: int) -> np.ndarray:
+        normed = self._norm(f"blocks.{block}.norm2", x)
+        return self._ffn(frame, block, "gelu", f"blocks.{block}.mlp", normed, x,
+                         index=task if self.network.task_fc2 else None)
+
+    def _ffn(self, frame: Frame, block: int, hidden: str, name: str, normed: "Normed", x: np.ndarray,
+             index: int | None = None) -> np.ndarray:
+        """An FFN that all tokens use; its hidden rows are traced as ``hidden``; ``index``: which fc2."""
+        rows = self._linear(frame, f"{block}.{hidden}", f"{name}.fc1", _high(normed), normed.scale, use_gelu=True)
+        frame.trace[f"{block}.{hidden}"] = rows
+        return self._linear(frame, f"{block}.x_post_mlp", f"{name}.fc2", *_row_operands(rows), residual=x, index=index)
 
     def _experts(self, frame: Frame, block: int, x: np.ndarray, task: int) -> np.ndarray:
-        """Experts in increasing order; each adds to a copy of ``x``, clipped after each addition."""
+        """The shared FFN, then experts in increasing order; each adds to a copy of ``x``, clipped after each addition."""
         network, name = self.network, f"blocks.{block}.moe"
         normed = self._norm(f"blocks.{block}.norm2", x)
         routing = self._route(frame, block, normed, task)
         high, scale = _high(normed), normed.scale
         x = x.copy()
+        if network.shared_hidden:
+            x = self._ffn(frame, block, "shared_gelu", f"{name}.shared", normed, x)
         hidden = np.zeros((*routing.experts.shape, network.expert_hidden), np.int64)
         for expert, (token, score) in enumerate(queues(routing, network.experts)):
             if not len(token):

@@ -41,7 +41,7 @@ def main(
 ) -> None:
     """Quantise a checkpoint."""
     try:
-        network, tensors = read(checkpoint)
+        network, tensors, host = read(checkpoint)
         for path in filter(None, (output, heads)):  # told before the minutes of calibration
             make_room(path)
         if heads:
@@ -50,7 +50,7 @@ def main(
         with Progress(TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                       console=console) as progress:
             bar = progress.add_task("calibrating", total=layer_count(network))
-            model = quantise(network, {name: tensor.numpy() for name, tensor in tensors.items()}, chosen,
+            model = quantise(network, {name: tensor.numpy() for name, tensor in tensors.items()}, chosen, host=host,
                              watch=lambda layer: progress.update(bar, advance=1, description=layer))
             progress.update(bar, description="quantised")
         model.save(output)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from moevit.golden.reference import M3ViT, pixels
+from moevit.golden.reference.moe import ACTIVATIONS
 from moevit.spec.networks import Network
 
 from .errors import CalibrationError
@@ -84,7 +85,10 @@ def _inputs(network: Network, tensors: Mapping[str, np.ndarray], image: Tensor,
         if network.is_moe(block):
             weight, bias = (torch.from_numpy(tensors[f"{name}.moe.experts.fc1.{part}"]) for part in ("weight", "bias"))
             yield f"{name}.moe.fc1", folded
-            yield f"{name}.moe.fc2", F.gelu(normed @ weight.mT + bias.unsqueeze(1))
+            yield f"{name}.moe.fc2", ACTIVATIONS[network.activation](normed @ weight.mT + bias.unsqueeze(1))
+            if network.shared_hidden:
+                yield f"{name}.moe.shared.fc1", folded
+                yield f"{name}.moe.shared.fc2", trace[f"{block}.shared_gelu"]
         else:
             yield f"{name}.mlp.fc1", folded
             yield f"{name}.mlp.fc2", trace[f"{block}.gelu"]

@@ -48,14 +48,16 @@ def fold(network: Network, tensors: Mapping[str, np.ndarray]) -> dict[str, Affin
         proj = value[f"{name}.attn.proj.weight"]
         layers[f"{name}.attn.proj"] = Affine(proj, value[f"{name}.attn.proj.bias"] + proj @ offset.value)
         beta = value[f"{name}.norm2.bias"]
-        normed = ["moe.gate", "moe.experts.fc1"] if network.is_moe(block) else ["mlp.fc1"]
-        last = "moe.experts.fc2" if network.is_moe(block) else "mlp.fc2"
-        for part in normed:
+        ffns = ["mlp"]
+        if network.is_moe(block):
+            ffns = ["moe.experts", *(["moe.shared"] if network.shared_hidden else [])]
+        for part in [*(["moe.gate"] if network.is_moe(block) else []), *(f"{ffn}.fc1" for ffn in ffns)]:
             weight = value[f"{name}.{part}.weight"]
             bias = value.get(f"{name}.{part}.bias", 0.0)  # a gate may have none
             layers[f"{name}.{part}".replace(".experts", "")] = Affine(weight, bias + weight @ beta)
-        layers[f"{name}.{last}".replace(".experts", "")] = Affine(value[f"{name}.{last}.weight"],
-                                                                  value[f"{name}.{last}.bias"])
+        for part in (f"{ffn}.fc2" for ffn in ffns):
+            layers[f"{name}.{part}".replace(".experts", "")] = Affine(value[f"{name}.{part}.weight"],
+                                                                      value[f"{name}.{part}.bias"])
     return layers
 
 

@@ -46,7 +46,7 @@ def overlay(network: Network, tensors: Mapping[str, np.ndarray], published: Publ
     result["patch_embed.proj.weight"] = weights["patch_embed_weight"]
     result["patch_embed.proj.bias"] = weights["patch_embed_bias"]
     result["pos_embed"] = weights["pos_embed"][None]
-    result["cls_token"] = np.zeros_like(tensors["cls_token"])  # row 0 of the positions contains it
+    result["prefix_tokens"] = np.zeros_like(tensors["prefix_tokens"])  # row 0 of the positions contains it
     for block in range(BLOCKS):
         parts = {"norm1": "norm1", "norm2": "norm2", "attn.qkv": "qkv", "attn.proj": "attn_proj"}
         if not network.is_moe(block):

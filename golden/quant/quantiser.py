@@ -10,7 +10,9 @@ The formulas for ``unit`` follow from what the machine reads (``golden.integer``
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import floor, log2
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +31,7 @@ from moevit.spec.formats import (
     WEIGHT_MAX,
 )
 from moevit.spec.networks import Network
-from moevit.spec.quantised import QuantisedModel, tensor_shapes
+from moevit.spec.quantised import HEADS, QuantisedModel, tensor_shapes
 
 from .calibrate import Statistics, calibrate
 from .errors import RangeError
@@ -53,8 +55,11 @@ GATE_WEIGHT_MAX = (WEIGHT_MAX << DIGIT_BITS) + (1 << (DIGIT_BITS - 1)) - 1  # tw
 
 
 def quantise(network: Network, tensors: Mapping[str, np.ndarray], images: np.ndarray, *,
-             compensate: bool = True, watch: Callable[[str], None] | None = None) -> QuantisedModel:
+             compensate: bool = True, watch: Callable[[str], None] | None = None,
+             host: Mapping[str, Any] | None = None) -> QuantisedModel:
     """Quantise float32 ``tensors``, named as in `golden.reference`, calibrated on u8 ``images`` (images, H, W, 3).
+
+    Tensors of heads and ``host`` (`QuantisedModel.host`) go into the result as they are.
 
     Without ``compensate`` weights are rounded to nearest, which is faster and 3 dB worse (docs/quantisation.md).
     ``notes["units"]`` of the result says what 1 is worth in each stored tensor. ``watch`` is called with the name of
@@ -69,12 +74,14 @@ def quantise(network: Network, tensors: Mapping[str, np.ndarray], images: np.nda
     statistics = calibrate(model, complete, np.asarray(images), grams=compensate)
     quantised = _Quantiser(network, complete, statistics, watch or (lambda layer: None)).run()
     check(model_bounds(quantised))
-    return quantised
+    heads = {name: np.asarray(tensor) for name, tensor in tensors.items() if name.startswith(HEADS)}
+    return replace(quantised, heads=heads, host=dict(host or {}))
 
 
 def layer_count(network: Network) -> int:
     """Linear layers that `quantise` works through; the experts of a block count as one layer, the gates as another."""
-    return 1 + sum(7 if network.is_moe(block) else 6 for block in range(network.depth))
+    moe = 7 + 2 * bool(network.shared_hidden)
+    return 1 + sum(moe if network.is_moe(block) else 6 for block in range(network.depth))
 
 
 class _Quantiser:
@@ -126,8 +133,7 @@ class _Quantiser:
         """What the tokens are before any patch is added (tokens, dim): position, prefix token, patch bias."""
         position = self.tensors["pos_embed"][0].astype(np.float64)
         prefix = self.network.prefix_tokens
-        for index, name in enumerate(("cls_token", "dist_token")[:prefix]):
-            position[index] += self.tensors[name][0, 0]
+        position[:prefix] += self.tensors["prefix_tokens"][0]
         position[prefix:] += self.tensors["patch_embed.proj.bias"]
         return position
 
@@ -184,8 +190,9 @@ class _Quantiser:
         ffn = f"{name}.moe" if moe else f"{name}.mlp"
         if moe:
             self._gate(f"{ffn}.gate", normed * OPERAND_MAX / QUANTISED_MAX)
-        self.linear(f"{ffn}.fc1", normed, 2.0**GELU_FRACTION)
-        self.linear(f"{ffn}.fc2", 2.0**-GELU_FRACTION / OPERAND_MAX, 2.0**self.residual_fraction)
+        for part in (ffn, *([f"{ffn}.shared"] if moe and self.network.shared_hidden else [])):
+            self.linear(f"{part}.fc1", normed, 2.0**GELU_FRACTION)
+            self.linear(f"{part}.fc2", 2.0**-GELU_FRACTION / OPERAND_MAX, 2.0**self.residual_fraction)
 
     def _gate(self, name: str, normed: float) -> None:
         """Two digits: weights of 15 bits, accumulators in units of 2^14; a masked expert has the least bias."""

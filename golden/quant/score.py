@@ -39,7 +39,7 @@ def score(weights: Path, model: QuantisedModel, count: int) -> dict[str, Any]:
         if each != NETWORKS["demo"]:
             raise CheckpointError(f"scenes are for network demo, not for {each.name}: take a model and weights of it")
     heads = Heads(network)
-    heads.load_tensors(checkpoint.read(weights)[1])
+    heads.load_tensors(checkpoint.read(weights).tensors)
     images, semseg, depth = Scenes("test").batch(0, count)
     labels: tuple[np.ndarray, ...] = (semseg, depth)
     integer = IntegerModel(model)

@@ -26,7 +26,7 @@ def synthetic_checkpoint(network: Network, seed: int) -> dict[str, np.ndarray]:
         shape = tuple(tensor.shape)
         if "norm" in name:
             value = float(name.endswith("weight")) + 0.1 * rng.standard_normal(shape)
-        elif name in ("pos_embed", "cls_token", "dist_token"):
+        elif name in ("pos_embed", "prefix_tokens"):
             value = 0.5 * rng.standard_normal(shape)
         elif name.endswith("bias"):
             value = 0.1 * rng.standard_normal(shape)

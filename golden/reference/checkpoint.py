@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoint files: the tensors of an M3ViT and, as JSON in the metadata, its Network (safetensors).
 
+``host`` in the metadata, likewise JSON, says what the host does around the machine (`spec.quantised.QuantisedModel`).
 Tensors are float32, a gate's ``mask`` is bool. ``gate.bias`` and ``gate.mask`` may be absent: zero, and all allowed.
 Names that begin with ``heads.`` belong to whoever reads the tokens, and pass through unchecked but for NaN.
 """
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from difflib import get_close_matches
 from os import PathLike
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,11 +23,19 @@ from moevit.spec.networks import Network, NetworkError
 from .model import M3ViT
 from .moe import Gate
 
-__all__ = ["HEADS", "CheckpointError", "DtypeError", "FileFormatError", "MissingTensorError", "NotFiniteError",
+__all__ = ["HEADS", "Checkpoint", "CheckpointError", "DtypeError", "FileFormatError", "MissingTensorError", "NotFiniteError",
            "ShapeError", "UnexpectedTensorError", "load", "load_state", "read", "save"]
 
 HEADS = "heads."
 _OPTIONAL = (".gate.bias", ".gate.mask")
+
+
+class Checkpoint(NamedTuple):
+    """``tensors`` by name, those of heads among them; ``host``: what the host does around the machine."""
+
+    network: Network
+    tensors: dict[str, Tensor]
+    host: dict[str, Any]
 
 
 class CheckpointError(ValueError):
@@ -56,7 +66,8 @@ class NotFiniteError(CheckpointError):
     """A tensor holds NaN or an infinity."""
 
 
-def save(path: str | PathLike, model: M3ViT, heads: Mapping[str, Tensor] | None = None) -> None:
+def save(path: str | PathLike, model: M3ViT, heads: Mapping[str, Tensor] | None = None,
+         host: Mapping[str, Any] | None = None) -> None:
     """Write the model and, if given, head tensors, whose names must begin with ``heads.``.
 
     Raises CheckpointError, and writes nothing, if the tensors could not be loaded again.
@@ -67,11 +78,11 @@ def save(path: str | PathLike, model: M3ViT, heads: Mapping[str, Tensor] | None 
             raise UnexpectedTensorError(f"{name}: the name of a head tensor must begin with {HEADS!r}")
         tensors[name] = value.detach().cpu().contiguous()
     _check(tensors, model)
-    save_file(tensors, path, metadata={"network": json.dumps(asdict(model.network))})
+    save_file(tensors, path, metadata={"network": json.dumps(asdict(model.network)), "host": json.dumps(host or {})})
 
 
-def read(path: str | PathLike) -> tuple[Network, dict[str, Tensor]]:
-    """The network and all tensors of a checkpoint, heads among them, not yet checked against each other."""
+def read(path: str | PathLike) -> Checkpoint:
+    """What a file holds, not yet checked against each other."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -81,17 +92,17 @@ def read(path: str | PathLike) -> tuple[Network, dict[str, Tensor]]:
     if "network" not in metadata:
         raise FileFormatError(f"{path} has no 'network' in its metadata: write it with checkpoint.save")
     try:
-        fields = json.loads(metadata["network"])
-        network = Network(**{**fields, "tasks": tuple(fields["tasks"])})
-    except (json.JSONDecodeError, TypeError, KeyError, NetworkError) as error:
-        raise FileFormatError(f"{path}: its network is not readable: {error!r}") from error
-    return network, tensors
+        network = Network.from_fields(json.loads(metadata["network"]))
+        host = json.loads(metadata.get("host", "{}"))
+    except (json.JSONDecodeError, NetworkError) as error:
+        raise FileFormatError(f"{path}: its network is not readable: {error}") from error
+    return Checkpoint(network, tensors, host)
 
 
 def load(path: str | PathLike) -> M3ViT:
     """The model of a checkpoint file, in eval mode. Raises CheckpointError naming the first tensor that is wrong."""
-    network, tensors = read(path)
-    return load_state(network, tensors)
+    found = read(path)
+    return load_state(found.network, found.tensors)
 
 
 def load_state(network: Network, tensors: Mapping[str, Tensor]) -> M3ViT:
@@ -106,7 +117,7 @@ def load_state(network: Network, tensors: Mapping[str, Tensor]) -> M3ViT:
 def _check(tensors: Mapping[str, Tensor], model: M3ViT) -> None:
     expected = model.state_dict()
     for name in expected:
-        if name not in tensors and not name.endswith(_OPTIONAL):
+        if name not in tensors and expected[name].numel() and not name.endswith(_OPTIONAL):
             raise MissingTensorError(f"{name} is missing from the checkpoint of {model.network.name}"
                                      + _nearest(name, tensors))
     for name, value in tensors.items():

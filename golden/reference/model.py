@@ -1,25 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""M3ViT in float: a ViT whose odd blocks may be mixtures of experts with a gate per task (VITA-Group/M3ViT).
+"""M3ViT in float: a ViT of whose blocks some may be mixtures of experts with a gate per task (VITA-Group/M3ViT).
 
-The same class without experts is a plain ViT or DeiT. Tensor names are timm's where timm has them.
+The same class without experts is a plain ViT, DeiT or DINOv2. Tensor names are timm's where timm has them, but for the
+prefix tokens (CLS, distillation, registers), which are one tensor.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from moevit.spec.networks import Network
 
-from .moe import MoE
+from .moe import ACTIVATIONS, Keep, Mlp, MoE
 
 __all__ = ["InputError", "M3ViT", "pixels"]
-
-Keep = Callable[[str, Tensor], None]
 
 
 class InputError(ValueError):
@@ -57,25 +54,6 @@ class Attention(nn.Module):
         return proj
 
 
-class Mlp(nn.Module):
-    """The dense FFN, with the exact (erf) GELU."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor, keep: Keep | None = None) -> Tensor:
-        fc1 = self.fc1(x)
-        hidden = F.gelu(fc1)
-        fc2 = self.fc2(hidden)
-        if keep:
-            keep("fc1", fc1)
-            keep("gelu", hidden)
-            keep("fc2", fc2)
-        return fc2
-
-
 class Block(nn.Module):
     """Pre-norm block: ``x += attn(norm1(x))``, then ``x += mlp(norm2(x))`` or ``x += moe(norm2(x))``."""
 
@@ -88,7 +66,8 @@ class Block(nn.Module):
         if self.is_moe:
             self.moe = MoE(network)
         else:
-            self.mlp = Mlp(network.dim, network.hidden)
+            tasks = len(network.tasks) if network.task_fc2 else 0
+            self.mlp = Mlp(network.dim, network.hidden, ACTIVATIONS[network.activation], tasks)
 
     def forward(self, x: Tensor, task: int, keep: Keep | None = None) -> Tensor:
         norm1 = self.norm1(x)
@@ -98,7 +77,7 @@ class Block(nn.Module):
             keep("norm1", norm1)
             keep("x_post_attn", x)
             keep("norm2", norm2)
-        x = x + (self.moe(norm2, task, keep) if self.is_moe else self.mlp(norm2, keep))
+        x = x + (self.moe(norm2, task, keep) if self.is_moe else self.mlp(norm2, task, keep))
         if keep:
             keep("x_post_mlp", x)
         return x
@@ -122,8 +101,7 @@ class M3ViT(nn.Module):
         super().__init__()
         self.network = network
         self.patch_embed = PatchEmbed(network.patch, network.dim)
-        for name in ("cls_token", "dist_token")[: network.prefix_tokens]:
-            self.register_parameter(name, nn.Parameter(torch.zeros(1, 1, network.dim)))
+        self.prefix_tokens = nn.Parameter(torch.zeros(1, network.prefix_tokens, network.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, network.tokens, network.dim))
         self.blocks = nn.ModuleList(Block(network, index) for index in range(network.depth))
         self.norm = nn.LayerNorm(network.dim, eps=network.norm_eps) if network.final_norm else None
@@ -139,8 +117,7 @@ class M3ViT(nn.Module):
         task = self.task_index(task)
         self._check_images(images)
         patches = self.patch_embed(images)
-        prefix = [getattr(self, name) for name in ("cls_token", "dist_token")[: self.network.prefix_tokens]]
-        x = torch.cat([token.expand(len(images), -1, -1) for token in prefix] + [patches], dim=1) + self.pos_embed
+        x = torch.cat([self.prefix_tokens.expand(len(images), -1, -1), patches], dim=1) + self.pos_embed
         if keep:
             keep("patch_tokens", patches)
             keep("x_embed", x)
@@ -162,7 +139,8 @@ class M3ViT(nn.Module):
         i.attn_out, i.attn_proj, i.x_post_attn, i.norm2, i.fc1, i.gelu, i.fc2, i.x_post_mlp``; in a MoE block also
         ``i.gate_logits`` (before the mask) ``, i.gate_probs, i.top_k_index, i.top_k_score``; at the end ``tokens``
         (what the machine returns) and, with a final norm, ``norm``. Shapes are (B, N, channels), of ``attn_logits``
-        and ``attn_probs`` (B, heads, N, N), and in a MoE block fc1, gelu, fc2 are (B, N, k, channels), not yet scored.
+        and ``attn_probs`` (B, heads, N, N), and in a MoE block fc1, gelu, fc2 are (B, N, k, channels), not yet scored. A shared FFN's are ``i.shared_fc1,
+        i.shared_gelu, i.shared_fc2``. ``gelu`` is what follows the activation, whatever that is.
         """
         kept: dict[str, Tensor] = {}
         self(images, task, kept.__setitem__)

@@ -6,12 +6,16 @@ M3ViT (NeurIPS'22) has two gates, told apart by ``Network.renormalise``:
 * False: softmax over all experts, then the top k (``noisy_vmoe``). The scores of a token sum to less than 1.
 * True: softmax over the top k logits only (``noisy``). The scores of a token sum to 1.
 
+A sigmoid gate scores each expert by itself. A bias that only selects (DeepSeek-V3, arXiv 2412.19437, section 2.1.2) is
+added for the choice: to the logits before a softmax, to the scores of a sigmoid.
+
 Its other variants are a bias and a mask: a task embedding that enters a shared gate adds a constant to each logit,
 and experts reserved for a task are experts masked for the others.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +23,18 @@ from torch import Tensor, nn
 
 from moevit.spec.networks import Network
 
-__all__ = ["Experts", "Gate", "GateError", "MoE", "Routing", "top_k"]
+__all__ = ["ACTIVATIONS", "Experts", "Gate", "GateError", "Mlp", "MoE", "Routing", "top_k"]
+
+Activation = Callable[[Tensor], Tensor]
+Keep = Callable[[str, Tensor], None]
+
+#: By their names in ``Network.activation``.
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "relu": F.relu,
+}
 
 
 class GateError(ValueError):
@@ -31,7 +46,7 @@ class Routing:
     """What a gate says of each token. ``logits`` are before the mask; the others are after it."""
 
     logits: Tensor  # (B, N, experts), with bias
-    probs: Tensor  # (B, N, experts)
+    probs: Tensor  # (B, N, experts), each expert's score if it were chosen
     index: Tensor  # (B, N, k), best first
     score: Tensor  # (B, N, k), probs at index
 
@@ -48,7 +63,8 @@ class Gate(nn.Module):
     """One linear gate per task.
 
     ``weight`` [tasks, experts, dim] and ``bias`` [tasks, experts] make the logits; ``mask`` [tasks, experts] is true
-    where the task may use the expert. M3ViT's own gates have no bias: it is zero then.
+    where the task may use the expert. M3ViT's own gates have no bias: it is zero then. ``select_bias`` [tasks, experts]
+    is there where the network has one.
     """
 
     mask: Tensor
@@ -56,9 +72,10 @@ class Gate(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         tasks = len(network.tasks)
-        self.top_k, self.renormalise = network.top_k, network.renormalise
+        self.top_k, self.renormalise, self.score = network.top_k, network.renormalise, network.gate
         self.weight = nn.Parameter(torch.empty(tasks, network.experts, network.dim))
         self.bias = nn.Parameter(torch.zeros(tasks, network.experts))
+        self.select_bias = nn.Parameter(torch.zeros(tasks, network.experts)) if network.select_bias else None
         self.register_buffer("mask", torch.ones(tasks, network.experts, dtype=torch.bool))
         nn.init.normal_(self.weight, std=network.dim**-0.5)
 
@@ -81,23 +98,55 @@ class Gate(nn.Module):
     def forward(self, x: Tensor, task: int) -> Routing:
         logits = F.linear(x, self.weight[task], self.bias[task])
         allowed = logits.masked_fill(~self.mask[task], -torch.inf)
-        index = top_k(allowed, self.top_k)
+        probs = allowed.sigmoid() if self.score == "sigmoid" else allowed.softmax(-1)
+        index = top_k(self._ranked(allowed, probs, task), self.top_k)
         if self.renormalise:
             winners = torch.zeros_like(self.mask[task]).expand_as(allowed).scatter(-1, index, True)
-            allowed = allowed.masked_fill(~winners, -torch.inf)
-        probs = allowed.softmax(-1)
+            probs = allowed.masked_fill(~winners, -torch.inf).softmax(-1)
         return Routing(logits, probs, index, probs.gather(-1, index))
+
+    def _ranked(self, allowed: Tensor, probs: Tensor, task: int) -> Tensor:
+        """What the experts are chosen by."""
+        if self.select_bias is None:
+            return allowed
+        if self.score == "sigmoid":
+            return (probs + self.select_bias[task]).masked_fill(~self.mask[task], -torch.inf)
+        return allowed + self.select_bias[task]
+
+
+class Mlp(nn.Module):
+    """The dense FFN. With ``tasks`` its fc2 has a weight [tasks, dim, hidden] and a bias [tasks, dim]."""
+
+    def __init__(self, dim: int, hidden: int, activation: Activation, tasks: int = 0) -> None:
+        super().__init__()
+        self.activation = activation
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = _StackedLinear(tasks, hidden, dim) if tasks else nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor, task: int = 0, keep: Keep | None = None) -> Tensor:
+        fc1 = self.fc1(x)
+        hidden = self.activation(fc1)
+        if isinstance(self.fc2, _StackedLinear):
+            fc2 = F.linear(hidden, self.fc2.weight[task], self.fc2.bias[task])
+        else:
+            fc2 = self.fc2(hidden)
+        if keep:
+            keep("fc1", fc1)
+            keep("gelu", hidden)
+            keep("fc2", fc2)
+        return fc2
 
 
 class Experts(nn.Module):
-    """``experts`` FFNs of the same shape: ``fc2[e](gelu(fc1[e](x)))``, weights stacked with the expert first."""
+    """``experts`` FFNs of the same shape: ``fc2[e](activation(fc1[e](x)))``, weights stacked with the expert first."""
 
-    def __init__(self, experts: int, dim: int, hidden: int) -> None:
+    def __init__(self, experts: int, dim: int, hidden: int, activation: Activation) -> None:
         super().__init__()
+        self.activation = activation
         self.fc1 = _StackedLinear(experts, dim, hidden)
         self.fc2 = _StackedLinear(experts, hidden, dim)
 
-    def forward(self, x: Tensor, index: Tensor, keep: Callable[[str, Tensor], None] | None = None) -> Tensor:
+    def forward(self, x: Tensor, index: Tensor, keep: Keep | None = None) -> Tensor:
         """Run each token (B, N, D) through its experts ``index`` (B, N, k) -> (B, N, k, D).
 
         Expert by expert, as the machine does: a stable sort of the (token, rank) slots by expert makes the queues.
@@ -111,7 +160,7 @@ class Experts(nn.Module):
 
         queued = x.flatten(0, 1).index_select(0, order // index.shape[-1])
         fc1 = self.fc1(queued, lengths)
-        hidden = F.gelu(fc1)
+        hidden = self.activation(fc1)
         fc2 = by_token(self.fc2(hidden, lengths))
         if keep:
             keep("fc1", by_token(fc1))
@@ -121,14 +170,16 @@ class Experts(nn.Module):
 
 
 class MoE(nn.Module):
-    """Sum over a token's top k experts of score times expert output: (B, N, D) -> (B, N, D)."""
+    """Sum over a token's top k experts of score times expert output, plus the shared FFN: (B, N, D) -> (B, N, D)."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.gate = Gate(network)
-        self.experts = Experts(network.experts, network.dim, network.expert_hidden)
+        activation = ACTIVATIONS[network.activation]
+        self.experts = Experts(network.experts, network.dim, network.expert_hidden, activation)
+        self.shared = Mlp(network.dim, network.shared_hidden, activation) if network.shared_hidden else None
 
-    def forward(self, x: Tensor, task: int, keep: Callable[[str, Tensor], None] | None = None) -> Tensor:
+    def forward(self, x: Tensor, task: int, keep: Keep | None = None) -> Tensor:
         routing = self.gate(x, task)
         if keep:
             keep("gate_logits", routing.logits)
@@ -136,7 +187,14 @@ class MoE(nn.Module):
             keep("top_k_index", routing.index)
             keep("top_k_score", routing.score)
         outputs = self.experts(x, routing.index, keep)
-        return (routing.score.unsqueeze(-1) * outputs).sum(-2)
+        routed = (routing.score.unsqueeze(-1) * outputs).sum(-2)
+        if self.shared is None:
+            return routed
+        return routed + self.shared(x, task, partial(_keep_shared, keep) if keep else None)
+
+
+def _keep_shared(keep: Keep, name: str, value: Tensor) -> None:
+    keep(f"shared_{name}", value)
 
 
 class _StackedLinear(nn.Module):

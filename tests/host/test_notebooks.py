@@ -45,7 +45,7 @@ pytestmark = [
 def demo(tmp_path_factory):
     """What `make demo` makes, quicker: weights are rounded to nearest."""
     folder = tmp_path_factory.mktemp("demo")
-    network, tensors = read(CHECKPOINT)
+    network, tensors, _ = read(CHECKPOINT)
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     model = quantise(network, arrays, photographs(network, 4), compensate=False)
     model.save(folder / "model.npz")

@@ -152,7 +152,7 @@ def test_fewest_and_most_tokens(pair, height, width, prefix):
 @pytest.fixture(scope="module")
 def demo_model():
     """The shipped model, quantised as `make sim` does."""
-    network, tensors = read(ROOT / "models" / "demo" / "demo.safetensors")
+    network, tensors, _ = read(ROOT / "models" / "demo" / "demo.safetensors")
     arrays = {name: tensor.numpy() for name, tensor in tensors.items() if not name.startswith(HEADS)}
     return quantise(network, arrays, photographs(network, 4))
 

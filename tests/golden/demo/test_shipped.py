@@ -25,7 +25,7 @@ def record() -> dict:
 
 @pytest.fixture(scope="module")
 def metrics():
-    network, tensors = read(FOLDER / "demo.safetensors")
+    network, tensors, _ = read(FOLDER / "demo.safetensors")
     heads = Heads(network).eval()
     heads.load_tensors(tensors)
     return evaluate(load(FOLDER / "demo.safetensors"), heads, Scenes("test"), SCENES)
@@ -33,7 +33,7 @@ def metrics():
 
 def test_small_and_of_this_network():
     assert (FOLDER / "demo.safetensors").stat().st_size <= 4 << 20
-    network, tensors = read(FOLDER / "demo.safetensors")
+    network, tensors, _ = read(FOLDER / "demo.safetensors")
     assert network == NETWORKS["demo"]
     arrays = {name: value.numpy() for name, value in tensors.items()}
     assert set(host.read_heads(network, arrays)) == set(network.tasks)

@@ -124,7 +124,7 @@ def test_equal_logits_mix_all_values_evenly(model, image):
 def test_a_constant_image_through_constant_rows():
     """Rows without variance are normalised to nothing: what is left are the biases."""
     checkpoint = synthetic_checkpoint(TINY, 4)
-    for name in ("patch_embed.proj.weight", "pos_embed", "cls_token", "patch_embed.proj.bias"):
+    for name in ("patch_embed.proj.weight", "pos_embed", "prefix_tokens", "patch_embed.proj.bias"):
         checkpoint[name] = np.zeros_like(checkpoint[name])
     model = quantise(TINY, checkpoint, synthetic_images(TINY, 1, 1))
     frame = IntegerModel(model).run(np.full((TINY.height, TINY.width, 3), 255, np.uint8))

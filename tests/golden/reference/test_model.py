@@ -80,19 +80,17 @@ def test_every_network_runs(name):
         assert ("norm" in trace) == network.final_norm
 
 
-@pytest.mark.parametrize("prefix", [0, 1, 2])
-def test_deit_prefix_tokens(prefix):
+@pytest.mark.parametrize("prefix", [0, 1, 2, 5])
+def test_prefix_tokens(prefix):
     network = replace(NETWORKS["deit_tiny"], depth=1, prefix_tokens=prefix)
     model = M3ViT(network).eval()
     with torch.no_grad():
-        for name in ("cls_token", "dist_token")[:prefix]:
-            getattr(model, name).normal_()
-    assert [n for n in model.state_dict() if n.endswith("_token")] == ["cls_token", "dist_token"][:prefix]
+        model.prefix_tokens.normal_()
     images = torch.rand(2, 3, 224, 224)
     trace = model.trace(images)
     assert tuple(trace["x_embed"].shape) == (2, 196 + prefix, 192)
     for place in range(prefix):
-        token = getattr(model, ("cls_token", "dist_token")[place])[0, 0]
+        token = model.prefix_tokens[0, place]
         torch.testing.assert_close(trace["x_embed"][1, place], token + model.pos_embed[0, place])
     torch.testing.assert_close(trace["x_embed"][:, prefix:], trace["patch_tokens"] + model.pos_embed[:, prefix:])
 
@@ -112,10 +110,10 @@ def test_norm_eps_is_the_networks():
     assert {m.eps for m in model.modules() if isinstance(m, torch.nn.LayerNorm)} == {0.5}
 
 
-def test_timm_names_of_a_plain_vit():
+def test_tensor_names_of_a_plain_vit():
     names = set(M3ViT(replace(NETWORKS["deit_tiny"], depth=1)).state_dict())
     assert names == {
-        "cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias", "norm.weight", "norm.bias",
+        "prefix_tokens", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias", "norm.weight", "norm.bias",
         *(f"blocks.0.{layer}.{part}" for part in ("weight", "bias")
           for layer in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")),
     }

@@ -36,7 +36,7 @@ def tensors_from_m3vit(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]
         "patch_embed.proj.weight": arrays["patch_embed_weight"],
         "patch_embed.proj.bias": arrays["patch_embed_bias"],
         "pos_embed": arrays["pos_embed"][None],
-        "cls_token": np.zeros((1, 1, NETWORK.dim), np.float32),
+        "prefix_tokens": np.zeros((1, 1, NETWORK.dim), np.float32),
     }
     for block in range(NETWORK.depth):
         theirs, ours = f"l{block}_", f"blocks.{block}."
