@@ -30,9 +30,9 @@ class Frame:
 
     ``tokens`` s16 (tokens, dim). ``trace`` names each stored row as `golden.reference` does: ``x_embed``; of block i
     ``i.q, i.k, i.v`` (tokens, dim), ``i.attn_logits`` (heads, tokens, tokens), ``i.attn_out, i.x_post_attn, i.gelu,
-    i.x_post_mlp``; of a shared FFN ``i.shared_gelu``; with experts ``i.gelu`` is (tokens, k, hidden) by rank, and ``i.gate_logits`` (tokens, experts)
-    s24, ``i.top_k_index, i.top_k_score`` (tokens, k) are there too. ``saturated[name]`` counts clipped values of the
-    passes that wrote ``name``.
+    i.x_post_mlp``; of a shared FFN ``i.shared_gelu``; with experts ``i.gelu`` is (tokens, k, hidden) by rank, and
+    ``i.gate_logits`` (tokens, experts) s24, ``i.top_k_index, i.top_k_score`` (tokens, k) are there too.
+    ``saturated[name]`` counts clipped values of the passes that wrote ``name``.
     """
 
     trace: dict[str, np.ndarray] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class IntegerModel:
         return self._linear(frame, f"{block}.x_post_mlp", f"{name}.fc2", *_row_operands(rows), residual=x, index=index)
 
     def _experts(self, frame: Frame, block: int, x: np.ndarray, task: int) -> np.ndarray:
-        """The shared FFN, then experts in increasing order; each adds to a copy of ``x``, clipped after each addition."""
+        """The shared FFN, then experts in increasing order: each adds to a copy of ``x``, clipped every time."""
         network, name = self.network, f"blocks.{block}.moe"
         normed = self._norm(f"blocks.{block}.norm2", x)
         routing = self._route(frame, block, normed, task)

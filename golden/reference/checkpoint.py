@@ -23,8 +23,8 @@ from moevit.spec.networks import Network, NetworkError
 from .model import M3ViT
 from .moe import Gate
 
-__all__ = ["HEADS", "Checkpoint", "CheckpointError", "DtypeError", "FileFormatError", "MissingTensorError", "NotFiniteError",
-           "ShapeError", "UnexpectedTensorError", "load", "load_state", "read", "save"]
+__all__ = ["HEADS", "Checkpoint", "CheckpointError", "DtypeError", "FileFormatError", "MissingTensorError",
+           "NotFiniteError", "ShapeError", "UnexpectedTensorError", "load", "load_state", "read", "save"]
 
 HEADS = "heads."
 _OPTIONAL = (".gate.bias", ".gate.mask")

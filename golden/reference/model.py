@@ -139,8 +139,9 @@ class M3ViT(nn.Module):
         i.attn_out, i.attn_proj, i.x_post_attn, i.norm2, i.fc1, i.gelu, i.fc2, i.x_post_mlp``; in a MoE block also
         ``i.gate_logits`` (before the mask) ``, i.gate_probs, i.top_k_index, i.top_k_score``; at the end ``tokens``
         (what the machine returns) and, with a final norm, ``norm``. Shapes are (B, N, channels), of ``attn_logits``
-        and ``attn_probs`` (B, heads, N, N), and in a MoE block fc1, gelu, fc2 are (B, N, k, channels), not yet scored. A shared FFN's are ``i.shared_fc1,
-        i.shared_gelu, i.shared_fc2``. ``gelu`` is what follows the activation, whatever that is.
+        and ``attn_probs`` (B, heads, N, N), and in a MoE block fc1, gelu, fc2 are (B, N, k, channels), not yet scored.
+        A shared FFN's are ``i.shared_fc1, i.shared_gelu, i.shared_fc2``. ``gelu`` is what the activation returns,
+        whichever it is.
         """
         kept: dict[str, Tensor] = {}
         self(images, task, kept.__setitem__)

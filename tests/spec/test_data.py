@@ -2,13 +2,14 @@
 """Networks, configurations, registers, tables: declarations that must hold together."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from moevit.spec import tables
 from moevit.spec.arrays import CONFIGS, ConfigError
-from moevit.spec.networks import NETWORKS, NetworkError
+from moevit.spec.networks import NETWORKS, Network, NetworkError
 from moevit.spec.registers import APERTURE, PASS_LOG, REGISTERS, pack_log, unpack_log
 
 from ..configs import TEST_CONFIGS
@@ -17,6 +18,33 @@ from ..configs import TEST_CONFIGS
 def test_m3vit_tiny_has_the_published_size():
     network = NETWORKS["m3vit_tiny"]
     assert (network.tokens, network.patch_values, network.head_dim) == (129, 768, 64)
+
+
+def test_moe_blocks():
+    network = NETWORKS["m3vit_tiny"]
+    assert [block for block in range(12) if network.is_moe(block)] == [1, 3, 5, 7, 9, 11]
+    last = dataclasses.replace(network, moe_blocks=(0, 11))
+    assert [block for block in range(12) if last.is_moe(block)] == [0, 11]
+    assert not any(map(NETWORKS["deit_tiny"].is_moe, range(12)))
+
+
+def test_a_network_from_json():
+    """Fields that have a default may be missing; no other, and none may be unknown."""
+    fields = json.loads(json.dumps(dataclasses.asdict(NETWORKS["demo"])))
+    assert Network.from_fields(fields) == NETWORKS["demo"]
+    assert Network.from_fields({name: value for name, value in fields.items() if name != "tasks"}).tasks == ("tokens",)
+    with pytest.raises(NetworkError, match="lacks dim, heads"):
+        Network.from_fields({name: value for name, value in fields.items() if name not in ("dim", "heads")})
+    with pytest.raises(NetworkError, match="has no windows"):
+        Network.from_fields({**fields, "windows": 7})
+    with pytest.raises(NetworkError, match="an object with fields, not list"):
+        Network.from_fields([])
+
+
+@pytest.mark.parametrize("patch, cell", [(8, 8), (14, 16), (16, 16), (17, 24)])
+def test_cells(patch, cell):
+    network = dataclasses.replace(NETWORKS["deit_tiny"], height=2 * patch, width=3 * patch, patch=patch)
+    assert (network.cell, network.cell_values, network.patches) == (cell, 3 * cell * cell, 6)
 
 
 def test_the_same_network_for_other_images():
@@ -30,11 +58,15 @@ def test_the_same_network_for_other_images():
 @pytest.mark.parametrize("change, message", [
     ({"height": 100}, "not a multiple of patch"), ({"heads": 5}, "not a multiple of heads"),
     ({"top_k": 17}, "top_k must be"), ({"dim": 0}, "dim must be an integer of 1"), ({"tasks": ()}, "tasks must be"),
-    ({"experts": 0}, "must be 0 without experts"), ({"prefix_tokens": 3}, "prefix_tokens"),
+    ({"experts": 0}, "must be 0 without experts"), ({"prefix_tokens": 17}, "prefix_tokens must be .* 0..16, not 17"),
     ({"expert_hidden": 0}, "expert_hidden must be positive"), ({"depth": 1025}, "depth must be .* 1..1024, not 1025"),
     ({"experts": True}, "experts must be .* not True"), ({"hidden": 10**9}, "hidden must be"), ({"name": 7}, "be text"),
     ({"tasks": ("a", 1)}, "tasks must be names"), ({"final_norm": 1}, "final_norm must be true or false, not 1"),
-    ({"norm_eps": float("nan")}, "norm_eps must be"),
+    ({"norm_eps": float("nan")}, "norm_eps must be"), ({"activation": "silu"}, "activation must be one of gelu, "),
+    ({"gate": "tanh"}, "gate must be one of softmax, sigmoid"), ({"moe_blocks": (3, 1)}, "must rise within 0..11"),
+    ({"moe_blocks": (12,)}, "must rise within 0..11"), ({"moe_blocks": ()}, "16 experts in 0 blocks"),
+    ({"moe_blocks": [1]}, "must be numbers of blocks"), ({"select_bias": 1}, "select_bias must be true or false"),
+    ({"experts": 0, "top_k": 0, "expert_hidden": 0, "shared_hidden": 64}, "shared_hidden must be 0 without experts"),
 ])
 def test_contradictory_network_is_refused(change, message):
     with pytest.raises(NetworkError, match=message):

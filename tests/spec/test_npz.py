@@ -80,7 +80,7 @@ def test_a_place_that_cannot_be_written(tmp_path):
 ])
 def test_no_quantised_model(tmp_path, change, message):
     network = dataclasses.asdict(NETWORKS["tiny_test"])
-    meta = {"version": 2, "residual_fraction": 9, "notes": {}, **(change or {})}
+    meta = {"version": 3, "residual_fraction": 9, "notes": {}, "host": {}, **(change or {})}
     meta = {key: value for key, value in meta.items() if value is not None}
     meta["network"] = network | meta.get("network", {})
     arrays = {} if change is None else {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}

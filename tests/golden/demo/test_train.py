@@ -81,6 +81,6 @@ def test_whole_run(tmp_path, capsys):
     assert contents["steps"] == 8 and contents["curve"]["depth"]["step"] == [4, 8]
     assert f"{contents['metrics']['miou']:.1%}" in (out / "README.md").read_text()
     assert re.search(r"mIoU \d+\.\d%, depth RMSE \d\.\d+", capsys.readouterr().out)
-    model, (network, tensors) = load(out / "demo.safetensors"), read(out / "demo.safetensors")
+    model, (network, tensors, _) = load(out / "demo.safetensors"), read(out / "demo.safetensors")
     Heads(network).load_tensors(tensors)
     assert not model.training

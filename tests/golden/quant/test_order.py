@@ -103,5 +103,5 @@ def test_a_file_without_an_order(model, tmp_path, monkeypatch):
     monkeypatch.setattr("moevit.spec.quantised.FORMAT_VERSION", 1)
     model.save(tmp_path / "old.npz")
     monkeypatch.undo()
-    with pytest.raises(QuantisedModelError, match="has version 1, this is 2: quantise again"):
+    with pytest.raises(QuantisedModelError, match="has version 1, this is 3: quantise again"):
         QuantisedModel.load(tmp_path / "old.npz")

@@ -32,13 +32,15 @@ def test_round_trip(model, tmp_path):
     model = M3ViT(network)
     model.blocks[1].moe.gate.allow(1, [0, 2])
     head = {"heads.depth.fc.bias": torch.ones(1)}
-    save(tmp_path / "a.safetensors", model, head)
+    host = {"preprocess": {"mean": [0.5, 0.5, 0.5]}}
+    save(tmp_path / "a.safetensors", model, head, host)
     again = load(tmp_path / "a.safetensors")
     assert again.network == network and not again.training
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
-    stored_network, stored = read(tmp_path / "a.safetensors")
-    assert stored_network == network and set(stored) == set(model.state_dict()) | set(head)
+    stored = read(tmp_path / "a.safetensors")
+    assert stored.network == network and stored.host == host
+    assert set(stored.tensors) == set(model.state_dict()) | set(head)
 
 
 def test_gate_bias_and_mask_are_optional(tensors):

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from moevit.golden.reference.moe import Gate, GateError, MoE, top_k
+from moevit.golden.reference.moe import ACTIVATIONS, Gate, GateError, Mlp, MoE, top_k
 from moevit.spec.networks import NETWORKS
 
 erf = np.vectorize(math.erf)
@@ -118,3 +119,55 @@ def test_mask_too_small():
     with pytest.raises(GateError, match="task 1 allows 1 experts, but a token uses 2"):
         gate.allow(1, [3])
     assert gate.mask.all(), "a refused mask changes nothing"
+
+
+@pytest.mark.parametrize("gate", ["softmax", "sigmoid"])
+def test_a_bias_that_only_selects(gate):
+    """It decides who is chosen; a chosen expert's score is what it would be without it."""
+    net = replace(TINY, gate=gate, select_bias=True)
+    moe, plain = moe_with(net, 7), Gate(replace(net, select_bias=False))
+    plain.load_state_dict({name: value for name, value in moe.gate.state_dict().items() if name != "select_bias"})
+    with torch.no_grad():
+        moe.gate.select_bias.copy_(torch.tensor([[0.0, 0.0, 0.0, 9.0], [0.0, -9.0, 0.0, 0.0]]))
+    x = torch.randn(1, 40, TINY.dim)
+    for task, (always, never) in enumerate([(3, None), (None, 1)]):
+        routing, without = moe.gate(x, task), plain(x, task)
+        assert always is None or (routing.index[..., 0] == always).all()
+        assert never is None or not (routing.index == never).any()
+        torch.testing.assert_close(routing.score, without.probs.gather(-1, routing.index))
+        assert not torch.equal(routing.index, without.index)
+
+
+def test_a_sigmoid_gate():
+    moe = moe_with(replace(TINY, gate="sigmoid"), 8)
+    routing = moe.gate(torch.randn(2, 9, TINY.dim), 1)
+    best = np.sort(routing.logits.detach().numpy(), axis=-1)[..., ::-1][..., :TINY.top_k]
+    np.testing.assert_allclose(routing.score.detach(), 1 / (1 + np.exp(-best)), atol=1e-6)
+
+
+def test_a_shared_ffn_adds_to_the_experts():
+    moe = moe_with(replace(TINY, shared_hidden=24), 9)
+    x = torch.randn(2, 5, TINY.dim)
+    kept = {}
+    y = moe(x, 0, kept.__setitem__)
+    shared, moe.shared = moe.shared, None
+    torch.testing.assert_close(y - moe(x, 0), F.linear(F.gelu(shared.fc1(x)), shared.fc2.weight, shared.fc2.bias))
+    assert tuple(kept["shared_gelu"].shape) == (2, 5, 24)
+
+
+def test_an_fc2_for_each_task():
+    torch.manual_seed(10)
+    mlp = Mlp(8, 12, F.gelu, tasks=3)
+    with torch.no_grad():
+        mlp.fc2.bias.normal_()
+    x = torch.randn(2, 5, 8)
+    for task in range(3):
+        torch.testing.assert_close(mlp(x, task), F.linear(F.gelu(mlp.fc1(x)), mlp.fc2.weight[task], mlp.fc2.bias[task]))
+
+
+@pytest.mark.parametrize("name, of_one", [("gelu", 0.8413447), ("gelu_tanh", 0.8411920), ("quick_gelu", 0.8457958),
+                                          ("relu", 1.0)])
+def test_activations(name, of_one):
+    """Their value at 1, from their formulas: Phi(1); 0.5 (1 + tanh(0.8335620)); 1 / (1 + exp(-1.702))."""
+    x = torch.tensor([1.0, 0.0])
+    torch.testing.assert_close(ACTIVATIONS[name](x), torch.tensor([of_one, 0.0]), atol=1e-6, rtol=0)
