@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of other libraries become networks of the machine: one file per family, every fold exact and said."""
+
+from os import PathLike
+from typing import Any
+
+from .build import Imported, convert
+from .errors import ImportFailed, UnknownFamily
+from .family import Family
+from .options import Options
+from .report import Report
+from .source import Source
+from .timm import Timm
+
+__all__ = ["FAMILIES", "ImportFailed", "Imported", "Options", "Report", "import_checkpoint"]
+
+#: By name, for ``--family``.
+FAMILIES: dict[str, Family] = {family.name: family for family in (Timm(),)}
+
+
+def import_checkpoint(path: str | PathLike, **options: Any) -> Imported:
+    """The network of a checkpoint file or folder. ``options`` are the fields of `Options`. Raises ImportFailed."""
+    return convert(path, Options(**options), _choose)
+
+
+def _choose(source: Source, options: Options) -> Family:
+    if options.family is not None:
+        if options.family not in FAMILIES:
+            raise UnknownFamily(f"--family {options.family}: it is one of {', '.join(FAMILIES)}")
+        return FAMILIES[options.family]
+    found = [family for family in FAMILIES.values() if family.tells(source)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UnknownFamily(f"{source.path} could be of {' or '.join(f.name for f in found)}: choose with --family")
+    looked = "; ".join(f"{family.name}: {', '.join(family.keys)}" for family in FAMILIES.values())
+    some = ", ".join(list(source.tensors)[:3])
+    raise UnknownFamily(f"{source.path} is of no known family ({some} ...). Looked for {looked}. Force one with "
+                        "--family")

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transformer blocks by a name map: attention and dense FFN of any family under the names of `golden.reference`."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .errors import BadTensor, MissingTensor, Unsupported
+from .fold import join, scale_outputs
+from .inventory import Inventory
+
+__all__ = ["BlockNames", "attention", "depth_of", "embedding", "ffn", "linear", "norm"]
+
+
+@dataclass(frozen=True)
+class BlockNames:
+    """Names of a block's parts in a source, without ``.weight`` and ``.bias``; ``{}`` is the block's number.
+
+    ``qkv`` is one name or three. ``scale1`` and ``scale2`` are whole names of LayerScale's vectors, if there may be.
+    """
+
+    norm1: str
+    qkv: str | tuple[str, str, str]
+    proj: str
+    norm2: str
+    fc1: str
+    fc2: str
+    scale1: str | None = None
+    scale2: str | None = None
+
+
+def depth_of(names: Iterable[str], pattern: str) -> int:
+    """Number of blocks, whose names match ``pattern`` with the number as its group. Raises MissingTensor."""
+    numbers = {int(found.group(1)) for name in names if (found := re.match(pattern, name))}
+    for block in range(len(numbers)):
+        if block not in numbers:
+            raise MissingTensor(f"block {block} of {max(numbers) + 1} is missing from the checkpoint")
+    if not numbers:
+        raise MissingTensor(f"no tensor is of a block: none begins like {pattern}")
+    return len(numbers)
+
+
+def embedding(inventory: Inventory, name: str) -> dict[str, Tensor]:
+    """A convolutional patch embedding: kernel (dim, 3, patch, patch) and, if there is one, bias."""
+    kernel = inventory.take(f"{name}.weight", (-1, -1, -1, -1))
+    dim, channels, height, width = kernel.shape
+    if channels != 3 or height != width:
+        raise Unsupported(f"{name}.weight is a kernel of {channels} x {height} x {width}: the machine's patches are "
+                          "square and of three channels")
+    return {"patch_embed.proj.weight": kernel, "patch_embed.proj.bias": inventory.maybe(f"{name}.bias", (dim,))}
+
+
+def norm(inventory: Inventory, name: str, dim: int) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a LayerNorm (dim,). Raises Unsupported for one without bias, which is an RMSNorm's mark."""
+    weight = inventory.take(f"{name}.weight", (dim,))
+    if f"{name}.bias" not in inventory:
+        raise Unsupported(f"{name}.weight has no bias beside it, as in RMSNorm, which subtracts no mean: the machine's "
+                          "norm is LayerNorm")
+    return weight, inventory.take(f"{name}.bias", (dim,))
+
+
+def linear(inventory: Inventory, name: str, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
+    """Weight (outputs, inputs), or a 1 x 1 convolution's, and bias, zero where there is none; -1 for any length."""
+    weight = inventory.look(f"{name}.weight")
+    if weight.ndim == 4:
+        weight = inventory.take(f"{name}.weight", (outputs, inputs, 1, 1)).flatten(1)
+    else:
+        weight = inventory.take(f"{name}.weight", (outputs, inputs))
+    return weight, inventory.maybe(f"{name}.bias", (weight.shape[0],))
+
+
+def attention(inventory: Inventory, names: BlockNames, block: int, dim: int) -> dict[str, Tensor]:
+    """``blocks.<block>.norm1``, ``.attn.qkv``, ``.attn.proj`` and ``.norm2``, LayerScale folded."""
+    qkv = names.qkv
+    if isinstance(qkv, str):
+        found = inventory.look(f"{qkv.format(block)}.weight").shape
+        if tuple(found) != (3 * dim, dim):
+            raise BadTensor(f"{qkv.format(block)}.weight has shape {tuple(found)}, dim {dim} asks for {(3 * dim, dim)} "
+                            "(grouped queries are not supported)")
+        weight, bias = linear(inventory, qkv.format(block), 3 * dim, dim)
+    else:
+        parts = [linear(inventory, part.format(block), dim, dim) for part in qkv]
+        weight, bias = join([part[0] for part in parts]), join([part[1] for part in parts])
+        inventory.report.say("folded", "separate q, k and v are joined")
+    return _named(f"blocks.{block}.", {
+        "norm1": norm(inventory, names.norm1.format(block), dim),
+        "attn.qkv": (weight, bias),
+        "attn.proj": _scaled(inventory, linear(inventory, names.proj.format(block), dim, dim), names.scale1, block),
+        "norm2": norm(inventory, names.norm2.format(block), dim)})
+
+
+def ffn(inventory: Inventory, names: BlockNames, block: int, dim: int, hidden: int) -> dict[str, Tensor]:
+    """``blocks.<block>.mlp.fc1`` and ``.fc2``, LayerScale folded. Raises Unsupported for a gated FFN."""
+    first, last = names.fc1.format(block), names.fc2.format(block)
+    outputs, inputs = inventory.look(f"{first}.weight").shape[0], inventory.look(f"{last}.weight").shape[1]
+    if outputs == 2 * inputs:
+        raise Unsupported(f"{first}.weight has {outputs} outputs for {inputs} inputs of {last}: SwiGLU multiplies two "
+                          "halves of the hidden layer, which the machine does not")
+    return _named(f"blocks.{block}.mlp.", {
+        "fc1": linear(inventory, first, hidden, dim),
+        "fc2": _scaled(inventory, linear(inventory, last, dim, hidden), names.scale2, block)})
+
+
+def _scaled(inventory: Inventory, layer: tuple[Tensor, Tensor], name: str | None, block: int) -> tuple[Tensor, Tensor]:
+    name = name and name.format(block)
+    if name is None or name not in inventory:
+        return layer
+    inventory.report.say("folded", "LayerScale of each block into proj and fc2")
+    return scale_outputs(*layer, inventory.take(name, layer[1].shape))
+
+
+def _named(prefix: str, layers: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    return {f"{prefix}{name}.{kind}": value for name, pair in layers.items()
+            for kind, value in zip(("weight", "bias"), pair, strict=True)}

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint of any family as a network of the machine, with its report."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moevit.golden.reference import CheckpointError, load_state
+from moevit.golden.reference.checkpoint import HEADS, save
+from moevit.spec.networks import Network, NetworkError
+
+from .draft import Draft, Head
+from .errors import ImportFailed, NotProved
+from .family import Family
+from .fold import normalisation
+from .inventory import Inventory
+from .options import NORMALISATIONS, Options, Preprocess
+from .positions import resample
+from .prove import prove
+from .refusals import refuse
+from .report import Report
+from .source import Source, read_source
+
+__all__ = ["Imported", "convert"]
+
+#: A proof below this many dB is no agreement: float32 gives 100 and more.
+_PROVED_DB = 80.0
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A checkpoint as the product takes it.
+
+    Parameters
+    ----------
+    network : its shape
+    tensors : float32, under the names of `golden.reference`; heads are not among them
+    heads : float32, ``heads.<name>.norm.weight``, ``.norm.bias``, ``.fc.weight`` (outputs, inputs), ``.fc.bias``
+    host : what the host does around the machine: ``preprocess``, ``heads``, ``source`` (docs/formats.md)
+    report : what was done
+    """
+
+    network: Network
+    tensors: dict[str, Tensor]
+    heads: dict[str, Tensor]
+    host: dict[str, Any]
+    report: Report
+
+    def save(self, path: str | PathLike) -> None:
+        """Write a checkpoint of our own, which `golden.reference.read` and ``moevit quantise`` take."""
+        save(path, load_state(self.network, self.tensors), self.heads, self.host)
+
+
+def convert(path: str | PathLike, options: Options, choose: Any) -> Imported:
+    """Read ``path`` and make a network of it. ``choose(source, options)`` gives the `Family`. Raises ImportFailed."""
+    report = Report()
+    source = read_source(Path(path), options.state, report)
+    inventory_names = source.tensors
+    family: Family = choose(source, options)
+    inventory = Inventory(inventory_names, family.title, report)
+    for pattern in options.leave_out:
+        inventory.drop(pattern, "left out as --leave-out asks")
+    refuse(inventory.names())
+    draft = family.convert(source, inventory, options)
+    inventory.close()
+    network = _network(source, draft, options)
+    tensors = _fitted(draft, network, report)
+    heads = _heads(draft, network)
+    for name, head in heads.items():
+        report.say("host", _describe(name, head))
+    report.say("host", _preparation(draft.preprocess))
+    try:
+        model = load_state(network, tensors)
+    except CheckpointError as error:
+        raise ImportFailed(f"{path} as {family.name}: {error}") from error
+    try:
+        prove(model, family.original(source, network, options), draft.preprocess or _PLAIN, report)
+    except NotProved as error:
+        report.say("proof", f"not proved: {error}")
+    if report.proof_db is not None and report.proof_db < _PROVED_DB:
+        raise ImportFailed(f"{path} as {family.name}: the network does not compute what the source's own model does "
+                           f"({report.proof_db:.0f} dB): check heads, activation and epsilon, or force --family")
+    host = {"preprocess": _preprocess(draft.preprocess), "heads": {n: _host_head(h) for n, h in heads.items()},
+            "source": {"file": source.path.name, "family": family.name, "sha256": source.sha256()}}
+    return Imported(network, tensors, _head_tensors(heads), host, report)
+
+
+_PLAIN = Preprocess(*NORMALISATIONS["none"])
+
+
+def _network(source: Source, draft: Draft, options: Options) -> Network:
+    patch = draft.fields["patch"]
+    height, width = options.image or (draft.grid[0] * patch, draft.grid[1] * patch)
+    try:
+        return Network(name=options.name or source.path.stem, height=height, width=width,
+                       **{**draft.fields, "final_norm": "norm.weight" in draft.tensors})
+    except NetworkError as error:
+        raise ImportFailed(str(error)) from error
+
+
+def _fitted(draft: Draft, network: Network, report: Report) -> dict[str, Tensor]:
+    """The tensors for the network's image and for pixels as the machine reads them, in float32."""
+    tensors = dict(draft.tensors)
+    grid = network.height // network.patch, network.width // network.patch
+    if grid != draft.grid:
+        tensors["pos_embed"] = resample(tensors["pos_embed"], draft.grid, grid, draft.resampling)
+        report.say("resampled", f"positions of {draft.grid[0]}x{draft.grid[1]} patches to {grid[0]}x{grid[1]}, bicubic "
+                                f"as {draft.resampling.library} does it")
+    if draft.preprocess is not None:
+        names = "patch_embed.proj.weight", "patch_embed.proj.bias"
+        tensors |= dict(zip(names, normalisation(*(tensors[name] for name in names), draft.preprocess), strict=True))
+        report.say("folded", f"mean {_triple(draft.preprocess.mean)}, std {_triple(draft.preprocess.std)} and 256/255 "
+                             "into the patch embedding")
+    return {name: value if value.dtype == torch.bool else value.float().contiguous()
+            for name, value in tensors.items()}
+
+
+def _heads(draft: Draft, network: Network) -> dict[str, Head]:
+    heads = dict(draft.heads)
+    if network.final_norm:
+        own = {"norm_weight": draft.tensors["norm.weight"], "norm_bias": draft.tensors["norm.bias"]}
+        heads = {name: replace(head, **own) if head.norm == "tokens" and head.norm_weight is None else head
+                 for name, head in heads.items()}
+        heads.setdefault("features", Head(pool="patches", norm="tokens", **own))
+    return heads
+
+
+def _head_tensors(heads: Mapping[str, Head]) -> dict[str, Tensor]:
+    parts = {f"{HEADS}{name}.{part}": value for name, head in heads.items() for part, value in (
+        ("norm.weight", head.norm_weight), ("norm.bias", head.norm_bias),
+        ("fc.weight", head.weight), ("fc.bias", head.bias))}
+    return {name: value.float().contiguous() for name, value in parts.items() if value is not None}
+
+
+def _host_head(head: Head) -> dict[str, Any]:
+    return {"pool": head.pool, "norm": head.norm, "task": head.task,
+            "classes": None if head.classes is None else list(head.classes)}
+
+
+def _preprocess(how: Preprocess | None) -> dict[str, Any]:
+    how = how or _PLAIN
+    return {"mean": list(how.mean), "std": list(how.std), "resize": how.resize, "interpolation": how.interpolation}
+
+
+def _describe(name: str, head: Head) -> str:
+    norm = {"tokens": "final norm, then ", "pooled": "", "none": ""}[head.norm]
+    pool = {"patches": "each patch token", "cls": "CLS", "mean": "the mean of the patch tokens",
+            "cls_mean": "CLS and the mean of the patch tokens", "prefix": "all prefix tokens"}[head.pool]
+    after = ", normed" if head.norm == "pooled" else ""
+    if head.weight is None:
+        return f"head {name}: the final norm of every token"
+    return f"head {name}: {norm}{pool}{after}, {head.weight.shape[0]} outputs"
+
+
+def _preparation(how: Preprocess | None) -> str:
+    if how is None or how.resize is None:
+        return "pictures are brought to the image's size"
+    return f"pictures are resized to {how.resize} pixels of the shorter side, {how.interpolation}, cut in the centre"
+
+
+def _triple(values: tuple[float, float, float]) -> str:
+    return json.dumps([round(value, 4) for value in values])

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a family makes of a source: the network in float64, before positions and pixels are fitted to the image."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from .options import Preprocess
+from .positions import Resampling
+
+__all__ = ["Draft", "Head"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head that the host computes from the tokens: ``fc(pool(norm(tokens)))``, see `moevit.host.heads`.
+
+    Parameters
+    ----------
+    pool : ``patches`` (every patch token), ``cls`` (token 0), ``mean`` (of the patch tokens), ``cls_mean`` (both,
+        CLS first), ``prefix`` (all prefix tokens, concatenated)
+    norm : ``tokens`` (LayerNorm, then pool), ``pooled`` (pool, then LayerNorm) or ``none``
+    weight, bias : of fc: (outputs, inputs), (outputs,); None for a head that gives features
+    norm_weight, norm_bias : of the LayerNorm (channels,); None with norm ``none``
+    task : the task whose tokens it reads; None for any
+    classes : names of the outputs
+    """
+
+    pool: str
+    norm: str
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    norm_weight: Tensor | None = None
+    norm_bias: Tensor | None = None
+    task: str | None = None
+    classes: tuple[str, ...] | None = None
+
+
+@dataclass
+class Draft:
+    """A network whose shape is known, at the size of image it was trained for.
+
+    Parameters
+    ----------
+    fields : of `spec.networks.Network`, without name, height and width
+    tensors : under the names of `golden.reference`, float64; ``pos_embed`` (1, prefix + rows x columns of ``grid``,
+        dim), with zeros for prefix tokens that have no position
+    grid : rows and columns of patches that ``pos_embed`` is for
+    heads : by name. ``features`` is added where there is a final norm
+    preprocess : its mean and std are folded into the patch embedding; None where pixels come as they are, u8 / 256
+    resampling : how the family's library fits positions to another grid
+    """
+
+    fields: dict[str, Any]
+    tensors: dict[str, Tensor]
+    grid: tuple[int, int]
+    preprocess: Preprocess | None
+    resampling: Resampling
+    heads: dict[str, Head] = field(default_factory=dict)

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Readers of weight files. None of them runs code that a file brings along."""
+
+import argparse
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .errors import AmbiguousState, Unreadable
+from .report import Report
+
+__all__ = ["Folder", "read_folder", "read_npz", "read_safetensors", "read_torch"]
+
+#: Files of weights in a folder, the first that is there is read; an index names the shards.
+_SAFETENSORS, _TORCH = "model.safetensors", "pytorch_model.bin"
+#: How deep state dicts are looked for in a PyTorch file.
+_DEPTH = 3
+
+
+class Folder(NamedTuple):
+    """What a folder of Hugging Face or timm holds."""
+
+    tensors: dict[str, Tensor]
+    config: dict[str, Any]
+    preprocessor: dict[str, Any]
+    metadata: dict[str, str]
+    files: tuple[Path, ...]
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata. Raises Unreadable."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise Unreadable(f"{path} is not a safetensors file: {_line(error)}") from error
+
+
+def read_npz(path: Path, report: Report) -> dict[str, Tensor]:
+    """Arrays of a NumPy archive, as flax checkpoints are published: names with ``/``. Raises Unreadable."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise Unreadable(f"{path} is not an .npz file of arrays: {_line(error)}") from error
+    return {name: _tensor(name, array, report) for name, array in arrays.items()}
+
+
+def read_torch(path: Path, state: str | None, report: Report) -> dict[str, Tensor]:
+    """The state dict of a PyTorch file, or the one that ``state`` names. Raises Unreadable, AmbiguousState."""
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # a training's options, beside many weights
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise Unreadable(f"{path} is not a PyTorch file of plain tensors ({_line(error)}): save its state_dict() "
+                         "alone, with torch.save or safetensors") from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, IndexError) as error:
+        raise Unreadable(f"{path} is not a PyTorch file: {_line(error)}") from error
+    states = dict(_states(content, "", _DEPTH))
+    if not states:
+        raise Unreadable(f"{path} holds no state dict, but {type(content).__name__}")
+    listed = ", ".join(f"{name or '(top)'} ({len(each)} tensors)" for name, each in states.items())
+    if state is None and len(states) > 1:
+        raise AmbiguousState(f"{path} holds several state dicts: {listed}: choose one with --state")
+    if state is not None and state not in states:
+        raise AmbiguousState(f"--state {state}: {path} holds {listed}")
+    chosen = state if state is not None else next(iter(states))
+    if chosen:
+        report.say("read", f"state dict {chosen!r} of {path.name}")
+    return states[chosen]
+
+
+def read_folder(path: Path, state: str | None, report: Report) -> Folder:
+    """``config.json`` and weights in one file or in shards. Raises Unreadable, AmbiguousState."""
+    config, preprocessor = (_json(path / name) for name in ("config.json", "preprocessor_config.json"))
+    metadata: dict[str, str] = {}
+    files = next((_files(path, name) for name in (_SAFETENSORS, _TORCH) if _files(path, name)), ())
+    if not files:
+        raise Unreadable(f"{path} holds none of {_SAFETENSORS}, {_TORCH} and their .index.json")
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        if file.suffix == ".safetensors":
+            part, metadata = read_safetensors(file)
+        else:
+            part = read_torch(file, state, report)
+        tensors |= part
+    if len(files) > 1:
+        report.say("read", f"{len(files)} shards")
+    return Folder(tensors, config, preprocessor, metadata, files)
+
+
+def _files(path: Path, name: str) -> tuple[Path, ...]:
+    if (path / name).exists():
+        return (path / name,)
+    shards = _json(path / f"{name}.index.json").get("weight_map", {})
+    files = tuple(path / shard for shard in sorted(set(shards.values())))
+    for file in files:
+        if file.parent != path or not file.exists():
+            raise Unreadable(f"{path / name}.index.json names {file.name}, which is not in the folder")
+    return files
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Unreadable(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise Unreadable(f"{path} must be an object of names and values")
+    return content
+
+
+def _states(content: object, name: str, depth: int) -> list[tuple[str, dict[str, Tensor]]]:
+    """State dicts in ``content``: its own tensors if it has some with two or more axes, else those further in."""
+    if not isinstance(content, Mapping):
+        return []
+    own = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if any(value.ndim > 1 for value in own.values()):
+        return [(name, own)]
+    if depth == 0:
+        return []
+    return [found for key, value in content.items() if isinstance(key, str)
+            for found in _states(value, f"{name}.{key}" if name else key, depth - 1)]
+
+
+def _tensor(name: str, array: np.ndarray, report: Report) -> Tensor:
+    if array.dtype.kind == "V" and array.dtype.itemsize == 2:  # NumPy has no name for it
+        report.say("read", "arrays of two nameless bytes are read as bfloat16")
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    if array.dtype.kind not in "fiub":
+        raise Unreadable(f"{name} is an array of {array.dtype}, not of numbers")
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _line(error: BaseException) -> str:
+    """The first line of what a library says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

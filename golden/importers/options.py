@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a person can say about a checkpoint that its file does not."""
+
+from dataclasses import dataclass, field
+
+from .errors import ImportFailed, NeedsOption
+
+__all__ = ["NORMALISATIONS", "Options", "Preprocess"]
+
+#: (mean, std) of pixels in 0..1, per channel R, G, B.
+NORMALISATIONS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a picture becomes the network's input: ``(u8 / 255 - mean) / std`` per channel, after resizing.
+
+    ``resize`` is the length of the shorter side in pixels before the centre is cut out, None for the image itself.
+    """
+
+    mean: Triple
+    std: Triple
+    resize: int | None = None
+    interpolation: str = "bicubic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of an import; each is an option of the command of the same name (``norm_eps`` is ``--norm-eps``).
+
+    Parameters
+    ----------
+    family : the name of a family, instead of recognising it
+    state : which state dict of a file that holds several
+    name : of the network; otherwise the file's
+    model : the name that the source's library gives the network (timm: ``vit_small_patch16_224.augreg_in21k_ft_in1k``)
+    image : height and width in pixels; other than the trained ones resamples the positions
+    grid : patches per column and per row of the trained positions, where their number is no square
+    heads, activation, norm_eps : as in `spec.networks.Network`
+    normalise : one of `NORMALISATIONS`
+    mean, std : of pixels in 0..1, three numbers each, instead of ``normalise``
+    pool : what the classifier reads, as in a host's head: cls, mean, cls_mean, prefix, patches
+    leave_out : patterns (``decoder*``) of tensors that the person knows to be of no use
+    tasks : names of the tasks of a multi-task checkpoint
+    top_k : experts per token, where no file says it
+    """
+
+    family: str | None = None
+    state: str | None = None
+    name: str | None = None
+    model: str | None = None
+    image: tuple[int, int] | None = None
+    grid: tuple[int, int] | None = None
+    heads: int | None = None
+    activation: str | None = None
+    norm_eps: float | None = None
+    normalise: str | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    pool: str | None = None
+    leave_out: tuple[str, ...] = field(default=())
+    tasks: tuple[str, ...] | None = None
+    top_k: int | None = None
+
+    def preprocess(self, known: Preprocess | None, what: str) -> Preprocess:
+        """The normalisation: as the options say, else as ``known``, else it is asked for.
+
+        ``what`` says whose normalisation is missing. Raises NeedsOption, ImportFailed.
+        """
+        rest = (known.resize, known.interpolation) if known else (None, "bicubic")
+        if self.normalise is not None:
+            if self.mean is not None or self.std is not None:
+                raise ImportFailed("--normalise and --mean, --std say the same thing: give one of them")
+            if self.normalise not in NORMALISATIONS:
+                raise ImportFailed(f"--normalise {self.normalise}: it is one of {', '.join(NORMALISATIONS)}")
+            return Preprocess(*NORMALISATIONS[self.normalise], *rest)
+        if (self.mean is None) != (self.std is None):
+            raise NeedsOption("--std" if self.std is None else "--mean", "mean and std belong together")
+        if self.mean is not None and self.std is not None:
+            if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+                raise ImportFailed("--mean and --std are three numbers each, for R, G, B, and std is positive")
+            return Preprocess(self.mean, self.std, *rest)
+        if known is None:
+            raise NeedsOption(f"--normalise {'|'.join(NORMALISATIONS)}, or --mean and --std",
+                              f"{what} does not say how its pixels were normalised")
+        return known

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learned positions on another grid of patches, as each library does it: bicubic, with or without antialiasing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isqrt
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import BadTensor, NeedsOption
+from .options import Options
+
+__all__ = ["DINOV2", "DINOV2_REGISTERS", "HUGGING_FACE", "TIMM", "TORCHVISION", "Resampling", "find_grid", "resample"]
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """Arguments of ``torch.nn.functional.interpolate``; ``offset`` is added to the new sizes, which then scale."""
+
+    library: str
+    antialias: bool
+    align_corners: bool = False
+    offset: float = 0.0
+
+
+TIMM = Resampling("timm", antialias=True)
+HUGGING_FACE = Resampling("transformers", antialias=False)
+TORCHVISION = Resampling("torchvision", antialias=False, align_corners=True)
+#: facebookresearch/dinov2 hub: ``interpolate_offset=0.1``; with registers 0.0 and antialiasing.
+DINOV2 = Resampling("facebookresearch/dinov2", antialias=False, offset=0.1)
+DINOV2_REGISTERS = Resampling("facebookresearch/dinov2", antialias=True)
+
+
+def resample(positions: Tensor, old: tuple[int, int], new: tuple[int, int], how: Resampling) -> Tensor:
+    """``positions`` (1, prefix + old rows x columns, dim) for the grid ``new``; prefix rows stay.
+
+    In float32, as the libraries do. Nothing is computed where the grids are equal.
+    """
+    if old == new:
+        return positions
+    prefix = positions.shape[1] - old[0] * old[1]
+    image = positions[:, prefix:].float().unflatten(1, old).permute(0, 3, 1, 2)
+    where = ({"scale_factor": tuple((n + how.offset) / o for n, o in zip(new, old, strict=True))} if how.offset
+             else {"size": new})
+    image = F.interpolate(image, mode="bicubic", antialias=how.antialias, align_corners=how.align_corners, **where)
+    return torch.cat([positions[:, :prefix], image.permute(0, 2, 3, 1).flatten(1, 2).to(positions.dtype)], dim=1)
+
+
+def find_grid(name: str, rows: int, prefixes: Sequence[int], patch: int,
+              options: Options) -> tuple[tuple[int, int], int]:
+    """The grid of ``rows`` positions and how many of them belong to prefix tokens (one of ``prefixes``).
+
+    ``--grid`` decides; else the image if its patches are as many; else the grid must be a square.
+    Raises BadTensor, NeedsOption.
+    """
+    if options.grid is not None:
+        height, width = options.grid
+        if rows - height * width not in prefixes:
+            raise BadTensor(f"{name} has {rows} rows, --grid {height}x{width} and {_either(prefixes)} prefix tokens "
+                            f"ask for {_either([height * width + prefix for prefix in prefixes])}")
+        return options.grid, rows - height * width
+    if options.image is not None:
+        height, width = options.image[0] // patch, options.image[1] // patch
+        if rows - height * width in prefixes:
+            return (height, width), rows - height * width
+    squares = [prefix for prefix in prefixes if rows > prefix and isqrt(rows - prefix) ** 2 == rows - prefix]
+    if len(squares) != 1:
+        raise NeedsOption("--grid ROWSxCOLUMNS", f"{name} has {rows} rows for patches and {_either(prefixes)} "
+                          f"prefix tokens, which is {'no square' if not squares else 'a square in more than one way'}")
+    side = isqrt(rows - squares[0])
+    return (side, side), squares[0]
+
+
+def _either(numbers: Sequence[int]) -> str:
+    return " or ".join(str(number) for number in sorted(set(numbers)))

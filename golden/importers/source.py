@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint as it lies on disk, read without running code of it: tensors by name, and its configuration."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import ImportFailed, Unreadable
+from .files import read_folder, read_npz, read_safetensors, read_torch
+from .report import Report
+
+__all__ = ["Source", "read_source"]
+
+#: Wrappers of a network in front of all of its names (DataParallel, torch.compile, Lightning, mmseg).
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "student.", "teacher.")
+#: Names that tell where a network begins, when a wrapper is not in front of everything (heads stand beside it).
+_ROOTS = ("patch_embed.", "embeddings.", "cls_token", "pos_embed")
+_CONVERTED = (torch.float16, torch.bfloat16, torch.float64)
+
+
+@dataclass
+class Source:
+    """Tensors under their own names without wrappers; ``config`` is config.json or what an ONNX graph says.
+
+    Floating tensors are float32; others keep their type, and are refused where a family takes them.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    config: dict[str, Any] = field(default_factory=dict)  # of the library that wrote it
+    preprocessor: dict[str, Any] = field(default_factory=dict)  # preprocessor_config.json
+    metadata: dict[str, str] = field(default_factory=dict)  # of a safetensors file
+    files: tuple[Path, ...] = ()  # that hold the tensors
+    graph: Any = None  # of an ONNX file, for its proof
+
+    def sha256(self) -> str:
+        """Of the files that hold the tensors, one after the other, in hexadecimal."""
+        digest = hashlib.sha256()
+        for path in self.files:
+            with path.open("rb") as file:
+                while chunk := file.read(1 << 22):
+                    digest.update(chunk)
+        return digest.hexdigest()
+
+
+def read_source(path: str | Path, state: str | None = None, report: Report | None = None) -> Source:
+    """Read ``.safetensors``, ``.pth``, ``.pt``, ``.bin``, ``.npz``, ``.onnx``, or a folder of Hugging Face or timm.
+
+    ``state`` chooses one of several state dicts of a PyTorch file. Raises Unreadable, AmbiguousState, ImportFailed.
+    """
+    path, report = Path(path), report or Report()
+    if not path.exists():
+        raise Unreadable(f"{path}: no such file or folder")
+    source = _read(path, state, report)
+    if not source.tensors:
+        raise Unreadable(f"{path} holds no tensors")
+    source.tensors = _as_float32(_without_prefixes(source.tensors, report), report)
+    report.say("read", f"{len(source.tensors)} tensors, {_megabytes(source.tensors)} MB as float32, of {path}")
+    return source
+
+
+def _read(path: Path, state: str | None, report: Report) -> Source:
+    if path.is_dir():
+        folder = read_folder(path, state, report)
+        return Source(path, folder.tensors, folder.config, folder.preprocessor, folder.metadata, folder.files)
+    suffix = path.suffix.lower()
+    if state is not None and suffix not in (".pth", ".pt", ".bin", ".ckpt", ".tar"):
+        raise ImportFailed(f"--state {state}: {path} has no more than one state dict, leave it out")
+    if suffix == ".onnx":
+        from .onnx import read_onnx  # needs the extra `onnx`
+        return read_onnx(path, report)
+    if suffix == ".safetensors":
+        tensors, metadata = read_safetensors(path)
+        return Source(path, tensors, _beside(path), metadata=metadata, files=(path,))
+    if suffix == ".npz":
+        return Source(path, read_npz(path, report), files=(path,))
+    if suffix in (".pth", ".pt", ".bin", ".ckpt", ".tar"):
+        return Source(path, read_torch(path, state, report), _beside(path), files=(path,))
+    raise Unreadable(f"{path}: its name must end in .safetensors, .pth, .pt, .bin, .npz or .onnx, or be a folder")
+
+
+def _beside(path: Path) -> dict[str, Any]:
+    """``<name>.json`` beside a file of weights: its configuration, if it is there."""
+    beside = path.with_suffix(".json")
+    if not beside.exists():
+        return {}
+    try:
+        config = json.loads(beside.read_text(encoding="utf-8"))
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise Unreadable(f"{beside} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise Unreadable(f"{beside} must be an object of names and values")
+    return config
+
+
+def _without_prefixes(tensors: Mapping[str, Tensor], report: Report) -> dict[str, Tensor]:
+    found = dict(tensors)
+    while prefix := next((p for p in PREFIXES if _wraps(p, found)), None):
+        renamed = {name.removeprefix(prefix): value for name, value in found.items()}
+        if len(renamed) < len(found):
+            raise ImportFailed(f"names with and without {prefix!r} in front are the same: save one network alone")
+        report.say("read", f"{prefix!r} in front of {sum(name.startswith(prefix) for name in found)} names is left out")
+        found = renamed
+    return found
+
+
+def _wraps(prefix: str, names: Mapping[str, Tensor]) -> bool:
+    inside = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+    return len(inside) == len(names) or any(name.startswith(_ROOTS) for name in inside)
+
+
+def _as_float32(tensors: dict[str, Tensor], report: Report) -> dict[str, Tensor]:
+    for dtype in _CONVERTED:
+        those = [name for name, value in tensors.items() if value.dtype == dtype]
+        if those:
+            report.say("read", f"{len(those)} tensors of {str(dtype).removeprefix('torch.')} are converted to float32")
+        for name in those:
+            single = tensors[name].float()
+            if single.isinf().any() and not tensors[name].isinf().any():
+                raise ImportFailed(f"{name} holds values beyond the range of float32")
+            tensors[name] = single
+    return tensors
+
+
+def _megabytes(tensors: Mapping[str, Tensor]) -> int:
+    return round(sum(value.numel() for value in tensors.values()) * 4 / 1e6)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""timm's own models: what a model's name says of it, and the model that proves an import."""
+
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from moevit.spec.networks import Network
+
+from .errors import ImportFailed, NotProved
+from .family import Original
+from .libraries import library
+from .options import Options, Preprocess
+from .report import Report
+from .source import Source
+
+__all__ = ["known_model", "original"]
+
+_ACTIVATIONS = {"gelu": nn.GELU, "gelu_tanh": partial(nn.GELU, approximate="tanh"), "relu": nn.ReLU}
+
+
+def known_model(source: Source, options: Options, report: Report) -> dict[str, Any]:
+    """``heads``, ``activation``, ``norm_eps``, ``preprocess`` as far as a name or a configuration says them.
+
+    The name is ``--model`` or ``architecture`` in the config.json of a timm folder. Raises ImportFailed.
+    """
+    known: dict[str, Any] = {}
+    config = source.config.get("pretrained_cfg") or {}
+    name = options.model or source.config.get("architecture")
+    if name:
+        try:
+            timm = library("timm")
+        except NotProved as error:
+            report.say("assumed", f"nothing of the name {name}: {error}")
+        else:
+            if not timm.is_model(name):
+                raise ImportFailed(f"--model {name}: timm {timm.__version__} has no such model")
+            with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+                model = timm.create_model(name, **_arguments(source.config))
+            if not isinstance(model, timm.models.vision_transformer.VisionTransformer):
+                raise ImportFailed(f"{name} is a {type(model).__name__} of timm, not a plain vision transformer")
+            block = type(model.blocks[0]).__name__
+            if block != "Block":
+                raise ImportFailed(f"{name} has {block}s, the machine has pre-norm blocks (timm's Block)")
+            known = {"heads": model.blocks[0].attn.num_heads, "activation": _activation(model.blocks[0].mlp.act),
+                     "norm_eps": model.blocks[0].norm1.eps}
+            config = config or model.pretrained_cfg
+            report.say("read", f"heads, activation and epsilon are those of timm's {name}")
+    if config.get("mean"):
+        height, crop = (config.get("input_size") or (3, 224, 224))[1], config.get("crop_pct") or 1.0
+        how = "bilinear" if config.get("interpolation") == "bilinear" else "bicubic"
+        known["preprocess"] = Preprocess(tuple(config["mean"]), tuple(config["std"]), int(height / crop), how)
+        report.say("read", f"mean and std of {name or 'config.json'}'s pretrained_cfg")
+    return known
+
+
+def original(tensors: Mapping[str, Tensor], network: Network, options: Options) -> Original:
+    """timm's VisionTransformer with ``tensors`` under timm's names. Raises NotProved."""
+    vit = library("timm.models.vision_transformer")
+    deit = library("timm.models.deit")
+    if network.activation not in _ACTIVATIONS:
+        raise NotProved(f"timm is not asked for {network.activation}")
+    names = [name for name in tensors if not name.startswith(("head.", "head_dist.", "fc_norm.", "attn_pool."))]
+    own = {name: tensors[name] for name in names}
+    cls, registers = "cls_token" in own, own["reg_token"].shape[1] if "reg_token" in own else 0
+    rows = own["pos_embed"].shape[1]
+    prefix = network.prefix_tokens
+    placed = next((count for count in (prefix, 0) if _is_grid(rows - count, options)), None)
+    if placed is None:
+        raise NotProved("timm's positions are for all tokens or for patches alone, on a square grid or --grid")
+    height, width = _grid(rows - placed, options)
+    kind = deit.VisionTransformerDistilled if "dist_token" in own else vit.VisionTransformer
+    normed = "norm.weight" in own
+    with warnings.catch_warnings(action="ignore"):
+        model = kind(img_size=(height * network.patch, width * network.patch), patch_size=network.patch, num_classes=0,
+                     embed_dim=network.dim, depth=network.depth, num_heads=network.heads,
+                     mlp_ratio=network.hidden / network.dim, class_token=cls, reg_tokens=registers,
+                     no_embed_class=placed == 0 and prefix > 0, global_pool="token" if cls else "avg", fc_norm=False,
+                     init_values=1.0 if "blocks.0.ls1.gamma" in own else None, final_norm=normed,
+                     qkv_bias="blocks.0.attn.qkv.bias" in own, act_layer=_ACTIVATIONS[network.activation],
+                     norm_layer=partial(nn.LayerNorm, eps=network.norm_eps))
+    try:
+        model.load_state_dict(own, strict=True)
+    except RuntimeError as error:
+        raise NotProved(f"timm's VisionTransformer does not take the tensors: {str(error).splitlines()[-1].strip()}"
+                        ) from error
+    model.set_input_size(img_size=(network.height, network.width))
+    model.eval()
+    return lambda images, _: model.forward_features(images)
+
+
+def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = dict(config.get("model_args") or {})
+    if "num_classes" in config:
+        arguments["num_classes"] = config["num_classes"]
+    return arguments
+
+
+def _activation(module: nn.Module) -> str:
+    if isinstance(module, nn.GELU):
+        return "gelu" if module.approximate == "none" else "gelu_tanh"
+    found = {"ReLU": "relu", "QuickGELU": "quick_gelu", "GELUTanh": "gelu_tanh"}.get(type(module).__name__)
+    if found is None:
+        raise ImportFailed(f"the activation {type(module).__name__} is none of the machine's")
+    return found
+
+
+def _is_grid(rows: int, options: Options) -> bool:
+    return rows > 0 and (options.grid is not None and rows == options.grid[0] * options.grid[1]
+                         or int(rows**0.5) ** 2 == rows)
+
+
+def _grid(rows: int, options: Options) -> tuple[int, int]:
+    return options.grid if options.grid is not None else (int(rows**0.5), int(rows**0.5))
