@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+MOEVIT := $(RUN) -m moevit
 INSTALLED := $(VENV)/.installed
 JOBS ?= 2
 
@@ -14,9 +15,9 @@ JOBS ?= 2
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 install: $(INSTALLED)  ## make .venv with pinned dependencies
@@ -28,33 +29,33 @@ CHECKPOINT := models/demo/demo.safetensors
 
 $(DEMO)/model.npz: $(INSTALLED) $(CHECKPOINT) $(wildcard spec/*.py golden/quant/*.py golden/integer/*.py)
 	mkdir -p $(DEMO)
-	$(RUN) -m moevit.golden.quant $(CHECKPOINT) -o $@ --heads $(DEMO)/heads.npz
+	$(MOEVIT) quantise $(CHECKPOINT) -o $@ --heads $(DEMO)/heads.npz
 
 $(DEMO)/scenes.npz: $(DEMO)/model.npz $(wildcard golden/demo/*.py)
-	$(RUN) -m moevit.golden.demo.prepare -o $@
+	$(MOEVIT) demo prepare -o $@
 
 $(DEMO)/$(CONFIG).bundle: $(DEMO)/model.npz $(wildcard compiler/*.py)
-	$(RUN) -m moevit.compiler compile $< -o $@ --config $(CONFIG) --heads $(DEMO)/heads.npz
+	$(MOEVIT) compile $< -o $@ --config $(CONFIG) --heads $(DEMO)/heads.npz
 
 demo: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## quantise and compile the demo network, with scenes, in build/demo
 
 sim: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## run the demo network on the RTL: both tasks, tables, pictures
 	mkdir -p build/sim
-	$(RUN) -m moevit.sim $< $(DEMO)/scenes.npz -o build/sim/demo_$(CONFIG).npz || [ $$? -eq 3 ]  # compare shows where
-	$(RUN) -m moevit.golden.demo.compare $(DEMO)/scenes.npz build/sim/demo_$(CONFIG).npz -o build/sim
+	$(MOEVIT) simulate $< $(DEMO)/scenes.npz -o build/sim/demo_$(CONFIG).npz || [ $$? -eq 3 ]  # compare shows where
+	$(MOEVIT) demo compare $(DEMO)/scenes.npz build/sim/demo_$(CONFIG).npz -o build/sim
 
 PICTURES := docs/pictures
 notebooks: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## execute host/notebooks on the RTL; pictures in build/notebooks/
-	$(RUN) -m moevit.sim.notebooks -o build/notebooks
+	$(MOEVIT) notebooks -o build/notebooks
 	cp build/notebooks/*.ipynb host/notebooks/
 	mkdir -p $(PICTURES)
 	cp build/notebooks/01_first_frame_0.png $(PICTURES)/first_frame.png
 
 board-sim: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## a board's host code over the RTL: runs, task switches, faults
-	$(RUN) -m moevit.sim.board_sim $^ -o build/board-sim.json
+	$(MOEVIT) board-sim $^ -o build/board-sim.json
 
 bench: $(INSTALLED)  ## whole networks on board classes, on the RTL: tables, pictures (FAST=1: the quickest row alone)
-	$(RUN) -m moevit.bench $(if $(FAST),--fast)
+	$(MOEVIT) bench $(if $(FAST),--fast)
 
 # A worker has one core: threads beyond it wait for each other, and a product of small matrices takes ten times as long.
 test test-all coverage: export OMP_NUM_THREADS := 1
@@ -67,32 +68,33 @@ test-all: $(INSTALLED)  ## the test suite with the slow, exhaustive runs
 
 lint: $(INSTALLED)  ## ruff and mypy
 	$(VENV)/bin/ruff check .
-	mkdir -p build/ns && ln -sfn ../.. build/ns/moevit
+	rm -rf build/ns && mkdir -p build/ns/moevit
+	cd build/ns/moevit && ln -s $(addprefix ../../../,spec golden compiler hw rtl_gen sim host bench $(wildcard moevit/*)) .
 	MYPYPATH=build/ns $(VENV)/bin/mypy
 
 BOARD ?= zcu104
 bitstream: $(INSTALLED)  ## bitstream for BOARD=zcu104, kv260, zcu102, pynq-z2 or ultra96v2, by Vivado, in build/vivado
-	$(RUN) -m moevit.rtl_gen.vivado build --board $(BOARD)
+	$(MOEVIT) bitstream --board $(BOARD)
 
 ooc: $(INSTALLED)  ## synthesise, place and route the core alone for BOARD, by Vivado
-	$(RUN) -m moevit.rtl_gen.vivado ooc --board $(BOARD)
+	$(MOEVIT) ooc --board $(BOARD)
 
 release: $(INSTALLED)  ## archive for BOARD: wheel, demo, notebooks, bitstream if built; in build/release
-	config=$$($(RUN) -m moevit.rtl_gen.vivado config --board $(BOARD)) && $(MAKE) demo CONFIG=$$config && \
-	$(RUN) -m moevit.rtl_gen.release pack --board $(BOARD) --bundle $(DEMO)/$$config.bundle \
+	config=$$($(MOEVIT) config --board $(BOARD)) && $(MAKE) demo CONFIG=$$config && \
+	$(MOEVIT) release --board $(BOARD) --bundle $(DEMO)/$$config.bundle \
 		--beside $(DEMO)/scenes.npz --beside $(DEMO)/model.npz
 
 docs: $(INSTALLED)  ## write the generated tables of docs/
-	$(RUN) -m moevit.spec
+	$(MOEVIT) docs
 
 train-demo: $(INSTALLED)  ## train the demo network from scratch (CPU)
-	$(RUN) -m moevit.golden.demo.train
+	$(MOEVIT) demo train
 
 synth: $(INSTALLED)  ## Yosys cell counts per unit, into docs/area.md
-	$(RUN) -m moevit.rtl_gen.synth
+	$(MOEVIT) synth
 
 ecp5: $(INSTALLED)  ## place, route and pack a small machine for an ECP5, into docs/ecp5.md (hours)
-	$(RUN) -m moevit.rtl_gen.ecp5
+	$(MOEVIT) ecp5
 
 coverage: $(INSTALLED)  ## line and branch coverage of the Python packages
 	$(RUN) -m pytest -n $(JOBS) -m "not slow" --cov --cov-branch --cov-report=term

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m moevit.rtl_gen.ecp5``: a small machine placed, routed and packed for an ECP5-85k by open tools only.
+"""A small machine placed, routed and packed for an ECP5-85k by open tools only.
 
 It stands in for timing discipline: a low-cost 28 nm-class part on which every unit has to reach 100 MHz.
 """
@@ -13,25 +13,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import typer
 from amaranth import Cat, Elaboratable, Module, Signal, Value
 from amaranth.back import rtlil
 from amaranth.lib.wiring import Component, In
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from moevit.spec.arrays import CONFIGS
 
 from .area import TOP
 from .share import share_modules
-from .synth import made, units
 from .yosys import YOSYS_SCRIPT, SynthesisError
 
-__all__ = ["CONFIG", "TARGET_MHZ", "Place", "Scan", "place", "report"]
+__all__ = ["ATTEMPTS", "CONFIG", "TARGET_MHZ", "Place", "Scan", "place", "report"]
 
-ROOT = Path(__file__).resolve().parent.parent
 TARGET_MHZ = 100
 #: No packed lanes: the part's multipliers are 18 x 18.
 CONFIG = replace(CONFIGS["8x8"], packed=False)
@@ -75,13 +70,13 @@ class Place(NamedTuple):
 _OPTIONS = ["--85k", "--package", "CABGA381", "--freq", str(TARGET_MHZ), "--timing-allow-fail", "--quiet"]
 _TIMING_FIRST = ["--placer-heap-timingweight", "40", "--placer-heap-critexp", "3"]
 #: What is tried until a placement reaches the target. Of one netlist they differ by a quarter of the clock.
-_ATTEMPTS = (["--seed", "1"], *([*_TIMING_FIRST, "--seed", str(seed)] for seed in (2, 3)))
+ATTEMPTS = (["--seed", "1"], *([*_TIMING_FIRST, "--seed", str(seed)] for seed in (2, 3)))
 
 
-def place(component: Component, directory: Path, *, attempts: int = len(_ATTEMPTS), pack: bool = False) -> Place:
+def place(component: Component, directory: Path, *, attempts: int = len(ATTEMPTS), pack: bool = False) -> Place:
     """Synthesise, place and route ``component`` within a `Scan`; ``pack`` also writes ``directory/unit.bit``.
 
-    The first of ``attempts`` of `_ATTEMPTS` that reaches the target, or the fastest. What has not changed since the
+    The first of ``attempts`` of `ATTEMPTS` that reaches the target, or the fastest. What has not changed since the
     last run comes from ``directory``. Raises SynthesisError, naming the log.
     """
     shell = Scan(component)
@@ -98,7 +93,7 @@ def place(component: Component, directory: Path, *, attempts: int = len(_ATTEMPT
         _call("Yosys", [sys.executable, "-c", YOSYS_SCRIPT, str(script)], log)
         draft.rename(netlist)
     places = []
-    for attempt, options in enumerate(_ATTEMPTS[:attempts], 1):
+    for attempt, options in enumerate(ATTEMPTS[:attempts], 1):
         kept = directory / f"{_key(text, options)}.json"
         config = kept.with_suffix(".config")
         if not (kept.exists() and config.exists()):
@@ -169,7 +164,7 @@ def report(places: Mapping[str, Place]) -> str:
         rows.append((f"`{unit}`", f"{each.mhz:.1f}", str(each.attempt), *counts, ends, f"{each.logic_ns:.1f}",
                      f"{each.routing_ns:.1f}"))
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    return _TEXT.format(name=CONFIG.name, tools=tools, mhz=TARGET_MHZ, attempts=len(_ATTEMPTS),
+    return _TEXT.format(name=CONFIG.name, tools=tools, mhz=TARGET_MHZ, attempts=len(ATTEMPTS),
                         timing=" ".join(_TIMING_FIRST),
                         whole="The whole is placed once." if TOP in places else "The whole was not placed this time."
                         ) + table
@@ -178,32 +173,3 @@ def report(places: Mapping[str, Place]) -> str:
 def _signal(cell: str) -> str:
     """The design's own name in a cell's: without the module in front and the primitive behind."""
     return re.sub(r"_(TRELLIS|MULT18|DP16K|LUT4|PFUMX|L6MUX|CCU2C).*", "", cell.removeprefix("unit."))
-
-
-def main(
-    output: Annotated[Path, typer.Option("--output", "-o", help="file to write")] = ROOT / "docs" / "ecp5.md",
-    whole: Annotated[bool, typer.Option(help="place the whole machine too, and pack its bitstream")] = True,
-) -> None:
-    """Place and route every unit and the small top (hours); pack the top's bitstream into build/ecp5/top/unit.bit."""
-    console = Console()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    places: dict[str, Place] = {}
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn(),
-                  console=console) as progress:
-        names = (*units(CONFIG), *([TOP] if whole else []))
-        task = progress.add_task("", total=len(names))
-        for name in names:
-            progress.update(task, description=f"Place and route {name}")
-            try:
-                places[name] = place(made(name, CONFIG), ROOT / "build" / "ecp5" / name, pack=name == TOP,
-                                     attempts=1 if name == TOP else len(_ATTEMPTS))
-            except SynthesisError as error:
-                console.print(f"{name}: {error}", style="red")
-                raise typer.Exit(1) from error
-            progress.advance(task)
-    output.write_text(report(places))
-    console.print(f"{output} written" + ("; bitstream: build/ecp5/top/unit.bit" if whole else ""))
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,6 +1,6 @@
 # amaranth: UnusedElaboratable=no
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m moevit.rtl_gen.hwh``: the hardware handoff (.hwh) of the block design, as PYNQ reads it.
+"""The hardware handoff (.hwh) of the block design, as PYNQ reads it.
 
 Vivado writes such a file beside a bitstream. This one has the parts that pynq and pynqmetadata read: processing system
 with its clock, the machine with ports, interfaces and registers, interrupt controller, addresses. It leaves out what
@@ -9,24 +9,19 @@ they do not look at (interconnects, resets, most parameters of the processing sy
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-import typer
-from rich.console import Console
-
-from moevit.spec.arrays import CONFIGS, MachineConfig
-from moevit.spec.boards import BOARDS, Board
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.boards import Board
 from moevit.spec.ip import ACCESS, CELL, VLNV, fields
-from moevit.spec.registers import APERTURE, REGISTERS, VERSION, Register
+from moevit.spec.registers import APERTURE, REGISTERS, Register
 
 from .machine import module_name
 from .ports import Port, PortError, PortTable, port_table
 from .vivado.boards import BOARD_DATA, Family
 
-__all__ = ["INTERRUPT_CONTROLLER", "INTERRUPT_RANGE", "handoff", "main"]
+__all__ = ["INTERRUPT_CONTROLLER", "INTERRUPT_RANGE", "handoff"]
 
 INTERRUPT_CONTROLLER = "interrupts"
 _PROCESSOR = "ps"
@@ -217,26 +212,3 @@ def _range(memory: Element, cell: str, block: str, base: int, size: int, master:
     SubElement(memory, "MEMRANGE", ADDRESSBLOCK=block, BASENAME="C_BASEADDR", BASEVALUE=f"0x{base:08X}",
                HIGHNAME="C_HIGHADDR", HIGHVALUE=f"0x{base + size - 1:08X}", INSTANCE=cell, IS_DATA="TRUE",
                IS_INSTRUCTION="TRUE", MASTERBUSINTERFACE=master, MEMTYPE=kind, SLAVEBUSINTERFACE=slave)
-
-
-def main(
-    board: Annotated[str, typer.Option(help=f"class of boards: {', '.join(BOARDS)}")],
-    output: Annotated[Path, typer.Option("--output", "-o", help=".hwh to write; the .bit's name, but for the end")],
-    config: Annotated[str | None, typer.Option(help="array configuration; the board's if left out")] = None,
-) -> None:
-    """Write the hardware handoff of the machine on a board."""
-    if board not in BOARDS:
-        raise typer.BadParameter(f"no board is called {board!r}; there are {', '.join(BOARDS)}")
-    config = config or BOARDS[board].config
-    if config not in CONFIGS:
-        raise typer.BadParameter(f"no configuration is called {config!r}; there are {', '.join(CONFIGS)}")
-    try:
-        output.write_text(handoff(BOARDS[board], CONFIGS[config]))
-    except OSError as error:
-        raise typer.BadParameter(f"{output} cannot be written: {error.strerror}; give a file in a folder that is "
-                                 "there") from error
-    Console().print(f"{output}: {config} on {board}, hardware {VERSION >> 24}.{VERSION >> 16 & 0xFF}", highlight=False)
-
-
-if __name__ == "__main__":
-    typer.run(main)

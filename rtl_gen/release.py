@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m moevit.rtl_gen.release``: one archive per board, and a check of one.
+"""One archive per board.
 
 Inside: the package as a wheel, the demo compiled for the board's configuration, notebooks, bitstream and hardware
 handoff if they were built, instructions, and ``verify.py``.
@@ -11,28 +11,21 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
-
-import typer
-from rich.console import Console
 
 from moevit.spec import release as format_
 from moevit.spec.arrays import CONFIGS
-from moevit.spec.boards import BOARDS, Board
+from moevit.spec.boards import Board
 from moevit.spec.bundle import Bundle, BundleError
 from moevit.spec.ip import VLNV
 
 from .vivado.bitfile import check_bit, check_hwh
 from .vivado.boards import BOARD_DATA
 from .vivado.build import check_unchanged, read_report
-from .vivado.exits import VivadoError
 from .vivado.settings import design_name
 
-__all__ = ["app", "make_wheel", "release_files"]
+__all__ = ["make_wheel", "release_files"]
 
 ROOT = Path(__file__).resolve().parent.parent
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-console = Console()
 
 _INSTALL = """\
 # moevit {version} for {board}
@@ -43,7 +36,7 @@ _INSTALL = """\
    pynq, which a PYNQ image has. The board's self-test also needs pytest:
    `python3 -m pytest --pyargs moevit.host.selftest`, in this folder.
 3. {bitstream}
-4. `python3 -m moevit.host doctor .` checks board, packages, memory, bitstream and bundle.
+4. `python3 -m moevit doctor .` checks board, packages, memory, bitstream and bundle.
 5. Open a notebook in this folder: they find bundle and bitstream beside them.
 
 Array configuration {config}, core {vlnv}.
@@ -99,45 +92,3 @@ def release_files(board: Board, wheel: Path, bundle: Path, built: Path,
     install = _INSTALL.format(version=version, board=board.name, config=config.name, vlnv=VLNV, bitstream=bitstream)
     files["INSTALL.md"] = install.encode()
     return files, facts
-
-
-@app.command()
-def pack(
-    board: Annotated[str, typer.Option(help=f"board: {', '.join(BOARDS)}")],
-    bundle: Annotated[Path, typer.Option(help="the demo, compiled for the board's configuration")],
-    beside: Annotated[list[Path] | None, typer.Option(
-        help="a file that the notebooks look at: the demo's scenes, its quantised model")] = None,
-    built: Annotated[Path | None, typer.Option(help="folder of a build; build/vivado/BOARD if left out")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="folder")] = Path("build") / "release",
-) -> None:
-    """Write moevit-VERSION-BOARD.zip."""
-    if board not in BOARDS:
-        raise typer.BadParameter(f"no board is called {board!r}; there are {', '.join(BOARDS)}")
-    output.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory() as scratch, console.status("Building the wheel"):
-            files, facts = release_files(BOARDS[board], make_wheel(Path(scratch)), bundle,
-                                         built or Path("build") / "vivado" / board, beside or ())
-    except (BundleError, OSError, VivadoError, subprocess.CalledProcessError) as error:
-        console.print(str(error), style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
-    path = output / f"moevit-{facts['version']}-{board}.zip"
-    format_.pack(path, files, facts)
-    state = "with" if any(name.endswith(".bit") for name in files) else "without"
-    console.print(f"{path}: {len(files)} files, {path.stat().st_size:,} bytes, {state} a bitstream", highlight=False)
-
-
-@app.command()
-def verify(archive: Annotated[Path, typer.Argument(help="archive to check")],
-           unpack: Annotated[Path | None, typer.Option(help="folder to unpack into, if all is right")] = None) -> None:
-    """Check every file of an archive against its manifest."""
-    try:
-        manifest = format_.unpack(archive, unpack) if unpack else format_.verify(archive)
-    except format_.ReleaseError as error:
-        console.print(str(error), style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
-    console.print(f"{archive}: {len(manifest['files'])} files are as released", highlight=False)
-
-
-if __name__ == "__main__":
-    app()

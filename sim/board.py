@@ -16,7 +16,7 @@ from moevit.spec.trace import record_dtype
 from .arena import Arena, SimulatedBuffer
 from .machine import machine_bench
 from .process import SimulatorProcess
-from .progress import WaitProgress, status
+from .progress import WaitProgress, announced
 from .records import BURST
 from .settings import CLEAR, FLUSH, MemorySettings, setting_words
 from .testbench import NATIVE, TOP, Bench
@@ -45,6 +45,7 @@ class SimulatedBoard:
     clock_hz : turns the seconds of ``wait`` into cycles
     cycle_limit : most cycles of one ``wait``, whatever the seconds
     progress : called with the cycles done about four times a second during a wait; a status line otherwise
+    watch : called with what is done before the simulator runs; a status line otherwise
     keep : folder for simulator.log, bursts.bin and trace.bin, kept after ``close``; a temporary one otherwise
     build_root : cache of builds
 
@@ -54,19 +55,19 @@ class SimulatedBoard:
     def __init__(self, config: MachineConfig | Bench, *, memory: MemorySettings | None = None,
                  memory_bytes: int = 1 << 28, base: int = _BASE, trace: bool = True, waves: Path | None = None,
                  clock_hz: float = 300e6, cycle_limit: int = 20_000_000,
-                 progress: Callable[[int], None] | None = None, keep: Path | None = None,
-                 build_root: Path | None = None):
+                 progress: Callable[[int], None] | None = None, watch: Callable[[str], object] | None = None,
+                 keep: Path | None = None, build_root: Path | None = None):
         if not clock_hz > 0:
             raise ValueError(f"clock_hz must be more than 0, not {clock_hz!r}")
         self.clock_hz, self.cycle_limit, self._progress = clock_hz, cycle_limit, progress
         if isinstance(config, MachineConfig):
-            with status("Generating Verilog"):
+            with announced("Generating Verilog", watch):
                 design = machine_bench(config, trace=trace, root=build_root and build_root / "rtl")
             self._record = record_dtype(config.k_lanes)
         else:
             design = config
             self._record = np.dtype((np.void, max(1, design.trace_bytes)))
-        with status("Building the simulation"):
+        with announced("Building the simulation", watch):
             simulation = build(design.files, TOP, design.public, native=NATIVE, waves=waves is not None,
                                root=build_root and build_root / "sim")
         self._temporary = keep is None

@@ -1,33 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m moevit.sim.board_sim``: what a board would run, through the real pynq package over the RTL."""
+"""What a board would run, through the real pynq package over the RTL."""
 
-import json
-import time
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
-from rich.console import Console
-from rich.table import Table
 
-from moevit.host.errors import AccelError, WrongInput
+from moevit.host.errors import AccelError
 from moevit.host.runtime import Accelerator
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.bundle import Bundle
-from moevit.spec.output import make_room
 
-from .__main__ import DIFFERENT, read_scenes
 from .board import SimulatedBoard
 from .board_faults import ENDED, FAULTS, STALE, Station, forget_a_flush, leave_a_run_behind
-from .progress import status
 from .pynq_device import simulated_overlay
 
-__all__ = ["main", "measure", "unexpected"]
-
-console = Console()
+__all__ = ["measure", "unexpected"]
 
 
 def measure(bundle: Bundle, image: np.ndarray, expected: dict[str, np.ndarray], runs: int, board: SimulatedBoard,
@@ -91,52 +80,3 @@ def _raised(provoke: Callable[[Station], Any], station: Station) -> str:
     except AccelError as error:
         return type(error).__name__
     return "nothing"
-
-
-def main(
-    bundle: Annotated[Path, typer.Argument(help="bundle to run")],
-    scenes: Annotated[Path, typer.Argument(help=".npz with images u8 (S, H, W, 3) and integer_<task> to compare")],
-    output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False,
-                                         help=".json to write")] = Path("build/board-sim.json"),
-    runs: Annotated[int, typer.Option(min=2, help="runs, the task changing each time")] = 20,
-) -> None:
-    """Run the first scene through pynq, driver, AXI and RTL; provoke faults; exit 3 if anything is not as expected."""
-    try:
-        loaded = Bundle.load(bundle)
-        arrays = read_scenes(scenes, loaded, loaded.tasks)
-        missing = [task for task in loaded.tasks if f"integer_{task}" not in arrays]
-        if missing or len(loaded.tasks) < 2 or loaded.manifest["batch"] != 1:
-            raise WrongInput(f"{scenes} needs integer_<task> for two tasks or more and a bundle for single images; "
-                             f"missing: {', '.join(missing) or 'none'}")
-        expected = {task: arrays[f"integer_{task}"][0] for task in loaded.tasks}
-        make_room(output)
-        began = time.monotonic()
-        with SimulatedBoard(CONFIGS[loaded.manifest["config"]], trace=False) as board, status("Opening") as line:
-            result = measure(loaded, arrays["images"][0], expected, runs, board, line.update)
-        result["wall_seconds"] = round(time.monotonic() - began, 1)
-        output.write_text(json.dumps(result, indent=2) + "\n")
-    except (AccelError, OSError, ValueError) as error:  # BundleError is a ValueError
-        console.print(str(error), style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
-    _print(result)
-    wrong = unexpected(result)
-    for each in wrong:
-        console.print(each, style="red", markup=False, soft_wrap=True)
-    raise typer.Exit(DIFFERENT if wrong else 0)
-
-
-def _print(result: dict[str, Any]) -> None:
-    table = Table(title=f"{result['network']} on {result['array']}, pynq {result['pynq']} over the RTL", box=None,
-                  show_header=False, title_justify="left")
-    table.add_row("runs", f"{result['runs']}, tasks {', '.join(result['tasks'])}")
-    table.add_row("values against the integer model",
-                  f"{result['values_compared']:,}, {result['values_different']} differ")
-    table.add_row("register writes of a task switch", f"{result['task_switch_register_writes']} "
-                  f"({result['task_switches']} switches)")
-    for name, outcome in result["faults"].items():
-        table.add_row(name, outcome)
-    console.print(table)
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m moevit.sim.notebooks``: the host's notebooks from text, executed over the simulated board."""
+"""The host's notebooks from text, executed over the simulated board."""
 
 import base64
 import os
 from pathlib import Path
-from typing import Annotated
 
 import jupytext
 import nbformat
-import typer
 from nbclient import NotebookClient
 from nbformat import NotebookNode
-from rich.console import Console
 
 from moevit.host import notebooks
 
@@ -48,22 +45,3 @@ def pictures(notebook: NotebookNode) -> list[bytes]:
     """The PNG files among a notebook's outputs."""
     return [base64.b64decode(output.data["image/png"]) for cell in notebook.cells for output in cell.get("outputs", [])
             if "image/png" in output.get("data", {})]
-
-
-def main(output: Annotated[Path, typer.Option("--output", "-o", help="folder for .ipynb and .png")]) -> None:
-    """Execute every notebook; write it and its pictures."""
-    output.mkdir(parents=True, exist_ok=True)
-    console = Console()
-    for source in SOURCES:
-        with console.status(f"executing {source.name}"):
-            notebook = convert(source)
-            execute(notebook, output)
-        nbformat.write(notebook, output / f"{source.stem}.ipynb")
-        found = pictures(notebook)
-        for index, content in enumerate(found):
-            (output / f"{source.stem}_{index}.png").write_bytes(content)
-        console.print(f"{output / source.stem}.ipynb, {len(found)} pictures")
-
-
-if __name__ == "__main__":
-    typer.run(main)

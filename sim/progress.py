@@ -3,12 +3,13 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from rich.console import Console
 from rich.status import Status
 
-__all__ = ["WaitProgress", "status"]
+__all__ = ["WaitProgress", "announced", "status"]
 
 _PATIENCE_SECONDS = 2.0  # longer waits show a status line
 
@@ -17,6 +18,14 @@ def status(what: str) -> Status:
     """A status line on stderr, where that is a terminal: not in a notebook, whose stderr says that it is one."""
     notebook = Console(stderr=True).is_jupyter
     return Console(stderr=True, force_jupyter=False, force_terminal=False if notebook else None).status(what)
+
+
+def announced(what: str, watch: Callable[[str], object] | None) -> AbstractContextManager[object]:
+    """Tells ``watch``, or shows a status line meanwhile."""
+    if watch is None:
+        return status(what)
+    watch(what)
+    return nullcontext()
 
 
 class WaitProgress:

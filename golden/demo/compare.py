@@ -1,21 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m moevit.golden.demo.compare``: float, integer and RTL side by side, as a table, pictures and JSON."""
+"""Float, integer and RTL side by side: metrics and pictures."""
 
-import json
 from pathlib import Path
-from typing import Annotated
 
 import matplotlib
 import numpy as np
 import torch
-import typer
-from rich.console import Console
-from rich.table import Table
 
-from moevit.golden.reference import CheckpointError, checkpoint
 from moevit.spec.networks import Network
 from moevit.spec.npz import NpzError, read_npz
-from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
 from .evaluate import confusion_matrix, mean_iou
 from .heads import Heads
@@ -24,7 +17,7 @@ from .scenes import CLASSES
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (after the backend is chosen)
 
-__all__ = ["metric", "picture", "predictions"]
+__all__ = ["METRICS", "RUNGS", "metric", "picture", "predictions", "read_rungs"]
 
 RUNGS = ("float", "integer", "rtl")
 METRICS = {"semseg": "mIoU", "depth": "RMSE"}
@@ -66,7 +59,7 @@ def picture(image: np.ndarray, label: np.ndarray, outputs: dict[str, np.ndarray]
     plt.close(figure)
 
 
-def _arrays(network: Network, scenes: Path, rtl: Path) -> dict[str, np.ndarray]:
+def read_rungs(network: Network, scenes: Path, rtl: Path) -> dict[str, np.ndarray]:
     """The arrays of both files. Raises NpzError for one that is missing or of another shape."""
     arrays = {**read_npz(scenes), **read_npz(rtl)}
     count, tokens = len(arrays.get("images", ())), (network.tokens, network.dim)
@@ -77,54 +70,5 @@ def _arrays(network: Network, scenes: Path, rtl: Path) -> dict[str, np.ndarray]:
             found = list(arrays[name].shape) if name in arrays else "missing"
             raise NpzError(f"{scenes}, {rtl}: {name} is {found}, it must be {list(shape)}")
     if "report" not in arrays:
-        raise NpzError(f"{rtl} has no report: write it with python -m moevit.sim")
+        raise NpzError(f"{rtl} has no report: write it with moevit simulate")
     return arrays
-
-
-def main(
-    scenes: Annotated[Path, typer.Argument(help=".npz of moevit.golden.demo.prepare")],
-    rtl: Annotated[Path, typer.Argument(help=".npz of moevit.sim run")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="directory for demo.json and pictures")],
-    model: Annotated[Path, typer.Option(help="quantised model")] = Path("build/demo/model.npz"),
-    weights: Annotated[Path, typer.Option(help="float checkpoint with heads")] = Path("models/demo/demo.safetensors"),
-) -> None:
-    """Compare the rungs; exit 1 if integer model and RTL differ anywhere."""
-    console = Console()
-    try:
-        quantised = QuantisedModel.load(model)
-        network = quantised.network
-        heads = Heads(network)
-        heads.load_tensors(checkpoint.read(weights).tensors)
-        arrays = _arrays(network, scenes, rtl)
-        report = json.loads(arrays.pop("report").tobytes())
-        output.mkdir(parents=True, exist_ok=True)
-    except (CheckpointError, NpzError, OSError, QuantisedModelError) as error:
-        console.print(str(error), style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
-    table = Table("task", "metric", *RUNGS, "integer = RTL", title=f"{len(arrays['images'])} scene(s) per task")
-    grid = (network.height // network.patch, network.width // network.patch)
-    different = 0
-    for task in network.tasks:
-        tokens = {"float": arrays[f"float_{task}"]}
-        for rung in RUNGS[1:]:
-            tokens[rung] = arrays[f"{rung}_{task}"].astype(np.float32) / (1 << quantised.residual_fraction)
-        found = {rung: predictions(heads, each, task) for rung, each in tokens.items()}
-        scores = {rung: metric(each, arrays[task], task) for rung, each in found.items()}
-        difference = arrays[f"integer_{task}"].astype(int) - arrays[f"rtl_{task}"]
-        wrong = int(np.count_nonzero(difference))
-        different += wrong
-        report["tasks"][task] |= {"values_compared": difference.size, "values_different": wrong,
-                                  "metric": {"name": METRICS[task], **scores}}
-        table.add_row(task, METRICS[task], *(f"{score:.4f}" for score in scores.values()),
-                      f"{difference.size:,} values, {wrong} differ")
-        for index in range(len(arrays["images"])):
-            picture(arrays["images"][index], arrays[task][index], {rung: each[index] for rung, each in found.items()},
-                    difference[index], task, grid, output / f"demo_{task}_{index}.png")
-    (output / "demo.json").write_text(json.dumps(report, indent=1) + "\n")
-    console.print(table)
-    console.print(f"pictures and demo.json are in {output}/")
-    raise typer.Exit(1 if different else 0)
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the demo network from scratch on one CPU core: ``python -m moevit.golden.demo.train``.
+"""Train the demo network from scratch on one CPU core.
 
 Each step runs a batch of scenes through the gates of one task, in turns given by the recipe. The loss is that task's
 own plus a term that spreads the tokens over the experts.
 """
 
-import argparse
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from moevit.golden.reference import M3ViT, pixels, save
@@ -26,7 +24,7 @@ from .model_card import Record, write_card
 from .recipe import Recipe
 from .scenes import Scenes
 
-__all__ = ["Pool", "Trainer", "main", "train"]
+__all__ = ["Pool", "Trainer", "train"]
 
 
 class Pool:
@@ -125,18 +123,15 @@ def _imbalance(gates: dict[str, Tensor]) -> Tensor:
     return torch.stack(terms).mean()
 
 
-def train(recipe: Recipe, out: Path) -> Metrics:
-    """Make the scenes, train, measure, and write ``demo.safetensors`` and the model card into ``out``."""
+def train(recipe: Recipe, out: Path, watch: Callable[[str], None] = lambda losses: None) -> Metrics:
+    """Make the scenes, train, measure, and write ``demo.safetensors`` and the model card into ``out``; ``watch`` is
+    called after each step."""
     started, cpu_started = time.perf_counter(), time.process_time()
     record = Record(recipe=recipe)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-               TextColumn("{task.fields[note]}"))
-    with Progress(*columns) as progress:
-        bar = progress.add_task("train", total=recipe.steps, note=f"making {recipe.scenes} scenes")
-        trainer = Trainer(recipe, Pool(recipe.scenes, recipe.seed))
-        for _ in range(recipe.steps):
-            record.add(*trainer.step())
-            progress.update(bar, advance=1, note=record.latest())
+    trainer = Trainer(recipe, Pool(recipe.scenes, recipe.seed))
+    for _ in range(recipe.steps):
+        record.add(*trainer.step())
+        watch(record.latest())
     trainer.model.eval()
     metrics = evaluate(trainer.model, trainer.heads, Scenes("test"), recipe.test_scenes)
     record.wall_seconds = round(time.perf_counter() - started, 1)
@@ -145,34 +140,3 @@ def train(recipe: Recipe, out: Path) -> Metrics:
     save(out / "demo.safetensors", trainer.model, trainer.heads.tensors())
     write_card(record, metrics, out)
     return metrics
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if int(text) < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, not {text}")
-        return int(text)
-
-    return number
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see ``--help``."""
-    parser = argparse.ArgumentParser(prog="python -m moevit.golden.demo.train", description="Train the demo network.")
-    parser.add_argument("--out", type=Path, default=Path("models/demo"), help="folder to write (default: %(default)s)")
-    parser.add_argument("--steps", type=_at_least(len(Recipe.turns)), default=Recipe.steps,  # each task has its turn
-                        help="updates (default: %(default)s)")
-    parser.add_argument("--scenes", type=_at_least(1), default=Recipe.scenes,
-                        help="train scenes (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=Recipe.seed, help="of weights and order (default: %(default)s)")
-    parser.add_argument("--test-scenes", type=_at_least(1), default=Recipe.test_scenes,
-                        help="to measure (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    recipe = Recipe(seed=options.seed, steps=options.steps, scenes=options.scenes, test_scenes=options.test_scenes)
-    metrics = train(recipe, options.out)
-    print(f"mIoU {metrics.miou:.1%}, depth RMSE {metrics.depth_rmse:.4f} (a constant: {metrics.constant_rmse:.4f}) on "
-          f"{metrics.scenes} test scenes; written to {options.out}")
-
-
-if __name__ == "__main__":
-    main()

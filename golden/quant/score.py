@@ -1,19 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m moevit.golden.quant.score``: what quantising the demo model costs on scenes that it has not seen.
+"""What quantising the demo model costs on scenes that it has not seen."""
 
-Writes ``quantised.json`` beside the checkpoint.
-"""
-
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-import typer
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
 from moevit.golden.demo.compare import metric, predictions
 from moevit.golden.demo.heads import Heads
@@ -21,18 +14,19 @@ from moevit.golden.demo.scenes import Scenes
 from moevit.golden.integer.model import IntegerModel
 from moevit.golden.reference import CheckpointError, checkpoint, pixels
 from moevit.spec.networks import NETWORKS, Network
-from moevit.spec.quantised import QuantisedModel, QuantisedModelError
+from moevit.spec.quantised import QuantisedModel
 
-__all__ = ["score"]
+__all__ = ["METRICS", "score"]
 
 METRICS = {"semseg": "miou", "depth": "rmse"}
 
 
-def score(weights: Path, model: QuantisedModel, count: int) -> dict[str, Any]:
+def score(weights: Path, model: QuantisedModel, count: int,
+          watch: Callable[[str], None] = lambda task: None) -> dict[str, Any]:
     """Metrics of float and integers over test scenes ``0 .. count - 1``, SQNR of the tokens, and what saturated.
 
     ``same_experts`` is the share of tokens of a block, over both tasks, that float and integers send to the same ones.
-    Raises CheckpointError, OSError.
+    ``watch`` is called with the task after each scene. Raises CheckpointError, OSError.
     """
     reference, network = checkpoint.load(weights), model.network
     for each in (reference.network, network):
@@ -48,7 +42,7 @@ def score(weights: Path, model: QuantisedModel, count: int) -> dict[str, Any]:
     same: dict[int, list[np.ndarray]] = {block: [] for block in range(network.depth) if network.is_moe(block)}
     for index, (task, label) in enumerate(zip(network.tasks, labels, strict=True)):
         tokens: dict[str, list[np.ndarray]] = {"float": [], "integer": []}
-        for image in track(images, task, transient=True):
+        for image in images:
             with torch.no_grad():
                 trace = reference.trace(pixels(image[None]), index)
             frame = integer.run(image, index)
@@ -60,6 +54,7 @@ def score(weights: Path, model: QuantisedModel, count: int) -> dict[str, Any]:
                 pair = (np.sort(model[f"blocks.{block}.moe.order"][frame.trace[f"{block}.top_k_index"]]),
                         np.sort(trace[f"{block}.top_k_index"][0].numpy()))
                 found.append((pair[0] == pair[1]).all(axis=1))
+            watch(task)
         rungs = {rung: np.stack(each) for rung, each in tokens.items()}
         noise = np.square(rungs["float"] - rungs["integer"]).sum(dtype=np.float64)
         signal = np.square(rungs["float"]).sum(dtype=np.float64)
@@ -78,30 +73,3 @@ def _written(network: Network) -> int:
     experts = network.tokens * network.top_k * (network.expert_hidden + network.dim)
     blocks = (attention + (experts if network.is_moe(block) else dense) for block in range(network.depth))
     return network.patches * network.dim + sum(blocks)
-
-
-def main(
-    model: Annotated[Path, typer.Option(help="quantised model")] = Path("build/demo/model.npz"),
-    weights: Annotated[Path, typer.Option(dir_okay=False, help="float checkpoint with heads")]
-        = Path("models/demo/demo.safetensors"),
-    count: Annotated[int, typer.Option(min=1, help="test scenes per task")] = 256,
-) -> None:
-    """Score a quantised demo model against its float checkpoint."""
-    console = Console()
-    try:
-        result = score(weights, QuantisedModel.load(model), count)
-        weights.with_name("quantised.json").write_text(json.dumps(result, indent=1) + "\n")
-    except (CheckpointError, OSError, QuantisedModelError) as error:
-        console.print(str(error), style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
-    table = Table("task", "metric", "float", "integer", "tokens, dB", title=f"{count} test scenes per task")
-    for task, name in METRICS.items():
-        found = result[task]
-        table.add_row(task, name, *(f"{found[name][rung]:.4f}" for rung in ("float", "integer")),
-                      f"{found['tokens_sqnr_db']:.1f}")
-    console.print(table)
-    console.print(f"same experts: {result['same_experts']}, saturated: {result['saturated']}")
-
-
-if __name__ == "__main__":
-    typer.run(main)

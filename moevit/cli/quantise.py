@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m moevit.golden.quant``: quantise a checkpoint and say what it cost, layer by layer."""
+"""``moevit quantise``: a float checkpoint to integers, and what it cost, layer by layer."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,29 +8,27 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from torch import Tensor
 
 from moevit.golden.integer.bounds import BoundsError
+from moevit.golden.quant.errors import CalibrationError, QuantisationError
+from moevit.golden.quant.fidelity import BLOCK_TENSORS, Fidelity, compare
+from moevit.golden.quant.images import photographs
+from moevit.golden.quant.quantiser import layer_count
+from moevit.golden.quant.quantiser import quantise as quantised
 from moevit.golden.reference import CheckpointError, load_state, read
 from moevit.golden.reference.checkpoint import HEADS
 from moevit.spec.networks import Network
 from moevit.spec.npz import write_npz
-from moevit.spec.output import make_room
 
-from .errors import CalibrationError, QuantisationError
-from .fidelity import BLOCK_TENSORS, Fidelity, compare
-from .images import photographs
-from .quantiser import layer_count, quantise
+from .screen import console, say, told
+from .stages import Stages
 
 DEFAULT_IMAGES = 16
 
-console = Console()
 
-
-def main(
+def quantise(
     checkpoint: Annotated[Path, typer.Argument(dir_okay=False, help="float checkpoint (.safetensors)")],
     output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="quantised model to write (.npz)")],
     images: Annotated[Path | None, typer.Option(help="calibration images, u8 (images, H, W, 3) in a .npy file; "
@@ -40,26 +38,26 @@ def main(
                                                                     "(.npz), for compile --heads")] = None,
 ) -> None:
     """Quantise a checkpoint."""
-    try:
+    with told(BoundsError, CheckpointError, OSError, QuantisationError):
         network, tensors, host = read(checkpoint)
-        for path in filter(None, (output, heads)):  # told before the minutes of calibration
-            make_room(path)
+        stages = Stages(output, heads)
         if heads:
             _save_heads(tensors, heads, checkpoint)
-        chosen = _images(network, images)
-        with Progress(TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                      console=console) as progress:
-            bar = progress.add_task("calibrating", total=layer_count(network))
-            model = quantise(network, {name: tensor.numpy() for name, tensor in tensors.items()}, chosen, host=host,
-                             watch=lambda layer: progress.update(bar, advance=1, description=layer))
-            progress.update(bar, description="quantised")
-        model.save(output)
-    except (BoundsError, CheckpointError, OSError, QuantisationError) as error:
-        console.print(str(error), style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
-    console.print(f"{output}: {network.name}, tokens are integers x 2^-{model.residual_fraction}")
+        with stages.stage("images") as stage:
+            chosen = _images(network, images)
+            stage.result = f"{len(chosen)} for calibration"
+        with stages.stage("quantise", layer_count(network)) as stage:
+            model = quantised(network, {name: tensor.numpy() for name, tensor in tensors.items()}, chosen,
+                              host=host, watch=stage.step)
+            model.save(output)
+            stage.result = f"{layer_count(network)} layers"
+        if check:
+            with stages.stage("compare") as stage:
+                fidelity = compare(load_state(network, tensors), model, chosen[:check])
+                stage.result = f"{check} images with float"
+    say(f"{output}: {network.name}, tokens are integers x 2^-{model.residual_fraction}")
     if check:
-        console.print(table(compare(load_state(network, tensors), model, chosen[:check]), network))
+        console.print(table(fidelity, network))
 
 
 def table(fidelity: Fidelity, network: Network) -> Table:
@@ -91,7 +89,3 @@ def _images(network: Network, path: Path | None) -> np.ndarray:
         return np.load(path, allow_pickle=False)
     except (EOFError, ValueError) as error:
         raise CalibrationError(f"{path} is not a .npy file of images: {error}") from error
-
-
-if __name__ == "__main__":
-    typer.run(main)

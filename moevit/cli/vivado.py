@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m moevit.rtl_gen.vivado``: a bitstream for a board, the core out of context, or just what Vivado needs."""
+"""``moevit bitstream``, ``ooc``, ``vivado``, ``config``: a bitstream for a board, the core out of context, or just what
+Vivado needs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,34 +9,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from moevit.rtl_gen.machine import machine_rtl
+from moevit.rtl_gen.vivado.build import Build
+from moevit.rtl_gen.vivado.exits import ExitCode, VivadoError
+from moevit.rtl_gen.vivado.preflight import check_machine, check_path, find_vivado
+from moevit.rtl_gen.vivado.settings import Preset
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS, Board
 
-from ..machine import machine_rtl
-from .build import Build
-from .exits import ExitCode, VivadoError
-from .preflight import check_machine, check_path, find_vivado
-from .settings import Preset
-
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-console = Console()
-
+from .screen import board_named, config_named, console, errors, say
+from .stages import Stages
 
 
 def _known_board(name: str) -> str:
-    if name not in BOARDS:
-        raise typer.BadParameter(f"no board is called {name!r}; there are {', '.join(BOARDS)}")
-    return name
+    return board_named(name).name
 
 
 def _known_config(name: str | None) -> str | None:
-    if name is not None and name not in CONFIGS:
-        raise typer.BadParameter(f"no configuration is called {name!r}; there are {', '.join(CONFIGS)}")
-    return name
+    return config_named(name).name if name is not None else None
 
 
 BoardOption = Annotated[str, typer.Option(callback=_known_board, help=f"board: {', '.join(BOARDS)}")]
@@ -49,7 +43,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="build although disk 
 
 
 def _fail(error: VivadoError) -> typer.Exit:
-    console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
     return typer.Exit(int(error.code))
 
 
@@ -63,8 +57,9 @@ def _written(board: str, config: str | None, output: Path | None, preset: Preset
         raise VivadoError(ExitCode.DOES_NOT_FIT, f"{chosen} has {unsuited}")
     check_path(folder)
     check(BOARDS[board], folder)
-    with console.status(f"Generating {chosen}"):
+    with Stages().stage("generate") as stage:
         rtl = machine_rtl(CONFIGS[chosen])
+        stage.result = chosen
     build = Build(folder, BOARDS[board], CONFIGS[chosen], rtl, preset=preset, jobs=jobs)
     with build.written():
         yield build
@@ -73,7 +68,7 @@ def _written(board: str, config: str | None, output: Path | None, preset: Preset
 def _preflight(force: bool) -> tuple[str, Callable[[Board, Path], None]]:
     """Vivado, and the check of disk and memory unless they do not matter."""
     vivado, version = find_vivado()
-    console.print(f"{vivado}, version {version}", highlight=False, soft_wrap=True)
+    say(f"{vivado}, version {version}")
     return vivado, (lambda board, folder: None) if force else check_machine
 
 
@@ -86,8 +81,8 @@ def _watched(vivado: str, step: Callable[[str, Callable[[str], None]], dict[str,
 
 def _probe(build: Build, vivado: str) -> None:
     found = _watched(vivado, build.probe)
-    console.print(f"{build.settings['part']}, licensed; processor settings: "
-                  f"{found.get('board_part') or 'our own, no board files'}", highlight=False, soft_wrap=True)
+    say(f"{build.settings['part']}, licensed; processor settings: "
+        f"{found.get('board_part') or 'our own, no board files'}")
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -99,8 +94,7 @@ def _print(report: dict[str, Any]) -> None:
     console.print(table)
 
 
-@app.command()
-def build(board: BoardOption, config: ConfigOption = None, output: OutputOption = None,
+def bitstream(board: BoardOption, config: ConfigOption = None, output: OutputOption = None,
           preset: PresetOption = Preset.AUTO, jobs: JobsOption = 2, force: ForceOption = False) -> None:
     """Build NAME.bit, NAME.hwh, reports and build.json. Exit codes: docs/vivado.md."""
     try:
@@ -113,10 +107,9 @@ def build(board: BoardOption, config: ConfigOption = None, output: OutputOption 
     except VivadoError as error:
         raise _fail(error) from error
     _print(report)
-    console.print(f"{made.folder / made.name}.bit, .hwh", highlight=False, soft_wrap=True)
+    say(f"{made.folder / made.name}.bit, .hwh")
 
 
-@app.command()
 def ooc(board: BoardOption, config: ConfigOption = None, output: OutputOption = None,
         force: ForceOption = False) -> None:
     """Synthesise, place and route the core alone; writes ooc.json and reports."""
@@ -130,7 +123,6 @@ def ooc(board: BoardOption, config: ConfigOption = None, output: OutputOption = 
     _print(report)
 
 
-@app.command()
 def prepare(board: BoardOption, config: ConfigOption = None, output: OutputOption = None,
             preset: PresetOption = Preset.AUTO, jobs: JobsOption = 2) -> None:
     """Write the folder alone, to be carried to a computer that has Vivado."""
@@ -139,15 +131,9 @@ def prepare(board: BoardOption, config: ConfigOption = None, output: OutputOptio
             folder = made.folder
     except VivadoError as error:
         raise _fail(error) from error
-    console.print(f"{folder}: in work/, run vivado -mode batch -source on ../tcl/probe.tcl, package_ip.tcl, "
-                  "build.tcl", highlight=False, soft_wrap=True)
+    say(f"{folder}: in work/, run vivado -mode batch -source on ../tcl/probe.tcl, package_ip.tcl, build.tcl")
 
 
-@app.command()
 def config(board: BoardOption) -> None:
     """Print the name of the configuration that suits a board."""
     typer.echo(BOARDS[board].config)
-
-
-if __name__ == "__main__":
-    app()

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An FPGA accelerator for Mixture-of-Experts vision transformers: a checkpoint in, a verified machine out.
+
+The names below are imported when they are first used, since a board has numpy alone. One whose packages are not
+installed raises MissingExtra, an ImportError that says what to install.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from .extras import explained
+
+__all__ = ["Accelerator", "__version__", "compile", "estimate", "import_checkpoint", "load", "quantise"]
+
+try:
+    __version__ = version("moevit")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "0+unknown"
+
+#: Where each name comes from: module, name there, extra.
+_NAMES = {
+    "Accelerator": ("moevit.host.runtime", "Accelerator", ""),
+    "import_checkpoint": ("moevit.golden.importers", "import_checkpoint", "golden"),
+    "quantise": ("moevit.golden.quant.quantiser", "quantise", "golden"),
+    "compile": ("moevit.compiler.assemble", "compile_model", ""),
+    "estimate": ("moevit.compiler.estimate", "estimate", ""),
+    "load": ("moevit.files", "load", ""),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module moevit has no attribute {name!r}")
+    module, attribute, extra = _NAMES[name]
+    try:
+        found = getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise explained(error, f"moevit.{name}", extra) from error
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

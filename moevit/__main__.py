@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``moevit``, or ``python -m moevit``: all commands, or without typer, as on a board, those that need numpy alone."""
+
+import sys
+from collections.abc import Sequence
+
+from .cli import board
+from .extras import explained
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; ends with SystemExit."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal of other letters shows what it can
+    try:
+        from .cli.app import app
+    except ModuleNotFoundError as error:
+        if explained(error, "", "cli") is error:
+            raise
+        sys.exit(board.main(words))
+    app(words, prog_name="moevit")
+
+
+if __name__ == "__main__":
+    main()
