@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .errors import BadTensor, MissingTensor, Unsupported
+from .errors import MissingTensor, Unsupported
 from .fold import join, scale_outputs
 from .inventory import Inventory
 
@@ -62,23 +62,25 @@ def norm(inventory: Inventory, name: str, dim: int) -> tuple[Tensor, Tensor]:
 
 
 def linear(inventory: Inventory, name: str, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
-    """Weight (outputs, inputs), or a 1 x 1 convolution's, and bias, zero where there is none; -1 for any length."""
-    weight = inventory.look(f"{name}.weight")
-    if weight.ndim == 4:
-        weight = inventory.take(f"{name}.weight", (outputs, inputs, 1, 1)).flatten(1)
+    """Weight (outputs, inputs), or a 1 x 1 convolution's, and bias, zero where there is none; -1 for any length.
+
+    A name that ends in ``_`` is ``nn.MultiheadAttention``'s ``in_proj_``, which has no dot after it.
+    """
+    dotted = name if name.endswith("_") else f"{name}."
+    if inventory.look(f"{dotted}weight").ndim == 4:
+        weight = inventory.take(f"{dotted}weight", (outputs, inputs, 1, 1)).flatten(1)
     else:
-        weight = inventory.take(f"{name}.weight", (outputs, inputs))
-    return weight, inventory.maybe(f"{name}.bias", (weight.shape[0],))
+        weight = inventory.take(f"{dotted}weight", (outputs, inputs))
+    return weight, inventory.maybe(f"{dotted}bias", (weight.shape[0],))
 
 
 def attention(inventory: Inventory, names: BlockNames, block: int, dim: int) -> dict[str, Tensor]:
-    """``blocks.<block>.norm1``, ``.attn.qkv``, ``.attn.proj`` and ``.norm2``, LayerScale folded."""
+    """``blocks.<block>.norm1``, ``.attn.qkv``, ``.attn.proj`` and ``.norm2``, LayerScale folded.
+
+    Raises BadTensor for keys that heads share (grouped queries): qkv has 3 dim rows.
+    """
     qkv = names.qkv
     if isinstance(qkv, str):
-        found = inventory.look(f"{qkv.format(block)}.weight").shape
-        if tuple(found) != (3 * dim, dim):
-            raise BadTensor(f"{qkv.format(block)}.weight has shape {tuple(found)}, dim {dim} asks for {(3 * dim, dim)} "
-                            "(grouped queries are not supported)")
         weight, bias = linear(inventory, qkv.format(block), 3 * dim, dim)
     else:
         parts = [linear(inventory, part.format(block), dim, dim) for part in qkv]

@@ -17,10 +17,10 @@ from moevit.spec.networks import Network, NetworkError
 
 from .draft import Draft, Head
 from .errors import ImportFailed, NotProved
-from .family import Family
-from .fold import normalisation
+from .family import Family, Original
+from .fold import normalisation, padding
 from .inventory import Inventory
-from .options import NORMALISATIONS, Options, Preprocess
+from .options import RAW, Options, Preprocess
 from .positions import resample
 from .prove import prove
 from .refusals import refuse
@@ -61,9 +61,8 @@ def convert(path: str | PathLike, options: Options, choose: Any) -> Imported:
     """Read ``path`` and make a network of it. ``choose(source, options)`` gives the `Family`. Raises ImportFailed."""
     report = Report()
     source = read_source(Path(path), options.state, report)
-    inventory_names = source.tensors
     family: Family = choose(source, options)
-    inventory = Inventory(inventory_names, family.title, report)
+    inventory = Inventory(source.tensors, family.title, report)
     for pattern in options.leave_out:
         inventory.drop(pattern, "left out as --leave-out asks")
     refuse(inventory.names())
@@ -74,31 +73,37 @@ def convert(path: str | PathLike, options: Options, choose: Any) -> Imported:
     heads = _heads(draft, network)
     for name, head in heads.items():
         report.say("host", _describe(name, head))
-    report.say("host", _preparation(draft.preprocess))
+    report.say("host", _preparation(_scaled(draft, network)))
     try:
         model = load_state(network, tensors)
     except CheckpointError as error:
         raise ImportFailed(f"{path} as {family.name}: {error}") from error
     try:
-        prove(model, family.original(source, network, options), draft.preprocess or _PLAIN, report)
+        prove(model, _original(source, family, network, options), draft.preprocess or RAW, report)
     except NotProved as error:
         report.say("proof", f"not proved: {error}")
     if report.proof_db is not None and report.proof_db < _PROVED_DB:
         raise ImportFailed(f"{path} as {family.name}: the network does not compute what the source's own model does "
                            f"({report.proof_db:.0f} dB): check heads, activation and epsilon, or force --family")
-    host = {"preprocess": _preprocess(draft.preprocess), "heads": {n: _host_head(h) for n, h in heads.items()},
-            "source": {"file": source.path.name, "family": family.name, "sha256": source.sha256()}}
+    preprocess = draft.known_host.get("preprocess") or _preprocess(_scaled(draft, network))
+    host = {"preprocess": preprocess, "heads": {n: _host_head(h) for n, h in heads.items()},
+            "source": draft.known_host.get("source")
+            or {"file": source.path.name, "family": family.name, "sha256": source.sha256()}}
     return Imported(network, tensors, _head_tensors(heads), host, report)
 
 
-_PLAIN = Preprocess(*NORMALISATIONS["none"])
+def _original(source: Source, family: Family, network: Network, options: Options) -> Original:
+    if source.graph is not None:
+        from .onnx import original  # needs the extra `onnx`
+        return original(source.graph, network)
+    return family.original(source, network, options)
 
 
 def _network(source: Source, draft: Draft, options: Options) -> Network:
     patch = draft.fields["patch"]
     height, width = options.image or (draft.grid[0] * patch, draft.grid[1] * patch)
     try:
-        return Network(name=options.name or source.path.stem, height=height, width=width,
+        return Network(name=options.name or draft.name or source.path.stem, height=height, width=width,
                        **{**draft.fields, "final_norm": "norm.weight" in draft.tensors})
     except NetworkError as error:
         raise ImportFailed(str(error)) from error
@@ -113,6 +118,11 @@ def _fitted(draft: Draft, network: Network, report: Report) -> dict[str, Tensor]
         report.say("resampled", f"positions of {draft.grid[0]}x{draft.grid[1]} patches to {grid[0]}x{grid[1]}, bicubic "
                                 f"as {draft.resampling.library} does it")
     if draft.preprocess is not None:
+        if draft.preprocess.pad:
+            prefix = network.prefix_tokens
+            tensors["pos_embed"] = tensors["pos_embed"].clone()
+            tensors["pos_embed"][:, prefix:] += padding(tensors["patch_embed.proj.weight"], draft.preprocess, grid)
+            report.say("folded", "the padding of the patch convolution into the positions of the first row and column")
         names = "patch_embed.proj.weight", "patch_embed.proj.bias"
         tensors |= dict(zip(names, normalisation(*(tensors[name] for name in names), draft.preprocess), strict=True))
         report.say("folded", f"mean {_triple(draft.preprocess.mean)}, std {_triple(draft.preprocess.std)} and 256/255 "
@@ -143,9 +153,18 @@ def _host_head(head: Head) -> dict[str, Any]:
             "classes": None if head.classes is None else list(head.classes)}
 
 
-def _preprocess(how: Preprocess | None) -> dict[str, Any]:
-    how = how or _PLAIN
-    return {"mean": list(how.mean), "std": list(how.std), "resize": how.resize, "interpolation": how.interpolation}
+def _scaled(draft: Draft, network: Network) -> Preprocess:
+    """The shorter side of a resized picture grows and shrinks with the image."""
+    how = draft.preprocess or RAW
+    if how.resize is None:
+        return how
+    trained = min(draft.grid) * network.patch
+    return replace(how, resize=round(how.resize * min(network.height, network.width) / trained))
+
+
+def _preprocess(how: Preprocess) -> dict[str, Any]:
+    return {"mean": list(how.mean), "std": list(how.std), "resize": how.resize, "interpolation": how.interpolation,
+            **({"pad": [how.pad, how.pad]} if how.pad else {})}
 
 
 def _describe(name: str, head: Head) -> str:
@@ -158,8 +177,8 @@ def _describe(name: str, head: Head) -> str:
     return f"head {name}: {norm}{pool}{after}, {head.weight.shape[0]} outputs"
 
 
-def _preparation(how: Preprocess | None) -> str:
-    if how is None or how.resize is None:
+def _preparation(how: Preprocess) -> str:
+    if how.resize is None:
         return "pictures are brought to the image's size"
     return f"pictures are resized to {how.resize} pixels of the shorter side, {how.interpolation}, cut in the centre"
 

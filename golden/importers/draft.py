@@ -50,6 +50,8 @@ class Draft:
     heads : by name. ``features`` is added where there is a final norm
     preprocess : its mean and std are folded into the patch embedding; None where pixels come as they are, u8 / 256
     resampling : how the family's library fits positions to another grid
+    name : of the network, where the source has one
+    known_host : what an earlier import left to the host, which goes on
     """
 
     fields: dict[str, Any]
@@ -58,3 +60,5 @@ class Draft:
     preprocess: Preprocess | None
     resampling: Resampling
     heads: dict[str, Head] = field(default_factory=dict)
+    name: str | None = None
+    known_host: dict[str, Any] = field(default_factory=dict)

@@ -35,8 +35,8 @@ class Family(ABC):
     without: ClassVar[tuple[str, ...]] = ()
 
     def tells(self, source: Source) -> bool:
-        """Whether ``source`` is of this family."""
-        return all(_any(key, source.tensors) for key in self.keys) and not any(
+        """Whether ``source`` is of this family. A network in its metadata makes it one of our own."""
+        return "network" not in source.metadata and all(_any(key, source.tensors) for key in self.keys) and not any(
             _any(key, source.tensors) for key in self.without)
 
     @abstractmethod

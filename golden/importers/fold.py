@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .options import Preprocess
 
-__all__ = ["join", "kernel_from_linear", "normalisation", "scale_outputs"]
+__all__ = ["join", "kernel_from_linear", "normalisation", "padding", "scale_outputs"]
 
 
 def normalisation(kernel: Tensor, bias: Tensor, how: Preprocess) -> tuple[Tensor, Tensor]:
@@ -18,6 +18,21 @@ def normalisation(kernel: Tensor, bias: Tensor, how: Preprocess) -> tuple[Tensor
     """
     mean, std = (torch.tensor(values, dtype=torch.float64).reshape(1, 3, 1, 1) for values in (how.mean, how.std))
     return kernel * (256 / 255 / std), bias - (kernel * (mean / std)).sum((1, 2, 3))
+
+
+def padding(kernel: Tensor, how: Preprocess, grid: tuple[int, int]) -> Tensor:
+    """What positions gain (1, patches, dim) where a source pads its normalised picture with zeros.
+
+    The image has black there, which normalises to ``-mean / std``: the patches of the first row and column lack that
+    much. kernel (dim, 3, patch, patch) is of normalised pixels.
+    """
+    weighed = kernel * torch.tensor([m / s for m, s in zip(how.mean, how.std, strict=True)],
+                                    dtype=kernel.dtype).reshape(1, 3, 1, 1)
+    patch = kernel.shape[-1]
+    padded = torch.zeros(*grid, patch, patch, dtype=kernel.dtype)
+    padded[0, :, :how.pad] = 1
+    padded[:, 0, :, :how.pad] = 1
+    return torch.einsum("dchw,ijhw->ijd", weighed, padded).flatten(0, 1)[None]
 
 
 def scale_outputs(weight: Tensor, bias: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:

@@ -40,16 +40,16 @@ class Inventory:
             raise MissingTensor(f"{name} is missing: every {self.family} checkpoint has it")
         return self.tensors[name]
 
-    def take(self, name: str, shape: Sequence[int] | None = None) -> Tensor:
-        """A tensor as float64, for exact folds; from now on it is explained.
+    def take(self, name: str, shape: Sequence[int] | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+        """A tensor as float64, for exact folds, or bool if ``dtype`` is; from now on it is explained.
 
         ``shape`` is checked, -1 stands for any length. Raises MissingTensor, BadTensor.
         """
         value = self.look(name)
         self._open.pop(name, None)
-        if value.dtype != torch.float32:
-            raise BadTensor(f"{name} is {str(value.dtype).removeprefix('torch.')}: weights are float32, float16, "
-                            "bfloat16 or float64; convert it (quantised weights: save the float model)")
+        if value.dtype != dtype:
+            raise BadTensor(f"{name} is {str(value.dtype).removeprefix('torch.')}, not {str(dtype)[6:]}, float16, "
+                            "bfloat16 or float64: convert it (of quantised weights save the float model)")
         if not value.isfinite().all():
             raise BadTensor(f"{name} holds {int((~value.isfinite()).sum())} values that are NaN or infinite: "
                             "take a checkpoint from before the training failed")
@@ -57,7 +57,7 @@ class Inventory:
                                   or any(want not in (-1, got) for want, got in zip(shape, value.shape, strict=True))):
             wanted = tuple("any" if want == -1 else want for want in shape)
             raise BadTensor(f"{name} has shape {tuple(value.shape)}, its neighbours ask for {wanted}")
-        return value.double()
+        return value if dtype == torch.bool else value.double()
 
     def maybe(self, name: str, shape: Sequence[int]) -> Tensor:
         """`take`, or zeros of ``shape`` where the tensor (a bias) is absent, which the report says."""

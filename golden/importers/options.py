@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from .errors import ImportFailed, NeedsOption
 
-__all__ = ["NORMALISATIONS", "Options", "Preprocess"]
+__all__ = ["NORMALISATIONS", "RAW", "Options", "Preprocess"]
 
 #: (mean, std) of pixels in 0..1, per channel R, G, B.
 NORMALISATIONS = {
@@ -22,12 +22,19 @@ class Preprocess:
     """How a picture becomes the network's input: ``(u8 / 255 - mean) / std`` per channel, after resizing.
 
     ``resize`` is the length of the shorter side in pixels before the centre is cut out, None for the image itself.
+    ``pad`` rows of black lie above and as many columns left of the picture, whose last ones are cut: the padding of a
+    source's patch convolution, which is zero after the normalisation.
     """
 
     mean: Triple
     std: Triple
     resize: int | None = None
     interpolation: str = "bicubic"
+    pad: int = 0
+
+
+#: Pixels as the machine reads them: u8 / 256.
+RAW = Preprocess((0.0, 0.0, 0.0), (256 / 255, 256 / 255, 256 / 255))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +56,7 @@ class Options:
     leave_out : patterns (``decoder*``) of tensors that the person knows to be of no use
     tasks : names of the tasks of a multi-task checkpoint
     top_k : experts per token, where no file says it
+    renormalise : as in `spec.networks.Network`, where no file says it
     """
 
     family: str | None = None
@@ -67,13 +75,14 @@ class Options:
     leave_out: tuple[str, ...] = field(default=())
     tasks: tuple[str, ...] | None = None
     top_k: int | None = None
+    renormalise: bool | None = None
 
     def preprocess(self, known: Preprocess | None, what: str) -> Preprocess:
         """The normalisation: as the options say, else as ``known``, else it is asked for.
 
         ``what`` says whose normalisation is missing. Raises NeedsOption, ImportFailed.
         """
-        rest = (known.resize, known.interpolation) if known else (None, "bicubic")
+        rest = (known.resize, known.interpolation, known.pad) if known else ()
         if self.normalise is not None:
             if self.mean is not None or self.std is not None:
                 raise ImportFailed("--normalise and --mean, --std say the same thing: give one of them")

@@ -12,7 +12,8 @@ from torch import Tensor
 from .errors import BadTensor, NeedsOption
 from .options import Options
 
-__all__ = ["DINOV2", "DINOV2_REGISTERS", "HUGGING_FACE", "TIMM", "TORCHVISION", "Resampling", "find_grid", "resample"]
+__all__ = ["DINOV2", "DINOV2_REGISTERS", "HUGGING_FACE", "HUGGING_FACE_REGISTERS", "TIMM", "TORCHVISION", "Resampling",
+           "find_grid", "resample"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Resampling:
 
 TIMM = Resampling("timm", antialias=True)
 HUGGING_FACE = Resampling("transformers", antialias=False)
+HUGGING_FACE_REGISTERS = Resampling("transformers (DINOv2 with registers)", antialias=True)
 TORCHVISION = Resampling("torchvision", antialias=False, align_corners=True)
 #: facebookresearch/dinov2 hub: ``interpolate_offset=0.1``; with registers 0.0 and antialiasing.
 DINOV2 = Resampling("facebookresearch/dinov2", antialias=False, offset=0.1)
@@ -49,10 +51,11 @@ def resample(positions: Tensor, old: tuple[int, int], new: tuple[int, int], how:
 
 
 def find_grid(name: str, rows: int, prefixes: Sequence[int], patch: int,
-              options: Options) -> tuple[tuple[int, int], int]:
+              options: Options, trained: tuple[int, int] | None = None) -> tuple[tuple[int, int], int]:
     """The grid of ``rows`` positions and how many of them belong to prefix tokens (one of ``prefixes``).
 
-    ``--grid`` decides; else the image if its patches are as many; else the grid must be a square.
+    ``--grid`` decides; else the ``trained`` image (pixels) of a configuration, or the wanted one, if its patches are as
+    many; else the grid must be a square.
     Raises BadTensor, NeedsOption.
     """
     if options.grid is not None:
@@ -61,8 +64,8 @@ def find_grid(name: str, rows: int, prefixes: Sequence[int], patch: int,
             raise BadTensor(f"{name} has {rows} rows, --grid {height}x{width} and {_either(prefixes)} prefix tokens "
                             f"ask for {_either([height * width + prefix for prefix in prefixes])}")
         return options.grid, rows - height * width
-    if options.image is not None:
-        height, width = options.image[0] // patch, options.image[1] // patch
+    for image in filter(None, (trained, options.image)):
+        height, width = image[0] // patch, image[1] // patch
         if rows - height * width in prefixes:
             return (height, width), rows - height * width
     squares = [prefix for prefix in prefixes if rows > prefix and isqrt(rows - prefix) ** 2 == rows - prefix]

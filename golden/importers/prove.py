@@ -12,7 +12,7 @@ from .family import Original
 from .options import Preprocess
 from .report import Report
 
-__all__ = ["normalised", "prove", "test_picture"]
+__all__ = ["normalised", "padded", "prove", "test_picture"]
 
 
 def test_picture(height: int, width: int) -> np.ndarray:
@@ -30,6 +30,12 @@ def normalised(images: np.ndarray, how: Preprocess) -> Tensor:
     return torch.from_numpy(((images.transpose(0, 3, 1, 2) / 255 - mean) / std).astype(np.float32))
 
 
+def padded(images: np.ndarray, pad: int) -> np.ndarray:
+    """Images (B, H, W, 3) moved down and right by ``pad`` pixels, black where they were, the last ones cut."""
+    height, width = images.shape[1:3]
+    return np.pad(images, ((0, 0), (pad, 0), (pad, 0), (0, 0)))[:, :height, :width]
+
+
 @torch.no_grad()
 def prove(model: M3ViT, original: Original, how: Preprocess, report: Report) -> None:
     """Compare the final tokens (after the norm, if there is one) of each task; the least agreement counts.
@@ -41,7 +47,7 @@ def prove(model: M3ViT, original: Original, how: Preprocess, report: Report) -> 
     least = np.inf
     for task in range(len(network.tasks)):
         want = original(normalised(image, how), task).double()
-        got = model(pixels(image), task).double()
+        got = model(pixels(padded(image, how.pad)), task).double()
         if got.shape != want.shape:
             raise NotProved(f"the source's model gives tokens {tuple(want.shape)}, the float model {tuple(got.shape)}")
         error, signal = (got - want).square().sum().item(), want.square().sum().item()

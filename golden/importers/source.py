@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ __all__ = ["Source", "read_source"]
 #: Wrappers of a network in front of all of its names (DataParallel, torch.compile, Lightning, mmseg).
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "student.", "teacher.")
 #: Names that tell where a network begins, when a wrapper is not in front of everything (heads stand beside it).
-_ROOTS = ("patch_embed.", "embeddings.", "cls_token", "pos_embed")
+_ROOT = re.compile(r"(patch_embed|embeddings)\.|(cls_token|pos_embed)$")
 _CONVERTED = (torch.float16, torch.bfloat16, torch.float64)
 
 
@@ -112,7 +113,7 @@ def _without_prefixes(tensors: Mapping[str, Tensor], report: Report) -> dict[str
 
 def _wraps(prefix: str, names: Mapping[str, Tensor]) -> bool:
     inside = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
-    return len(inside) == len(names) or any(name.startswith(_ROOTS) for name in inside)
+    return len(inside) == len(names) or any(_ROOT.match(name) for name in inside)
 
 
 def _as_float32(tensors: dict[str, Tensor], report: Report) -> dict[str, Tensor]:

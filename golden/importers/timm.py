@@ -10,7 +10,8 @@ from moevit.spec.networks import Network
 
 from .blocks import BlockNames, attention, depth_of, embedding, ffn, linear, norm
 from .draft import Draft, Head
-from .errors import ImportFailed, NeedsOption
+from .errors import ImportFailed
+from .facts import Facts, settle
 from .family import Family, Original
 from .inventory import Inventory
 from .options import Options
@@ -18,13 +19,15 @@ from .positions import TIMM, find_grid
 from .source import Source
 from .timm_model import known_model, original
 
-__all__ = ["NAMES", "Timm", "classifier", "prefix_and_positions"]
+__all__ = ["NAMES", "PREFIX", "Timm", "classifier", "prefix_and_positions"]
 
 NAMES = BlockNames(norm1="blocks.{}.norm1", qkv="blocks.{}.attn.qkv", proj="blocks.{}.attn.proj",
                    norm2="blocks.{}.norm2", fc1="blocks.{}.mlp.fc1", fc2="blocks.{}.mlp.fc2",
                    scale1="blocks.{}.ls1.gamma", scale2="blocks.{}.ls2.gamma")
+#: What timm's vit_* and deit* have in common; heads follow no rule.
+_USUAL = Facts(activation="gelu", norm_eps=1e-6)
 #: Prefix tokens in their order before the patches.
-_PREFIX = ("cls_token", "dist_token", "reg_token")
+PREFIX = ("cls_token", "dist_token", "reg_token")
 
 
 class Timm(Family):
@@ -36,31 +39,21 @@ class Timm(Family):
     without = ("mask_token", "register_tokens", r"blocks\.\d+\..*experts?\..*", r"blocks\.\d+\..*gate\..*",
                r"last_norm\..*")
 
-    def tells(self, source: Source) -> bool:
-        return "network" not in source.metadata and super().tells(source)
-
     def convert(self, source: Source, inventory: Inventory, options: Options) -> Draft:
         known = known_model(source, options, inventory.report)
         tensors = embedding(inventory, "patch_embed.proj")
         dim, _, patch, _ = tensors["patch_embed.proj.weight"].shape
-        places, grid = prefix_and_positions(inventory, _PREFIX, dim, patch, options)
+        places, grid = prefix_and_positions(inventory, PREFIX, dim, patch, options, known)
         hidden = inventory.look("blocks.0.mlp.fc1.weight").shape[0]
         depth = depth_of(source.tensors, r"blocks\.(\d+)\.")
         for block in range(depth):
             tensors |= attention(inventory, NAMES, block, dim) | ffn(inventory, NAMES, block, dim, hidden)
         if "norm.weight" in inventory:
             tensors["norm.weight"], tensors["norm.bias"] = norm(inventory, "norm", dim)
-        heads = options.heads or known.get("heads")
-        if heads is None:
-            raise NeedsOption("--heads (or --model with timm's name of it)",
-                              f"the number of heads of dim {dim} stands in no tensor of {source.path.name}")
-        activation, norm_eps = known.get("activation"), known.get("norm_eps")
-        fields = {"patch": patch, "dim": dim, "heads": heads, "depth": depth, "hidden": hidden,
+        fields = {"patch": patch, "dim": dim, "depth": depth, "hidden": hidden,
                   "prefix_tokens": places["prefix_tokens"].shape[1],
-                  "activation": options.activation or activation or _assumed(inventory, "GELU (erf)", "gelu"),
-                  "norm_eps": options.norm_eps or norm_eps or _assumed(inventory, "epsilon 1e-6", 1e-6)}
-        inventory.drop("head_drop*", "of training")
-        preprocess = options.preprocess(known.get("preprocess"), source.path.name)
+                  **settle(known, _USUAL, options, inventory.report, "vit of timm")}
+        preprocess = options.preprocess(known.preprocess, source.path.name)
         return Draft(fields, tensors | places, grid, preprocess, TIMM,
                      classifier(inventory, fields, "norm.weight" in tensors, options))
 
@@ -69,7 +62,7 @@ class Timm(Family):
 
 
 def prefix_and_positions(inventory: Inventory, names: tuple[str, ...], dim: int, patch: int, options: Options,
-                         ) -> tuple[dict[str, Tensor], tuple[int, int]]:
+                         facts: Facts) -> tuple[dict[str, Tensor], tuple[int, int]]:
     """``prefix_tokens`` and ``pos_embed`` with zeros for prefix tokens without position, and the grid.
 
     Positions are for patches alone, for CLS and patches (DINOv2: registers have none), or for all tokens.
@@ -78,7 +71,8 @@ def prefix_and_positions(inventory: Inventory, names: tuple[str, ...], dim: int,
     prefix = torch.cat([torch.zeros(1, 0, dim, dtype=torch.float64), *parts], 1)
     count = prefix.shape[1]
     positions = inventory.take("pos_embed", (1, -1, dim))
-    grid, placed = find_grid("pos_embed", positions.shape[1], sorted({0, min(count, 1), count}), patch, options)
+    grid, placed = find_grid("pos_embed", positions.shape[1], sorted({0, min(count, 1), count}), patch, options,
+                             facts.image)
     unplaced = torch.zeros(1, count - placed, dim, dtype=torch.float64)
     if count > placed:
         inventory.report.say("mapped", f"{count - placed} of {count} prefix tokens have no position")
@@ -92,7 +86,7 @@ def classifier(inventory: Inventory, fields: dict[str, Any], final_norm: bool, o
         return {}
     dim, prefix = fields["dim"], fields["prefix_tokens"]
     per_patch = inventory.look("head.weight").ndim == 4
-    has_cls = "cls_token" in inventory.tensors
+    has_cls = "cls_token" in inventory.tensors or "prefix_tokens" in inventory.tensors
     distilled = "head_dist.weight" in inventory
     pooled = "fc_norm.weight" in inventory
     pool = "patches" if per_patch else "prefix" if distilled else "cls" if has_cls and not pooled else "mean"
@@ -100,7 +94,8 @@ def classifier(inventory: Inventory, fields: dict[str, Any], final_norm: bool, o
         pool = options.pool
     elif pool == "cls":
         inventory.report.say("assumed", "the classifier reads CLS (timm's global_pool 'token'); --pool says otherwise")
-    weight, bias = linear(inventory, "head", -1, dim * prefix if pool == "prefix" and not distilled else -1)
+    inputs = dim * {"prefix": prefix, "cls_mean": 2}.get(pool, 1)
+    weight, bias = linear(inventory, "head", -1, dim if distilled else inputs)
     if distilled:
         if prefix != 2 or pool != "prefix":
             raise ImportFailed(f"head_dist.weight needs CLS and a distillation token, there are {prefix} prefix tokens")
@@ -110,8 +105,3 @@ def classifier(inventory: Inventory, fields: dict[str, Any], final_norm: bool, o
     if pooled:
         return {"classifier": Head(pool, "pooled", weight, bias, *norm(inventory, "fc_norm", dim))}
     return {"classifier": Head(pool, "tokens" if final_norm else "none", weight, bias)}
-
-
-def _assumed(inventory: Inventory, what: str, value: Any) -> Any:
-    inventory.report.say("assumed", f"{what}, as timm's vit_* have it")
-    return value

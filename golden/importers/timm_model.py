@@ -3,6 +3,7 @@
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from moevit.spec.networks import Network
 
 from .errors import ImportFailed, NotProved
+from .facts import Facts, stated
 from .family import Original
 from .libraries import library
 from .options import Options, Preprocess
@@ -23,12 +25,12 @@ __all__ = ["known_model", "original"]
 _ACTIVATIONS = {"gelu": nn.GELU, "gelu_tanh": partial(nn.GELU, approximate="tanh"), "relu": nn.ReLU}
 
 
-def known_model(source: Source, options: Options, report: Report) -> dict[str, Any]:
-    """``heads``, ``activation``, ``norm_eps``, ``preprocess`` as far as a name or a configuration says them.
+def known_model(source: Source, options: Options, report: Report) -> Facts:
+    """As far as a name or a configuration says it.
 
     The name is ``--model`` or ``architecture`` in the config.json of a timm folder. Raises ImportFailed.
     """
-    known: dict[str, Any] = {}
+    known = stated(source)
     config = source.config.get("pretrained_cfg") or {}
     name = options.model or source.config.get("architecture")
     if name:
@@ -46,14 +48,16 @@ def known_model(source: Source, options: Options, report: Report) -> dict[str, A
             block = type(model.blocks[0]).__name__
             if block != "Block":
                 raise ImportFailed(f"{name} has {block}s, the machine has pre-norm blocks (timm's Block)")
-            known = {"heads": model.blocks[0].attn.num_heads, "activation": _activation(model.blocks[0].mlp.act),
-                     "norm_eps": model.blocks[0].norm1.eps}
+            first = model.blocks[0]
+            known = replace(known, heads=first.attn.num_heads, activation=_activation(first.mlp.act),
+                            norm_eps=first.norm1.eps)
             config = config or model.pretrained_cfg
             report.say("read", f"heads, activation and epsilon are those of timm's {name}")
     if config.get("mean"):
         height, crop = (config.get("input_size") or (3, 224, 224))[1], config.get("crop_pct") or 1.0
         how = "bilinear" if config.get("interpolation") == "bilinear" else "bicubic"
-        known["preprocess"] = Preprocess(tuple(config["mean"]), tuple(config["std"]), int(height / crop), how)
+        preprocess = Preprocess(tuple(config["mean"]), tuple(config["std"]), int(height / crop), how)
+        known = replace(known, preprocess=preprocess)
         report.say("read", f"mean and std of {name or 'config.json'}'s pretrained_cfg")
     return known
 

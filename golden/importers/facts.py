@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What no tensor says of a network: heads, activation, epsilon, image, normalisation. Asked for, never guessed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import ImportFailed, NeedsOption, Unsupported
+from .options import NORMALISATIONS, Options, Preprocess
+from .report import Report
+from .source import Source
+
+__all__ = ["Facts", "image_of", "settle", "stated"]
+
+#: Names of activations in configurations of Hugging Face, and our own (`spec.networks.ACTIVATIONS`).
+_ACTIVATIONS = {"gelu": "gelu", "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh",
+                "gelu_pytorch_tanh": "gelu_tanh", "gelu_python_tanh": "gelu_tanh", "gelu_accurate": "gelu_tanh",
+                "gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "relu": "relu"}
+_BILINEAR, _BICUBIC = 2, 3  # PIL's numbers in preprocessor_config.json
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known; None is not known. ``image`` is (height, width) of the trained positions, in pixels."""
+
+    heads: int | None = None
+    activation: str | None = None
+    norm_eps: float | None = None
+    image: tuple[int, int] | None = None
+    preprocess: Preprocess | None = None
+
+
+def stated(source: Source) -> Facts:
+    """What config.json and preprocessor_config.json of Hugging Face say, or an ONNX graph under the same names.
+
+    Raises Unsupported for an activation that the machine has not, ImportFailed for a value of a wrong type.
+    """
+    config = source.config
+    activation = config.get("hidden_act")
+    if activation is not None and activation not in _ACTIVATIONS:
+        raise Unsupported(f"hidden_act {activation!r} of the configuration: the machine has "
+                          f"{', '.join(sorted(set(_ACTIVATIONS.values())))}")
+    image = config.get("image_size")
+    try:
+        size = None if image is None else image_of(image)
+        heads, norm_eps = config.get("num_attention_heads"), config.get("layer_norm_eps")
+        return Facts(None if heads is None else int(heads), None if activation is None else _ACTIVATIONS[activation],
+                     None if norm_eps is None else float(norm_eps), size, _preprocess(source.preprocessor))
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        if isinstance(error, ImportFailed):
+            raise
+        raise ImportFailed(f"the configuration of {source.path} is not readable: {error!r}") from error
+
+
+def settle(found: Facts, usual: Facts, options: Options, report: Report, whose: str) -> dict[str, Any]:
+    """``heads``, ``activation``, ``norm_eps`` of a network: from the options, else ``found``, else ``usual``.
+
+    ``usual`` is what the documentation of ``whose`` fixes; it is said. Raises NeedsOption for what nobody says.
+    """
+    fields: dict[str, Any] = {}
+    for field, option in (("heads", "--heads"), ("activation", "--activation"), ("norm_eps", "--norm-eps")):
+        given, known, fixed = (getattr(each, field) for each in (options, found, usual))
+        value = given if given is not None else known if known is not None else fixed
+        if value is None:
+            raise NeedsOption(option, f"no tensor of {whose} says the {field}")
+        if given is not None and known is not None and given != known:
+            report.say("assumed", f"{field} {given} as {option} says, instead of {known}")
+        elif given is None and known is None:
+            report.say("assumed", f"{field} {value}, as in every {whose}")
+        fields[field] = value
+    return fields
+
+
+def image_of(size: Any) -> tuple[int, int]:
+    """(height, width) of a configuration's ``image_size``: a number, a pair, or an object."""
+    if isinstance(size, Mapping):
+        return int(size["height"]), int(size["width"])
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    return int(height), int(width)
+
+
+def _preprocess(config: Mapping[str, Any]) -> Preprocess | None:
+    if not config:
+        return None
+    if abs(config.get("rescale_factor", 1 / 255) - 1 / 255) > 1e-9 or config.get("do_rescale") is False:
+        raise Unsupported("preprocessor_config.json: pixels are not divided by 255, which the importer builds upon")
+    if config.get("do_normalize") is False:
+        mean, std = NORMALISATIONS["none"]
+    elif "image_mean" in config and "image_std" in config:
+        mean, std = ((*map(float, config[name]),) for name in ("image_mean", "image_std"))
+    else:
+        return None
+    size = config.get("size")
+    shorter = size.get("shortest_edge") if isinstance(size, Mapping) else None
+    how = {_BILINEAR: "bilinear", _BICUBIC: "bicubic"}.get(config.get("resample", _BICUBIC), "bicubic")
+    return Preprocess(mean, std, shorter, how)
