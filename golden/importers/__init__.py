@@ -5,17 +5,25 @@ from os import PathLike
 from typing import Any
 
 from .build import Imported, convert
+from .dinov2 import Dinov2
 from .errors import ImportFailed, UnknownFamily
 from .family import Family
+from .huggingface import HuggingFace
+from .m3vit import M3Vit
 from .options import Options
+from .own import Own
 from .report import Report
 from .source import Source
 from .timm import Timm
+from .torchvision import Torchvision
+from .vitpose import VitPose
+from .vmoe import VMoe
 
 __all__ = ["FAMILIES", "ImportFailed", "Imported", "Options", "Report", "import_checkpoint"]
 
 #: By name, for ``--family``.
-FAMILIES: dict[str, Family] = {family.name: family for family in (Timm(),)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (
+    Own(), Timm(), Dinov2(), HuggingFace(), Torchvision(), M3Vit(), VMoe(), VitPose())}
 
 
 def import_checkpoint(path: str | PathLike, **options: Any) -> Imported:

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A vision transformer's weights in an ONNX file, under the names that they had in PyTorch.
+
+``torch.onnx.export`` names a node by the module that made it: ``/encoder/layer.0/mlp/fc1/MatMul``. A tensor keeps its
+name where the file holds it as it was, and gets a number, ``onnx::MatMul_1234``, where the export transposed it. Such
+a tensor is named here by the node that reads it, ``encoder.layer.0.mlp.fc1.weight``, and transposed back.
+"""
+
+import re
+from itertools import zip_longest
+from os import PathLike
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from .errors import Unreadable, Unsupported
+
+__all__ = ["OnnxGraph", "attribute", "module_of"]
+
+_QUANTISED = {"MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv", "DynamicQuantizeLinear",
+              "QuantizeLinear", "DequantizeLinear"}
+_LINEAR = {"MatMul", "Gemm", "Conv", "LayerNormalization"}
+
+
+def module_of(node: str) -> str:
+    """The module that made a node: ``/blocks/blocks.0/attn/qkv/MatMul`` -> ``blocks.0.attn.qkv``; "" where none.
+
+    A module of an ``nn.Sequential`` repeats the name of the sequence that it is in.
+    """
+    parts = node.strip("/").split("/")[:-1]
+    return ".".join(part for part, following in zip_longest(parts, parts[1:], fillvalue="")
+                    if not re.fullmatch(re.escape(part) + r"\.\d+", following))
+
+
+class OnnxGraph:
+    """An ONNX file: its nodes, its constants, and which values depend on the image.
+
+    Attributes
+    ----------
+    constants : every initialiser and Constant by the name of its value
+    tensors : the weights by their names in PyTorch
+    """
+
+    def __init__(self, path: str | PathLike) -> None:
+        try:
+            self.model = onnx.load(path)
+        except (DecodeError, OSError, ValueError) as error:
+            raise Unreadable(f"{path} is not an ONNX file: {error}") from error
+        self.path = path
+        self.constants: dict[str, NDArray] = {
+            tensor.name: numpy_helper.to_array(tensor) for tensor in self.model.graph.initializer}
+        self.maker: dict[str, Any] = {}
+        self.aliases: list[str] = []
+        for node in self.nodes:
+            self._enter(node)
+        self.input = next(value for value in self.model.graph.input if value.name not in self.constants)
+        self.pixels = self._pixels()
+        self.tensors = self._named() | self._anonymous()
+
+    @property
+    def nodes(self) -> Any:
+        return self.model.graph.node
+
+    @property
+    def image(self) -> tuple[int, int] | None:
+        """Height and width (pixels) of the image, None where the file leaves them open."""
+        sides = [side.dim_value for side in self.input.type.tensor_type.shape.dim][-2:]
+        return (sides[0], sides[1]) if len(sides) == 2 and all(sides) else None
+
+    @property
+    def patches(self) -> Any:
+        """The convolution that makes patches of the image. Raises Unsupported where there is none."""
+        conv = next((node for node in self.nodes if node.op_type == "Conv" and node.input[0] in self.pixels), None)
+        if conv is None or not module_of(conv.name):
+            raise Unsupported(f"{self.path}: no convolution with a module's name makes patches of the image")
+        return conv
+
+    def _enter(self, node: Any) -> None:
+        if node.op_type in _QUANTISED:
+            raise Unsupported(f"{self.path}: node {node.name} ({node.op_type}) is quantised: export the float model")
+        for output in node.output:
+            self.maker[output] = node
+        if node.op_type == "Constant":
+            value = next((item for item in node.attribute if item.name == "value"), None)
+            if value is not None:
+                self.constants[node.output[0]] = numpy_helper.to_array(value.t)
+        elif node.op_type == "Identity" and node.input[0] in self.constants:  # a weight equal to another
+            self.constants[node.output[0]] = self.constants[node.input[0]]
+            self.aliases.append(node.output[0])
+
+    def _pixels(self) -> set[str]:
+        """Values that depend on the image's pixels, not on its shape alone."""
+        values = {self.input.name}
+        for node in self.nodes:
+            if node.op_type not in ("Shape", "Size") and values.intersection(node.input):
+                values.update(node.output)
+        return values
+
+    def _named(self) -> dict[str, NDArray]:
+        names = [tensor.name for tensor in self.model.graph.initializer] + self.aliases
+        return {name: self.constants[name] for name in names if not _is_anonymous(name)}
+
+    def _anonymous(self) -> dict[str, NDArray]:
+        """The tensors that a node with a module path reads and that have no name of their own."""
+        found: dict[str, NDArray] = {}
+        for node in self.nodes:
+            if node.op_type not in _LINEAR and node.op_type != "Add":
+                continue
+            for place, name in enumerate(node.input):
+                if name in self.constants and _is_anonymous(name):
+                    self._place(found, node, place, self.constants[name])
+        return found
+
+    def _place(self, found: dict[str, NDArray], node: Any, place: int, value: NDArray) -> None:
+        module = module_of(node.name)
+        if node.op_type == "Add":
+            if value.ndim == 1 and f"{module}.weight" in found:
+                found[f"{module}.bias"] = value
+            return
+        if node.op_type == "MatMul" and value.ndim != 2:  # a constant of the attention, no weight
+            return
+        if not module:
+            raise Unsupported(f"{self.path}: node {node.name or node.output[0]} ({node.op_type}) names no module: "
+                              "export with torch.onnx.export(model, ..., dynamo=False), and don't simplify")
+        transposed = node.op_type == "MatMul" or node.op_type == "Gemm" and not attribute(node, "transB", 0)
+        found[f"{module}.{('weight', 'bias')[place - 1]}"] = value.T if transposed and place == 1 else value
+
+
+def _is_anonymous(name: str) -> bool:
+    return "::" in name or name.startswith("/") or "." not in name and name not in ("pos_embed", "cls_token",
+                                                                                   "dist_token", "reg_token")
+
+
+def attribute(node: Any, name: str, otherwise: Any) -> Any:
+    """The value of a node's attribute, ``otherwise`` where it has none of this name."""
+    return next((onnx.helper.get_attribute_value(item) for item in node.attribute if item.name == name), otherwise)
