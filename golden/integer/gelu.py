@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """GELU as ReLU minus a small even table (Edge-MoE, section IV)."""
 
+from functools import cache
+
 import numpy as np
 
 from moevit.spec.tables import GELU_GUARD, GELU_STEP_BITS, gelu_delta_table
@@ -12,10 +14,15 @@ __all__ = ["gelu"]
 
 def gelu(x: np.ndarray) -> np.ndarray:
     """GELU of s16 Q7.9 as s16 Q7.9, within 2e-3 of the exact erf form: relu(x) - delta(abs(x)), interpolated."""
+    delta = _interpolated()
+    return np.maximum(x, 0) - delta[np.minimum(np.abs(x), len(delta) - 1)]
+
+
+@cache
+def _interpolated() -> np.ndarray:
+    """Delta at every magnitude up to the last step of its table, and so beyond: it ends in zeros."""
     table = gelu_delta_table()
-    magnitude = np.abs(x)  # u16: 32768 for the most negative value
+    magnitude = np.arange((len(table) - 1) << GELU_STEP_BITS)
     index, part = magnitude >> GELU_STEP_BITS, magnitude & ((1 << GELU_STEP_BITS) - 1)
-    last = len(table) - 1
-    low, high = table[np.minimum(index, last)], table[np.minimum(index + 1, last)]
-    delta = round_shift((low << GELU_STEP_BITS) + (high - low) * part, GELU_STEP_BITS + GELU_GUARD)
-    return np.maximum(x, 0) - delta
+    low, high = table[index], table[index + 1]
+    return round_shift((low << GELU_STEP_BITS) + (high - low) * part, GELU_STEP_BITS + GELU_GUARD)

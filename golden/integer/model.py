@@ -11,6 +11,7 @@ from moevit.spec.networks import Network
 from moevit.spec.quantised import QuantisedModel
 
 from .norm import NormRows, apply_gain, norm_rows
+from .product import product
 from .rounding import round_shift
 from .router import Routing, queues, route
 from .row_scale import UNIT, PeakScale, RowScale, digits, peak_scale, quantise, reciprocal
@@ -47,11 +48,11 @@ class Frame:
 
 
 class IntegerModel:
-    """Runs frames of one quantised model. Weights are kept as float64, whose products and sums are exact here."""
+    """Runs frames of one quantised model. Weights are kept as float32 for `product`, which is exact."""
 
     def __init__(self, model: QuantisedModel):
         self.model, self.network = model, model.network
-        self._tensors = {name: tensor.astype(np.float64 if name.endswith(".weight") else np.int64)
+        self._tensors = {name: tensor.astype(np.float32 if name.endswith(".weight") else np.int64)
                          for name, tensor in model.tensors.items()}
 
     def run(self, image: np.ndarray, task: int = 0) -> Frame:
@@ -96,10 +97,10 @@ class IntegerModel:
         heads = {part: np.split(value, network.heads, axis=1) for part, value in rows.items()}
         logits, mixed = [], []
         for query, key, value in zip(heads["query"], heads["key"], heads["value"], strict=True):
-            accumulator = _matmul(query, key.T.astype(np.float64))
+            accumulator = product(query, key)
             logits.append(self._product(frame, f"{block}.attn_logits", f"{name}.logit", accumulator, _unit(len(x))))
             e = exponentials(logits[-1], logits[-1].max(axis=1), network.tokens)
-            accumulator = _matmul(e, value.astype(np.float64))
+            accumulator = product(e, value.T)
             mixed.append(self._product(frame, f"{block}.attn_out", f"{name}.mix", accumulator,
                                        reciprocal(e.sum(axis=1))))
         out = np.concatenate(mixed, axis=1)
@@ -143,13 +144,10 @@ class IntegerModel:
     def _route(self, frame: Frame, block: int, normed: "Normed", task: int) -> Routing:
         """The gate's product in three digit products: low x low is below the last bit and left out."""
         name = f"blocks.{block}.moe.gate"
-        weight = self._tensors[f"{name}.weight"][task].T
-        weight_high = round_shift(weight.astype(np.int64), DIGIT_BITS)
-        weight_low = weight - (weight_high << DIGIT_BITS)
-        weight_high = weight_high.astype(np.float64)
+        weight_high, weight_low = digits(self._tensors[f"{name}.weight"][task])
         high, low = digits(normed.rows)
-        accumulator = round_shift(_matmul(high, weight_low) + _matmul(low, weight_high), DIGIT_BITS)
-        accumulator += _matmul(high, weight_high)
+        accumulator = round_shift(product(high, weight_low) + product(low, weight_high), DIGIT_BITS)
+        accumulator += product(high, weight_high)
         logits = gate_logits(accumulator, normed.scale, self._tensors[f"{name}.column_scale"][task],
                              self._tensors[f"{name}.bias"][task], int(self._tensors[f"{name}.shift"]))
         routing = route(logits, self.network.top_k, self.network.renormalise)
@@ -169,7 +167,7 @@ class IntegerModel:
         weight, column_scale, bias = (self._tensors[f"{name}.{part}"] for part in ("weight", "column_scale", "bias"))
         if index is not None:
             weight, column_scale, bias = weight[index], column_scale[index], bias[index]
-        result = write_rows(_matmul(operands, weight.T), scale, column_scale, bias,
+        result = write_rows(product(operands, weight), scale, column_scale, bias,
                             int(self._tensors[f"{name}.shift"]), **options)
         frame.count(written, result.saturated)
         return result.rows
@@ -200,11 +198,6 @@ def patch_rows(network: Network, image: np.ndarray) -> np.ndarray:
     down, across = network.height // patch, network.width // patch
     blocks = image.reshape(down, patch, across, patch, 3).transpose(0, 2, 1, 3, 4)
     return blocks.reshape(down * across, network.patch_values).astype(np.int64)
-
-
-def _matmul(operands: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Exact product of small integers: each sum stays far below 2^53."""
-    return (operands.astype(np.float64) @ weight).astype(np.int64)
 
 
 def _unit(rows: int) -> RowScale:

@@ -8,9 +8,9 @@ __all__ = ["bit_length", "round_shift", "saturate", "wrap"]
 
 def round_shift(value: np.ndarray | int, shift: np.ndarray | int) -> np.ndarray:
     """``value / 2^shift``, rounded half up: add half, arithmetic shift right. ``shift`` 0..62, elementwise."""
-    value, shift = np.asarray(value, np.int64), np.asarray(shift, np.int64)
-    half = np.where(shift > 0, np.left_shift(np.int64(1), np.maximum(shift, 1) - 1), 0)
-    return np.right_shift(value + half, shift)
+    shift = np.asarray(shift, np.int64)
+    rounded = np.asarray(value, np.int64) + (np.left_shift(np.int64(1), shift) >> 1)
+    return np.right_shift(rounded, shift, out=rounded if rounded.ndim else None)
 
 
 def saturate(value: np.ndarray, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:

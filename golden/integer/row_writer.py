@@ -36,8 +36,8 @@ def scaled(accumulator: np.ndarray, scale: RowScale, column_scale: np.ndarray, s
     """
     product = round_shift(scale.mantissa[:, None] * column_scale, 15)
     down = np.clip(shift - scale.exponent, 0, 63)[:, None]
-    exact = accumulator * product  # s45
-    return np.clip(round_shift(exact, np.minimum(down, 50)), -(1 << 23), (1 << 23) - 1)
+    value = round_shift(accumulator * product, np.minimum(down, 50))  # of s45
+    return np.clip(value, -(1 << 23), (1 << 23) - 1, out=value)
 
 
 def write_rows(accumulator: np.ndarray, scale: RowScale, column_scale: np.ndarray, bias: np.ndarray, shift: int, *,

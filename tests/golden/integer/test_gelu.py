@@ -4,6 +4,7 @@ from math import erf
 import numpy as np
 
 from moevit.golden.integer.gelu import gelu
+from moevit.spec.tables import GELU_GUARD, GELU_STEP_BITS, gelu_delta_table
 
 X = np.arange(-32768, 32768)
 
@@ -24,3 +25,13 @@ def test_results_fit_and_relu_minus_gelu_is_even():
 def test_far_from_zero_it_is_relu():
     far = np.abs(X) >= 6 * 512
     np.testing.assert_array_equal(gelu(X)[far], np.maximum(X, 0)[far])
+
+
+def test_between_steps_it_is_interpolated():
+    table = gelu_delta_table().tolist()
+    for x in range(-3100, 3100):
+        index, part = divmod(abs(x), 1 << GELU_STEP_BITS)
+        low, high = (table[min(each, len(table) - 1)] for each in (index, index + 1))
+        shift = GELU_STEP_BITS + GELU_GUARD
+        delta = ((low << GELU_STEP_BITS) + (high - low) * part + (1 << shift >> 1)) >> shift
+        assert gelu(np.array([x])).item() == max(x, 0) - delta, x
