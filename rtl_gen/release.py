@@ -50,13 +50,18 @@ def make_wheel(folder: Path) -> Path:
     """Build the project's wheel into ``folder`` from a copy, so that the checkout stays as it is; needs no network."""
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "moevit"
-        ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests", "docs", "models")
-        shutil.copytree(ROOT, copy, ignore=ignored, symlinks=True)
+        shutil.copytree(ROOT, copy, ignore=_ignored, symlinks=True)
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps",
                    "--no-index", "--no-build-isolation", "--wheel-dir", str(folder), str(copy)]
         subprocess.run(command, check=True)
     wheel, = folder.glob("moevit-*.whl")
     return wheel
+
+
+def _ignored(folder: str, names: list[str]) -> set[str]:
+    """What a wheel is made without."""
+    outside = ["build", "*.egg-info", "tests", "docs", "models"] if Path(folder) == ROOT else []
+    return set(shutil.ignore_patterns(".*", "__pycache__", *outside)(folder, names))
 
 
 def release_files(board: Board, wheel: Path, bundle: Path, built: Path,

@@ -5,13 +5,12 @@ import copy
 
 import matplotlib.pyplot as plt
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from moevit.bench.__main__ import main
 from moevit.bench.frame import BINS, Frame
 from moevit.bench.pictures import gantt, where_cycles_went
 from moevit.bench.report import document, readme_with
+from moevit.cli.app import app
 
 FIGURES = {
     "class": "zcu104", "network": "m3vit_tiny", "array": "32x64", "batch": 1, "cycles": 600_000, "clock_mhz": 300,
@@ -48,18 +47,14 @@ def test_peers_are_beside_ours_with_their_sources():
 
 
 def test_one_row_and_the_quickest_are_not_both():
-    app = typer.Typer()
-    app.command()(main)
-    done = CliRunner().invoke(app, ["--fast", "--row", "m3vit_tiny-zcu104"])
+    done = CliRunner().invoke(app, ["bench", "--fast", "--row", "m3vit_tiny-zcu104"])
     assert done.exit_code == 2 and "leave out --row" in done.output
 
 
 def test_a_place_that_cannot_be_written_is_refused_first(tmp_path):
     (tmp_path / "file").write_text("")
-    app = typer.Typer()
-    app.command()(main)
     for place in (tmp_path / "file", tmp_path / "file" / "below", "/proc/none"):
-        assert CliRunner().invoke(app, ["--fast", "-o", str(place)]).exit_code == 2
+        assert CliRunner().invoke(app, ["bench", "--fast", "-o", str(place)]).exit_code == 2
 
 
 def test_a_difference_is_shouted():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from moevit.compiler.__main__ import app
+from moevit.cli.app import app
 from moevit.compiler.estimate import estimate, shape_steps, slow_cycles, usual_loads
 from moevit.compiler.onchip import dsp_slices, on_chip, shortages
 from moevit.compiler.plan import DoesNotFit, Plan, check_fit

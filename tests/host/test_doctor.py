@@ -7,9 +7,9 @@ import os
 import numpy as np
 import pytest
 
+from moevit.cli.board import main
 from moevit.compiler.assemble import compile_model
 from moevit.host import doctor
-from moevit.host.__main__ import main
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.ip import VLNV
 

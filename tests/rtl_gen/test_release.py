@@ -8,6 +8,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from moevit.cli import board
+from moevit.cli.app import app
 from moevit.compiler.assemble import compile_model
 from moevit.rtl_gen import release
 from moevit.spec.arrays import CONFIGS
@@ -34,10 +36,10 @@ def pack(tmp_path, monkeypatch, wheel, bundle):
     """``pack(*arguments)``: exit code, output and the archive of a release for the pynq-z2."""
     monkeypatch.setattr(release, "make_wheel", lambda folder: wheel)
 
-    def call(*arguments, board="pynq-z2"):
-        done = CliRunner().invoke(release.app, ["pack", "--board", board, "--bundle", str(bundle), "-o", str(tmp_path),
+    def call(*arguments, name="pynq-z2"):
+        done = CliRunner().invoke(app, ["release", "--board", name, "--bundle", str(bundle), "-o", str(tmp_path),
                                                 "--built", str(tmp_path / "out"), *map(str, arguments)])
-        return done.exit_code, " ".join(done.output.split()), tmp_path / f"moevit-0.1.0-{board}.zip"
+        return done.exit_code, " ".join(done.output.split()), tmp_path / f"moevit-0.1.0-{name}.zip"
 
     return call
 
@@ -53,12 +55,12 @@ def test_without_a_bitstream(pack, tmp_path):
     assert {"16x16.bundle", "INSTALL.md", "LICENSE", "model.npz", "scenes.npz", "verify.py", "01_first_frame.ipynb",
             "wheels/moevit-0.1.0-py3-none-any.whl"} <= set(manifest["files"])
     assert not [name for name in manifest["files"] if name.endswith((".bit", ".hwh"))]
-    done = CliRunner().invoke(release.app, ["verify", str(archive), "--unpack", str(tmp_path / "unpacked")])
-    assert done.exit_code == 0
+    done = board.main(["verify", str(archive), "--unpack", str(tmp_path / "unpacked")])
+    assert done == 0
     text = (tmp_path / "unpacked" / "INSTALL.md").read_text()
     assert "make bitstream BOARD=pynq-z2" in text and "moevit_pynq_z2.bit" in text and "{" not in text
     archive.write_bytes(archive.read_bytes()[:-1])
-    assert CliRunner().invoke(release.app, ["verify", str(archive)]).exit_code == 1
+    assert board.main(["verify", str(archive)]) == 1
 
 
 def test_with_a_bitstream(pack, tmp_path, vivado):  # noqa: F811
@@ -89,9 +91,9 @@ def test_with_a_bitstream(pack, tmp_path, vivado):  # noqa: F811
 
 
 def test_a_bundle_of_another_configuration_is_refused(pack):
-    code, output, archive = pack(board="zcu104")
+    code, output, archive = pack(name="zcu104")
     assert code == 1 and "compiled for 16x16, zcu104 has 32x64" in output and not archive.exists()
-    assert pack(board="zcu999")[0] == 2
+    assert pack(name="zcu999")[0] == 2
 
 
 def test_the_wheel_installs_offline_and_needs_numpy_alone(wheel, bundle, tmp_path):

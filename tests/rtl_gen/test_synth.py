@@ -10,10 +10,11 @@ import typer
 from amaranth.back import rtlil
 from amaranth.hdl import Fragment
 
+from moevit.cli.synth import _chosen
 from moevit.hw.array.compute import Compute
 from moevit.hw.top import Accelerator
 from moevit.rtl_gen.area import TOP, folded, report
-from moevit.rtl_gen.synth import UNITS, _chosen, units
+from moevit.rtl_gen.synth import UNITS, units
 from moevit.rtl_gen.targets import TARGETS, Target
 from moevit.rtl_gen.yosys import Resources
 from moevit.spec.arrays import CONFIGS

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from moevit.cli import board_sim as command_module
+from moevit.cli.app import app
 from moevit.compiler.assemble import compile_model
 from moevit.golden.integer.model import IntegerModel
 from moevit.host.runtime import Accelerator
@@ -107,13 +109,11 @@ def test_the_demo_network_twenty_times():
 def command(tmp_path):
     """``command(output="out.json", **scenes)``: the exit code and what is printed, for the tiny network."""
     compile_model(model_of("tiny_test"), CONFIGS["8x8"]).save(tmp_path / "a.bundle")
-    app = board_sim.typer.Typer()
-    app.command()(board_sim.main)
 
     def run(output="out.json", **scenes):
         np.savez(tmp_path / "a.npz", **scenes)
         arguments = [str(tmp_path / "a.bundle"), str(tmp_path / "a.npz"), "-o", str(tmp_path / output)]
-        return CliRunner().invoke(app, [*arguments, "--runs", "2"])
+        return CliRunner().invoke(app, ["board-sim", *arguments, "--runs", "2"])
 
     return run
 
@@ -122,15 +122,15 @@ def test_command(command, monkeypatch, tmp_path, tiny):
     image = random_image("tiny_test")
     tokens = np.zeros((1, 9, 32), np.int16)
     result = copy.deepcopy(tiny[0])
-    monkeypatch.setattr(board_sim, "SimulatedBoard", lambda *_, **__: SimulatedBoard(CONFIGS["8x8"]))
-    monkeypatch.setattr(board_sim, "measure", lambda *_: result)
+    monkeypatch.setattr(command_module, "SimulatedBoard", lambda *_, **__: SimulatedBoard(CONFIGS["8x8"]))
+    monkeypatch.setattr(command_module, "measure", lambda *_: result)
     scenes = {"images": image[None], "integer_semseg": tokens, "integer_depth": tokens}
     done = command(**scenes)
     assert done.exit_code == 0 and "AcceleratorTimeout" in done.output
     assert json.loads((tmp_path / "out.json").read_text())["values_different"] == 0
     result["values_different"] = 1
     done = command(**scenes)
-    assert done.exit_code == board_sim.DIFFERENT and "1 values differ" in done.output
+    assert done.exit_code == command_module.DIFFERENT and "1 values differ" in done.output
 
 
 def test_command_needs_what_it_compares_with(command, tmp_path):
@@ -140,7 +140,7 @@ def test_command_needs_what_it_compares_with(command, tmp_path):
 
 
 def test_places_that_cannot_be_written(command, monkeypatch):
-    monkeypatch.setattr(board_sim, "SimulatedBoard", None)  # refused before anything is built
+    monkeypatch.setattr(command_module, "SimulatedBoard", None)  # refused before anything is built
     tokens = np.zeros((1, 9, 32), np.int16)
     scenes = {"images": random_image("tiny_test")[None], "integer_semseg": tokens, "integer_depth": tokens}
     done = command("a.npz/out.json", **scenes)

@@ -6,7 +6,9 @@ import re
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from moevit.cli.app import app
 from moevit.golden.demo import train as module
 from moevit.golden.demo.heads import Heads
 from moevit.golden.demo.recipe import Recipe
@@ -67,20 +69,21 @@ def test_pool_draws_every_scene_once_per_round():
 
 
 @pytest.mark.parametrize("option, least", [("--steps", 4), ("--scenes", 1), ("--test-scenes", 1)])
-def test_too_few(option, least, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        module.main([option, str(least - 1)])
-    assert stopped.value.code == 2 and f"{option}: must be at least {least}" in capsys.readouterr().err
+def test_too_few(option, least):
+    done = CliRunner().invoke(app, ["demo", "train", option, str(least - 1)])
+    assert done.exit_code == 2 and option in done.output and "greater than" in done.output
 
 
-def test_whole_run(tmp_path, capsys):
-    module.main(["--out", str(tmp_path / "demo"), "--steps", "8", "--scenes", "8", "--test-scenes", "4"])
+def test_whole_run(tmp_path):
+    done = CliRunner().invoke(app, ["demo", "train", "--out", str(tmp_path / "demo"), "--steps", "8", "--scenes", "8",
+                                    "--test-scenes", "4"])
+    assert done.exit_code == 0, done.output
     out = tmp_path / "demo"
     assert {path.name for path in out.iterdir()} == {"demo.safetensors", "training.json", "training.png", "README.md"}
     contents = json.loads((out / "training.json").read_text())
     assert contents["steps"] == 8 and contents["curve"]["depth"]["step"] == [4, 8]
     assert f"{contents['metrics']['miou']:.1%}" in (out / "README.md").read_text()
-    assert re.search(r"mIoU \d+\.\d%, depth RMSE \d\.\d+", capsys.readouterr().out)
+    assert re.search(r"mIoU \d+\.\d%, depth RMSE \d\.\d+", done.output)
     model, (network, tensors, _) = load(out / "demo.safetensors"), read(out / "demo.safetensors")
     Heads(network).load_tensors(tensors)
     assert not model.training

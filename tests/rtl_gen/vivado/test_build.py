@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from moevit.cli import vivado as command
+from moevit.cli.app import app
 from moevit.rtl_gen.hwh import handoff
-from moevit.rtl_gen.vivado import __main__ as command
 from moevit.rtl_gen.vivado import preflight
 from moevit.rtl_gen.vivado.bitfile import check_hwh
 from moevit.rtl_gen.vivado.boards import BOARD_DATA
@@ -35,8 +36,8 @@ def run(vivado, tmp_path, monkeypatch):
     """``run(*arguments, **environment)``: exit code and output, on one line, of a build in ``tmp_path / out``."""
     monkeypatch.setattr(command, "machine_rtl", lambda config: bare_rtl(config.name))
 
-    def call(*arguments, verb="build", board="zcu104", output=tmp_path / "out", **environment):
-        done = CliRunner().invoke(command.app, [verb, "--board", board, "-o", str(output), *arguments], env=environment)
+    def call(*arguments, verb="bitstream", board="zcu104", output=tmp_path / "out", **environment):
+        done = CliRunner().invoke(app, [verb, "--board", board, "-o", str(output), *arguments], env=environment)
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         return done.exit_code, " ".join(done.output.split())
 
@@ -209,9 +210,9 @@ def _default_signals() -> None:
 def test_a_signal_ends_vivado_too(vivado, tmp_path, sent):
     """In a process of its own: Ctrl-C, what CI sends, a terminal that is closed."""
     script = (f"import runpy; bare_rtl = runpy.run_path({str(Path(__file__).with_name('conftest.py'))!r})['bare_rtl'];"
-              "from moevit.rtl_gen.vivado import __main__ as c;"
-              "c.machine_rtl = lambda config: bare_rtl(config.name); c.app()")
-    arguments = ["build", "--board", "zcu104", "--force", "-o", str(tmp_path / "out")]
+              "from moevit.cli import app, vivado as c;"
+              "c.machine_rtl = lambda config: bare_rtl(config.name); app.app()")
+    arguments = ["bitstream", "--board", "zcu104", "--force", "-o", str(tmp_path / "out")]
     process = subprocess.Popen([sys.executable, "-c", script, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True,
                                env={**os.environ, "STUB_FAULT": "hang"}, preexec_fn=_default_signals)
     log, deadline = tmp_path / "out" / "work" / "build.log", time.monotonic() + 120
@@ -275,7 +276,7 @@ def test_a_folder_that_cannot_be_written(run, tmp_path):
 
 def test_prepared_for_another_computer(run, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert run(verb="prepare")[0] == 0
+    assert run(verb="vivado")[0] == 0
     out = tmp_path / "out"
     assert {path.name for path in (out / "tcl").iterdir()} == {
         "common.tcl", "probe.tcl", "package_ip.tcl", "block_design.tcl", "build.tcl", "ooc.tcl"}

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def run(*arguments, **environment):
-    command = [sys.executable, "-m", "moevit.rtl_gen", *map(str, arguments)]
+    command = [sys.executable, "-m", "moevit", "generate", *map(str, arguments)]
     return subprocess.run(command, text=True, capture_output=True, check=False,
                           env={**os.environ, "COLUMNS": "200", **environment})
 
@@ -54,7 +54,7 @@ def test_an_unknown_configuration_is_refused(tmp_path):
 def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     done = run("--config", "8x8", "-o", tmp_path / "file" / "rtl")
-    assert done.returncode == 1 and "cannot be written" in done.stdout and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "cannot be written" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_simulated_variant_has_another_name():

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``python -m moevit.sim`` refuses before anything is built."""
+"""What ``moevit simulate`` refuses before anything is built."""
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from moevit.sim import __main__ as command
+from moevit.cli import simulate as command
+from moevit.cli.app import app
 from moevit.spec.bundle import Bundle
 
 MANIFEST = {
     "network": {"name": "small"}, "config": "8x8", "config_hash": 7, "bus_bytes": 8, "batch": 1, "slow_cycles": 90,
-    "tasks": ["semseg", "depth"], "gate_stride": 8, "image": {"height": 16, "width": 32},
+    "tasks": ["semseg", "depth"], "gate_stride": 8,
+    "image": {"height": 16, "width": 32, "patch": 8, "cell": 8}, "host": {},
     "output": {"tokens": 9, "words": 4, "lanes": 8, "dim": 32, "fraction": 9},
     "instructions": [{"name": "end", "opcode": "END", "macs_per_row": 0}],
 }
@@ -28,10 +30,8 @@ def refused(tmp_path, monkeypatch):
     def run(arrays, *arguments, code=1, **manifest):
         Bundle({**MANIFEST, **manifest}, bytes(64), b"", bytes(16)).save(tmp_path / "a.bundle")
         np.savez(tmp_path / "a.npz", **arrays)
-        app = command.typer.Typer()
-        app.command()(command.main)
         paths = [str(tmp_path / name) for name in ("a.bundle", "a.npz")]
-        result = CliRunner().invoke(app, [*paths, "-o", str(tmp_path / "out.npz"), *arguments])
+        result = CliRunner().invoke(app, ["simulate", *paths, "-o", str(tmp_path / "out.npz"), *arguments])
         assert result.exit_code == code and isinstance(result.exception, SystemExit | None), result.exception
         assert not (tmp_path / "out.npz").exists()
         return result.output

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from moevit.golden.quant import __main__ as command
-from moevit.golden.quant import score
+from moevit.cli import quantise as command
+from moevit.cli import screen
+from moevit.cli.app import app
 from moevit.golden.quant.fidelity import BLOCK_TENSORS
 from moevit.golden.quant.synthetic import synthetic_checkpoint, synthetic_images
 from moevit.golden.reference import load_state, save
@@ -26,10 +26,8 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tensors = {name: torch.from_numpy(tensor) for name, tensor in synthetic_checkpoint(TINY, 1).items()}
     save("tiny.safetensors", load_state(TINY, tensors))
-    monkeypatch.setattr(command, "console", Console(width=200))
-    app = typer.Typer()
-    app.command()(command.main)
-    return lambda *arguments: CliRunner().invoke(app, list(arguments))
+    monkeypatch.setattr(screen.console, "width", 200)
+    return lambda *arguments: CliRunner().invoke(app, ["quantise", *arguments])
 
 
 def test_checkpoint_to_model_with_a_table(run):
@@ -66,14 +64,14 @@ def test_places_that_cannot_be_read_or_written(run, tmp_path):
         assert result.exit_code == 2 and "'folder' is a directory" in result.output
 
 
-def test_score_of_what_is_not_there(run):
-    app = typer.Typer()
-    app.command()(score.main)
+@pytest.mark.parametrize("command", ["score", "prepare"])
+def test_demo_of_what_is_not_there_or_of_another_network(run, command):
+    output = ["-o", "scenes.npz"] if command == "prepare" else []
     assert run("tiny.safetensors", "-o", "model.npz", "--check", "0").exit_code == 0
     for model, weights, message in (("none", "tiny.safetensors", "none is not a quantised model"),
                                     ("model.npz", "none", "No such file or directory: none"),
                                     ("model.npz", "tiny.safetensors", "for network demo, not for tiny_test")):
-        result = CliRunner().invoke(app, ["--model", model, "--weights", weights])
+        result = CliRunner().invoke(app, ["demo", command, "--model", model, "--weights", weights, *output])
         assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.exception
         assert message in result.output.replace("\n", " ")
 
