@@ -59,7 +59,7 @@ class M3Vit(Family):
 
 
 def _leave_out(inventory: Inventory) -> None:
-    inventory.drop("decoder*", "decoder of a task: convolutions, which run neither on the machine nor in the host's heads")
+    inventory.drop("decoder*", "convolutions of a task's decoder run neither on the machine nor in the host's heads")
     inventory.drop("tam_model*", "task affinity, used in training only")
     inventory.drop("blocks.*.gate.*w_noise*", "noise of a gate, used in training only")
     inventory.drop("blocks.*.gate.*w_gate_aux", "a second gate for the loss, used in training only")
@@ -89,7 +89,7 @@ def _tasks(tensors: dict[str, Tensor], moe: tuple[int, ...], options: Options) -
     if options.tasks is None and count == 1:
         return ("tokens",)
     if options.tasks is None or len(options.tasks) != count:
-        raise NeedsOption("--tasks NAME,...", f"each MoE block has gates for {count} task(s), whose names no tensor says")
+        raise NeedsOption("--tasks NAME,...", f"each MoE block has gates for {count} tasks, which no tensor names")
     return options.tasks
 
 

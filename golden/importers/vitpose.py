@@ -51,14 +51,15 @@ class VitPose(Family):
 
     name = "vitpose"
     title = "ViTPose"
-    keys = (r"embeddings\.position_embeddings|pos_embed", r"encoder\.layer\.0\.layernorm_before\.weight|last_norm\.weight")
+    keys = (r"embeddings\.position_embeddings|pos_embed",
+            r"encoder\.layer\.0\.layernorm_before\.weight|last_norm\.weight")
     without = (r"(embeddings\.)?cls_token",)
 
     def convert(self, source: Source, inventory: Inventory, options: Options) -> Draft:
         mmpose = "last_norm.weight" in inventory
         names, layer = (_MMPOSE, r"blocks\.") if mmpose else (_TRANSFORMERS, r"encoder\.layer\.")
         facts = stated(replace(source, config=source.config.get("backbone_config", source.config)))
-        inventory.drop("*head*", "heatmap heads: convolutions, which run neither on the machine nor in the host's heads")
+        inventory.drop("*head*", "convolutions of heatmaps run neither on the machine nor in the host's heads")
         tensors = embedding(inventory, "patch_embed.proj" if mmpose else "embeddings.patch_embeddings.projection")
         dim, _, patch, _ = tensors["patch_embed.proj.weight"].shape
         grid, tensors["pos_embed"] = _positions(
@@ -139,5 +140,5 @@ def _preprocess(facts: Facts, inventory: Inventory, options: Options) -> Preproc
     if facts.preprocess is not None:
         return options.preprocess(replace(facts.preprocess, interpolation="bilinear", pad=_PAD), "ViTPose")
     if options.mean is None and options.normalise is None:
-        inventory.report.say("assumed", "pixels are normalised with ImageNet's mean and std, as ViTPose's processor does")
+        inventory.report.say("assumed", "pixels are normalised as ImageNet's, as ViTPose's processor does it")
     return options.preprocess(_USUAL.preprocess, "ViTPose")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""V-MoE (google-research/vmoe) and plain ViT (google-research/vision_transformer): flax names, kernels (inputs, outputs).
+"""V-MoE (google-research/vmoe) and plain ViT (google-research/vision_transformer) in flax: kernels (inputs, outputs).
 
-Sources: vmoe/nn/vit_moe.py and vmoe/nn/routing.py; vit_jax/models_vit.py. A router's softmax is over all experts, before
-the top k, and its scores stay as they are.
+Sources: vmoe/nn/vit_moe.py and vmoe/nn/routing.py; vit_jax/models_vit.py. A router's softmax is over all experts,
+before the top k, and its scores stay as they are.
 """
 
 import re
