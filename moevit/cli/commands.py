@@ -20,6 +20,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "import": Command("import_:import_", "golden", _MODEL, "Read a checkpoint of timm, Hugging Face, torchvision, ..."),
     "quantise": Command("quantise:quantise", "golden", _MODEL, "Quantise a checkpoint, calibrated on pictures."),
     "estimate": Command("estimate:estimate", "cli", _MODEL, "Predict cycles and memories, on a board or on all."),
     "compile": Command("compile_:compile_", "cli", _MODEL, "Compile a quantised model to a bundle."),
@@ -42,6 +43,7 @@ COMMANDS = {
     "demo compare": Command("demo:compare", "golden", _PROJECT, "Compare float, integer and RTL on scenes."),
     "demo score": Command("demo:score", "golden", _PROJECT, "Score the quantised demo on scenes it has not seen."),
     "bench": Command("bench:bench", "dev", _PROJECT, "Measure whole networks on board classes, on the RTL."),
+    "models": Command("models:models", "dev", _PROJECT, "Measure real pretrained models, with labels."),
     "notebooks": Command("notebooks:notebooks", "dev", _PROJECT, "Execute the notebooks over the simulated board."),
     "docs": Command("docs:docs", "cli", _PROJECT, "Write the reference tables of docs/."),
     "synth": Command("synth:synth", "build", _PROJECT, "Count the cells of every unit by Yosys, into docs/area.md."),

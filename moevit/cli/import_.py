@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``moevit import``: a checkpoint of another library to one of our own, with what was done to it."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moevit.golden.importers import FAMILIES, Imported, ImportFailed, import_checkpoint
+from moevit.golden.importers.options import NORMALISATIONS
+from moevit.golden.reference import CheckpointError
+from moevit.spec.networks import Network
+
+from .screen import say, told
+from .stages import Stages
+
+_OTHER = "What the file does not say"
+
+
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(help="safetensors, .pth, .bin, .npz, .onnx, or a Hugging Face folder")],
+    output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="checkpoint to write (.safetensors)")],
+    image: Annotated[str | None, typer.Option(metavar="HxW", help="image in pixels, as in 224x224; other than the "
+                                                                  "trained one resamples the positions")] = None,
+    family: Annotated[str | None, typer.Option(help=f"instead of recognising it: {', '.join(FAMILIES)}")] = None,
+    state: Annotated[str | None, typer.Option(help="which state dict of a file that holds several")] = None,
+    name: Annotated[str | None, typer.Option(help="of the network; the file's if left out")] = None,
+    model: Annotated[str | None, typer.Option(help="what the source's library calls the network",
+                                              rich_help_panel=_OTHER)] = None,
+    grid: Annotated[str | None, typer.Option(metavar="ROWSxCOLUMNS", help="patches of the trained image",
+                                             rich_help_panel=_OTHER)] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="attention heads", rich_help_panel=_OTHER)] = None,
+    activation: Annotated[str | None, typer.Option(help="gelu, gelu_tanh, quick_gelu, relu",
+                                                   rich_help_panel=_OTHER)] = None,
+    norm_eps: Annotated[float | None, typer.Option(help="epsilon of the LayerNorms", rich_help_panel=_OTHER)] = None,
+    normalise: Annotated[str | None, typer.Option(help=f"of pixels: {', '.join(NORMALISATIONS)}",
+                                                  rich_help_panel=_OTHER)] = None,
+    mean: Annotated[str | None, typer.Option(metavar="R,G,B", help="of pixels in 0..1", rich_help_panel=_OTHER)] = None,
+    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="of pixels in 0..1", rich_help_panel=_OTHER)] = None,
+    pool: Annotated[str | None, typer.Option(help="what the classifier reads: cls, mean, cls_mean, prefix, patches",
+                                             rich_help_panel=_OTHER)] = None,
+    tasks: Annotated[str | None, typer.Option(metavar="A,B", help="names of the tasks", rich_help_panel=_OTHER)] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="experts per token", rich_help_panel=_OTHER)] = None,
+    renormalise: Annotated[bool | None, typer.Option(help="gate scores of the chosen experts sum to 1",
+                                                     rich_help_panel=_OTHER)] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="tensors of no use, as in 'decoder*' "
+                                                        "(may be repeated)", rich_help_panel=_OTHER)] = None,
+) -> None:
+    """Import a checkpoint: recognised, folded exactly, and proved against its own library where that is installed."""
+    options = {
+        "image": pair(image, "--image"), "family": family, "state": state, "name": name, "model": model,
+        "grid": pair(grid, "--grid"), "heads": heads, "activation": activation, "norm_eps": norm_eps,
+        "normalise": normalise, "mean": _triple(mean, "--mean"), "std": _triple(std, "--std"), "pool": pool,
+        "tasks": tuple(tasks.split(",")) if tasks else None, "top_k": top_k, "renormalise": renormalise,
+        "leave_out": tuple(leave_out or ())}
+    with told(CheckpointError, ImportFailed, OSError):
+        stages = Stages(output)
+        with stages.stage("import") as stage:
+            stage(str(checkpoint))
+            imported = import_checkpoint(checkpoint, **options)
+            imported.save(output)
+            stage.result = described(imported.network)
+    show(imported)
+    say(f"{output}: {described(imported.network)}")
+
+
+def show(imported: Imported) -> None:
+    """What was done, a line each."""
+    for line in imported.report.lines():
+        say(line)
+
+
+def described(network: Network) -> str:
+    """A network in a few words."""
+    experts = f", {network.experts} experts" if network.experts else ""
+    return (f"{network.name}: {network.height} x {network.width} pixels, patch {network.patch}, dim {network.dim}, "
+            f"{network.depth} blocks{experts}")
+
+
+def pair(text: str | None, option: str) -> tuple[int, int] | None:
+    """Two numbers with an x between. Raises BadParameter."""
+    if text is None:
+        return None
+    sides = re.fullmatch(r"([0-9]{1,4})x([0-9]{1,4})", text)
+    if sides is None:
+        raise typer.BadParameter(f"two numbers up to 9999 with an x between, as in 480x640, not {text!r}",
+                                 param_hint=option)
+    return int(sides[1]), int(sides[2])
+
+
+def _triple(text: str | None, option: str) -> tuple[float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        red, green, blue = map(float, text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"three numbers with commas between, as in 0.485,0.456,0.406, not {text!r}",
+                                 param_hint=option) from error
+    return red, green, blue
