@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files on a model's way: checkpoint, quantised model, bundle, told apart by how they begin."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moevit.spec.bundle import MAGIC, Bundle
+from moevit.spec.networks import Network, NetworkError
 from moevit.spec.quantised import QuantisedModel
 
 from .extras import explained
@@ -12,9 +14,14 @@ from .extras import explained
 if TYPE_CHECKING:
     from moevit.golden.reference import M3ViT
 
-__all__ = ["load"]
+__all__ = ["FileError", "load", "network_of"]
 
 _ZIP = b"PK\x03\x04"
+_HEADER_LIMIT = 100_000_000  # bytes, as safetensors has it
+
+
+class FileError(ValueError):
+    """A file that is none of ours. The message names it."""
 
 
 def load(path: "str | Path") -> "QuantisedModel | Bundle | M3ViT":
@@ -35,3 +42,24 @@ def load(path: "str | Path") -> "QuantisedModel | Bundle | M3ViT":
     except ModuleNotFoundError as error:
         raise explained(error, f"the checkpoint {path}", "golden") from error
     return load_checkpoint(path)
+
+
+def network_of(path: str | Path) -> Network:
+    """The network of a quantised model or of a checkpoint, of which the header alone is read: no torch is needed.
+
+    Raises OSError, QuantisedModelError, and FileError for what is no file of ours.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        begins = file.read(8)
+        if begins.startswith(_ZIP):
+            return QuantisedModel.load(path).network
+        size = int.from_bytes(begins, "little")
+        try:
+            if size > _HEADER_LIMIT:
+                raise ValueError("it is no safetensors file")
+            metadata = json.loads(file.read(size)).get("__metadata__", {})
+            return Network.from_fields(json.loads(metadata["network"]))
+        except (AttributeError, KeyError, NetworkError, RecursionError, TypeError, ValueError) as error:
+            raise FileError(f"{path} is neither a quantised model (.npz) nor a checkpoint of ours (.safetensors) with "
+                            f"its network in the metadata: bring it in with moevit import") from error

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``moevit estimate``: cycles, bytes and on-chip memory before anything is built."""
 
-import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,50 +14,54 @@ from moevit.compiler.plan import DoesNotFit
 from moevit.spec.arrays import CONFIGS, MachineConfig
 from moevit.spec.boards import BOARDS, Board
 from moevit.spec.networks import NETWORKS, Network, NetworkError
+from moevit.spec.quantised import QuantisedModelError
 
-from .screen import board_named, config_named, console, errors
+from ..files import FileError, network_of
+from . import boards
+from .parse import pair
+from .screen import board_named, config_named, console, errors, told
 
 
 def estimate(
-    network: Annotated[str, typer.Argument(help=f"network: {', '.join(NETWORKS)}")],
+    network: Annotated[str, typer.Argument(help=f"quantised model (.npz), checkpoint (.safetensors), or one of "
+                                                f"{', '.join(NETWORKS)}")],
     config: Annotated[str | None, typer.Option(help=f"array configuration, the board's if left out: "
                                                     f"{', '.join(CONFIGS)}")] = None,
-    board: Annotated[str | None, typer.Option(help=f"board class: {', '.join(BOARDS)}; this or --config")] = None,
+    board: Annotated[str | None, typer.Option(help=f"board class: {', '.join(BOARDS)}; all if left out")] = None,
     batch: Annotated[int, typer.Option(min=1, help="images at a time")] = 1,
-    image: Annotated[str | None, typer.Option(help="height x width in pixels, as in 480x640; the network's own if left "
-                                                   "out")] = None,
+    image: Annotated[str | None, typer.Option(metavar="HxW", help="image in pixels, as in 480x640; the network's own "
+                                                                  "if left out")] = None,
     latency: Annotated[int, typer.Option(min=2, max=1_000_000, help="read latency of the memory, cycles")] = 64,
 ) -> None:
-    """Predict cycles, bytes and on-chip memory of a network from its shape; exit 1 if it does not fit."""
-    if network not in NETWORKS:
-        raise typer.BadParameter(f"no network is called {network!r}; there are {', '.join(NETWORKS)}")
-    chosen = board_named(board) if board else None
-    if chosen is None and config is None:
-        raise typer.BadParameter("name an array with --config, a board class with --board, or both")
-    machine = config_named(config or (chosen.config if chosen else ""))
-    lacking = shortages(machine, chosen) if chosen else []
+    """Predict cycles, bytes and on-chip memory from the network's shape; exit 1 if it does not fit."""
+    if network not in NETWORKS and not Path(network).exists():
+        raise typer.BadParameter(f"no network and no file is called {network!r}; there are {', '.join(NETWORKS)}")
+    with told(FileError, OSError, QuantisedModelError):
+        known = NETWORKS[network] if network in NETWORKS else network_of(network)
+    if size := pair(image, "--image"):
+        try:
+            known = known.for_image(*size)
+        except NetworkError as error:
+            raise typer.BadParameter(str(error)) from error
+    if board is None and config is None:
+        raise typer.Exit(int(not boards.show(known, batch, latency)))
+    _one(known, config, board_named(board) if board else None, batch, latency)
+
+
+def _one(network: Network, config: str | None, board: Board | None, batch: int, latency: int) -> None:
+    """One array, in detail."""
+    machine = config_named(config or (board.config if board else ""))
+    lacking = shortages(machine, board) if board else []
     try:
-        found = predict(_for_image(NETWORKS[network], image), machine, chosen, batch=batch, read_latency=latency)
-        console.print(_figures(found, chosen))
+        found = predict(network, machine, board, batch=batch, read_latency=latency)
+        console.print(_figures(found, board))
     except DoesNotFit as error:
         lacking.append(str(error))
-    _print_memories(machine, chosen)
+    _print_memories(machine, board)
     for reason in lacking:
         errors.print(f"does not fit: {reason}", style="red", markup=False, soft_wrap=True)
     if lacking:
         raise typer.Exit(1)
-
-
-def _for_image(network: Network, image: str | None) -> Network:
-    if image is None:
-        return network
-    sides = re.fullmatch(r"([0-9]{1,4})x([0-9]{1,4})", image)
-    if sides is None:
-        raise typer.BadParameter(f"an image is height x width in pixels, each up to 9999, as in 480x640, not {image!r}")
-    try:
-        return network.for_image(int(sides[1]), int(sides[2]))
-    except NetworkError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def _figures(found: Estimate, board: Board | None) -> Table:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``moevit import``: a checkpoint of another library to one of our own, with what was done to it."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from moevit.golden.importers.options import NORMALISATIONS
 from moevit.golden.reference import CheckpointError
 from moevit.spec.networks import Network
 
+from .parse import pair, triple
 from .screen import say, told
 from .stages import Stages
 
@@ -51,7 +51,7 @@ def import_(
     options = {
         "image": pair(image, "--image"), "family": family, "state": state, "name": name, "model": model,
         "grid": pair(grid, "--grid"), "heads": heads, "activation": activation, "norm_eps": norm_eps,
-        "normalise": normalise, "mean": _triple(mean, "--mean"), "std": _triple(std, "--std"), "pool": pool,
+        "normalise": normalise, "mean": triple(mean, "--mean"), "std": triple(std, "--std"), "pool": pool,
         "tasks": tuple(tasks.split(",")) if tasks else None, "top_k": top_k, "renormalise": renormalise,
         "leave_out": tuple(leave_out or ())}
     with told(CheckpointError, ImportFailed, OSError):
@@ -76,25 +76,3 @@ def described(network: Network) -> str:
     experts = f", {network.experts} experts" if network.experts else ""
     return (f"{network.name}: {network.height} x {network.width} pixels, patch {network.patch}, dim {network.dim}, "
             f"{network.depth} blocks{experts}")
-
-
-def pair(text: str | None, option: str) -> tuple[int, int] | None:
-    """Two numbers with an x between. Raises BadParameter."""
-    if text is None:
-        return None
-    sides = re.fullmatch(r"([0-9]{1,4})x([0-9]{1,4})", text)
-    if sides is None:
-        raise typer.BadParameter(f"two numbers up to 9999 with an x between, as in 480x640, not {text!r}",
-                                 param_hint=option)
-    return int(sides[1]), int(sides[2])
-
-
-def _triple(text: str | None, option: str) -> tuple[float, float, float] | None:
-    if text is None:
-        return None
-    try:
-        red, green, blue = map(float, text.split(","))
-    except ValueError as error:
-        raise typer.BadParameter(f"three numbers with commas between, as in 0.485,0.456,0.406, not {text!r}",
-                                 param_hint=option) from error
-    return red, green, blue

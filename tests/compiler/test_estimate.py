@@ -7,9 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from moevit.cli.app import app
 from moevit.compiler.estimate import estimate, shape_steps, slow_cycles, usual_loads
 from moevit.compiler.onchip import dsp_slices, on_chip, shortages
 from moevit.compiler.plan import DoesNotFit, Plan, check_fit
@@ -104,12 +102,6 @@ def test_dsp_slices_are_what_yosys_counted():
         assert dsp_slices(CONFIGS[name]) == int(slices.replace(",", "")), name
 
 
-@pytest.mark.parametrize("wrong", [("--batch", "0"), ("--latency", "1"), ("--image", "99984x99984")], ids=" ".join)
-def test_command_refuses_what_is_out_of_range(wrong):
-    result = CliRunner().invoke(app, ["estimate", "tiny_test", "--config", "8x8", *wrong])
-    assert result.exit_code == 2 and "Invalid value" in result.output
-
-
 def test_positions_of_one_image_name_no_copies():
     for batch in (1, 2):
         (fields,) = (step.fields for step in shape_steps(NETWORKS["tiny_test"], CONFIGS["8x8"], batch, {})
@@ -179,36 +171,3 @@ def test_a_network_that_does_not_fit():
     long, short = NETWORKS["m3vit_small"].for_image(480, 640), replace(CONFIGS["32x64_long"], program_length=2048)
     with pytest.raises(DoesNotFit, match="m3vit_small_480x640 needs 6339 instructions, 32x64_long holds 2048"):
         estimate(long, short)
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, ["estimate", *arguments])
-
-
-def test_command():
-    done = run("m3vit_tiny", "--board", "zcu104")
-    assert done.exit_code == 0, done.output
-    assert "32x64" in done.output and "ms at 300 MHz (assumed)" in done.output and "memory bound" in done.output
-    assert "zcu104 has" in done.output
-
-
-def test_command_says_what_does_not_fit():
-    done = run("m3vit_small", "--config", "16x16")
-    assert done.exit_code == 1 and "does not fit" in done.output and "residual memory words" in done.output
-    done = run("m3vit_tiny", "--config", "64x64", "--board", "kv260")
-    assert done.exit_code == 1 and "does not fit: DSP" in done.output
-    assert "cycles (predicted)" in done.output
-
-
-def test_command_for_an_image_of_another_size():
-    done = run("m3vit_small", "--board", "zcu104", "--config", "32x64_long", "--image", "480x640")
-    assert done.exit_code == 0, done.output
-    assert "m3vit_small_480x640" in done.output
-    for image in ("480x641", "480", "0x16"):
-        assert run("m3vit_small", "--board", "zcu104", "--image", image).exit_code == 2
-
-
-@pytest.mark.parametrize("arguments", [["nothing", "--board", "zcu104"], ["demo", "--board", "nothing"],
-                                       ["demo", "--config", "9x9"], ["demo"]])
-def test_command_refuses(arguments):
-    assert run(*arguments).exit_code == 2

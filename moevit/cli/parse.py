@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that are more than one number. Each function raises BadParameter."""
+
+import re
+
+import typer
+
+__all__ = ["pair", "triple"]
+
+
+def pair(text: str | None, option: str) -> tuple[int, int] | None:
+    """Two numbers with an x between."""
+    if text is None:
+        return None
+    sides = re.fullmatch(r"([0-9]{1,4})x([0-9]{1,4})", text)
+    if sides is None:
+        raise typer.BadParameter(f"two numbers up to 9999 with an x between, as in 480x640, not {text!r}",
+                                 param_hint=option)
+    return int(sides[1]), int(sides[2])
+
+
+def triple(text: str | None, option: str) -> tuple[float, float, float] | None:
+    """Three numbers with commas between."""
+    if text is None:
+        return None
+    try:
+        red, green, blue = map(float, text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"three numbers with commas between, as in 0.485,0.456,0.406, not {text!r}",
+                                 param_hint=option) from error
+    return red, green, blue
