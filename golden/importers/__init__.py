@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints of other libraries become networks of the machine: one file per family, every fold exact and said."""
 
+import re
 from os import PathLike
 from typing import Any
 
@@ -41,7 +42,12 @@ def _choose(source: Source, options: Options) -> Family:
         return found[0]
     if found:
         raise UnknownFamily(f"{source.path} could be of {' or '.join(f.name for f in found)}: choose with --family")
-    looked = "; ".join(f"{family.name}: {', '.join(family.keys)}" for family in FAMILIES.values())
+    looked = "; ".join(f"{family.name}: {', '.join(map(_readable, family.keys))}" for family in FAMILIES.values())
     some = ", ".join(list(source.tensors)[:3])
     raise UnknownFamily(f"{source.path} is of no known family ({some} ...). Looked for {looked}. Force one with "
                         "--family")
+
+
+def _readable(pattern: str) -> str:
+    """A tell-tale key without the marks of a regular expression."""
+    return re.sub(r"\\(?=\W)|\(\.\*.\)\?", "", pattern.replace(r"(.*\.)?", "").replace(r"\d+", "0"))

@@ -98,8 +98,8 @@ def ffn(inventory: Inventory, names: BlockNames, block: int, dim: int, hidden: i
     first, last = names.fc1.format(block), names.fc2.format(block)
     outputs, inputs = inventory.look(f"{first}.weight").shape[0], inventory.look(f"{last}.weight").shape[1]
     if outputs == 2 * inputs:
-        raise Unsupported(f"{first}.weight has {outputs} outputs for {inputs} inputs of {last}: SwiGLU multiplies two "
-                          "halves of the hidden layer, which the machine does not")
+        raise Unsupported(f"{first}.weight: SwiGLU, its {outputs} outputs are two halves that are multiplied for the "
+                          f"{inputs} inputs of {last}, which the machine does not do")
     return _named(f"blocks.{block}.mlp.", {
         "fc1": linear(inventory, first, hidden, dim),
         "fc2": _scaled(inventory, linear(inventory, last, dim, hidden), names.scale2, block)})

@@ -4,6 +4,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,11 @@ def convert(path: str | PathLike, options: Options, choose: Any) -> Imported:
     """Read ``path`` and make a network of it. ``choose(source, options)`` gives the `Family`. Raises ImportFailed."""
     report = Report()
     source = read_source(Path(path), options.state, report)
+    refuse(name for name in source.tensors if not any(fnmatchcase(name, each) for each in options.leave_out))
     family: Family = choose(source, options)
     inventory = Inventory(source.tensors, family.title, report)
     for pattern in options.leave_out:
         inventory.drop(pattern, "left out as --leave-out asks")
-    refuse(inventory.names())
     draft = family.convert(source, inventory, options)
     inventory.close()
     network = _network(source, draft, options)

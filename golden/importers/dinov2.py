@@ -4,8 +4,6 @@
 Names are nearly timm's. CLS and patches have positions, registers have none.
 """
 
-from math import isqrt
-
 import torch
 from torch import Tensor
 
@@ -18,7 +16,7 @@ from .facts import Facts, settle, stated
 from .family import Family, Original
 from .inventory import Inventory
 from .options import NORMALISATIONS, Options, Preprocess
-from .positions import DINOV2, DINOV2_REGISTERS
+from .positions import DINOV2, DINOV2_REGISTERS, find_grid
 from .source import Source
 from .timm import NAMES, prefix_and_positions
 from .timm_model import original
@@ -41,7 +39,7 @@ class Dinov2(Family):
         facts = stated(source)
         tensors = embedding(inventory, "patch_embed.proj")
         dim, _, patch, _ = tensors["patch_embed.proj.weight"].shape
-        places, grid = prefix_and_positions(inventory, _PREFIX, dim, patch, options, facts)
+        places, grid = prefix_and_positions(inventory, _PREFIX, dim, patch, options, facts.image, placed=1)
         hidden = inventory.look("blocks.0.mlp.fc1.weight").shape[0]
         depth = depth_of(source.tensors, r"blocks\.(\d+)\.")
         for block in range(depth):
@@ -62,12 +60,12 @@ class Dinov2(Family):
     def original(self, source: Source, network: Network, options: Options) -> Original:
         """timm's model of DINOv2: the authors' own is no package."""
         tensors = as_timm(source.tensors)
-        side = isqrt(tensors["pos_embed"].shape[1])
-        trained = options.grid or (side, side)
-        if (network.height // network.patch, network.width // network.patch) != trained:
+        grid, _ = find_grid("pos_embed", tensors["pos_embed"].shape[1], (0,), network.patch, options,
+                            stated(source).image)
+        if (network.height // network.patch, network.width // network.patch) != grid:
             raise NotProved("timm, which stands in for the authors' model, resamples positions in another way: "
                             "import at the trained image size for a proof")
-        return original(tensors, network, options)
+        return original(tensors, network, grid, placed=0)
 
 
 def as_timm(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

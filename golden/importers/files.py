@@ -47,7 +47,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def read_npz(path: Path, report: Report) -> dict[str, Tensor]:
     """Arrays of a NumPy archive, as flax checkpoints are published: names with ``/``. Raises Unreadable."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise Unreadable(f"{path} is not an .npz file of arrays: {_line(error)}") from error

@@ -90,9 +90,8 @@ def _kind(source: Source, root: str) -> str:
 
 def _names(source: Source, root: str) -> tuple[BlockNames, str]:
     """The names of the blocks' parts, and a pattern with the block's number."""
-    stem = next((stem for stem in ("encoder.layer.{}.", "layers.{}.", "encoder.layers.{}.")
-                 if any(name.startswith(root + stem.format(0)) for name in source.tensors)), "encoder.layer.{}.")
-    stem = root + stem
+    stems = [front + stem for front in dict.fromkeys((root, "")) for stem in ("encoder.layer.{}.", "layers.{}.")]
+    stem = next((stem for stem in stems if any(name.startswith(stem.format(0)) for name in source.tensors)), stems[0])
 
     def pick(*choices: str) -> str:
         there = (stem + choice for choice in choices if f"{stem.format(0)}{choice}.weight" in source.tensors)

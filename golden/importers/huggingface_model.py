@@ -18,6 +18,7 @@ __all__ = ["original"]
 #: Module and class of each model_type.
 _MODELS = {"vit": ("vit", "ViT"), "deit": ("deit", "DeiT"), "vit_msn": ("vit_msn", "ViTMSN"),
            "dinov2": ("dinov2", "Dinov2"), "dinov2_with_registers": ("dinov2_with_registers", "Dinov2WithRegisters")}
+_HEADS = ("classifier.", "cls_classifier.", "distillation_classifier.", "pooler.")
 #: These have a pooler behind the tokens unless told otherwise, and positions that stay as they are unless told.
 _POOLED = ("vit", "deit")
 
@@ -28,8 +29,8 @@ def original(source: Source, network: Network, root: str) -> Original:
     module, name = _MODELS[kind]
     package = library(f"transformers.models.{module}.modeling_{module}")
     configuration = library(f"transformers.models.{module}.configuration_{module}")
-    state = {tensor.removeprefix(root): value for tensor, value in source.tensors.items()
-             if tensor.startswith(root) and not tensor.removeprefix(root).startswith(("classifier", "pooler"))}
+    names = {tensor: tensor.removeprefix(root) for tensor in source.tensors}
+    state = {own: source.tensors[tensor] for tensor, own in names.items() if not own.startswith(_HEADS)}
     arguments: dict[str, Any] = {"add_pooling_layer": False} if kind in _POOLED else {}
     with _quiet():
         config = getattr(configuration, f"{name}Config").from_dict(

@@ -68,7 +68,8 @@ def find_grid(name: str, rows: int, prefixes: Sequence[int], patch: int,
         height, width = image[0] // patch, image[1] // patch
         if rows - height * width in prefixes:
             return (height, width), rows - height * width
-    squares = [prefix for prefix in prefixes if rows > prefix and isqrt(rows - prefix) ** 2 == rows - prefix]
+    squares = [prefix for prefix in sorted(set(prefixes))
+               if rows > prefix and isqrt(rows - prefix) ** 2 == rows - prefix]
     if len(squares) != 1:
         raise NeedsOption("--grid ROWSxCOLUMNS", f"{name} has {rows} rows for patches and {_either(prefixes)} "
                           f"prefix tokens, which is {'no square' if not squares else 'a square in more than one way'}")

@@ -10,7 +10,9 @@ __all__ = ["REFUSALS", "refuse"]
 
 #: A pattern of a tensor's name, and why a network with such a tensor is refused.
 REFUSALS = {
-    r"relative_position_(bias_table|index)|rel_pos_(h|w)$|rel_pos\.|decomposed": (
+    r"(^|\.)patch_embed\.(backbone|stem|conv\d)|(^|\.)conv_stem\.": (
+        "a convolutional stem before the patches (hybrid ViTs): the machine's patches are one linear layer"),
+    r"relative_position_(bias_table|index)|rel_pos_(h|w|bias)|\.rel_pos\.": (
         "relative positions (Swin's windows, BEiT, SAM) add a bias to each attention logit, which the machine has not"),
     r"(\.|^)(q_norm|k_norm|query_norm|key_norm|q_layernorm|k_layernorm)\.": (
         "QK-norm is a norm of queries and keys per head, which the machine has not"),
@@ -29,9 +31,11 @@ REFUSALS = {
         "parallel blocks add attention and FFN at once: the machine's follow each other"),
     r"(^|\.)layers\.\d+\.blocks\.\d+\.|(^|\.)stages\.\d+\.": (
         "several stages of other widths (Swin, ConvNeXt, hierarchical ViTs): the machine has one width"),
-    r"(^|\.)patch_embed\.(backbone|stem|conv\d)|(^|\.)conv_stem\.": (
-        "a convolutional stem before the patches (hybrid ViTs): the machine's patches are one linear layer"),
 }
+
+
+_ATTENTION = re.compile(r"(^|[./])(attn|attention|self_attention|MultiHeadDotProductAttention_\d+)[./]")
+_POSITIONS = re.compile(r"pos_?emb|position_emb")
 
 
 def refuse(names: Iterable[str]) -> None:
@@ -41,3 +45,7 @@ def refuse(names: Iterable[str]) -> None:
         for name in names:
             if re.search(pattern, name):
                 raise Unsupported(f"{name}: {why}")
+    attention = next(filter(_ATTENTION.search, names), None)
+    if attention and not any(map(_POSITIONS.search, names)):
+        raise Unsupported(f"{attention}, but no embedding of positions: rotary positions (RoPE, DINOv3) or others that "
+                          "enter the attention, which the machine does not have")

@@ -11,7 +11,7 @@ from moevit.spec.networks import Network
 from .blocks import BlockNames, attention, depth_of, embedding, ffn, linear, norm
 from .draft import Draft, Head
 from .errors import ImportFailed
-from .facts import Facts, settle
+from .facts import Facts, settle, stated
 from .family import Family, Original
 from .inventory import Inventory
 from .options import Options
@@ -43,7 +43,7 @@ class Timm(Family):
         known = known_model(source, options, inventory.report)
         tensors = embedding(inventory, "patch_embed.proj")
         dim, _, patch, _ = tensors["patch_embed.proj.weight"].shape
-        places, grid = prefix_and_positions(inventory, PREFIX, dim, patch, options, known)
+        places, grid = prefix_and_positions(inventory, PREFIX, dim, patch, options, known.image)
         hidden = inventory.look("blocks.0.mlp.fc1.weight").shape[0]
         depth = depth_of(source.tensors, r"blocks\.(\d+)\.")
         for block in range(depth):
@@ -58,21 +58,25 @@ class Timm(Family):
                      classifier(inventory, fields, "norm.weight" in tensors, options))
 
     def original(self, source: Source, network: Network, options: Options) -> Original:
-        return original(source.tensors, network, options)
+        rows = source.tensors["pos_embed"].shape[1]
+        grid, placed = find_grid("pos_embed", rows, (0, network.prefix_tokens), network.patch, options,
+                                 stated(source).image)
+        return original(source.tensors, network, grid, placed)
 
 
 def prefix_and_positions(inventory: Inventory, names: tuple[str, ...], dim: int, patch: int, options: Options,
-                         facts: Facts) -> tuple[dict[str, Tensor], tuple[int, int]]:
+                         trained: tuple[int, int] | None, placed: int | None = None,
+                         ) -> tuple[dict[str, Tensor], tuple[int, int]]:
     """``prefix_tokens`` and ``pos_embed`` with zeros for prefix tokens without position, and the grid.
 
-    Positions are for patches alone, for CLS and patches (DINOv2: registers have none), or for all tokens.
+    The first ``placed`` prefix tokens have a position; None for all of them or none, as the number of rows shows.
     """
     parts = [inventory.take(name, (1, -1, dim)) for name in names if name in inventory]
     prefix = torch.cat([torch.zeros(1, 0, dim, dtype=torch.float64), *parts], 1)
     count = prefix.shape[1]
     positions = inventory.take("pos_embed", (1, -1, dim))
-    grid, placed = find_grid("pos_embed", positions.shape[1], sorted({0, min(count, 1), count}), patch, options,
-                             facts.image)
+    prefixes = sorted({0, count}) if placed is None else [placed]
+    grid, placed = find_grid("pos_embed", positions.shape[1], prefixes, patch, options, trained)
     unplaced = torch.zeros(1, count - placed, dim, dtype=torch.float64)
     if count > placed:
         inventory.report.say("mapped", f"{count - placed} of {count} prefix tokens have no position")

@@ -22,6 +22,7 @@ from .source import Source
 
 __all__ = ["known_model", "original"]
 
+_HEADS = ("head.", "head_dist.", "fc_norm.", "attn_pool.")
 _ACTIVATIONS = {"gelu": nn.GELU, "gelu_tanh": partial(nn.GELU, approximate="tanh"), "relu": nn.ReLU}
 
 
@@ -62,33 +63,30 @@ def known_model(source: Source, options: Options, report: Report) -> Facts:
     return known
 
 
-def original(tensors: Mapping[str, Tensor], network: Network, options: Options) -> Original:
-    """timm's VisionTransformer with ``tensors`` under timm's names. Raises NotProved."""
+def original(tensors: Mapping[str, Tensor], network: Network, grid: tuple[int, int], placed: int) -> Original:
+    """timm's VisionTransformer with ``tensors`` under timm's names.
+
+    ``pos_embed`` is for ``grid`` and ``placed`` prefix tokens: all of them, or none. Raises NotProved.
+    """
     vit = library("timm.models.vision_transformer")
     deit = library("timm.models.deit")
     if network.activation not in _ACTIVATIONS:
         raise NotProved(f"timm is not asked for {network.activation}")
-    names = [name for name in tensors if not name.startswith(("head.", "head_dist.", "fc_norm.", "attn_pool."))]
-    own = {name: tensors[name] for name in names}
+    own = {name: value for name, value in tensors.items() if not name.startswith(_HEADS)}
     cls, registers = "cls_token" in own, own["reg_token"].shape[1] if "reg_token" in own else 0
-    rows = own["pos_embed"].shape[1]
-    prefix = network.prefix_tokens
-    placed = next((count for count in (prefix, 0) if _is_grid(rows - count, options)), None)
-    if placed is None:
-        raise NotProved("timm's positions are for all tokens or for patches alone, on a square grid or --grid")
-    height, width = _grid(rows - placed, options)
     kind = deit.VisionTransformerDistilled if "dist_token" in own else vit.VisionTransformer
-    normed = "norm.weight" in own
-    with warnings.catch_warnings(action="ignore"):
-        model = kind(img_size=(height * network.patch, width * network.patch), patch_size=network.patch, num_classes=0,
-                     embed_dim=network.dim, depth=network.depth, num_heads=network.heads,
-                     mlp_ratio=network.hidden / network.dim, class_token=cls, reg_tokens=registers,
-                     no_embed_class=placed == 0 and prefix > 0, global_pool="token" if cls else "avg", fc_norm=False,
-                     init_values=1.0 if "blocks.0.ls1.gamma" in own else None, final_norm=normed,
-                     qkv_bias="blocks.0.attn.qkv.bias" in own, act_layer=_ACTIVATIONS[network.activation],
-                     norm_layer=partial(nn.LayerNorm, eps=network.norm_eps))
+    size = grid[0] * network.patch, grid[1] * network.patch
+    arguments = {
+        "img_size": size, "patch_size": network.patch, "embed_dim": network.dim, "depth": network.depth,
+        "num_heads": network.heads, "mlp_ratio": (network.hidden + 0.5) / network.dim,  # truncated by timm
+        "class_token": cls, "reg_tokens": registers, "no_embed_class": placed < network.prefix_tokens,
+        "global_pool": "token" if cls else "avg", "fc_norm": False, "final_norm": "norm.weight" in own,
+        "init_values": 1.0 if "blocks.0.ls1.gamma" in own else None, "qkv_bias": "blocks.0.attn.qkv.bias" in own,
+        "act_layer": _ACTIVATIONS[network.activation], "norm_layer": partial(nn.LayerNorm, eps=network.norm_eps)}
+    with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+        model = kind(num_classes=0, **arguments)
     try:
-        model.load_state_dict(own, strict=True)
+        model.load_state_dict(own, strict=True, assign=True)
     except RuntimeError as error:
         raise NotProved(f"timm's VisionTransformer does not take the tensors: {str(error).splitlines()[-1].strip()}"
                         ) from error
@@ -111,12 +109,3 @@ def _activation(module: nn.Module) -> str:
     if found is None:
         raise ImportFailed(f"the activation {type(module).__name__} is none of the machine's")
     return found
-
-
-def _is_grid(rows: int, options: Options) -> bool:
-    return rows > 0 and (options.grid is not None and rows == options.grid[0] * options.grid[1]
-                         or int(rows**0.5) ** 2 == rows)
-
-
-def _grid(rows: int, options: Options) -> tuple[int, int]:
-    return options.grid if options.grid is not None else (int(rows**0.5), int(rows**0.5))
