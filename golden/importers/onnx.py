@@ -70,7 +70,7 @@ def original(running: "Running", network: Network) -> Original:
     def forward(images: Tensor, task: int) -> Tensor:
         image = images.numpy()
         if own:  # the graph normalises itself
-            mean, std = (np.float32(values).reshape(1, 3, 1, 1) for values in own[:2])
+            mean, std = (np.asarray(values, np.float32).reshape(1, 3, 1, 1) for values in own[:2])
             image = (image * std + mean) * (255 if own[2] else 1)
         return torch.from_numpy(running.run(image.astype(np.float32))[tokens])
 
