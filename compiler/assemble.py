@@ -39,7 +39,7 @@ def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str,
         words.append(encode(**{**step.fields, **(placed[step.payload] if step.payload else {})}))
         entries.append({"name": step.name, "opcode": Opcode(step.fields["opcode"]).name, "macs_per_row": step.macs})
         if step.fields.get("queued"):
-            entries[-1]["experts"] = model[f"{step.name.rpartition('.')[0]}.order"].tolist()
+            entries[-1]["experts"] = model[f"{step.name.partition('.moe.')[0]}.moe.order"].tolist()
     stride = max(PAGE, -(-len(gates[0]) // PAGE) * PAGE)
     network = model.network
     manifest: dict[str, Any] = {
@@ -51,10 +51,11 @@ def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str,
         "slow_cycles": slow_cycles(steps, network, config, batch, plan),
         "tasks": list(network.tasks),
         "gate_stride": stride,
-        "image": {"height": network.height, "width": network.width},
+        "image": {"height": network.height, "width": network.width, "patch": network.patch, "cell": network.cell},
         "output": {"tokens": network.tokens, "words": plan.dim_words, "lanes": config.k_lanes, "dim": network.dim,
                    "fraction": model.residual_fraction},
         "instructions": entries,
+        "host": model.host,
     }
     return Bundle(manifest, np.concatenate(words).astype("<u4").tobytes(), bytes(weights),
                   b"".join(bytes(task.ljust(stride, b"\0")) for task in gates), heads or {})
@@ -72,15 +73,16 @@ def _speculating(model: QuantisedModel, experts: int) -> QuantisedModel:
 def _place(payload: Payload, step: Step, config: MachineConfig, weights: bytearray,
            gates: list[bytearray]) -> dict[str, int]:
     """Append what ``step`` is the first to stream, and return where it lies."""
-    beats, rest = divmod(len(payload.parts[0]), config.bus_bytes)
-    assert not rest and len({len(part) for part in payload.parts}) == 1, step.name
+    beats, rest = divmod(payload.size, config.bus_bytes)
+    parts = [payload.pack(index) for index in range(payload.count)]
+    assert not rest and {len(part) for part in parts} == {payload.size}, step.name
     if step.fields["stream"] == Stream.GATES:
         offset = len(gates[0])
-        for gate, part in zip(gates, payload.parts, strict=True):
+        for gate, part in zip(gates, parts, strict=True):
             gate += part
         return {"stream_offset": offset, "stream_beats": beats}
     offset = len(weights)
-    for part in payload.parts:
+    for part in parts:
         weights += part
-    experts = {"expert_beats": beats} if len(payload.parts) > 1 else {}
+    experts = {"expert_beats": beats} if payload.count > 1 else {}
     return {"stream_offset": offset, "stream_beats": beats, **experts}

@@ -3,7 +3,7 @@
 
 from moevit.spec.isa import Destination, Opcode, Operand, Peak, Saturation, Source, WeightSource
 
-from .builder import Builder
+from .builder import Builder, Layout
 from .plan import Block, ceil_div
 
 __all__ = ["Attention"]
@@ -18,18 +18,18 @@ class Attention(Builder):
         """The layer called ``name`` behind the LayerNorm called ``norm``: keys and values of all rows; then, by blocks
         of queries, heads and projection."""
         network, plan, config = self.network, self.plan, self.config
-        heads, head_lanes = network.heads, plan.head_words * config.k_lanes
+        heads = Layout(network.heads, plan.head_words * config.k_lanes)
         whole = len(plan.attention) == 1
         for block in plan.whole_rows:
             self.norm(norm, block)
             normed = {**self.residual_rows(block), "operand": Operand.NORM}
-            self.linear(f"{name}.key", columns=heads * head_lanes, outputs=(heads, head_lanes),
+            self.linear(f"{name}.key", columns=heads.groups * heads.size, outputs=heads,
                         destination=Destination.KEYS, destination_base=block.start // config.ratio,
                         destination_stride=plan.key_tile_words, saturation=Saturation.WEIGHT,
                         **self.groups(network.tokens, plan.key_gap), **normed)
             if whole:
                 self._queries(name, block, overlap=1)
-            self.linear(f"{name}.value", columns=heads * head_lanes, outputs=(heads, head_lanes),
+            self.linear(f"{name}.value", columns=heads.groups * heads.size, outputs=heads,
                         destination=Destination.VALUES, destination_base=plan.values + block.start,
                         destination_stride=plan.value_tile_words, saturation=Saturation.WEIGHT,
                         overlap=2 if whole else 1, **normed)
@@ -39,22 +39,22 @@ class Attention(Builder):
                 self._queries(name, block, overlap=0)
             # Logits are written while those of the image or head before are mixed: neither waits for the other to
             # drain. The first ones wait for the queries, behind which only values may be unfinished.
-            products = heads * plan.batch
+            products = network.heads * plan.batch
             for index in range(products + 1):
                 if index < products:
                     self._logits(name, index, block, overlap=_ANY if index else int(whole))
                 if index > 0:
                     self._mix(name, index - 1, block, overlap=int(products > 1))
-            self.linear(f"{name}.proj", columns=network.dim, inputs=(heads, head_lanes), source=Source.HIDDEN,
+            self.linear(f"{name}.proj", columns=network.dim, inputs=heads, source=Source.HIDDEN,
                         operand=Operand.ROW, source_base=0, source_stride=plan.heads_words,
                         source_peak=2 * block.rows // plan.batch, rows=block.rows,
                         rowwise=int(plan.batch == 1),  # otherwise rows of the last pass are those of the last image
                         **self.add_to_residual(block))
 
     def _queries(self, name: str, block: Block, overlap: int) -> None:
-        plan, network = self.plan, self.network
-        head_lanes = plan.head_words * self.config.k_lanes
-        self.linear(f"{name}.query", columns=network.heads * head_lanes, outputs=(network.heads, head_lanes),
+        plan = self.plan
+        heads = Layout(self.network.heads, plan.head_words * self.config.k_lanes)
+        self.linear(f"{name}.query", columns=heads.groups * heads.size, outputs=heads,
                     destination=Destination.HIDDEN, destination_base=0, destination_stride=plan.heads_words,
                     saturation=Saturation.OPERAND, overlap=overlap, operand=Operand.NORM, **self.residual_rows(block))
 

@@ -7,7 +7,7 @@ from moevit.spec.arrays import MachineConfig
 
 from .plan import ceil_div
 
-__all__ = ["gate_digits", "pack_linear", "pack_words", "pad_groups"]
+__all__ = ["gate_digits", "linear_bytes", "pack_linear", "pack_words", "pad_groups"]
 
 
 def pad_groups(matrix: np.ndarray, axis: int, groups: int, size: int) -> np.ndarray:
@@ -56,6 +56,12 @@ def pack_linear(config: MachineConfig, weight: np.ndarray, column_scale: np.ndar
     columns_bytes = columns.astype("<u2").reshape(n_tiles, n * 2).view(np.uint8)
     tile_bytes = np.ascontiguousarray(tiles).view(np.uint8).reshape(n_tiles, -1)
     return np.concatenate([columns_bytes, tile_bytes], axis=1).tobytes()
+
+
+def linear_bytes(config: MachineConfig, outputs: int, words: int) -> int:
+    """Length of what `pack_linear` makes of so many outputs and input words."""
+    k, n = config.k_lanes, config.n_lanes
+    return ceil_div(outputs, n) * (4 * n + words * k * n)
 
 
 def pack_words(config: MachineConfig, rows: np.ndarray) -> bytes:

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from moevit.spec.arrays import CONFIGS, MachineConfig
-from moevit.spec.formats import ACCUMULATOR_BITS, OPERAND_MAX, WEIGHT_MAX
-from moevit.spec.isa import GROUPS
+from moevit.spec.formats import LONGEST_ROW, LONGEST_SUM
+from moevit.spec.isa import FIELDS, GROUPS
 from moevit.spec.networks import Network
 
 __all__ = ["Block", "DoesNotFit", "Plan", "ceil_div", "check_fit", "reasons_against"]
+
+
+_FIELD_MAX = {field.name: (1 << field.width) - 1 for field in FIELDS}
 
 
 class DoesNotFit(ValueError):
@@ -68,7 +71,7 @@ class Plan:
 
     @property
     def patch_words(self) -> int:
-        return self.words(self.network.patch_values)
+        return self.words(self.network.cell_values)
 
     def _blocks(self, rows: int, most: int, unit: int = 1) -> tuple[Block, ...]:
         """``rows`` in blocks of whole units, none longer than ``most``, but none of fewer rows than k_lanes either: the
@@ -183,13 +186,13 @@ def reasons_against(network: Network, config: MachineConfig, batch: int = 1) -> 
     limit("residual memory words", plan.residual_words, config.residual_words)
     limit("hidden memory words", plan.hidden_words, config.hidden_words)
     limit("key and value memory words", plan.kv_words, config.kv_words)
-    longest = max(network.hidden, network.expert_hidden, network.dim, network.patch_values, network.tokens)
-    limit(f"accumulator (k = {longest})", longest * OPERAND_MAX * WEIGHT_MAX, (1 << (ACCUMULATOR_BITS - 1)) - 1)
-    if 3 * network.patch % 8:
-        reasons.append(f"patch {network.patch}: three bytes times its width must be a multiple of 8 bytes")
-    pixels = {network.patch_values * block.rows for block in plan.embedding}
-    if any(size % config.bus_bytes for size in pixels):
-        reasons.append(f"{max(pixels)} bytes of images are not a multiple of the bus's {config.bus_bytes}")
+    limit("channels of a token", network.dim, LONGEST_ROW)
+    # Keys and values may be anything. What other layers add up is bounded by their own weights (`spec.splits`).
+    limit("tokens that a product adds up", network.tokens, LONGEST_SUM)
+    limit("patches side by side", network.width // network.patch, _FIELD_MAX["patches_x"])
+    limit("pixels of a cell", network.cell, _FIELD_MAX["patch"])
+    if batch > 1:
+        limit("prefix tokens of a batch", network.prefix_tokens, _FIELD_MAX["gap"])
     return reasons
 
 

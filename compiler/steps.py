@@ -7,8 +7,8 @@ from moevit.spec.isa import Destination, Opcode, Operand, Peak, Source, Stream
 from moevit.spec.quantised import QuantisedModel
 
 from .attention import Attention
-from .builder import Payload, Step
-from .packing import gate_digits, pack_linear, pack_words, pad_groups
+from .builder import Layout, Payload, Step
+from .packing import gate_digits, linear_bytes, pack_linear, pad_groups
 from .plan import Block, DoesNotFit, Plan
 
 __all__ = ["schedule"]
@@ -22,15 +22,16 @@ class _Schedule(Attention):
         network, plan, config = self.network, self.plan, self.config
         # Images one below the other are one high image.
         for block in plan.embedding:
-            self.add("image", Opcode.IMAGE, stream=Stream.IMAGE, rows=block.rows, patch=network.patch,
-                     stream_offset=block.start * network.patch_values,
-                     stream_beats=block.rows * network.patch_values // config.bus_bytes,
-                     segment=3 * network.patch // 8, patches_x=network.width // network.patch,
+            self.add("image", Opcode.IMAGE, stream=Stream.IMAGE, rows=block.rows, patch=network.cell,
+                     stream_offset=block.start * network.cell_values,
+                     stream_beats=block.rows * network.cell_values // config.bus_bytes,
+                     segment=3 * network.cell // 8, patches_x=network.width // network.patch,
                      destination_base=0, destination_stride=plan.patch_words)
             if block.start == 0:
                 self._positions()
             target = self.add_to_residual(Block(network.prefix_tokens + block.start, block.rows))
-            self.linear("patch_embed", columns=network.dim, source=Source.HIDDEN, operand=Operand.RAW,
+            cells = Layout(network.patch, 3 * network.cell)  # the lines of a patch, of a cell each
+            self.linear("patch_embed", columns=network.dim, inputs=cells, source=Source.HIDDEN, operand=Operand.RAW,
                         source_base=0, source_stride=plan.patch_words, rows=block.rows,
                         **self.groups(network.patches, network.prefix_tokens), **target)
 
@@ -39,7 +40,7 @@ class _Schedule(Attention):
         plan, copies = self.plan, self.plan.batch - 1
         for block in plan.whole_rows:
             rows = self.model["position"][block.start:block.start + block.rows // plan.batch]
-            self.add("position", Opcode.LOAD, Payload((pack_words(self.config, rows),)), stream=Stream.WEIGHTS,
+            self.add("position", Opcode.LOAD, self.rows_of_words(rows), stream=Stream.WEIGHTS,
                      destination_base=block.start * plan.dim_words, k_tiles=plan.dim_words, rows=len(rows),
                      **({"destination_stride": len(rows) * plan.dim_words, "copies": copies} if copies else {}))
 
@@ -72,17 +73,21 @@ class _Schedule(Attention):
                      shift=int(self.model[f"{name}.gate.shift"]), destination=Destination.ROUTER, top_k=network.top_k,
                      renormalise=int(network.renormalise), **self.residual_rows(block))
             self.add(f"{name}.experts", Opcode.EXPERTS, body=2, speculate=int(self.model[f"{name}.speculate"]))
-            self.linear(f"{name}.fc1", columns=network.expert_hidden, experts=network.experts, operand=Operand.NORM,
+            self.linear(f"{name}.fc1", columns=network.expert_hidden, copies=network.experts, operand=Operand.NORM,
                         queued=1, gather=1, overlap=1, source_base=plan.copy, source_stride=plan.dim_words, **write)
-            self.linear(f"{name}.fc2", columns=network.dim, experts=network.experts, queued=1, scatter=1, score=1,
+            self.linear(f"{name}.fc2", columns=network.dim, copies=network.experts, queued=1, scatter=1, score=1,
                         **read, **self.add_to_residual(block))
 
     def _gate(self, name: str) -> Payload:
-        weight = pad_groups(self.model[f"{name}.weight"], 2, 1, self.plan.dim_words * self.config.k_lanes)
-        scale, bias = self.model[f"{name}.column_scale"], self.model[f"{name}.bias"]
-        return Payload(tuple(
-            pack_linear(self.config, gate_digits(self.config, weight[task]), scale[task], bias[task])
-            for task in range(len(self.network.tasks))))
+        """A part per task."""
+        config, network, dim_words = self.config, self.network, self.plan.dim_words
+
+        def pack(task: int) -> bytes:
+            weight, scale, bias = (self.model[f"{name}.{part}"][task] for part in ("weight", "column_scale", "bias"))
+            return pack_linear(config, gate_digits(config, pad_groups(weight, 1, 1, dim_words * config.k_lanes)), scale,
+                               bias)
+
+        return Payload(linear_bytes(config, network.experts, config.gate_sweeps * dim_words), pack, len(network.tasks))
 
     def store(self) -> None:
         words = self.plan.dim_words

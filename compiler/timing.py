@@ -80,7 +80,7 @@ def _places(steps: Sequence[Step], config: MachineConfig) -> list[int]:
         if step.payload and step.payload not in places:
             stream = Stream(step.fields["stream"])
             places[step.payload] = used[stream]
-            parts = 1 if stream == Stream.GATES else len(step.payload.parts)  # every task has its own gates
+            parts = 1 if stream == Stream.GATES else step.payload.count  # every task has its own gates
             used[stream] += parts * beats_of(step, config)
     return [places[step.payload] if step.payload else 0 for step in steps]
 

@@ -22,7 +22,7 @@ COLUMN_BEATS = 4
 
 def beats_of(step: Step, config: MachineConfig) -> int:
     """Beats of the stream that a step takes, one part of its payload or the image."""
-    size = len(step.payload.parts[0]) if step.payload else step.fields.get("stream_beats", 0) * config.bus_bytes
+    size = step.payload.size if step.payload else step.fields.get("stream_beats", 0) * config.bus_bytes
     return size // config.beat_bytes
 
 

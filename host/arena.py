@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from moevit.spec.bundle import Bundle
+from moevit.spec.cells import lay_cells
 
 from .device import Buffer, Device
 from .errors import OutOfContiguousMemory
@@ -23,7 +24,8 @@ def _pages(size: int) -> int:
 def _sizes(bundle: Bundle) -> dict[str, dict[str, int]]:
     """Bytes of each part, by buffer: what stays, what the host writes for a run, what the machine writes."""
     batch, image, out = (bundle.manifest[key] for key in ("batch", "image", "output"))
-    images = 3 * batch * image["height"] * image["width"]
+    patches = (image["height"] // image["patch"]) * (image["width"] // image["patch"])
+    images = 3 * batch * patches * image["cell"] ** 2
     tokens = 2 * batch * out["tokens"] * out["words"] * out["lanes"]
     return {"constants": {"program": len(bundle.program), "weights": len(bundle.weights), "gates": len(bundle.gates)},
             "images": {f"image{slot}": images for slot in range(SLOTS)},
@@ -46,6 +48,7 @@ class Arena:
 
     def __init__(self, device: Device, bundle: Bundle):
         sizes = _sizes(bundle)
+        self._patch, self._cell = bundle.manifest["image"]["patch"], bundle.manifest["image"]["cell"]
         self._buffers: dict[str, Buffer] = {}
         self._places: dict[str, slice] = {}
         self.addresses: dict[str, int] = {}
@@ -76,9 +79,9 @@ class Arena:
             at += _pages(size)
 
     def put_images(self, slot: int, images: np.ndarray) -> None:
-        """Copy images u8, of any layout, to where the machine reads them."""
+        """Copy images u8 ([batch,] H, W, 3), of any layout, to where the machine reads them, each patch in its cell."""
         buffer = self._buffers["images"]
-        buffer.array[self._places[f"image{slot}"]] = np.ascontiguousarray(images).reshape(-1)
+        buffer.array[self._places[f"image{slot}"]] = lay_cells(images, self._patch, self._cell).reshape(-1)
         buffer.flush()
 
     def output(self, slot: int) -> np.ndarray:

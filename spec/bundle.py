@@ -25,7 +25,7 @@ from .npz import NpzError, read_npz
 __all__ = ["Bundle", "BundleError"]
 
 MAGIC = b"MOEVBNDL"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _HEADER = struct.Struct("<8sIII")
 _ENTRY = struct.Struct("<16sQQI")
 _ALIGNMENT = 64

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 __all__ = [
     "ACCUMULATOR_BITS",
+    "ACCUMULATOR_MAX",
     "BIAS_MASKED",
     "DIGIT_BITS",
     "EXP_ONE",
@@ -14,6 +15,8 @@ __all__ = [
     "GELU_FRACTION",
     "INVERSE_DIM_FRACTION",
     "LOGIT_FRACTION",
+    "LONGEST_ROW",
+    "LONGEST_SUM",
     "MEAN_BITS",
     "OPERAND_BITS",
     "OPERAND_MAX",
@@ -31,12 +34,14 @@ __all__ = [
 OPERAND_BITS = 9  # s9: a quantised row value in +-255, a pixel or an exponential in 0..255
 OPERAND_MAX = 255
 WEIGHT_MAX = 127  # s8, symmetric: -128 never occurs
-ACCUMULATOR_BITS = 27  # s27: the wide port of a DSP48E2; 255 x 127 x k fits for k <= 2072
+ACCUMULATOR_BITS = 27  # s27: the wide port of a DSP48E2
+ACCUMULATOR_MAX = (1 << (ACCUMULATOR_BITS - 1)) - 1
+LONGEST_SUM = ACCUMULATOR_MAX // (OPERAND_MAX * WEIGHT_MAX)  # 2072 terms of any values
 
 # Rows in the residual and hidden memories.
 ROW_BITS = 16
 
-# LayerNorm of rows of up to 2048 channels.
+LONGEST_ROW = 2047  # channels of a LayerNorm
 MEAN_BITS = 17  # one more than a row's values, since 1/dim is rounded
 ROW_SUM_BITS = 27  # s27
 SPREAD_BITS = 53  # dim x sum of squares - sum^2 + epsilon
@@ -71,7 +76,7 @@ FORMATS = (
     Format("pixel", 8, False, "1/256", "exact; a nine-bit operand holds it as it is"),
     Format("weight of a linear", 8, True, "column scale", "s8 per output channel alone costs nothing visible"),
     Format("operand", 9, True, "row scale / 255", "per-row dynamic scale; the ninth bit is free in a DSP48E2"),
-    Format("accumulator", ACCUMULATOR_BITS, True, "row scale x column scale", "cannot overflow for k <= 2072"),
+    Format("accumulator", ACCUMULATOR_BITS, True, "row scale x column scale", "holds 2072 terms of any values"),
     Format("residual row", 16, True, "2^-residual_fraction", "an 8-bit residual ruins everything"),
     Format("hidden row", 16, True, "2^-fraction of its pass", "quantised again, per row, when it is read"),
     Format("norm gain", 16, True, "2^-gain_fraction", "folding gamma into the weights costs 5 to 10 dB"),

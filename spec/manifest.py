@@ -10,12 +10,13 @@ __all__ = ["MANIFEST_KEYS", "check_manifest"]
 
 #: What a manifest must hold.
 MANIFEST_KEYS = ("network", "config", "config_hash", "bus_bytes", "batch", "slow_cycles", "tasks", "gate_stride",
-                 "image", "output", "instructions")
+                 "image", "output", "instructions", "host")
 #: Smallest and largest value of each integer, by path.
 _INTEGERS = {
     ("config_hash",): (0, (1 << 32) - 1), ("bus_bytes",): (1, 64), ("batch",): (1, GROUPS),
     ("slow_cycles",): (1, (1 << 40) - 1), ("gate_stride",): (1, 1 << 32),
     ("image", "height"): (1, 1 << 16), ("image", "width"): (1, 1 << 16),
+    ("image", "patch"): (1, 255), ("image", "cell"): (1, 256),
     ("output", "tokens"): (1, 1 << 12), ("output", "words"): (1, 1 << 12), ("output", "lanes"): (1, 64),
     ("output", "dim"): (1, 1 << 16), ("output", "fraction"): (0, 30),
 }
@@ -24,7 +25,9 @@ _INTEGERS = {
 def check_manifest(manifest: Any, program_length: int, gate_bytes: int) -> str:
     """What is wrong with a manifest beside a program of so many instructions and so many bytes of gates; "" if right.
 
-    An extra key is no error: a later version may say more. ``slow_cycles`` are cycles that a run takes on a memory far
+    An extra key is no error: a later version may say more. ``image`` are pixels: of an image, of a patch, of the cell
+    that a patch is laid in (`spec.cells`). ``host`` is what the host does around the machine (`QuantisedModel.host`).
+    ``slow_cycles`` are cycles that a run takes on a memory far
     slower than any board's: what is not done by then is stuck. An instruction of an expert loop may have ``experts``,
     the checkpoint's number of each of the machine's experts.
     """
@@ -47,6 +50,9 @@ def check_manifest(manifest: Any, program_length: int, gate_bytes: int) -> str:
     if len(set(tasks)) != len(tasks) or len(tasks) * manifest["gate_stride"] != gate_bytes:
         return f"has {len(tasks)} tasks ({', '.join(tasks)}) of {manifest['gate_stride']} bytes, " \
                f"the gates are {gate_bytes} bytes"
+    wrong = _wrong_image(manifest["image"]) or _wrong_host(manifest["host"])
+    if wrong:
+        return wrong
     if output["dim"] > output["words"] * output["lanes"]:
         return f"has output.dim = {output['dim']} in {output['words']} words of {output['lanes']}"
     if not isinstance(entries, list) or len(entries) != program_length:
@@ -59,4 +65,19 @@ def check_manifest(manifest: Any, program_length: int, gate_bytes: int) -> str:
         if not isinstance(order, list) or any(type(number) is not int for number in order) \
                 or sorted(order) != list(range(len(order))):
             return f"has instruction {index} with experts = {order!r}, it must number each expert once"
+    return ""
+
+
+def _wrong_image(image: Mapping[str, int]) -> str:
+    patch, cell = image["patch"], image["cell"]
+    if image["height"] % patch or image["width"] % patch or cell < patch:
+        return f"has images of {image['height']} x {image['width']} pixels with patches of {patch} in cells of {cell}"
+    return ""
+
+
+def _wrong_host(host: Any) -> str:
+    """Heads are looked at by `host.heads`, with their arrays."""
+    heads = host.get("heads", {}) if isinstance(host, Mapping) else None
+    if not isinstance(heads, Mapping) or not all(isinstance(head, Mapping) for head in heads.values()):
+        return "has host that is not an object whose heads are objects, by name"
     return ""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from moevit.compiler.__main__ import app
+from moevit.cli.app import app
 from moevit.compiler.assemble import compile_model
 from moevit.compiler.disassemble import disassemble
 from moevit.compiler.packing import gate_digits, pack_linear, pad_groups
@@ -79,10 +79,11 @@ def test_network_that_does_not_fit_is_refused_with_the_nearest_that_does():
         check_fit(NETWORKS["m3vit_tiny"].for_image(1024, 256), CONFIGS["64x64"])
     with pytest.raises(DoesNotFit, match="residual memory words: needs 12672, has 3096; .*no named configuration"):
         check_fit(NETWORKS["m3vit_small"].for_image(1024, 512), CONFIGS["64x64"])
-    odd = dataclasses.replace(NETWORKS["m3vit_tiny"], name="odd", height=112, width=224, patch=14)
-    assert any("patch 14" in reason for reason in reasons_against(odd, CONFIGS["32x32"]))
-    wide = dataclasses.replace(NETWORKS["tiny_test"], name="wide", hidden=3000)
-    assert any("accumulator (k = 3000)" in reason for reason in reasons_against(wide, CONFIGS["64x64"]))
+    long = NETWORKS["tiny_test"].for_image(512, 2080)
+    assert "tokens that a product adds up: needs 16641, has 2072" in reasons_against(long, CONFIGS["64x64"])
+    assert "patches side by side: needs 260, has 255" in reasons_against(long, CONFIGS["64x64"])
+    wide = dataclasses.replace(NETWORKS["tiny_test"], name="wide", dim=2048, heads=64)
+    assert "channels of a token: needs 2048, has 2047" in reasons_against(wide, CONFIGS["64x64"])
 
 
 @pytest.mark.parametrize("batch", [1, 3])

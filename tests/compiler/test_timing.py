@@ -25,12 +25,12 @@ def array_pass(rows, k_tiles=1, n_tiles=1, name="pass", **fields):
     beats = n_tiles * k_tiles * TILE
     return Step(name, {"opcode": Opcode.PASS, "rows": rows, "k_tiles": k_tiles, "n_tiles": n_tiles, "constant": 1,
                        "stream": Stream.WEIGHTS, "columns": n_tiles * CONFIG.n_lanes, "destination": Destination.HIDDEN,
-                       **fields}, Payload((bytes(beats * CONFIG.bus_bytes),)))
+                       **fields}, Payload(beats * CONFIG.bus_bytes, bytes))
 
 
 def norm(rows, k_tiles, **fields):
     return Step("norm", {"opcode": Opcode.NORM, "rows": rows, "k_tiles": k_tiles, "stream": Stream.WEIGHTS, **fields},
-                Payload((bytes(k_tiles * CONFIG.word_beats * CONFIG.bus_bytes),)))
+                Payload(k_tiles * CONFIG.word_beats * CONFIG.bus_bytes, bytes))
 
 
 def cycles(*steps, memory=MEMORY, loads=()):

@@ -8,7 +8,7 @@ import numpy as np
 
 from moevit.spec import bundle, formats, isa, manifest, registers, tables
 
-LOCKED = {(0x00_01_00_00, 2): "e8527bf98dc9cf02"}
+LOCKED = {(0x00_01_00_00, 3): "01245912cd9eb6b4"}
 
 
 def _parts():
