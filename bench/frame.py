@@ -24,7 +24,7 @@ from moevit.spec.bundle import Bundle
 from .case import TASK, Case, make_case
 from .rows import Row
 
-__all__ = ["BINS", "READ_LATENCY", "Frame", "measure"]
+__all__ = ["BINS", "READ_LATENCY", "Frame", "measure", "measure_case"]
 
 READ_LATENCY = 64
 #: Stretches of time in which the beats of the memory bus are counted, for the picture.
@@ -51,7 +51,11 @@ def measure(row: Row, root: Path, progress: Callable[[str, float], None]) -> Fra
     ``progress``: what is being done, and the share of the frame that is simulated.
     """
     progress("weights and integer model", 0)
-    case = make_case(row.network, row.batch, root / "cases")
+    return measure_case(row, make_case(row.network, row.batch, root / "cases"), root, progress)
+
+
+def measure_case(row: Row, case: Case, root: Path, progress: Callable[[str, float], None]) -> Frame:
+    """`measure` with these weights and images."""
     progress("compiling", 0)
     bundle = compile_model(case.model, row.config, batch=row.batch)
     progress("generating Verilog", 0)
@@ -116,6 +120,7 @@ def _frame(row: Row, case: Case, predicted: Estimate, report: RunReport, tokens:
         "predicted_cycles": predicted.cycles,
         "stalls": report.stalls,
         "bit_exact": bool(np.array_equal(tokens, case.tokens)),
+        "different": int((tokens != case.tokens).sum()),
         "values": int(tokens.size),
         "weights": case.weights,
     }

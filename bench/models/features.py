@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Features of pictures from the float reference and from the integer model: what a probe is fitted on."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from moevit import spec
+from moevit.golden import integer, reference
+from moevit.golden.integer.model import IntegerModel
+from moevit.golden.reference import M3ViT, load, pixels
+from moevit.spec.quantised import QuantisedModel
+
+from .kept import digest, kept_arrays, sources
+
+__all__ = ["Features", "float_features", "integer_features", "one_thread"]
+
+Done = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Features:
+    """``pooled`` float32 (pictures, 2 x dim): after the final norm, CLS and the mean of the patch tokens.
+
+    ``tokens`` float32 (first pictures, tokens, dim): after the final norm, of the first pictures alone, since all would
+    fill the disk. Of integers also ``clipped`` and ``written``: values over all pictures, by name of `Frame.trace`.
+    """
+
+    pooled: np.ndarray
+    tokens: np.ndarray
+    clipped: dict[str, int]
+    written: dict[str, int]
+
+
+def float_features(checkpoint: Path, images: np.ndarray, first: int, root: Path, done: Done) -> Features:
+    """Of u8 ``images`` (n, H, W, 3), by the float reference, kept below ``root``; ``first`` pictures keep tokens."""
+    key = digest("float", checkpoint.read_bytes(), images, first, sources(reference))
+
+    def make(missing: Sequence[tuple[int, int]]) -> Iterator[dict[str, np.ndarray]]:
+        for start, stop in missing:
+            yield _float_piece(checkpoint, images[start:stop], first - start)
+
+    return _features(kept_arrays(root / f"float-{key}", len(images), make, done))
+
+
+def integer_features(model: Path, images: np.ndarray, first: int, root: Path, done: Done,
+                     executor: Executor | None = None) -> Features:
+    """Of u8 ``images`` (n, H, W, 3), by the integer model of a quantised ``model`` with final norm; likewise.
+
+    ``executor``: processes that share the work.
+    """
+    key = digest("integer", model.read_bytes(), images, first, sources(integer, spec))
+    each = map if executor is None else executor.map
+
+    def make(missing: Sequence[tuple[int, int]]) -> Iterator[dict[str, np.ndarray]]:
+        return iter(each(_integer_piece, repeat(model), [images[start:stop] for start, stop in missing],
+                         [first - start for start, _ in missing]))
+
+    return _features(kept_arrays(root / f"integer-{key}", len(images), make, done))
+
+
+def one_thread() -> None:
+    """What each process of an executor begins with: beside others, more threads than one wait for each other."""
+    threadpool_limits(1)
+
+
+def normed(tokens: np.ndarray, weight: np.ndarray, bias: np.ndarray, epsilon: float) -> np.ndarray:
+    """LayerNorm over the last axis, in float64: what the host does with the machine's tokens."""
+    centred = tokens - tokens.mean(axis=-1, keepdims=True)
+    deviation = np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + epsilon)
+    return centred / deviation * weight + bias
+
+
+@lru_cache(maxsize=1)
+def _float_model(checkpoint: Path) -> M3ViT:
+    return load(checkpoint)
+
+
+@lru_cache(maxsize=1)
+def _integer_model(path: Path) -> IntegerModel:
+    return IntegerModel(QuantisedModel.load(path))
+
+
+def _float_piece(checkpoint: Path, images: np.ndarray, first: int) -> dict[str, np.ndarray]:
+    model = _float_model(checkpoint)
+    with torch.no_grad():
+        return _piece(model(pixels(images)).numpy(), model.network.prefix_tokens, first)
+
+
+def _integer_piece(path: Path, images: np.ndarray, first: int) -> dict[str, np.ndarray]:
+    integer_model = _integer_model(path)
+    model, network = integer_model.model, integer_model.network
+    weight, bias = (model.heads[f"heads.features.norm.{part}"].astype(np.float64) for part in ("weight", "bias"))
+    frames = [integer_model.run(image) for image in images]
+    tokens = np.stack([frame.tokens for frame in frames]) * 2.0**-model.residual_fraction
+    counts = {f"{kind}/{name}": np.array([count(frame, name) for frame in frames])
+              for name in frames[0].saturated
+              for kind, count in (("clipped", lambda frame, name: frame.saturated[name]),
+                                  ("written", lambda frame, name: frame.trace[name].size))}
+    return {**_piece(normed(tokens, weight, bias, network.norm_eps), network.prefix_tokens, first), **counts}
+
+
+def _piece(tokens: np.ndarray, prefix: int, first: int) -> dict[str, np.ndarray]:
+    pooled = np.concatenate([tokens[:, 0], tokens[:, prefix:].mean(axis=1)], axis=1)
+    return {"pooled": pooled.astype(np.float32), "tokens": tokens[:max(first, 0)].astype(np.float32)}
+
+
+def _features(arrays: dict[str, np.ndarray]) -> Features:
+    sums = {kind: {name.removeprefix(f"{kind}/"): int(counts.sum()) for name, counts in arrays.items()
+                   if name.startswith(f"{kind}/")} for kind in ("clipped", "written")}
+    return Features(arrays["pooled"], arrays["tokens"], sums["clipped"], sums["written"])

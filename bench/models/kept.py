@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays that take long to make, kept on disk piece by piece: a run that was stopped goes on where it was."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from moevit.spec.npz import read_npz, write_npz
+
+__all__ = ["PIECE", "digest", "kept_arrays", "sources"]
+
+PIECE = 16  # pictures
+
+Arrays = dict[str, np.ndarray]
+#: Makes, one after another, the arrays of places [start, stop); the first axis of each array counts places, or those of
+#: them that it has.
+Make = Callable[[Sequence[tuple[int, int]]], Iterator[Arrays]]
+
+
+def digest(*parts: object) -> str:
+    """Of bytes, arrays (with their shapes), and whatever else JSON can write."""
+    found = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            found.update(json.dumps([str(part.dtype), part.shape]).encode())
+            part = part.tobytes()
+        content = part if isinstance(part, bytes) else json.dumps(part).encode()
+        found.update(len(content).to_bytes(8, "little") + content)
+    return found.hexdigest()[:20]
+
+
+def sources(*packages: ModuleType) -> str:
+    """Digest of all Python files of these packages, those below them included."""
+    folders = [Path(next(iter(package.__path__))) for package in packages]
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    return digest(*(path.read_bytes() for path in paths))
+
+
+def kept_arrays(folder: Path, count: int, make: Make, done: Callable[[int], None] = lambda places: None) -> Arrays:
+    """The arrays of ``count`` places, one after another; a piece that lies in ``folder`` is read, not made.
+
+    ``done`` is called with the number of places of each piece.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {(start, min(start + PIECE, count)): folder / f"{start}-{min(start + PIECE, count)}.npz"
+             for start in range(0, count, PIECE)}
+    missing = [limits for limits, path in paths.items() if not path.exists()]
+    done(sum(stop - start for start, stop in paths.keys() - missing))
+    for limits, arrays in zip(missing, make(missing), strict=True):
+        partial = paths[limits].with_suffix(f".{os.getpid()}.partial")  # two runs may share a folder
+        write_npz(partial, arrays)
+        partial.replace(paths[limits])
+        done(limits[1] - limits[0])
+    pieces = [read_npz(path) for path in paths.values()]
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in (pieces[0] if pieces else {})}

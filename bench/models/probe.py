@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Linear probes on frozen features, and what may be said of two answers to the same pictures."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+__all__ = ["CONFIDENCE", "Paired", "fit", "paired", "wilson"]
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+SEED = 11
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Float and integer answers to the same ``images`` pictures; shares are 0..1, intervals of `CONFIDENCE`.
+
+    ``top1_*_interval``, ``agreement_interval``: Wilson's. ``loss`` is float less integer; ``loss_interval`` is of a
+    paired bootstrap over pictures. ``float_only``, ``integer_only``: pictures that one alone has right;
+    ``mcnemar_p`` is the exact two-sided test that they are equally likely.
+    """
+
+    images: int
+    top1_float: float
+    top1_float_interval: tuple[float, float]
+    top1_integer: float
+    top1_integer_interval: tuple[float, float]
+    agreement: float
+    agreement_interval: tuple[float, float]
+    loss: float
+    loss_interval: tuple[float, float]
+    float_only: int
+    integer_only: int
+    mcnemar_p: float
+
+    def figures(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def fit(features: np.ndarray, labels: np.ndarray) -> Pipeline:
+    """Multinomial logistic regression on standardised ``features`` (n, channels), L2 of 1; ``predict`` answers."""
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000)).fit(features, labels)
+
+
+def paired(labels: np.ndarray, float_answers: np.ndarray, integer_answers: np.ndarray) -> Paired:
+    """All that two lists of answers (n,) say. Raises ValueError where their lengths differ or none is there."""
+    if not len(labels) == len(float_answers) == len(integer_answers) or not len(labels):
+        raise ValueError(f"{len(labels)} labels, {len(float_answers)} float and {len(integer_answers)} integer answers")
+    right, ours = float_answers == labels, integer_answers == labels
+    same = float_answers == integer_answers
+    float_only, integer_only = int((right & ~ours).sum()), int((ours & ~right).sum())
+    discordant = float_only + integer_only
+    return Paired(
+        images=len(labels),
+        top1_float=float(right.mean()), top1_float_interval=wilson(int(right.sum()), len(labels)),
+        top1_integer=float(ours.mean()), top1_integer_interval=wilson(int(ours.sum()), len(labels)),
+        agreement=float(same.mean()), agreement_interval=wilson(int(same.sum()), len(labels)),
+        loss=(float_only - integer_only) / len(labels), loss_interval=_bootstrap(right.astype(int) - ours),
+        float_only=float_only, integer_only=integer_only,
+        mcnemar_p=float(binomtest(float_only, discordant).pvalue) if discordant else 1.0)
+
+
+def wilson(hits: int, of: int) -> tuple[float, float]:
+    """Wilson's interval of a share."""
+    low, high = binomtest(hits, of).proportion_ci(CONFIDENCE, "wilson")
+    return float(low), float(high)
+
+
+def _bootstrap(differences: np.ndarray) -> tuple[float, float]:
+    """Percentiles of the mean of ``differences`` (-1, 0 or 1 by picture) over seeded resamples of the pictures.
+
+    How often each of the three values is drawn is all that a mean needs, and multinomial.
+    """
+    values = np.array([-1, 0, 1])
+    shares = (differences[:, None] == values).mean(axis=0)
+    drawn = np.random.default_rng(SEED).multinomial(len(differences), shares, RESAMPLES) @ values / len(differences)
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)

