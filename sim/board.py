@@ -20,7 +20,8 @@ from .progress import WaitProgress, announced
 from .records import BURST
 from .settings import CLEAR, FLUSH, MemorySettings, setting_words
 from .testbench import NATIVE, TOP, Bench
-from .verilator import build
+from .tools import build_root as default_root
+from .verilator import build, check_paths
 
 __all__ = ["SimulatedBoard"]
 
@@ -60,6 +61,7 @@ class SimulatedBoard:
         if not clock_hz > 0:
             raise ValueError(f"clock_hz must be more than 0, not {clock_hz!r}")
         self.clock_hz, self.cycle_limit, self._progress = clock_hz, cycle_limit, progress
+        check_paths(build_root or default_root())  # before the Verilog, which takes minutes
         if isinstance(config, MachineConfig):
             with announced("Generating Verilog", watch):
                 design = machine_bench(config, trace=trace, root=build_root and build_root / "rtl")

@@ -16,13 +16,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import cocotb_tools.config
-from cocotb_tools.runner import Verilator
 
 from moevit.host.errors import SimulationError
 
+from .environment import build_environment, simulator_environment
 from .tools import Tools, build_root, find_tools
 
-__all__ = ["BuildFailed", "Simulation", "build", "tail"]
+__all__ = ["BuildFailed", "Simulation", "build", "check_paths", "tail"]
 
 _HERE = Path(__file__).parent
 _LINT = _HERE / "lint.vlt"
@@ -39,19 +39,6 @@ def tail(path: Path, lines: int = 20) -> str:
     if not path.exists():
         return "(no log)"
     return "\n".join(line[:300] for line in path.read_text(errors="replace").splitlines()[-lines:])
-
-
-class _Runner(Verilator):
-    """cocotb's runner for its environment variables; the commands are our own.
-
-    cocotb's own make everything public, which does not compile in reasonable time for 1,024 multipliers.
-    """
-
-    def __init__(self, module: str, top: str, seed: int | None):
-        super().__init__()
-        self.test_module, self.sim_hdl_toplevel, self.hdl_toplevel_lang = module, top, "verilog"
-        self.env = {} if seed is None else {"COCOTB_RANDOM_SEED": str(seed)}
-        self._set_env_test()
 
 
 @dataclass(frozen=True)
@@ -75,7 +62,7 @@ class Simulation:
 
     def environment(self, module: str, seed: int | None = None) -> dict[str, str]:
         """Environment in which the simulator runs the cocotb tests of ``module``."""
-        return _Runner(module, self.top, seed).env | {"COCOTB_ANSI_OUTPUT": "0"}
+        return simulator_environment(module, self.top, seed)
 
 
 @contextmanager
@@ -111,6 +98,18 @@ def _commands(tools: Tools, directory: Path, top: str, sources: Sequence[Path], 
     return [verilate, compile_]
 
 
+def check_paths(root: Path, tools: Tools | None = None) -> None:
+    """Whether make can work there and with what is installed: it splits paths at spaces. Raises BuildFailed,
+    ToolMissing."""
+    tools = tools or find_tools()
+    for path, fix in ((root.resolve(), "Move the checkout, or give another root for builds"),
+                      (tools.verilator, "Install Verilator elsewhere, or move the environment that has it"),
+                      (Path(sys.executable), "Make the environment elsewhere"),
+                      (Path(cocotb_tools.config.libs_dir), "Make the environment elsewhere")):
+        if any(letter.isspace() for letter in str(path)):
+            raise BuildFailed(f"make cannot build with {str(path)!r}, which has a space", fix=fix)
+
+
 def build(sources: Mapping[str, str], top: str, public: Sequence[str], *, native: Sequence[Path] = (),
           waves: bool = False, options: Sequence[str] = (), root: Path | None = None) -> Simulation:
     """A simulator of ``sources`` {file name: Verilog text}, from the cache if it was built before.
@@ -133,8 +132,7 @@ def build(sources: Mapping[str, str], top: str, public: Sequence[str], *, native
     key = _digest([files, top, options, [path.read_text() for path in native], _LINT.read_text(), _OPTIMISE,
                    tools.version, version("cocotb"), str(cocotb_tools.config.libs_dir)])
     root = build_root() / "sim" if root is None else root
-    if any(letter.isspace() for letter in str(root)):
-        raise BuildFailed(f"make cannot build in {str(root)!r}, which has a space", fix="Give another root")
+    check_paths(root, tools)
     final = root / key
     simulation = Simulation(final, top, waves)
     with _locked(root / f"{key}.lock"):
@@ -145,8 +143,6 @@ def build(sources: Mapping[str, str], top: str, public: Sequence[str], *, native
         log = work / "build.log"
         for name, text in files.items():
             (work / name).write_text(text)
-        environment = {**os.environ, **tools.environment}
-        environment.pop("MAKEFLAGS", None)  # of a make that started us
         runtime = root / f"runtime-{_digest([tools.version, options, _OPTIMISE])}"
         ready = sorted(path.name for path in runtime.glob("*.o"))
         for name in ready:
@@ -154,8 +150,8 @@ def build(sources: Mapping[str, str], top: str, public: Sequence[str], *, native
         for command in _commands(tools, work, top, [work / name for name in files], native, options, ready):
             with open(log, "a") as file:
                 print(*command, file=file, flush=True)
-                done = subprocess.run(command, cwd=work, env=environment, stdout=file, stderr=subprocess.STDOUT,
-                                      stdin=subprocess.DEVNULL, check=False)
+                done = subprocess.run(command, cwd=work, env=build_environment(tools), stdout=file,
+                                      stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False)
             if done.returncode != 0:
                 shutil.move(log, root / f"{key}.log")
                 shutil.rmtree(work)

@@ -10,9 +10,11 @@ import pytest
 from moevit.host.errors import SimulationError
 from moevit.rtl_gen.generate import generate
 from moevit.sim import tools
+from moevit.sim.board import SimulatedBoard
 from moevit.sim.cocotb_run import CocotbFailed, run_cocotb
 from moevit.sim.tools import ToolMissing, build_root, find_tools
 from moevit.sim.verilator import BuildFailed, build, tail
+from moevit.spec.arrays import CONFIGS
 
 from .example import CopyMachine
 
@@ -63,6 +65,28 @@ def test_what_the_compiler_refuses_is_told(tmp_path):
 def test_a_folder_with_a_space_is_refused(tmp_path):
     with pytest.raises(BuildFailed, match="space"):
         build({"adder.v": ADDER}, "adder", ["a"], root=tmp_path / "a b")
+
+
+def test_a_space_is_refused_before_anything_is_generated(tmp_path, monkeypatch):
+    monkeypatch.setattr("moevit.sim.board.machine_bench", None)
+    with pytest.raises(BuildFailed, match="'.*a b', which has a space. Move the checkout"):
+        SimulatedBoard(CONFIGS["8x8"], build_root=tmp_path / "a b")
+    monkeypatch.setattr("sys.executable", "/my tools/python")
+    with pytest.raises(BuildFailed, match="/my tools/python', which has a space. Make the environment elsewhere"):
+        SimulatedBoard(CONFIGS["8x8"], build_root=tmp_path)
+
+
+#: What users have set for simulations and builds of their own; each breaks ours if it reaches them.
+THEIRS = {"COCOTB_TEST_FILTER": "foo", "COCOTB_TESTCASE": "foo", "COCOTB_TEST_MODULES": "foo", "COCOTB_TOPLEVEL": "foo",
+          "GPI_USERS": "foo", "GPI_EXTRA": "foo", "LIBPYTHON_LOC": "/none", "MAKEFLAGS": "--no-such-flag", "MAKEFILES":
+          "/none/such.mk", "CXXFLAGS": "--no-such-flag", "CPPFLAGS": "--no-such-flag", "LDFLAGS": "--no-such-flag",
+          "VM_TRACE": "1", "OPT_FAST": "--no-such-flag", "VERILATOR_ROOT": "/none"}
+
+
+def test_the_users_variables_reach_neither_build_nor_simulation(tmp_path, monkeypatch, rtl):
+    for name, value in THEIRS.items():
+        monkeypatch.setenv(name, value)
+    assert run_cocotb(rtl, HERE / "copy_bench.py", environment={"PAUSE": "0"}, build_root=tmp_path) == 2
 
 
 def test_waves_need_a_build_with_waves(tmp_path):
