@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``moevit compile``: a quantised model to a bundle."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +36,7 @@ def compile_(
         stages = Stages(output)
         with stages.stage("compile") as stage:
             quantised = QuantisedModel.load(model)
-            arrays = _heads(heads, quantised.network) if heads else None
+            arrays = _heads(heads, quantised.network) if heads else quantised.heads
             stage(quantised.network.name)
             try:
                 bundle = compile_model(quantised, machine, arrays, batch, speculate)
@@ -49,7 +48,7 @@ def compile_(
         f"{len(bundle.gates):,} bytes of gates for tasks {', '.join(bundle.tasks)}")
 
 
-def _heads(path: Path, network: Network) -> Mapping[str, np.ndarray]:
+def _heads(path: Path, network: Network) -> dict[str, np.ndarray]:
     """Raises NpzError, BadParameter. Heads of other tasks may be among them, as in the checkpoint; the host leaves them
     out."""
     try:

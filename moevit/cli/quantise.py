@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from torch import Tensor
 
 from moevit.golden.integer.bounds import BoundsError
+from moevit.golden.pictures import PictureError, files_of, read_pictures, spread
 from moevit.golden.quant.errors import CalibrationError, QuantisationError
 from moevit.golden.quant.fidelity import BLOCK_TENSORS, Fidelity, compare
 from moevit.golden.quant.images import photographs
@@ -25,26 +26,28 @@ from moevit.spec.npz import write_npz
 from .screen import console, say, told
 from .stages import Stages
 
-DEFAULT_IMAGES = 16
+PICTURES = (".png", ".jpg", ".jpeg")
 
 
 def quantise(
     checkpoint: Annotated[Path, typer.Argument(dir_okay=False, help="float checkpoint (.safetensors)")],
     output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="quantised model to write (.npz)")],
-    images: Annotated[Path | None, typer.Option(help="calibration images, u8 (images, H, W, 3) in a .npy file; "
-                                                     "without it, crops of photographs")] = None,
+    images: Annotated[Path | None, typer.Option(help="calibration images: a folder of pictures (PNG, JPEG), or u8 "
+                                                     "(images, H, W, 3) in a .npy file; without it, crops of "
+                                                     "photographs")] = None,
+    count: Annotated[int, typer.Option(min=1, help="pictures of a folder to take, from all over it")] = 16,
     check: Annotated[int, typer.Option(min=0, help="images to compare with the float model")] = 2,
     heads: Annotated[Path | None, typer.Option(dir_okay=False, help="where to write the checkpoint's head tensors "
                                                                     "(.npz), for compile --heads")] = None,
 ) -> None:
     """Quantise a checkpoint."""
-    with told(BoundsError, CheckpointError, OSError, QuantisationError):
+    with told(BoundsError, CheckpointError, OSError, PictureError, QuantisationError):
         network, tensors, host = read(checkpoint)
         stages = Stages(output, heads)
         if heads:
             _save_heads(tensors, heads, checkpoint)
         with stages.stage("images") as stage:
-            chosen = _images(network, images)
+            chosen = calibration(network, images, count, host)
             stage.result = f"{len(chosen)} for calibration"
         with stages.stage("quantise", layer_count(network)) as stage:
             model = quantised(network, {name: tensor.numpy() for name, tensor in tensors.items()}, chosen,
@@ -82,10 +85,13 @@ def _save_heads(tensors: Mapping[str, Tensor], path: Path, checkpoint: Path) -> 
     write_npz(path, found)
 
 
-def _images(network: Network, path: Path | None) -> np.ndarray:
+def calibration(network: Network, path: Path | None, count: int, host: Mapping[str, Any]) -> np.ndarray:
+    """Images u8 (images, H, W, 3). Raises CalibrationError, PictureError, OSError."""
     if path is None:
-        return photographs(network, DEFAULT_IMAGES)
-    try:
-        return np.load(path, allow_pickle=False)
-    except (EOFError, ValueError) as error:
-        raise CalibrationError(f"{path} is not a .npy file of images: {error}") from error
+        return photographs(network, count)
+    if path.is_file() and path.suffix not in PICTURES:
+        try:
+            return np.load(path, allow_pickle=False)
+        except (EOFError, ValueError) as error:
+            raise CalibrationError(f"{path} is not a .npy file of images: {error}") from error
+    return read_pictures(spread(files_of(path), count), (network.height, network.width), host.get("preprocess", {}))
