@@ -21,7 +21,7 @@ from moevit.spec.networks import Network
 
 from .errors import NotProved
 from .family import Original
-from .onnx_facts import activation, attention_probs, computed_positions, final_tokens, norm_eps, normalisation
+from .onnx_facts import activation, attention_probs, final_tokens, norm_eps, normalisation, unnamed_tokens
 from .onnx_graph import OnnxGraph
 from .report import Report
 from .source import Source
@@ -40,14 +40,15 @@ def read_onnx(path: Path, report: Report) -> Source:
     if graph.image is None:
         report.say("read", f"the graph leaves the image's size open: it is read at {height}x{width}")
     config: dict[str, Any] = {"image_size": [height, width]}
-    probs, positions, tokens = attention_probs(graph), computed_positions(graph), final_tokens(graph)
-    running = Running(graph, [value for value in (probs, positions and positions[0], tokens) if value])
+    probs, tokens, unnamed = attention_probs(graph), final_tokens(graph), unnamed_tokens(graph)
+    computed = {name: value for name, value in unnamed.items() if value not in graph.constants}
+    running = Running(graph, [value for value in (probs, tokens, *computed.values()) if value])
     found = running.run(np.zeros((1, 3, height, width), np.float32))
     if probs:
         config["num_attention_heads"] = found[probs].shape[1]
-    if positions:
-        tensors[positions[1]] = found[positions[0]]
-        report.say("read", f"{positions[1]} as the graph computes it for {height}x{width} pixels")
+    for name, value in unnamed.items():
+        tensors[name] = found[value] if name in computed else graph.constants[value]
+        report.say("read", f"{name} as the graph has it for {height}x{width} pixels")
     config |= {name: value for name, value in (("layer_norm_eps", norm_eps(graph)), ("hidden_act", activation(graph)))
                if value is not None}
     own = normalisation(graph)

@@ -2,7 +2,7 @@
 """What the nodes of an ONNX graph say of its vision transformer and no weight does."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,18 @@ import numpy as np
 from .errors import Unsupported
 from .onnx_graph import OnnxGraph, attribute, module_of
 
-__all__ = ["activation", "attention_probs", "computed_positions", "final_tokens", "norm_eps", "normalisation"]
+__all__ = ["activation", "attention_probs", "final_tokens", "norm_eps", "normalisation",
+           "unnamed_tokens"]
 
 _BLOCK = re.compile(r"(^|\.)\d+\.")
 _ACTIVATIONS = {"Erf": "gelu", "Tanh": "gelu_tanh", "Relu": "relu", "Gelu": "gelu"}
 _QUICK = 1.702  # of x sigmoid(1.702 x)
 #: Between 1 / std of pixels in 0..1 (2 to 5) and of bytes (below 0.02).
 _BYTES = 0.1
+_HUGGING_FACE = "patch_embeddings.projection"
+_HUGGING_FACE_NAMES = {"positions": "position_embeddings", "cls": "cls_token", "second": "distillation_token",
+                       "registers": "register_tokens"}
+_TIMM_NAMES = {"positions": "pos_embed", "cls": "cls_token", "second": "dist_token", "registers": "reg_token"}
 _PASSES_ON = ("Cast", "Identity")
 
 
@@ -31,7 +36,7 @@ def norm_eps(graph: OnnxGraph) -> float | None:
 
 def _epsilons(graph: OnnxGraph) -> Iterator[float]:
     for node in graph.nodes:
-        if not _BLOCK.search(module_of(node.name)):
+        if not _BLOCK.search(module_of(node)):
             continue
         if node.op_type == "LayerNormalization":
             yield attribute(node, "epsilon", 1e-5)
@@ -42,7 +47,7 @@ def _epsilons(graph: OnnxGraph) -> Iterator[float]:
 
 def activation(graph: OnnxGraph) -> str | None:
     """The activation of the blocks' FFNs as in `spec.networks`, None where none is found. Raises Unsupported."""
-    found = {name for node in graph.nodes if _BLOCK.search(module_of(node.name)) and (name := _activation(graph, node))}
+    found = {name for node in graph.nodes if _BLOCK.search(module_of(node)) and (name := _activation(graph, node))}
     if len(found) > 1:
         raise Unsupported(f"{graph.path}: its blocks have several activations: {', '.join(sorted(found))}")
     return found.pop() if found else None
@@ -62,29 +67,50 @@ def _activation(graph: OnnxGraph, node: Any) -> str | None:
 def attention_probs(graph: OnnxGraph) -> str | None:
     """The value (1, heads, tokens, tokens) of the first block's softmax."""
     return next((node.output[0] for node in graph.nodes
-                 if node.op_type == "Softmax" and _BLOCK.search(module_of(node.name))), None)
+                 if node.op_type == "Softmax" and _BLOCK.search(module_of(node))), None)
 
 
-def computed_positions(graph: OnnxGraph) -> tuple[str, str] | None:
-    """The value that the graph adds to its tokens as positions, and its name in PyTorch.
+def unnamed_tokens(graph: OnnxGraph) -> dict[str, str]:
+    """Prefix tokens and positions that are no weights with a name, by their names in PyTorch: values of the graph.
 
-    None where it is a weight with a name. It is the first sum after the patches of which one side does not depend on
-    the image's pixels.
+    On the way from the patches to the first block, prefix tokens are joined to what comes of the image, and positions
+    are added to it; neither depends on the image's pixels.
     """
-    conv = graph.patches
-    after = {conv.output[0]}
+    module = module_of(graph.patches)
+    huggingface = module.endswith(_HUGGING_FACE)
+    root = module.removesuffix(_HUGGING_FACE if huggingface else "patch_embed.proj")
+    names = _HUGGING_FACE_NAMES if huggingface else _TIMM_NAMES
+    found: dict[str, str] = {}
+    after = set(graph.patches.output)
     for node in graph.nodes:
         if not after.intersection(node.input) or node.op_type == "Shape":
             continue
+        if _BLOCK.search(module_of(node)):
+            break
         after.update(node.output)
-        other = [value for value in node.input if value not in graph.pixels]
-        if node.op_type == "Add" and other:
-            module = module_of(conv.name)
-            huggingface = module.endswith("patch_embeddings.projection")
-            name = (module.removesuffix("patch_embeddings.projection") + "position_embeddings" if huggingface else
-                    module.removesuffix("patch_embed.proj") + "pos_embed")
-            return None if name in graph.tensors else (other[0], name)
-    return None
+        for value in node.input:
+            if value not in graph.pixels and value not in graph.patches.input and node.op_type in ("Add", "Concat"):
+                kind = _kind(graph, node, value, found)
+                if kind is not None:
+                    found[kind] = value
+    return {root + names[kind]: value for kind, value in found.items() if root + names[kind] not in graph.tensors}
+
+
+def _kind(graph: OnnxGraph, node: Any, value: str, found: Mapping[str, str]) -> str | None:
+    """What a value that is joined or added to the tokens is: ``positions``, ``cls``, ``second`` (the distillation
+    token), ``registers``, or None."""
+    origin = value
+    while origin in graph.maker and graph.maker[origin].op_type in ("Expand", *_PASSES_ON):
+        origin = graph.maker[origin].input[0]
+    constant = graph.constants.get(origin)
+    if constant is not None and constant.ndim != 3:
+        return None
+    if node.op_type == "Add":
+        return None if "positions" in found else "positions"
+    if constant is None:
+        return None
+    return "registers" if constant.shape[1] > 1 or origin.endswith(("register_tokens", "reg_token")) else (
+        "second" if "cls" in found else "cls")
 
 
 def final_tokens(graph: OnnxGraph) -> str | None:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A vision transformer's weights in an ONNX file, under the names that they had in PyTorch.
 
-``torch.onnx.export`` names a node by the module that made it: ``/encoder/layer.0/mlp/fc1/MatMul``. A tensor keeps its
-name where the file holds it as it was, and gets a number, ``onnx::MatMul_1234``, where the export transposed it. Such
-a tensor is named here by the node that reads it, ``encoder.layer.0.mlp.fc1.weight``, and transposed back.
+``torch.onnx.export`` writes beside each node which module made it: in its name, ``/encoder/layer.0/mlp/fc1/MatMul``, or
+in its metadata (``dynamo=True``). A tensor keeps its name where the file holds it as it was, and gets a number,
+``onnx::MatMul_1234`` or ``val_64``, where the export transposed it; equal tensors share one name. Such a tensor is
+named here by the node that reads it, ``encoder.layer.0.mlp.fc1.weight``, and transposed back.
 """
 
 import re
@@ -22,15 +23,19 @@ __all__ = ["OnnxGraph", "attribute", "module_of"]
 
 _QUANTISED = {"MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv", "DynamicQuantizeLinear",
               "QuantizeLinear", "DequantizeLinear"}
+_SCOPES = "pkg.torch.onnx.name_scopes"
 _LINEAR = {"MatMul", "Gemm", "Conv", "LayerNormalization"}
 
 
-def module_of(node: str) -> str:
+def module_of(node: Any) -> str:
     """The module that made a node: ``/blocks/blocks.0/attn/qkv/MatMul`` -> ``blocks.0.attn.qkv``; "" where none.
 
     A module of an ``nn.Sequential`` repeats the name of the sequence that it is in.
     """
-    parts = node.strip("/").split("/")[:-1]
+    for item in node.metadata_props:
+        if item.key == _SCOPES:  # "['', 'encoder', 'encoder.layer.0', 'linear']"
+            return ([""] + re.findall(r"'([^']*)'", item.value))[-2]
+    parts = node.name.strip("/").split("/")[:-1]
     return ".".join(part for part, following in zip_longest(parts, parts[1:], fillvalue="")
                     if not re.fullmatch(re.escape(part) + r"\.\d+", following))
 
@@ -74,7 +79,7 @@ class OnnxGraph:
     def patches(self) -> Any:
         """The convolution that makes patches of the image. Raises Unsupported where there is none."""
         conv = next((node for node in self.nodes if node.op_type == "Conv" and node.input[0] in self.pixels), None)
-        if conv is None or not module_of(conv.name):
+        if conv is None or not module_of(conv):
             raise Unsupported(f"{self.path}: no convolution with a module's name makes patches of the image")
         return conv
 
@@ -104,32 +109,34 @@ class OnnxGraph:
         return {name: self.constants[name] for name in names if not _is_anonymous(name)}
 
     def _anonymous(self) -> dict[str, NDArray]:
-        """The tensors that a node with a module path reads and that have no name of their own."""
+        """The tensors of a node's module that have no name of their own, or that of an equal tensor."""
         found: dict[str, NDArray] = {}
         for node in self.nodes:
             if node.op_type not in _LINEAR and node.op_type != "Add":
                 continue
             for place, name in enumerate(node.input):
-                if name in self.constants and _is_anonymous(name):
+                own = not _is_anonymous(name) and name.rpartition(".")[0] == module_of(node)
+                if name in self.constants and not own:
                     self._place(found, node, place, self.constants[name])
         return found
 
     def _place(self, found: dict[str, NDArray], node: Any, place: int, value: NDArray) -> None:
-        module = module_of(node.name)
+        module = module_of(node)
         if node.op_type == "Add":
-            if value.ndim == 1 and f"{module}.weight" in found:
+            if value.ndim == 1 and (f"{module}.weight" in found or f"{module}.weight" in self.constants):
                 found[f"{module}.bias"] = value
             return
         if node.op_type == "MatMul" and value.ndim != 2:  # a constant of the attention, no weight
             return
         if not module:
             raise Unsupported(f"{self.path}: node {node.name or node.output[0]} ({node.op_type}) names no module: "
-                              "export with torch.onnx.export(model, ..., dynamo=False), and don't simplify")
+                              "export with torch.onnx.export, and do not simplify")
         transposed = node.op_type == "MatMul" or node.op_type == "Gemm" and not attribute(node, "transB", 0)
         found[f"{module}.{('weight', 'bias')[place - 1]}"] = value.T if transposed and place == 1 else value
 
 
 def _is_anonymous(name: str) -> bool:
+    """Whether an export made the name up."""
     return "::" in name or name.startswith("/") or "." not in name and name not in ("pos_embed", "cls_token",
                                                                                    "dist_token", "reg_token")
 

@@ -24,8 +24,8 @@ SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 def exported(model: nn.Module, path, height: int = 32, width: int = 32, **options):
     """``path``, written by PyTorch's exporter with module paths."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is deprecated, and says so of every shape that it traces
-        torch.onnx.export(model, (torch.zeros(1, 3, height, width),), path, dynamo=False, **options)
+        warnings.simplefilter("ignore")  # the older exporter is deprecated, and warns of every shape that it traces
+        torch.onnx.export(model, (torch.zeros(1, 3, height, width),), path, **{"dynamo": False, **options})
     return path
 
 
@@ -44,9 +44,21 @@ def dinov2(need):
     return lambda **config: randomise(library.Dinov2Model(library.Dinov2Config(**{**SIZES, "mlp_ratio": 2, **config})))
 
 
-@pytest.mark.parametrize("opset", [14, 17], ids=["norms in parts", "whole norms"])
-def test_vit(vit, tmp_path, opset):
-    imported = import_checkpoint(exported(vit, tmp_path / "vit.onnx", opset_version=opset), normalise="imagenet")
+#: Both exporters of PyTorch: the older one at operator sets without and with a LayerNormalization, and today's.
+EXPORTERS = {"older, norms in parts": {"opset_version": 14}, "older, whole norms": {"opset_version": 17},
+             "today's": {"dynamo": True, "verbose": False}}
+
+
+@pytest.fixture(params=EXPORTERS)
+def exporter(request):
+    """Options of ``exported``."""
+    if request.param == "today's":
+        pytest.importorskip("onnxscript")
+    return EXPORTERS[request.param]
+
+
+def test_vit(vit, tmp_path, exporter):
+    imported = import_checkpoint(exported(vit, tmp_path / "vit.onnx", **exporter), normalise="imagenet")
     network = imported.network
     assert (network.heads, network.norm_eps, network.activation) == (2, 1e-12, "gelu")
     assert_tokens(imported, lambda images: vit.vit(images).last_hidden_state, *IMAGENET)
@@ -54,21 +66,35 @@ def test_vit(vit, tmp_path, opset):
     assert imported.report.proof_db > 100
 
 
-def test_positions_that_the_graph_computes(dinov2, tmp_path):
-    """DINOv2 resamples its positions in the graph, from 4x4 patches to 6x4."""
+def test_positions_that_the_graph_computes(dinov2, tmp_path, exporter):
+    """DINOv2 resamples its positions in the graph, from 4x4 patches to 6x4; today's exporter does it beforehand."""
     model = dinov2()
-    imported = import_checkpoint(exported(model, tmp_path / "dinov2.onnx", 48, 32), normalise="imagenet")
+    imported = import_checkpoint(exported(model, tmp_path / "dinov2.onnx", 48, 32, **exporter), normalise="imagenet")
     assert (imported.network.height, imported.network.width) == (48, 32)
     assert_tokens(imported, lambda images: model(images).last_hidden_state, *IMAGENET)
     assert imported.report.proof_db > 100
     assert_integer_equals_machine(imported)
 
 
-def test_timm(need, tmp_path):
+def test_registers(need, tmp_path):
+    """The older exporter has no antialiased resampling."""
+    pytest.importorskip("onnxscript")
+    need("transformers.models.dinov2_with_registers.modeling_dinov2_with_registers")
+    library = need("transformers")
+    config = library.Dinov2WithRegistersConfig(**SIZES, mlp_ratio=2, num_register_tokens=4)
+    model = randomise(library.Dinov2WithRegistersModel(config))
+    path = exported(model, tmp_path / "dinov2.onnx", **EXPORTERS["today's"])
+    imported = import_checkpoint(path, normalise="imagenet")
+    assert imported.network.prefix_tokens == 5 and imported.report.proof_db > 100
+    assert_tokens(imported, lambda images: model(images).last_hidden_state, *IMAGENET)
+
+
+@pytest.mark.parametrize("registers", [0, 4])
+def test_timm(need, tmp_path, exporter, registers):
     module = need("timm.models.vision_transformer")
     model = randomise(module.VisionTransformer(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2,
-                                               mlp_ratio=2, num_classes=5, init_values=0.1))
-    imported = import_checkpoint(exported(model, tmp_path / "timm.onnx"), normalise="half")
+                                               mlp_ratio=2, num_classes=5, init_values=0.1, reg_tokens=registers))
+    imported = import_checkpoint(exported(model, tmp_path / "timm.onnx", **exporter), normalise="half")
     assert_tokens(imported, model.forward_features, (0.5,) * 3, (0.5,) * 3)
     assert imported.network.heads == 2 and imported.report.proof_db > 100
 
@@ -143,7 +169,7 @@ def test_a_file_that_is_no_onnx(tmp_path):
     ("/encoder/layer.0/mlp/fc1/MatMul", "encoder.layer.0.mlp.fc1"),
     ("/blocks/blocks.11/attn/qkv/Add", "blocks.11.attn.qkv"), ("/Add", ""), ("Identity_3", "")])
 def test_module_of_a_node(node, module):
-    assert graphs.module_of(node) == module
+    assert graphs.module_of(onnx.helper.make_node("Add", [], [], node)) == module
 
 
 @pytest.fixture
