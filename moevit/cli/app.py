@@ -13,7 +13,7 @@ from moevit.extras import explained
 from . import board
 from .commands import BOARD, COMMANDS, Command
 from .screen import errors
-from .stages import interrupted
+from .stages import Stages, interrupted
 
 __all__ = ["app"]
 
@@ -50,7 +50,9 @@ class _Group(TyperGroup):
             raise SystemExit(board.main([name, *rest]))
         if not command.target:
             return name, _Group(prefix=f"{name} ", name=name, help=command.help, no_args_is_help=True), rest
-        return name, _imported(name, command), rest
+        with Stages().stage("load", quiet=True) as stage:
+            stage(f"packages of moevit[{command.extra}]")
+            return name, _imported(name, command), rest
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -76,9 +76,9 @@ class Stages:
             self.current(detail)
 
     @contextmanager
-    def stage(self, name: str, total: float = 0) -> Iterator[Stage]:
+    def stage(self, name: str, total: float = 0, quiet: bool = False) -> Iterator[Stage]:
         """A line when it is over: its name, ``result`` if that was set, seconds. Before that a bar, or on no terminal a
-        line every few seconds."""
+        line every few seconds. A ``quiet`` one that was quick leaves no line."""
         progress = Progress(SpinnerColumn("line"), TextColumn("{task.description}", markup=False), BarColumn(20),
                             TextColumn("{task.fields[detail]}", markup=False), TimeElapsedColumn(), console=errors,
                             transient=True, disable=not errors.is_terminal)
@@ -90,7 +90,8 @@ class Stages:
         try:
             with progress:
                 yield stage
-            _line(stage, stage.result)
+            if not quiet or stage.seconds > SILENCE_SECONDS:
+                _line(stage, stage.result or stage.detail)
             self.current = None
         finally:
             over.set()
