@@ -4,12 +4,14 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isqrt
 
 from torch import Tensor
 
-from .errors import MissingTensor, Unsupported
-from .fold import join, scale_outputs
+from .errors import MissingTensor, NeedsOption, Unsupported
+from .fold import join, kernel_from_linear, scale_outputs
 from .inventory import Inventory
+from .options import PATCH_ORDERS, Options
 
 __all__ = ["BlockNames", "attention", "depth_of", "embedding", "ffn", "linear", "norm"]
 
@@ -42,14 +44,33 @@ def depth_of(names: Iterable[str], pattern: str) -> int:
     return len(numbers)
 
 
-def embedding(inventory: Inventory, name: str) -> dict[str, Tensor]:
-    """A convolutional patch embedding: kernel (dim, 3, patch, patch) and, if there is one, bias."""
-    kernel = inventory.take(f"{name}.weight", (-1, -1, -1, -1))
+def embedding(inventory: Inventory, name: str, options: Options | None = None) -> dict[str, Tensor]:
+    """A patch embedding: kernel (dim, 3, patch, patch) and, if there is one, bias.
+
+    A convolution, or a linear layer over flattened patches, whose order ``options.patch_order`` says.
+    """
+    if inventory.look(f"{name}.weight").ndim == 2:
+        kernel = _unflattened(inventory, name, options)
+    else:
+        kernel = inventory.take(f"{name}.weight", (-1, -1, -1, -1))
     dim, channels, height, width = kernel.shape
     if channels != 3 or height != width:
         raise Unsupported(f"{name}.weight is a kernel of {channels} x {height} x {width}: the machine's patches are "
                           "square and of three channels")
     return {"patch_embed.proj.weight": kernel, "patch_embed.proj.bias": inventory.maybe(f"{name}.bias", (dim,))}
+
+
+def _unflattened(inventory: Inventory, name: str, options: Options | None) -> Tensor:
+    weight = inventory.take(f"{name}.weight", (-1, -1))
+    patch = isqrt(weight.shape[1] // 3)
+    if 3 * patch * patch != weight.shape[1]:
+        raise Unsupported(f"{name}.weight has {weight.shape[1]} inputs, which is no square patch of three channels")
+    order = options.patch_order if options else None
+    if order not in PATCH_ORDERS:
+        raise NeedsOption(f"--patch-order {'|'.join(PATCH_ORDERS)}",
+                          f"{name}.weight is a linear layer over flattened patches, whose order no shape says")
+    inventory.report.say("folded", f"a linear layer over patches of {patch}x{patch} ({order}) into a kernel")
+    return kernel_from_linear(weight, patch, order == "rgb-last")
 
 
 def norm(inventory: Inventory, name: str, dim: int) -> tuple[Tensor, Tensor]:

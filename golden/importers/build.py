@@ -21,6 +21,7 @@ from .errors import ImportFailed, NotProved
 from .family import Family, Original
 from .fold import normalisation, padding
 from .inventory import Inventory
+from .libraries import first_line
 from .options import RAW, Options, Preprocess
 from .positions import resample
 from .prove import prove
@@ -32,6 +33,8 @@ __all__ = ["Imported", "convert"]
 
 #: A proof below this many dB is no agreement: float32 gives 100 and more.
 _PROVED_DB = 80.0
+#: Largest distance of an activation from the exact GELU over all inputs, rounded up.
+TABLE_ERROR = {"gelu_tanh": 0.0005, "quick_gelu": 0.021}
 
 
 @dataclass(frozen=True)
@@ -61,31 +64,23 @@ class Imported:
 def convert(path: str | PathLike, options: Options, choose: Any) -> Imported:
     """Read ``path`` and make a network of it. ``choose(source, options)`` gives the `Family`. Raises ImportFailed."""
     report = Report()
-    source = read_source(Path(path), options.state, report)
-    refuse(name for name in source.tensors if not any(fnmatchcase(name, each) for each in options.leave_out))
+    source = _kept(read_source(Path(path), options.state, report), options, report)
+    refuse(source.tensors)
     family: Family = choose(source, options)
     inventory = Inventory(source.tensors, family.title, report)
-    for pattern in options.leave_out:
-        inventory.drop(pattern, "left out as --leave-out asks")
     draft = family.convert(source, inventory, options)
     inventory.close()
     network = _network(source, draft, options)
+    report.say("mapped", _shape(network))
     tensors = _fitted(draft, network, report)
     heads = _heads(draft, network)
     for name, head in heads.items():
         report.say("host", _describe(name, head))
     report.say("host", _preparation(_scaled(draft, network)))
-    try:
-        model = load_state(network, tensors)
-    except CheckpointError as error:
-        raise ImportFailed(f"{path} as {family.name}: {error}") from error
-    try:
-        prove(model, _original(source, family, network, options), draft.preprocess or RAW, report)
-    except NotProved as error:
-        report.say("proof", f"not proved: {error}")
-    if report.proof_db is not None and report.proof_db < _PROVED_DB:
-        raise ImportFailed(f"{path} as {family.name}: the network does not compute what the source's own model does "
-                           f"({report.proof_db:.0f} dB): check heads, activation and epsilon, or force --family")
+    if network.activation in TABLE_ERROR:
+        report.say("machine", f"{network.activation} by the table of the exact GELU, which differs from it by "
+                              f"{TABLE_ERROR[network.activation]} at most")
+    _prove(source, family, network, tensors, draft.preprocess or RAW, options, report)
     preprocess = draft.known_host.get("preprocess") or _preprocess(_scaled(draft, network))
     host = {"preprocess": preprocess, "heads": {n: _host_head(h) for n, h in heads.items()},
             "source": draft.known_host.get("source")
@@ -93,11 +88,45 @@ def convert(path: str | PathLike, options: Options, choose: Any) -> Imported:
     return Imported(network, tensors, _head_tensors(heads), host, report)
 
 
+def _kept(source: Source, options: Options, report: Report) -> Source:
+    """The source without the tensors that ``--leave-out`` names. Raises ImportFailed for a pattern of nothing."""
+    kept = dict(source.tensors)
+    for pattern in options.leave_out:
+        names = [name for name in kept if fnmatchcase(name, pattern)]
+        if not names:
+            raise ImportFailed(f"--leave-out {pattern}: no tensor of {source.path} is called so")
+        report.say("dropped", f"{names[0]}{f' and {len(names) - 1} more like it' if len(names) > 1 else ''}: "
+                              f"left out as --leave-out {pattern} asks")
+        kept = {name: value for name, value in kept.items() if name not in names}
+    return replace(source, tensors=kept)
+
+
+def _prove(source: Source, family: Family, network: Network, tensors: dict[str, Tensor], how: Preprocess,
+           options: Options, report: Report) -> None:
+    """Hold the float model against the source's own, or say why not. Raises ImportFailed where they differ."""
+    try:
+        model = load_state(network, tensors)
+    except CheckpointError as error:
+        raise ImportFailed(f"{source.path} as {family.name}: {error}") from error
+    try:
+        prove(model, _original(source, family, network, options), how, report)
+    except NotProved as error:
+        report.say("proof", f"not proved: {error}")
+    if report.proof_db is not None and report.proof_db < _PROVED_DB:
+        raise ImportFailed(f"{source.path} as {family.name}: the network does not compute what the source's own model "
+                           f"does ({report.proof_db:.0f} dB): check heads, activation and epsilon, or force --family")
+
+
 def _original(source: Source, family: Family, network: Network, options: Options) -> Original:
-    if source.graph is not None:
-        from .onnx import original  # needs the extra `onnx`
-        return original(source.graph, network)
-    return family.original(source, network, options)
+    try:
+        if source.graph is not None:
+            from .onnx import original  # needs the extra `onnx`
+            return original(source.graph, network)
+        return family.original(source, network, options)
+    except NotProved:
+        raise
+    except Exception as error:  # another library's: its failure is no reason to refuse the weights
+        raise NotProved(f"the source's own model cannot be made: {first_line(error)}") from error
 
 
 def _network(source: Source, draft: Draft, options: Options) -> Network:
@@ -182,6 +211,12 @@ def _preparation(how: Preprocess) -> str:
     if how.resize is None:
         return "pictures are brought to the image's size"
     return f"pictures are resized to {how.resize} pixels of the shorter side, {how.interpolation}, cut in the centre"
+
+
+def _shape(network: Network) -> str:
+    return (f"{network.depth} blocks of dim {network.dim}, {network.heads} heads of {network.head_dim}, FFN "
+            f"{network.hidden}; {network.height}x{network.width} pixels in patches of {network.patch}: "
+            f"{network.tokens} tokens, {network.prefix_tokens} of them in front of the patches")
 
 
 def _triple(values: tuple[float, float, float]) -> str:

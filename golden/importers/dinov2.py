@@ -37,7 +37,7 @@ class Dinov2(Family):
 
     def convert(self, source: Source, inventory: Inventory, options: Options) -> Draft:
         facts = stated(source)
-        tensors = embedding(inventory, "patch_embed.proj")
+        tensors = embedding(inventory, "patch_embed.proj", options)
         dim, _, patch, _ = tensors["patch_embed.proj.weight"].shape
         places, grid = prefix_and_positions(inventory, _PREFIX, dim, patch, options, facts.image, placed=1)
         hidden = inventory.look("blocks.0.mlp.fc1.weight").shape[0]

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .errors import AmbiguousState, Unreadable
+from .libraries import first_line
 from .report import Report
 
 __all__ = ["Folder", "read_folder", "read_npz", "read_safetensors", "read_torch"]
@@ -41,7 +42,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise Unreadable(f"{path} is not a safetensors file: {_line(error)}") from error
+        raise Unreadable(f"{path} is not a safetensors file: {first_line(error)}") from error
 
 
 def read_npz(path: Path, report: Report) -> dict[str, Tensor]:
@@ -50,7 +51,7 @@ def read_npz(path: Path, report: Report) -> dict[str, Tensor]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise Unreadable(f"{path} is not an .npz file of arrays: {_line(error)}") from error
+        raise Unreadable(f"{path} is not an .npz file of arrays: {first_line(error)}") from error
     return {name: _tensor(name, array, report) for name, array in arrays.items()}
 
 
@@ -60,10 +61,10 @@ def read_torch(path: Path, state: str | None, report: Report) -> dict[str, Tenso
         with torch.serialization.safe_globals([argparse.Namespace]):  # a training's options, beside many weights
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        raise Unreadable(f"{path} is not a PyTorch file of plain tensors ({_line(error)}): save its state_dict() "
+        raise Unreadable(f"{path} is not a PyTorch file of plain tensors ({first_line(error)}): save its state_dict() "
                          "alone, with torch.save or safetensors") from error
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, IndexError) as error:
-        raise Unreadable(f"{path} is not a PyTorch file: {_line(error)}") from error
+        raise Unreadable(f"{path} is not a PyTorch file: {first_line(error)}") from error
     states = dict(_states(content, "", _DEPTH))
     if not states:
         raise Unreadable(f"{path} holds no state dict, but {type(content).__name__}")
@@ -124,7 +125,7 @@ def _states(content: object, name: str, depth: int) -> list[tuple[str, dict[str,
     """State dicts in ``content``: its own tensors if it has some with two or more axes, else those further in."""
     if not isinstance(content, Mapping):
         return []
-    own = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    own = {key: value.detach() for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if any(value.ndim > 1 for value in own.values()):
         return [(name, own)]
     if depth == 0:
@@ -140,8 +141,3 @@ def _tensor(name: str, array: np.ndarray, report: Report) -> Tensor:
     if array.dtype.kind not in "fiub":
         raise Unreadable(f"{name} is an array of {array.dtype}, not of numbers")
     return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def _line(error: BaseException) -> str:
-    """The first line of what a library says."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -42,7 +42,7 @@ class HuggingFace(Family):
         root = _root(source)
         kind = _kind(source, root)
         facts = stated(source)
-        tensors = embedding(inventory, root + _PATCHES.removesuffix(".weight"))
+        tensors = embedding(inventory, root + _PATCHES.removesuffix(".weight"), options)
         dim, _, patch, _ = tensors["patch_embed.proj.weight"].shape
         names, layers = _names(source, root)
         hidden = inventory.look(f"{names.fc1.format(0)}.weight").shape[0]
@@ -132,9 +132,10 @@ def _heads(inventory: Inventory, source: Source, dim: int, options: Options) -> 
                                    (first[1] + second[1]) / 2, classes=labels)}
     if "classifier.weight" not in inventory:
         return {}
-    weight, bias = linear(inventory, "classifier", -1, -1)
-    pool = "cls_mean" if weight.shape[1] == 2 * dim else "cls"
-    return {"classifier": Head(options.pool or pool, "tokens", weight, bias, classes=labels)}
+    both = inventory.look("classifier.weight").shape[-1] == 2 * dim
+    pool = options.pool or ("cls_mean" if both else "cls")
+    layer = linear(inventory, "classifier", -1, 2 * dim if pool == "cls_mean" else dim)
+    return {"classifier": Head(pool, "tokens", *layer, classes=labels)}
 
 
 def _labels(config: dict[str, Any]) -> tuple[str, ...] | None:

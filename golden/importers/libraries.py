@@ -8,7 +8,7 @@ import torch
 
 from .errors import NotProved
 
-__all__ = ["library"]
+__all__ = ["first_line", "library"]
 
 #: torchvision's compiled operators. No vision transformer uses them, but the package does not load without them.
 _OPERATORS = ("nms", "qnms", "roi_align", "qroi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_conv2d",
@@ -26,9 +26,14 @@ def library(name: str) -> ModuleType:
     try:
         _torchvision()
         return import_module(name)
-    except (ImportError, OSError, RuntimeError) as error:
+    except Exception as error:  # whatever a foreign package does on being imported
         top = name.partition(".")[0]
-        raise NotProved(f"{top} cannot be imported here ({str(error).splitlines()[0]}): pip install {top}") from error
+        raise NotProved(f"{top} cannot be imported here ({first_line(error)}): pip install {top}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What a foreign error says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _torchvision() -> None:

@@ -2,10 +2,11 @@
 """What a person can say about a checkpoint that its file does not."""
 
 from dataclasses import dataclass, field
+from math import inf, isfinite
 
 from .errors import ImportFailed, NeedsOption
 
-__all__ = ["NORMALISATIONS", "RAW", "Options", "Preprocess"]
+__all__ = ["NORMALISATIONS", "PATCH_ORDERS", "RAW", "Options", "Preprocess"]
 
 #: (mean, std) of pixels in 0..1, per channel R, G, B.
 NORMALISATIONS = {
@@ -13,6 +14,9 @@ NORMALISATIONS = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
+
+#: How a patch was flattened for a linear layer: a colour after the other, or the three colours of each pixel.
+PATCH_ORDERS = ("rgb-first", "rgb-last")
 
 Triple = tuple[float, float, float]
 
@@ -53,6 +57,7 @@ class Options:
     normalise : one of `NORMALISATIONS`
     mean, std : of pixels in 0..1, three numbers each, instead of ``normalise``
     pool : what the classifier reads, as in a host's head: cls, mean, cls_mean, prefix, patches
+    patch_order : one of `PATCH_ORDERS`, where the patch embedding is a linear layer
     leave_out : patterns (``decoder*``) of tensors that the person knows to be of no use
     tasks : names of the tasks of a multi-task checkpoint
     top_k : experts per token, where no file says it
@@ -72,6 +77,7 @@ class Options:
     mean: Triple | None = None
     std: Triple | None = None
     pool: str | None = None
+    patch_order: str | None = None
     leave_out: tuple[str, ...] = field(default=())
     tasks: tuple[str, ...] | None = None
     top_k: int | None = None
@@ -92,8 +98,9 @@ class Options:
         if (self.mean is None) != (self.std is None):
             raise NeedsOption("--std" if self.std is None else "--mean", "mean and std belong together")
         if self.mean is not None and self.std is not None:
-            if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-                raise ImportFailed("--mean and --std are three numbers each, for R, G, B, and std is positive")
+            if len(self.mean) != 3 or len(self.std) != 3 or not all(map(isfinite, self.mean)) or not all(
+                    0 < value < inf for value in self.std):
+                raise ImportFailed("--mean and --std are three finite numbers each, for R, G, B, and std is positive")
             return Preprocess(self.mean, self.std, *rest)
         if known is None:
             raise NeedsOption(f"--normalise {'|'.join(NORMALISATIONS)}, or --mean and --std",

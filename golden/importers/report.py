@@ -14,6 +14,7 @@ KINDS = {
     "resampled": "positions for another grid",
     "dropped": "tensors that the network does not use",
     "host": "what the host computes around the machine",
+    "machine": "what the machine computes in another way",
     "proof": "the float model against the source's own",
 }
 

@@ -74,7 +74,10 @@ def _read(path: Path, state: str | None, report: Report) -> Source:
     if state is not None and suffix not in (".pth", ".pt", ".bin", ".ckpt", ".tar"):
         raise ImportFailed(f"--state {state}: {path} has no more than one state dict, leave it out")
     if suffix == ".onnx":
-        from .onnx import read_onnx  # needs the extra `onnx`
+        try:
+            from .onnx import read_onnx
+        except ImportError as error:
+            raise Unreadable(f"{path} needs onnx and onnxruntime ({error}): pip install 'moevit[onnx]'") from error
         return read_onnx(path, report)
     if suffix == ".safetensors":
         tensors, metadata = read_safetensors(path)

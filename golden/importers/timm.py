@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """timm's ``vit_*`` and ``deit*``: LayerScale, registers, distillation, class token or none, fc_norm."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from moevit.spec.networks import Network
 
 from .blocks import BlockNames, attention, depth_of, embedding, ffn, linear, norm
 from .draft import Draft, Head
-from .errors import ImportFailed
+from .errors import ImportFailed, NeedsOption
 from .facts import Facts, settle, stated
 from .family import Family, Original
 from .inventory import Inventory
@@ -36,23 +37,29 @@ class Timm(Family):
     name = "timm"
     title = "timm"
     keys = ("patch_embed.proj.weight", "pos_embed", r"blocks\.0\.attn\.qkv\.weight", r"blocks\.0\.mlp\.fc1\.weight")
-    without = ("mask_token", "register_tokens", r"blocks\.\d+\..*experts?\..*", r"blocks\.\d+\..*gate\..*",
+    without = ("register_tokens", r"blocks\.\d+\..*experts?\..*", r"blocks\.\d+\..*gate\..*",
                r"last_norm\..*")
+
+    def tells(self, source: Source) -> bool:
+        """Not of DINOv2's authors, whose names differ in nothing else than a mask token."""
+        return super().tells(source) and not {"mask_token", "blocks.0.ls1.gamma"} <= source.tensors.keys()
 
     def convert(self, source: Source, inventory: Inventory, options: Options) -> Draft:
         known = known_model(source, options, inventory.report)
-        tensors = embedding(inventory, "patch_embed.proj")
+        tensors = embedding(inventory, "patch_embed.proj", options)
         dim, _, patch, _ = tensors["patch_embed.proj.weight"].shape
         places, grid = prefix_and_positions(inventory, PREFIX, dim, patch, options, known.image)
         hidden = inventory.look("blocks.0.mlp.fc1.weight").shape[0]
         depth = depth_of(source.tensors, r"blocks\.(\d+)\.")
+        names = _names(source, options)
         for block in range(depth):
-            tensors |= attention(inventory, NAMES, block, dim) | ffn(inventory, NAMES, block, dim, hidden)
+            tensors |= attention(inventory, names, block, dim) | ffn(inventory, names, block, dim, hidden)
         if "norm.weight" in inventory:
             tensors["norm.weight"], tensors["norm.bias"] = norm(inventory, "norm", dim)
         fields = {"patch": patch, "dim": dim, "depth": depth, "hidden": hidden,
                   "prefix_tokens": places["prefix_tokens"].shape[1],
                   **settle(known, _USUAL, options, inventory.report, "vit of timm")}
+        inventory.drop("decoder_*", "the decoder of a masked autoencoder, for training")
         preprocess = options.preprocess(known.preprocess, source.path.name)
         return Draft(fields, tensors | places, grid, preprocess, TIMM,
                      classifier(inventory, fields, "norm.weight" in tensors, options))
@@ -61,7 +68,24 @@ class Timm(Family):
         rows = source.tensors["pos_embed"].shape[1]
         grid, placed = find_grid("pos_embed", rows, (0, network.prefix_tokens), network.patch, options,
                                  stated(source).image)
-        return original(source.tensors, network, grid, placed)
+        return original(_renamed(source.tensors), network, grid, placed)
+
+
+def _names(source: Source, options: Options) -> BlockNames:
+    """LayerScale has another name in DeiT-III's own files, and in networks with rotary positions, which are others."""
+    if "blocks.0.gamma_1" not in source.tensors:
+        return NAMES
+    if options.model is None and "architecture" not in source.config:
+        raise NeedsOption("--model (timm's name of it, as deit3_small_patch16_224)", "blocks.0.gamma_1 is LayerScale "
+                          "of DeiT-III, or of a network with rotary positions (EVA, DINOv3), and no tensor says which")
+    return replace(NAMES, scale1="blocks.{}.gamma_1", scale2="blocks.{}.gamma_2")
+
+
+def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """timm's own names for what stands under older ones."""
+    ends = {".gamma_1": ".ls1.gamma", ".gamma_2": ".ls2.gamma"}
+    return {name[: -len(end)] + ends[end] if (end := name[-len(".gamma_1"):]) in ends else name: value
+            for name, value in tensors.items()}
 
 
 def prefix_and_positions(inventory: Inventory, names: tuple[str, ...], dim: int, patch: int, options: Options,
@@ -86,6 +110,9 @@ def prefix_and_positions(inventory: Inventory, names: tuple[str, ...], dim: int,
 
 def classifier(inventory: Inventory, fields: dict[str, Any], final_norm: bool, options: Options) -> dict[str, Head]:
     """The head ``classifier`` of ``head``, ``head_dist`` and ``fc_norm``, if there is one."""
+    if inventory.names("pre_logits.*"):
+        for pattern in ("pre_logits.*", "head.*", "head_dist.*"):
+            inventory.drop(pattern, "a classifier with a hidden layer (pre_logits and tanh), which the host has not")
     if "head.weight" not in inventory:
         return {}
     dim, prefix = fields["dim"], fields["prefix_tokens"]

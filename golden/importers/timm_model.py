@@ -22,7 +22,7 @@ from .source import Source
 
 __all__ = ["known_model", "original"]
 
-_HEADS = ("head.", "head_dist.", "fc_norm.", "attn_pool.")
+_HEADS = ("head.", "head_dist.", "fc_norm.", "attn_pool.", "pre_logits.", "decoder_", "mask_token")
 _ACTIVATIONS = {"gelu": nn.GELU, "gelu_tanh": partial(nn.GELU, approximate="tanh"), "relu": nn.ReLU}
 
 

@@ -35,7 +35,7 @@ class Torchvision(Family):
 
     def convert(self, source: Source, inventory: Inventory, options: Options) -> Draft:
         facts = stated(source)
-        tensors = embedding(inventory, "conv_proj")
+        tensors = embedding(inventory, "conv_proj", options)
         dim, _, patch, _ = tensors["patch_embed.proj.weight"].shape
         names = _names(source)
         hidden = inventory.look(f"{names.fc1.format(0)}.weight").shape[0]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from moevit.golden.importers import FAMILIES, Imported, ImportFailed, import_checkpoint
-from moevit.golden.importers.options import NORMALISATIONS
+from moevit.golden.importers.options import NORMALISATIONS, PATCH_ORDERS
 from moevit.golden.reference import CheckpointError
 from moevit.spec.networks import Network
 
@@ -44,6 +44,8 @@ def import_(
     top_k: Annotated[int | None, typer.Option(min=1, help="experts per token", rich_help_panel=_OTHER)] = None,
     renormalise: Annotated[bool | None, typer.Option(help="gate scores of the chosen experts sum to 1",
                                                      rich_help_panel=_OTHER)] = None,
+    patch_order: Annotated[str | None, typer.Option(help=f"of a linear patch embedding: {', '.join(PATCH_ORDERS)}",
+                                                    rich_help_panel=_OTHER)] = None,
     leave_out: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="tensors of no use, as in 'decoder*' "
                                                         "(may be repeated)", rich_help_panel=_OTHER)] = None,
 ) -> None:
@@ -53,7 +55,7 @@ def import_(
         "grid": pair(grid, "--grid"), "heads": heads, "activation": activation, "norm_eps": norm_eps,
         "normalise": normalise, "mean": triple(mean, "--mean"), "std": triple(std, "--std"), "pool": pool,
         "tasks": tuple(tasks.split(",")) if tasks else None, "top_k": top_k, "renormalise": renormalise,
-        "leave_out": tuple(leave_out or ())}
+        "patch_order": patch_order, "leave_out": tuple(leave_out or ())}
     with told(CheckpointError, ImportFailed, OSError):
         stages = Stages(output)
         with stages.stage("import") as stage:

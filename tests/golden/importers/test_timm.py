@@ -160,3 +160,38 @@ def test_tokens_without_the_attention_pooling(vit, tmp_path):
         import_checkpoint(path, **ASKED)
     imported = import_checkpoint(path, leave_out=("attn_pool.*",), **ASKED)
     assert_tokens(imported, model.forward_features, *HALF)
+
+
+def test_layer_scale_of_deit_3_is_told_from_others_by_the_models_name(vit, tmp_path):
+    """facebookresearch/deit names it gamma_1; so do networks with rotary positions, else of the same names."""
+    model = vit(init_values=0.1, no_embed_class=True, embed_dim=384, num_heads=6)
+    state = {name.replace("ls1.gamma", "gamma_1").replace("ls2.gamma", "gamma_2"): value
+             for name, value in model.state_dict().items()}
+    torch.save(state, tmp_path / "deit3.pth")
+    with pytest.raises(NeedsOption, match="--model"):
+        import_checkpoint(tmp_path / "deit3.pth", heads=6, normalise="imagenet")
+    imported = import_checkpoint(tmp_path / "deit3.pth", model="deit3_small_patch16_224")
+    assert_tokens(imported, model.forward_features, *IMAGENET)
+    assert imported.report.proof_db > 100
+    with pytest.raises(ImportFailed, match="not a plain vision transformer"):
+        import_checkpoint(tmp_path / "deit3.pth", model="vit_small_patch16_rope_224")
+
+
+def test_a_masked_autoencoder_is_its_encoder(vit, tmp_path):
+    """Names of facebookresearch/mae, models_mae.py."""
+    model = vit()
+    torch.save({"model": model.state_dict() | {"mask_token": torch.ones(1, 1, 16), "decoder_embed.weight": torch.ones(
+        16, 32), "decoder_blocks.0.norm1.weight": torch.ones(16)}}, tmp_path / "mae.pth")
+    imported = import_checkpoint(tmp_path / "mae.pth", **ASKED)
+    assert "the decoder of a masked autoencoder" in str(imported.report)
+    assert_tokens(imported, model.forward_features, *HALF)
+    assert imported.report.proof_db > 100
+
+
+def test_a_hidden_layer_before_the_classifier_is_left_out(vit, tmp_path):
+    """``pre_logits.fc`` of timm's early ImageNet-21k weights."""
+    torch.save(vit().state_dict() | {"pre_logits.fc.weight": torch.ones(16, 32), "pre_logits.fc.bias": torch.ones(16)},
+               tmp_path / "vit.pth")
+    imported = import_checkpoint(tmp_path / "vit.pth", **ASKED)
+    assert list(imported.host["heads"]) == ["features"]
+    assert "pre_logits" in str(imported.report)
