@@ -14,7 +14,8 @@ from torch import Tensor
 
 from .blocks import BlockNames, attention, depth_of, embedding, ffn
 from .draft import Draft
-from .errors import BadTensor, MissingTensor, NeedsOption, Unsupported
+from .errors import BadTensor, NeedsOption, Unsupported
+from .experts import take_experts, take_gates
 from .facts import Facts, settle
 from .family import Family
 from .inventory import Inventory
@@ -113,7 +114,7 @@ def _moe(inventory: Inventory, name: str, block: int, dim: int) -> dict[str, Ten
     tensors = {}
     for part, names in (("fc1", ("htoh4", "fc1")), ("fc2", ("h4toh", "fc2"))):
         for kind in ("weight", "bias"):
-            tensors[f"experts.{part}.{kind}"] = _experts(inventory, f"{name}.experts", names, kind)
+            tensors[f"experts.{part}.{kind}"] = take_experts(inventory, f"{name}.experts", names, kind)
     weight, bias = _gates(inventory, f"{name}.gate", dim)
     experts = tensors["experts.fc1.weight"].shape[0]
     if weight.shape[1] != experts:
@@ -123,30 +124,10 @@ def _moe(inventory: Inventory, name: str, block: int, dim: int) -> dict[str, Ten
     return {f"blocks.{block}.moe.{part}": value for part, value in tensors.items()}
 
 
-def _experts(inventory: Inventory, name: str, parts: tuple[str, str], kind: str) -> Tensor:
-    """``kind`` of one layer of all experts (experts, ...), from one tensor or from one per expert."""
-    for part in parts:
-        if f"{name}.{part}.{kind}" in inventory:
-            return inventory.take(f"{name}.{part}.{kind}")
-        numbers = sorted(int(found[1]) for each in inventory.names(f"{name}.*")
-                         if (found := re.fullmatch(rf"{re.escape(name)}\.(\d+)\.{part}\.{kind}", each)))
-        if numbers:
-            if numbers != list(range(len(numbers))):
-                raise MissingTensor(f"{name}.{part}.{kind}: experts {numbers} are there, some are missing")
-            each = [inventory.take(f"{name}.{number}.{part}.{kind}") for number in numbers]
-            axes = 2 if kind == "weight" else 1
-            return torch.stack([value.reshape(value.shape[-axes:]) for value in each])  # fastmoe keeps an axis of 1
-    raise MissingTensor(f"{name}.{parts[0]}.{kind} is missing")
-
-
 def _gates(inventory: Inventory, name: str, dim: int) -> tuple[Tensor, Tensor]:
     """Weight (tasks, experts, dim) and bias (tasks, experts) of ``w_gate`` (inputs, experts), or of ``weight``."""
     if f"{name}.weight" in inventory:
-        weight = inventory.take(f"{name}.weight")
-        weight = weight[None] if weight.ndim == 2 else weight
-        if weight.shape[2] != dim:
-            inventory.report.say("folded", "gates are transposed")
-            weight = weight.transpose(1, 2)
+        weight = take_gates(inventory, f"{name}.weight", dim)
         return weight, inventory.maybe(f"{name}.bias", weight.shape[:2]).reshape(weight.shape[:2])
     if f"{name}.w_gate" in inventory:
         shared = inventory.take(f"{name}.w_gate")

@@ -14,6 +14,7 @@ from moevit.spec.networks import Network, NetworkError
 
 from .draft import Draft, Head
 from .errors import ImportFailed, NotProved, Unreadable
+from .experts import shaped, take_experts, take_gates
 from .family import Family, Original
 from .fold import scale_outputs
 from .inventory import Inventory
@@ -52,6 +53,11 @@ class Own(Family):
         for name, value in expected.items():
             if name == "prefix_tokens":
                 tensors[name] = _prefix(inventory, network)
+            elif ".moe.experts." in name and name not in inventory:
+                front, part, kind = name.rsplit(".", 2)
+                tensors[name] = shaped(name, take_experts(inventory, front, (part,), kind), value.shape)
+            elif name.endswith(".moe.gate.weight"):
+                tensors[name] = shaped(name, take_gates(inventory, name, network.dim), value.shape)
             elif name in source.tensors or not name.endswith(_OPTIONAL):
                 tensors[name] = inventory.take(name, value.shape, value.dtype)
         _fold_scales(inventory, tensors, network.depth)

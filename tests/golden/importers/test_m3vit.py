@@ -5,15 +5,21 @@ fastmoe needs CUDA: names and forward pass are written down from VITA-Group/M3Vi
 models/custom_moe_layer.py, models/gate_funs).
 """
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
 from moevit.golden.importers import import_checkpoint
 from moevit.golden.importers.errors import BadTensor, MissingTensor, NeedsOption
 from moevit.golden.quant.published import FOLDER, find_published
+from moevit.golden.quant.synthetic import synthetic_checkpoint
 from moevit.golden.reference import load_state, pixels
+from moevit.spec.networks import NETWORKS
 
 from .checks import assert_task_tokens
 from .conftest import assert_integer_equals_machine, assert_same
@@ -154,6 +160,22 @@ def test_gates_of_one_tensor(tmp_path, transposed):
         import_checkpoint(saved(tmp_path, content), **ASKED)
     imported = import_checkpoint(saved(tmp_path, content), **ASKED, renormalise=False)
     assert_task_tokens(imported, forward(m3vit()))
+
+
+def test_our_own_file_with_experts_one_by_one_and_gates_transposed(tmp_path):
+    network = NETWORKS["tiny_test"]
+    want = {name: torch.from_numpy(value) for name, value in synthetic_checkpoint(network, 1).items()}
+    tensors = {}
+    for name, value in want.items():
+        if ".experts." in name:
+            tensors |= {name.replace("experts", f"experts.{expert}"): each.clone() for expert, each in enumerate(value)}
+        else:
+            tensors[name] = value.transpose(1, 2).contiguous() if name.endswith("gate.weight") else value
+    path = tmp_path / "own.safetensors"
+    save_file(tensors, path, metadata={"network": json.dumps(asdict(network))})
+    imported = import_checkpoint(path)
+    for name, value in want.items():
+        torch.testing.assert_close(imported.tensors[name], value, rtol=1e-6, atol=0, msg=name)
 
 
 def test_decoders_are_left_out_and_half_precision_is_said(tmp_path):
