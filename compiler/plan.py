@@ -62,6 +62,11 @@ class Plan:
         return self.words(self.network.head_dim)
 
     @property
+    def moe_hidden_words(self) -> int:
+        """Of a hidden row in a MoE block: an expert's, or the shared FFN's before them."""
+        return self.words(max(self.network.expert_hidden, self.network.shared_hidden))
+
+    @property
     def heads_words(self) -> int:
         return self.network.heads * self.head_words
 
@@ -99,6 +104,10 @@ class Plan:
         return self._blocks(self.rows, self.config.hidden_words // (self.heads_words + 2 * self.logit_words))
 
     @property
+    def has_dense(self) -> bool:
+        return not all(map(self.network.is_moe, range(self.network.depth)))
+
+    @property
     def dense(self) -> tuple[Block, ...]:
         return self._blocks(self.rows, self.config.hidden_words // self.words(self.network.hidden))
 
@@ -106,12 +115,13 @@ class Plan:
     def moe(self) -> tuple[Block, ...]:
         """As long as all of its tokens may choose the same expert, and as its copy finds room."""
         room = (self.config.residual_words - self.copy) // self.dim_words
-        return self._blocks(self.rows, min(room, self.config.hidden_words // self.words(self.network.expert_hidden)))
+        return self._blocks(self.rows, min(room, self.config.hidden_words // self.moe_hidden_words))
 
     @property
     def whole(self) -> bool:
         """No part is cut: behind the embedding a row has the same number in every instruction."""
-        parts = self.whole_rows, self.attention, self.dense, *((self.moe,) if self.network.experts else ())
+        parts = [self.whole_rows, self.attention, *([self.dense] if self.has_dense else []),
+                 *([self.moe] if self.network.experts else [])]
         return all(len(part) == 1 for part in parts)
 
     # Residual memory: all rows, and a copy of a MoE block's, which its experts read while they add to the rows.
@@ -131,8 +141,9 @@ class Plan:
     @property
     def hidden_words(self) -> int:
         network = self.network
-        return max(self.logits(min(self.batch * network.heads, 2)), self.dense[0].rows * self.words(network.hidden),
-                   self.moe[0].rows * self.words(network.expert_hidden) if network.experts else 0,
+        return max(self.logits(min(self.batch * network.heads, 2)),
+                   self.dense[0].rows * self.words(network.hidden) if self.has_dense else 0,
+                   self.moe[0].rows * self.moe_hidden_words if network.experts else 0,
                    self.embedding[0].rows * self.patch_words)
 
     # Key and value memory, words of n_lanes. Tiles of an image may reach into the next image's keys and values: such

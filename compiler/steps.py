@@ -54,17 +54,22 @@ class _Schedule(Attention):
         return write, read
 
     def dense(self, name: str, norm: str) -> None:
-        write, read = self._hidden_rows(self.network.hidden)
+        network = self.network
+        by_task = {"stream": Stream.GATES, "copies": len(network.tasks)} if network.task_fc2 else {}
         for block in self.plan.dense:
             self.norm(norm, block)
-            self.linear(f"{name}.fc1", columns=self.network.hidden, operand=Operand.NORM,
-                        **self.residual_rows(block), **write)
-            self.linear(f"{name}.fc2", columns=self.network.dim, rows=block.rows, **read,
-                        **self.add_to_residual(block))
+            self._ffn(name, network.hidden, block, **by_task)
+
+    def _ffn(self, name: str, hidden: int, block: Block, overlap: int = 0, **by_task: Any) -> None:
+        """An FFN of all rows of the block. ``overlap``: passes since the NORM; ``by_task``: options of fc2."""
+        write, read = self._hidden_rows(hidden)
+        self.linear(f"{name}.fc1", columns=hidden, operand=Operand.NORM, overlap=overlap, **self.residual_rows(block),
+                    **write)
+        self.linear(f"{name}.fc2", columns=self.network.dim, rows=block.rows, **by_task, **read,
+                    **self.add_to_residual(block))
 
     def moe(self, name: str, norm: str) -> None:
         network, plan = self.network, self.plan
-        write, read = self._hidden_rows(network.expert_hidden)
         gate = self._gate(f"{name}.gate")
         for block in plan.moe:
             self.norm(norm, block, copied=True)
@@ -72,11 +77,20 @@ class _Schedule(Attention):
                      operand=Operand.NORM, digits=1, k_tiles=plan.dim_words, n_tiles=1, columns=network.experts,
                      shift=int(self.model[f"{name}.gate.shift"]), destination=Destination.ROUTER, top_k=network.top_k,
                      renormalise=int(network.renormalise), **self.residual_rows(block))
-            self.add(f"{name}.experts", Opcode.EXPERTS, body=2, speculate=int(self.model[f"{name}.speculate"]))
-            self.linear(f"{name}.fc1", columns=network.expert_hidden, copies=network.experts, operand=Operand.NORM,
-                        queued=1, gather=1, overlap=1, source_base=plan.copy, source_stride=plan.dim_words, **write)
-            self.linear(f"{name}.fc2", columns=network.dim, copies=network.experts, queued=1, scatter=1, score=1,
-                        **read, **self.add_to_residual(block))
+            if network.shared_hidden:  # reads the rows before anything is added to them, while the router works
+                self._ffn(f"{name}.shared", network.shared_hidden, block, overlap=1)
+            self._experts(name, block)
+
+    def _experts(self, name: str, block: Block) -> None:
+        network, plan = self.network, self.plan
+        write, read = self._hidden_rows(network.expert_hidden)
+        start = len(self.steps)
+        self.add(f"{name}.experts", Opcode.EXPERTS, speculate=int(self.model[f"{name}.speculate"]))
+        self.linear(f"{name}.fc1", columns=network.expert_hidden, copies=network.experts, operand=Operand.NORM,
+                    queued=1, gather=1, overlap=1, source_base=plan.copy, source_stride=plan.dim_words, **write)
+        self.linear(f"{name}.fc2", columns=network.dim, copies=network.experts, queued=1, scatter=1, score=1,
+                    **read, **self.add_to_residual(block))
+        self.steps[start].fields["body"] = len(self.steps) - start - 1
 
     def _gate(self, name: str) -> Payload:
         """A part per task."""

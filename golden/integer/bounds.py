@@ -2,7 +2,8 @@
 """Proof, by interval arithmetic, that no width of the machine overflows for a network, whatever the image.
 
 Each step's range follows from those of its inputs; a sum of n terms is bounded by n times the widest term, so partial
-sums are covered too. `model_bounds` uses the weights that are there, `network_bounds` the worst ones.
+sums are covered too. Sums over the inputs of a layer are bounded by the weights that are there, products within
+attention by the worst ones.
 """
 
 from collections.abc import Iterator
@@ -22,9 +23,10 @@ from moevit.spec.formats import (
 )
 from moevit.spec.networks import Network
 from moevit.spec.quantised import QuantisedModel
+from moevit.spec.splits import adds_to_residual, channel_parts
 from moevit.spec.tables import reciprocal_table, rsqrt_table
 
-__all__ = ["Bound", "BoundsError", "Interval", "check", "model_bounds", "network_bounds"]
+__all__ = ["Bound", "BoundsError", "Interval", "check", "model_bounds"]
 
 LOW_DIGIT_MAX = 1 << (DIGIT_BITS - 1)
 ROW_EXPONENT_MAX = 16  # of peak_scale(32768).row_scale
@@ -99,18 +101,6 @@ def check(bounds: list[Bound]) -> None:
         raise BoundsError("; ".join(broken))
 
 
-def network_bounds(network: Network) -> list[Bound]:
-    """Bounds for any weights of ``network``."""
-    term = Interval.around(OPERAND_MAX * WEIGHT_MAX)
-    lengths = {"patch_embed": network.patch_values, "linear over dim": network.dim, "mlp.fc2": network.hidden,
-               "moe.fc2": network.expert_hidden}
-    bounds = [_accumulator(name, term.times(length)) for name, length in lengths.items()]
-    if network.experts:
-        bounds += _gate("gate", Interval.around(LOW_DIGIT_MAX).times(network.dim),
-                        Interval.around(WEIGHT_MAX).times(network.dim))
-    return [*bounds, *_fixed(network)]
-
-
 def model_bounds(model: QuantisedModel) -> list[Bound]:
     """Bounds for the weights, gains and shifts of ``model``."""
     return [*_weight_bounds(model), *_shift_bounds(model), *_fixed(model.network)]
@@ -120,13 +110,19 @@ def _weight_bounds(model: QuantisedModel) -> Iterator[Bound]:
     for name, tensor in model.tensors.items():
         if not name.endswith(".weight"):
             continue
-        weight, layer = tensor.astype(np.int64), name.removesuffix(".weight")
+        layer = name.removesuffix(".weight")
         if layer.endswith(".gate"):
+            weight = tensor.astype(np.int64)
             high = (weight + LOW_DIGIT_MAX) >> DIGIT_BITS
             low = weight - (high << DIGIT_BITS)
             yield from _gate(layer, *(Interval.around(int(np.abs(digit).sum(axis=-1).max())) for digit in (low, high)))
         else:
-            yield _accumulator(layer, Interval.around(OPERAND_MAX * int(np.abs(weight).sum(axis=-1).max())))
+            parts = channel_parts(tensor) if adds_to_residual(layer) else (slice(None),)
+            magnitude = np.abs(tensor)  # never -128
+            for index, part in enumerate(parts):
+                largest = int(magnitude[..., part].sum(axis=-1, dtype=np.int64).max())
+                part_name = f"{layer}[{index}]" if len(parts) > 1 else layer
+                yield _accumulator(part_name, Interval.around(OPERAND_MAX * largest))
 
 
 def _shift_bounds(model: QuantisedModel) -> Iterator[Bound]:
@@ -141,7 +137,7 @@ def _shift_bounds(model: QuantisedModel) -> Iterator[Bound]:
         elif part in ("patch_embed", "logit", "mix"):  # RAW rows, and 1/sum
             exponent = 0
         else:
-            norm = f"{block}.norm1" if block else f"{layer.rsplit('.', 2)[0]}.norm2"
+            norm = f"{block}.norm1" if block else f"{'.'.join(layer.split('.')[:2])}.norm2"
             exponent = _norm_exponent(model, norm)
         yield Bound(name, Interval(int(tensor) - exponent, int(tensor)), Interval(0, 63))
 

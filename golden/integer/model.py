@@ -9,6 +9,7 @@ from moevit.spec.formats import DIGIT_BITS, INVERSE_DIM_FRACTION
 from moevit.spec.isa import Saturation
 from moevit.spec.networks import Network
 from moevit.spec.quantised import QuantisedModel
+from moevit.spec.splits import adds_to_residual, channel_parts
 
 from .norm import NormRows, apply_gain, norm_rows
 from .product import product
@@ -54,6 +55,8 @@ class IntegerModel:
         self.model, self.network = model, model.network
         self._tensors = {name: tensor.astype(np.float32 if name.endswith(".weight") else np.int64)
                          for name, tensor in model.tensors.items()}
+        layers = (name.removesuffix(".weight") for name in model.tensors if name.endswith(".weight"))
+        self._parts = {layer: channel_parts(model[f"{layer}.weight"]) for layer in layers if adds_to_residual(layer)}
 
     def run(self, image: np.ndarray, task: int = 0) -> Frame:
         """One u8 image (H, W, 3) for the task at this place in ``network.tasks``. Raises FrameError."""
@@ -163,13 +166,16 @@ class IntegerModel:
 
     def _linear(self, frame: Frame, written: str, name: str, operands: np.ndarray, scale: RowScale, *,
                 index: int | None = None, **options) -> np.ndarray:
-        """Operands s9 (rows, inputs) through the linear ``name`` (expert ``index``); counts what was clipped."""
+        """Operands s9 (rows, inputs) through the linear ``name`` (expert or task ``index``); counts what was clipped.
+        A layer in several parts adds each to the rows that the one before has left; the bias comes with the first."""
         weight, column_scale, bias = (self._tensors[f"{name}.{part}"] for part in ("weight", "column_scale", "bias"))
         if index is not None:
             weight, column_scale, bias = weight[index], column_scale[index], bias[index]
-        result = write_rows(product(operands, weight), scale, column_scale, bias,
-                            int(self._tensors[f"{name}.shift"]), **options)
-        frame.count(written, result.saturated)
+        for part in self._parts.get(name, (slice(None),)):
+            result = write_rows(product(operands[:, part], weight[:, part]), scale, column_scale, bias,
+                                int(self._tensors[f"{name}.shift"]), **options)
+            frame.count(written, result.saturated)
+            options, bias = {**options, "residual": result.rows}, np.zeros_like(bias)
         return result.rows
 
     def _product(self, frame: Frame, written: str, name: str, accumulator: np.ndarray, scale: RowScale) -> np.ndarray:

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moevit.golden.integer.bounds import BoundsError, Interval, check, model_bounds, network_bounds
+from moevit.golden.integer.bounds import Bound, BoundsError, Interval, check, model_bounds
 from moevit.golden.quant.synthetic import synthetic_model
-from moevit.spec.networks import NETWORKS
+from moevit.spec.networks import NETWORKS, Network
+from moevit.spec.quantised import QuantisedModel, tensor_shapes
 
 ranges = st.tuples(st.integers(-1000, 1000), st.integers(0, 1000)).map(lambda pair: Interval(pair[0], sum(pair)))
 
@@ -26,37 +27,62 @@ def test_intervals_contain_what_they_should(a, b, at_a, at_b, shift):
         assert interval.low <= value <= interval.high
 
 
+def worst_model(network: Network, **replaced: np.ndarray) -> QuantisedModel:
+    """All weights as large as they can be, and shifts that no row's scale exceeds."""
+    most = {"int8": 127, "int16": 16319, "uint16": 65535, "uint8": 40, "uint32": 1}
+    tensors = {name: np.full(shape, most[dtype], dtype) for name, (shape, dtype) in tensor_shapes(network).items()}
+    for block in filter(network.is_moe, range(network.depth)):
+        tensors[f"blocks.{block}.moe.order"] = np.arange(network.experts, dtype=np.uint8)
+        tensors[f"blocks.{block}.moe.speculate"] = np.uint8(0)
+    return QuantisedModel(network, {**tensors, **replaced}, 8)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
-def test_no_named_network_can_overflow(name):
-    check(network_bounds(NETWORKS[name]))
+def test_no_weights_of_a_named_network_can_overflow(name):
+    check(model_bounds(worst_model(NETWORKS[name])))
 
 
-@pytest.mark.parametrize("name", ["tiny_test", "demo"])
-def test_quantised_models_are_within_their_networks_bounds(name):
-    model = synthetic_model(NETWORKS[name], 3)
-    bounds = model_bounds(model)
+def test_quantised_models_use_less_than_half_of_the_accumulator():
+    bounds = model_bounds(synthetic_model(NETWORKS["demo"], 3))
     check(bounds)
-    worst = {bound.name: bound.used for bound in network_bounds(model.network)}
     accumulators = [bound for bound in bounds if bound.name.endswith(".fc2 accumulator")]
-    assert accumulators and all(bound.used < worst["mlp.fc2 accumulator"] for bound in accumulators)
+    assert len(accumulators) == 4 and all(bound.used < 0.5 for bound in accumulators)
 
 
-def test_too_long_a_sum_is_refused():
-    network = dataclasses.replace(NETWORKS["m3vit_tiny"], hidden=3000)
-    with pytest.raises(BoundsError, match=r"^mlp.fc2 accumulator reaches -97155000..97155000"):
-        check(network_bounds(network))
+SMALL = NETWORKS["tiny_test"]
 
 
-def test_longest_sum_that_fits():
-    longest = dataclasses.replace(NETWORKS["m3vit_tiny"], hidden=2072)
-    check(network_bounds(longest))
-    with pytest.raises(BoundsError):
-        check(network_bounds(dataclasses.replace(longest, hidden=2073)))
+def bound_of(model: QuantisedModel, name: str) -> Bound:
+    return next(bound for bound in model_bounds(model) if bound.name == name)
+
+
+def test_weights_decide_whether_a_long_sum_holds():
+    """263,172 x 255 is the last multiple of 255 below 2^26: 2,072 weights of 127 and one of 28."""
+    network = dataclasses.replace(SMALL, name="long", hidden=2304, experts=0, top_k=0, expert_hidden=0)
+    name = "blocks.0.mlp.fc2"
+    weight = np.zeros((network.dim, network.hidden), np.int8)
+    weight[3, 100:2172], weight[3, 0] = 127, -28
+    model = worst_model(network, **{f"{name}.weight": weight})
+    whole = bound_of(model, f"{name} accumulator")
+    assert whole.holds and whole.reached.high == 255 * 263_172
+    weight[3, 0] = -29
+    bounds = model_bounds(worst_model(network, **{f"{name}.weight": weight}))
+    check(bounds)
+    parts = [bound for bound in bounds if bound.name.startswith(name) and "accumulator" in bound.name]
+    assert [(bound.name, bound.reached.high // 255) for bound in parts] == [
+        (f"{name}[0] accumulator", 29 + 1052 * 127), (f"{name}[1] accumulator", 1020 * 127)]
 
 
 def test_too_many_channels_for_the_mean():
     with pytest.raises(BoundsError, match="norm squares"):
-        check(network_bounds(dataclasses.replace(NETWORKS["m3vit_tiny"], dim=2049, heads=3)))
+        check(model_bounds(worst_model(dataclasses.replace(SMALL, name="wide", dim=2048, heads=64))))
+    check(model_bounds(worst_model(dataclasses.replace(SMALL, name="wide", dim=2047, heads=23))))
+
+
+def test_too_many_tokens_for_a_product_of_exponentials_and_values():
+    long = dataclasses.replace(SMALL, name="long", height=16, width=8 * 1036)
+    with pytest.raises(BoundsError, match=r"^mix accumulator reaches -67134105..67134105"):
+        check(model_bounds(worst_model(long)))
 
 
 def test_a_shift_that_a_row_scale_could_exceed_is_refused():
