@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Per-patch task heads and their metrics, in numpy: what follows the accelerator on the host.
+"""Heads and their metrics, in numpy: what follows the accelerator on the host.
 
-A head is a LayerNorm and one linear layer on every patch token. Its weights are the checkpoint's tensors
-``heads.<task>.norm.weight``, ``.norm.bias``, ``.fc.weight`` [outputs, dim], ``.fc.bias``.
+A head norms tokens, pools them, and has a linear layer. Its weights are the checkpoint's tensors
+``heads.<name>.norm.weight``, ``.norm.bias``, ``.fc.weight`` [outputs, inputs], ``.fc.bias``; which tokens it takes is
+said beside them: ``host["heads"][name]`` with ``pool``, ``norm``, ``task``, ``classes`` (docs/formats.md).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from moevit.spec.networks import Network
 __all__ = ["Head", "HeadError", "confusion_matrix", "mean_iou", "read_heads", "rmse"]
 
 Floats = NDArray[np.float32]
+NORMS = ("tokens", "pooled", "none")
 
 
 class HeadError(ValueError):
@@ -24,32 +27,83 @@ class HeadError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """``fc(norm(token))`` for the patch tokens of a network; prefix tokens are left out.
+    """A linear layer on pooled tokens of a network; without ``weight`` the normed tokens themselves, all of them.
 
-    ``norm_weight``, ``norm_bias`` (dim,), ``weight`` (outputs, dim), ``bias`` (outputs,).
+    Parameters
+    ----------
+    pool : patches (each patch token by itself), cls (token 0), mean (of the patch tokens), cls_mean (both, one after
+        the other), prefix (all prefix tokens, one after the other)
+    norm : a LayerNorm before the pooling (tokens), after it (pooled), or none
+    task : whose tokens it takes; None: any task's
+    classes : names of the outputs, if they have any
+    norm_weight, norm_bias : (channels,); weight : (outputs, inputs); bias : (outputs,)
     """
 
     network: Network
-    norm_weight: Floats
-    norm_bias: Floats
-    weight: Floats
-    bias: Floats
+    pool: str = "patches"
+    norm: str = "tokens"
+    task: str | None = None
+    classes: tuple[str, ...] | None = None
+    norm_weight: Floats | None = None
+    norm_bias: Floats | None = None
+    weight: Floats | None = None
+    bias: Floats | None = None
 
     def __call__(self, tokens: Floats) -> Floats:
-        """Float tokens (..., N, dim) as the accelerator returns them, scaled -> (..., patches, outputs)."""
+        """Float tokens (..., N, dim) as the accelerator returns them, scaled -> (..., outputs), with pool patches
+        (..., patches, outputs), without a linear layer (..., N, dim)."""
         if tokens.shape[-2:] != (self.network.tokens, self.network.dim):
             raise HeadError(f"the head of {self.network.name} takes tokens (..., {self.network.tokens}, "
                             f"{self.network.dim}), not {tokens.shape}")
-        patches = tokens[..., self.network.prefix_tokens :, :].astype(np.float32)
-        centred = patches - patches.mean(-1, keepdims=True)
+        tokens = tokens.astype(np.float32)
+        if self.norm == "tokens":
+            tokens = self._normed(tokens)
+        if self.weight is None or self.bias is None:
+            return tokens
+        pooled = _pooled(tokens, self.pool, self.network.prefix_tokens)
+        if self.norm == "pooled":
+            pooled = self._normed(pooled)
+        return pooled @ self.weight.T + self.bias
+
+    def _normed(self, values: Floats) -> Floats:
+        centred = values - values.mean(-1, keepdims=True)
         deviation = np.sqrt(np.square(centred).mean(-1, keepdims=True) + np.float32(self.network.norm_eps))
-        return (centred / deviation * self.norm_weight + self.norm_bias) @ self.weight.T + self.bias
+        return centred / deviation * self.norm_weight + self.norm_bias
 
 
-def read_heads(network: Network, tensors: Mapping[str, NDArray]) -> dict[str, Head]:
-    """The heads that a checkpoint's arrays hold, by task. Raises HeadError for a missing or misshapen one."""
-    tasks = [task for task in network.tasks if any(name.startswith(f"heads.{task}.") for name in tensors)]
-    return {task: _read_head(network, tensors, task) for task in tasks}
+def _pooled(tokens: Floats, pool: str, prefix: int) -> Floats:
+    first, patches = tokens[..., 0, :], tokens[..., prefix:, :]
+    if pool == "patches":
+        return patches
+    if pool == "cls":
+        return first
+    if pool == "prefix":
+        return tokens[..., :prefix, :].reshape(*tokens.shape[:-2], -1)
+    mean = patches.mean(-2)
+    return mean if pool == "mean" else np.concatenate([first, mean], -1)
+
+
+def _inputs(network: Network) -> dict[str, int]:
+    """Channels that a head's linear layer takes, by pool."""
+    dim = network.dim
+    inputs = {"patches": dim, "mean": dim}
+    if network.prefix_tokens:
+        inputs |= {"cls": dim, "cls_mean": 2 * dim, "prefix": network.prefix_tokens * dim}
+    return inputs
+
+
+def read_heads(network: Network, tensors: Mapping[str, NDArray],
+               host: Mapping[str, Any] | None = None) -> dict[str, Head]:
+    """The heads in a checkpoint's or bundle's arrays, by name. ``host`` says what they take (`QuantisedModel.host`, a
+    manifest's ``host``); where it has no heads, one of every task's name takes that task's patch tokens.
+
+    Raises HeadError for a missing or misshapen one.
+    """
+    said = (host or {}).get("heads")
+    if not said:
+        said = {task: {"task": task} for task in network.tasks
+                if any(name.startswith(f"heads.{task}.") for name in tensors)}
+    return {name: _read_head(network, tensors, name, each) for name, each in said.items()}
 
 
 def confusion_matrix(labels: NDArray, predictions: NDArray, classes: int) -> NDArray[np.int64]:
@@ -79,19 +133,35 @@ def rmse(labels: NDArray, predictions: NDArray) -> float:
     return float(np.sqrt(np.square(labels.astype(np.float64) - predictions).mean()))
 
 
-def _read_head(network: Network, tensors: Mapping[str, NDArray], task: str) -> Head:
-    def take(part: str) -> Floats:
-        name = f"heads.{task}.{part}"
-        if name not in tensors:
-            raise HeadError(f"{name} is missing: a head needs norm.weight, norm.bias, fc.weight and fc.bias")
-        value = np.asarray(tensors[name], np.float32)
-        if part != "fc.bias" and value.shape[-1] != network.dim:
-            raise HeadError(f"{name} has shape {value.shape}, its last axis must be {network.dim}")
-        return value
+def _read_head(network: Network, tensors: Mapping[str, NDArray], name: str, said: Mapping[str, Any]) -> Head:
+    pool, norm, task = said.get("pool", "patches"), said.get("norm", "tokens"), said.get("task")
+    inputs, classes = _inputs(network), said.get("classes")
+    if pool not in inputs or norm not in NORMS or task not in (None, *network.tasks):
+        raise HeadError(f"head {name} has pool {pool!r}, norm {norm!r}, task {task!r}: {network.name} knows "
+                        f"{', '.join(inputs)}; {', '.join(NORMS)}; {', '.join(network.tasks)}")
 
-    head = Head(network=network, norm_weight=take("norm.weight"), norm_bias=take("norm.bias"),
-                weight=take("fc.weight"), bias=take("fc.bias"))
-    if head.weight.ndim != 2 or head.bias.shape != head.weight.shape[:1]:
-        raise HeadError(f"heads.{task}.fc has weight {head.weight.shape} and bias {head.bias.shape}: "
-                        f"they must be (outputs, {network.dim}) and (outputs,)")
-    return head
+    def take(part: str) -> Floats:
+        if f"heads.{name}.{part}" not in tensors:
+            raise HeadError(f"heads.{name}.{part} is missing: a head needs norm.weight, norm.bias, fc.weight and "
+                            "fc.bias")
+        return np.asarray(tensors[f"heads.{name}.{part}"], np.float32)
+
+    arrays: dict[str, Floats] = {}
+    if norm != "none":
+        channels = network.dim if norm == "tokens" else inputs[pool]
+        arrays = {"norm_weight": take("norm.weight"), "norm_bias": take("norm.bias")}
+        for part, value in arrays.items():
+            if value.shape != (channels,):
+                raise HeadError(f"heads.{name}.{part.replace('_', '.')} has shape {value.shape}, it must be "
+                                f"({channels},)")
+    bare = name == "features" and not any(each.startswith(f"heads.{name}.fc.") for each in tensors)
+    if not bare:
+        weight, bias = take("fc.weight"), take("fc.bias")
+        if weight.ndim != 2 or weight.shape[1] != inputs[pool] or bias.shape != weight.shape[:1]:
+            raise HeadError(f"heads.{name}.fc has weight {weight.shape} and bias {bias.shape}: they must be "
+                            f"(outputs, {inputs[pool]}) and (outputs,)")
+        if classes is not None and (not isinstance(classes, list) or len(classes) != len(weight)):
+            raise HeadError(f"head {name} has {len(weight)} outputs, its classes must be as many names")
+        arrays |= {"weight": weight, "bias": bias}
+    return Head(network=network, pool=pool, norm=norm, task=task,
+                classes=tuple(map(str, classes)) if classes else None, **arrays)

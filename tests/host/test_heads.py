@@ -41,10 +41,64 @@ def test_wrong_weights(tensors):
     missing = {name: value for name, value in tensors.items() if not name.endswith("fc.bias")}
     with pytest.raises(HeadError, match=r"heads\.depth\.fc\.bias is missing"):
         read_heads(NETWORK, missing)
-    with pytest.raises(HeadError, match="last axis must be 2"):
+    with pytest.raises(HeadError, match=r"norm.weight has shape \(3,\), it must be \(2,\)"):
         read_heads(NETWORK, {**tensors, "heads.depth.norm.weight": np.ones(3)})
     with pytest.raises(HeadError, match=r"they must be \(outputs, 2\) and \(outputs,\)"):
         read_heads(NETWORK, {**tensors, "heads.depth.fc.bias": np.ones(2)})
+
+
+TOKENS = np.array([[7.0, 3.0], [1.0, 5.0], *[[3.0, 7.0]] * 6, [9.0, 1.0]], np.float32)  # CLS, then 8 patches
+NORMED = np.sign(TOKENS - TOKENS.mean(-1, keepdims=True))  # of two channels, without epsilon
+
+
+def one_head(pool, norm="tokens", inputs=2, **said):
+    rng = np.random.default_rng(1)
+    channels = 2 if norm == "tokens" else inputs
+    arrays = {"norm.weight": rng.normal(size=channels), "norm.bias": rng.normal(size=channels),
+              "fc.weight": rng.normal(size=(3, inputs)), "fc.bias": rng.normal(size=3)}
+    arrays = {f"heads.x.{name}": value.astype(np.float32) for name, value in arrays.items()}
+    heads = read_heads(NETWORK, arrays, {"heads": {"x": {"pool": pool, "norm": norm, **said}}})
+    return heads["x"], *arrays.values()
+
+
+@pytest.mark.parametrize("pool, wanted", [
+    ("cls", NORMED[0]), ("mean", NORMED[1:].mean(0)), ("cls_mean", np.concatenate([NORMED[0], NORMED[1:].mean(0)])),
+    ("prefix", NORMED[0]), ("patches", NORMED[1:])])
+def test_pools(pool, wanted):
+    head, norm_weight, norm_bias, weight, bias = one_head(pool, inputs=wanted.shape[-1])
+    gain, shift = (np.resize(each, wanted.shape[-1]) for each in (norm_weight, norm_bias))
+    np.testing.assert_allclose(head(TOKENS), (wanted * gain + shift) @ weight.T + bias, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(head(np.stack([TOKENS, -TOKENS]))[0], head(TOKENS), rtol=1e-5, atol=1e-6)  # BLAS
+
+
+def test_norm_after_the_pooling_or_none():
+    head, norm_weight, norm_bias, weight, bias = one_head("mean", "pooled")
+    mean = TOKENS[1:].mean(0)
+    normed = np.sign(mean - mean.mean()) * norm_weight + norm_bias
+    np.testing.assert_allclose(head(TOKENS), normed @ weight.T + bias, rtol=1e-5, atol=1e-6)
+    head, _, _, weight, bias = one_head("mean", "none")
+    np.testing.assert_allclose(head(TOKENS), mean @ weight.T + bias, rtol=1e-5, atol=1e-6)
+
+
+def test_features_are_all_tokens_normed():
+    arrays = {"heads.features.norm.weight": np.array([1.0, 2.0]), "heads.features.norm.bias": np.array([0.0, 1.0])}
+    head = read_heads(NETWORK, arrays, {"heads": {"features": {"pool": "patches", "norm": "tokens"}}})["features"]
+    np.testing.assert_allclose(head(TOKENS), NORMED * [1, 2] + [0, 1])
+    assert head.weight is None
+
+
+@pytest.mark.parametrize("said, message", [
+    ({"pool": "attention"}, "head x has pool 'attention'"), ({"pool": "cls", "norm": "rms"}, "norm 'rms'"),
+    ({"pool": "cls", "task": "flow"}, "task 'flow'.*semseg, depth"), ({"pool": "cls", "classes": ["a"]}, "3 outputs"),
+    ({"pool": "cls", "classes": "abc"}, "3 outputs"), ({"pool": "cls_mean"}, "norm.weight|outputs, 4")])
+def test_wrong_heads(said, message):
+    with pytest.raises(HeadError, match=message):
+        one_head(**{"pool": "cls", **said})
+
+
+def test_without_a_prefix_there_is_no_cls():
+    with pytest.raises(HeadError, match="knows patches, mean;"):
+        read_heads(replace(NETWORK, prefix_tokens=0), {}, {"heads": {"x": {"pool": "cls"}}})
 
 
 def test_mean_iou_by_hand():
