@@ -10,7 +10,7 @@ JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:  # a step that is cut off leaves no half-written file for the next run
-.PHONY: bitstream ooc release help install sim board-sim notebooks bench test test-all lint docs train-demo demo synth ecp5 coverage clean
+.PHONY: bitstream ooc release help install sim board-sim notebooks bench models test test-all lint docs train-demo demo synth ecp5 coverage clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ board-sim: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## a board's host code o
 
 bench: $(INSTALLED)  ## whole networks on board classes, on the RTL: tables, pictures (FAST=1: the quickest row alone)
 	$(MOEVIT) bench $(if $(FAST),--fast)
+
+models: $(INSTALLED)  ## real pretrained models: accuracy with labels, a frame on the RTL: docs/models.md (FAST=1: few pictures)
+	$(MOEVIT) models $(if $(FAST),--fast)
 
 # A worker has one core: threads beyond it wait for each other, and a product of small matrices takes ten times as long.
 test test-all coverage: export OMP_NUM_THREADS := 1

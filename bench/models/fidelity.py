@@ -8,7 +8,7 @@ import numpy as np
 
 from .features import Features
 
-__all__ = ["Fidelity", "decibel", "fidelity", "merged"]
+__all__ = ["Fidelity", "decibel", "fidelity"]
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,6 @@ def fidelity(exact: Features, integer: Features) -> Fidelity:
     a, b = (each.tokens.reshape(-1, each.tokens.shape[-1]).astype(np.float64) for each in (exact, integer))
     cosines = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     return Fidelity(cosines, integer.clipped, integer.written)
-
-
-def merged(parts: list[Fidelity]) -> Fidelity:
-    """All of them as one."""
-    clipped, written = ({name: sum(counts[name] for counts in each) for name in each[0]}
-                        for each in ([part.clipped for part in parts], [part.written for part in parts]))
-    return Fidelity(np.concatenate([part.cosines for part in parts]), clipped, written)
 
 
 def decibel(reference: np.ndarray, value: np.ndarray) -> float:

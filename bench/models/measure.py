@@ -94,7 +94,10 @@ class Measurement:
             fitted_on = float_features(checkpoint, train, 0, self.root, done)
             exact = float_features(checkpoint, test, FIDELITY_PICTURES, self.root, done)
             stage.result = f"features of {len(train)} + {len(test)} {pictures.name}"
-        probe = fit(fitted_on.pooled, pictures.labels[pictures.train])
+        with self.stage("probe") as stage:
+            probe = fit(fitted_on.pooled, pictures.labels[pictures.train])
+            strength = probe.best_params_["regression__C"]
+            stage.result = f"{pictures.name}, C = {strength:g} by cross-validation"
         truth, answers = pictures.labels[pictures.test], probe.predict(exact.pooled)
         figures = {}
         for calibration, path in (("training pictures", own), ("photographs", model)):
@@ -104,7 +107,7 @@ class Measurement:
             with self.stage("score") as stage:
                 stage.result = (f"{pictures.name}, calibrated on {calibration}: top-1 {found.top1_float:.2%} -> "
                                 f"{found.top1_integer:.2%}, same answer {found.agreement:.2%}; {_said(close)}")
-            figures[calibration] = {"calibration": calibration, "training_images": len(train),
+            figures[calibration] = {"calibration": calibration, "training_images": len(train), "strength": strength,
                                     "fidelity_images": len(exact.tokens), **found.figures(),
                                     **close.figures()}
         return {**figures["training pictures"], "photographs": figures["photographs"]}
