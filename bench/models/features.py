@@ -16,6 +16,7 @@ from moevit import spec
 from moevit.golden import integer, reference
 from moevit.golden.integer.model import IntegerModel
 from moevit.golden.reference import M3ViT, load, pixels
+from moevit.host import heads
 from moevit.spec.quantised import QuantisedModel
 
 from .kept import digest, kept_arrays, sources
@@ -52,11 +53,12 @@ def float_features(checkpoint: Path, images: np.ndarray, first: int, root: Path,
 
 def integer_features(model: Path, images: np.ndarray, first: int, root: Path, done: Done,
                      executor: Executor | None = None) -> Features:
-    """Of u8 ``images`` (n, H, W, 3), by the integer model of a quantised ``model`` with final norm; likewise.
+    """Of u8 ``images`` (n, H, W, 3), by the integer model of the file ``model`` and the host's final norm; likewise.
 
     ``executor``: processes that share the work.
     """
-    key = digest("integer", model.read_bytes(), images, first, sources(integer, spec))
+    key = digest("integer", model.read_bytes(), images, first, sources(integer, spec),
+                 Path(heads.__file__).read_bytes())
     each = map if executor is None else executor.map
 
     def make(missing: Sequence[tuple[int, int]]) -> Iterator[dict[str, np.ndarray]]:
@@ -69,13 +71,6 @@ def integer_features(model: Path, images: np.ndarray, first: int, root: Path, do
 def one_thread() -> None:
     """What each process of an executor begins with: beside others, more threads than one wait for each other."""
     threadpool_limits(1)
-
-
-def normed(tokens: np.ndarray, weight: np.ndarray, bias: np.ndarray, epsilon: float) -> np.ndarray:
-    """LayerNorm over the last axis, in float64: what the host does with the machine's tokens."""
-    centred = tokens - tokens.mean(axis=-1, keepdims=True)
-    deviation = np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + epsilon)
-    return centred / deviation * weight + bias
 
 
 @lru_cache(maxsize=1)
@@ -97,14 +92,14 @@ def _float_piece(checkpoint: Path, images: np.ndarray, first: int) -> dict[str, 
 def _integer_piece(path: Path, images: np.ndarray, first: int) -> dict[str, np.ndarray]:
     integer_model = _integer_model(path)
     model, network = integer_model.model, integer_model.network
-    weight, bias = (model.heads[f"heads.features.norm.{part}"].astype(np.float64) for part in ("weight", "bias"))
+    norm = heads.read_heads(network, model.heads, model.host)["features"]
     frames = [integer_model.run(image) for image in images]
     tokens = np.stack([frame.tokens for frame in frames]) * 2.0**-model.residual_fraction
     counts = {f"{kind}/{name}": np.array([count(frame, name) for frame in frames])
               for name in frames[0].saturated
               for kind, count in (("clipped", lambda frame, name: frame.saturated[name]),
                                   ("written", lambda frame, name: frame.trace[name].size))}
-    return {**_piece(normed(tokens, weight, bias, network.norm_eps), network.prefix_tokens, first), **counts}
+    return {**_piece(norm(tokens), network.prefix_tokens, first), **counts}
 
 
 def _piece(tokens: np.ndarray, prefix: int, first: int) -> dict[str, np.ndarray]:

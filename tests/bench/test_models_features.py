@@ -32,7 +32,7 @@ def case(tmp_path_factory):
     tensors = {name: torch.from_numpy(value) for name, value in synthetic_checkpoint(NETWORK, 1).items()}
     model = load_state(NETWORK, tensors)
     heads = {f"heads.features.norm.{part}": tensors[f"norm.{part}"] for part in ("weight", "bias")}
-    save(root / "vit.safetensors", model, heads, {})
+    save(root / "vit.safetensors", model, heads, {"heads": {"features": {"pool": "patches", "norm": "tokens"}}})
     images = np.random.default_rng(1).integers(0, 256, (20, 16, 32, 3), np.uint8)
     return root / "vit.safetensors", quantise_model(root / "vit.safetensors", images[:8], root, nothing), images[8:]
 
@@ -55,8 +55,8 @@ def test_integer_features_are_normed_integers(case, tmp_path):
     weight, bias = (torch.from_numpy(model.heads[f"heads.features.norm.{part}"]).double()
                     for part in ("weight", "bias"))
     expected = torch.nn.functional.layer_norm(tokens, (32,), weight, bias, NETWORK.norm_eps).numpy()
-    assert np.allclose(found.tokens[1], expected, atol=1e-6)
-    assert np.allclose(found.pooled[1], np.r_[expected[0], expected[1:].mean(axis=0)], atol=1e-6)
+    assert np.allclose(found.tokens[1], expected, atol=1e-5)
+    assert np.allclose(found.pooled[1], np.r_[expected[0], expected[1:].mean(axis=0)], atol=1e-5)
     assert found.written["1.v"] == 12 * 9 * 32 and found.written["0.attn_logits"] == 12 * 2 * 9 * 9
     assert set(found.clipped) == set(found.written)
 

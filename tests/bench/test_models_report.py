@@ -49,7 +49,8 @@ def measured(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     tensors = {name: torch.from_numpy(value) for name, value in synthetic_checkpoint(NETWORK, 1).items()}
     heads = {f"heads.features.norm.{part}": tensors[f"norm.{part}"] for part in ("weight", "bias")}
-    save(root / "vit.safetensors", load_state(NETWORK, tensors), heads, {"source": {"file": "vit.onnx"}})
+    save(root / "vit.safetensors", load_state(NETWORK, tensors), heads,
+         {"source": {"file": "vit.onnx"}, "heads": {"features": {"pool": "patches", "norm": "tokens"}}})
     stages = []
 
     @contextmanager
