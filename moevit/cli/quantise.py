@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``moevit quantise``: a float checkpoint to integers, and what it cost, layer by layer."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,6 +53,7 @@ def quantise(
         with stages.stage("quantise", layer_count(network)) as stage:
             model = quantised(network, {name: tensor.numpy() for name, tensor in tensors.items()}, chosen,
                               host=host, watch=stage.step)
+            model.notes["checkpoint"] = os.path.relpath(checkpoint, output.parent)  # for moevit evaluate
             model.save(output)
             stage.result = f"{layer_count(network)} layers"
         if check:

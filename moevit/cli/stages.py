@@ -70,10 +70,10 @@ class Stages:
     def seconds(self) -> float:
         return time.monotonic() - self._began
 
-    def show(self, detail: str) -> None:
+    def show(self, detail: str = "", done: float | None = None) -> None:
         """What is done now, in whatever stage that is."""
         if self.current:
-            self.current(detail)
+            self.current(detail, done)
 
     @contextmanager
     def stage(self, name: str, total: float = 0, quiet: bool = False) -> Iterator[Stage]:

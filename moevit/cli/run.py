@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``moevit run``: pictures through a bundle on the RTL, the golden machine or a board."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from moevit.compiler.estimate import estimate
+from moevit.compiler.plan import DoesNotFit
+from moevit.golden.pictures import PictureError, read_pictures
+from moevit.host.errors import AccelError, MissingFile, WrongInput
+from moevit.host.heads import Head, HeadError, read_heads
+from moevit.host.runtime import Accelerator
+from moevit.spec.arrays import CONFIGS
+from moevit.spec.bundle import Bundle, BundleError
+from moevit.spec.networks import Network, NetworkError
+from moevit.spec.npz import write_npz
+
+from .screen import say, told
+from .stages import Stages
+
+HOURS = 36_000.0  # seconds of the machine's time: a simulation is given as long as it takes
+
+
+def run(
+    bundle: Annotated[Path, typer.Argument(help="compiled model (.bundle)")],
+    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="PNG, JPEG, or .npy of u8 (H, W, 3); as "
+                                                                              "many as a batch, or several of them")],
+    on: Annotated[str, typer.Option(metavar="rtl|golden|BITFILE", help="what it runs on: the simulated RTL, the golden "
+                                                                       "machine in numpy, or a board")] = "golden",
+    task: Annotated[str | None, typer.Option(help="the first one if left out")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", dir_okay=False, help=(
+        ".npz to write: tokens f32 (pictures, tokens, dim), integers s16, outputs_HEAD"))] = None,
+    top: Annotated[int, typer.Option(min=1, help="classes to print")] = 5,
+) -> None:
+    """Run pictures; print cycles and classes, write tokens."""
+    with told(AccelError, BundleError, HeadError, NetworkError, OSError, PictureError, ValueError):
+        stages = Stages(output)
+        loaded = Bundle.load(bundle)
+        task, images = _checked(loaded, task, pictures)
+        network = Network.from_fields(loaded.manifest["network"])
+        heads = {name: head for name, head in read_heads(network, loaded.heads, loaded.manifest["host"]).items()
+                 if head.task in (None, task)}
+        results: dict[str, list[np.ndarray]] = {}
+        with stages.stage("open") as stage:
+            machine = opened(on, loaded, stage, lambda cycles: stages.show(done=cycles))
+            accelerator = Accelerator(machine)
+            accelerator.load(loaded)
+            stage.result = f"{network.name} on {loaded.manifest['config']}, {_called(on)}"
+        with accelerator:
+            for index, batch in enumerate(images):
+                names = pictures[index * len(batch):][:len(batch)]
+                with stages.stage("run", _predicted(network, loaded) if on == "rtl" else 0) as stage:
+                    stage(", ".join(path.name for path in names))
+                    integers = accelerator.run_raw(batch, task, timeout=HOURS if on == "rtl" else None)
+                    cycles = accelerator.report.cycles
+                    stage.result = f"{stage.detail}, task {task}" + (f": {cycles:,} cycles" if cycles else "")
+                tokens = integers.astype(np.float32) / np.float32(1 << loaded.manifest["output"]["fraction"])
+                found = {name: head(tokens) for name, head in heads.items()}
+                for key, value in {"integers": integers, "tokens": tokens,
+                                   **{f"outputs_{name}": each for name, each in found.items()}}.items():
+                    results.setdefault(key, []).append(value)
+                for number, path in enumerate(names):
+                    _print(path, {name: each[number] for name, each in found.items()}, heads, top)
+        if not isinstance(machine, Path):
+            machine.close()
+        if output:
+            write_npz(output, {name: np.concatenate(each) for name, each in results.items()})
+            say(f"{output}: {', '.join(results)}")
+
+
+def opened(on: str, bundle: Bundle, watch: Callable[[str], object], progress: Callable[[int], object]) -> Any:
+    """What an Accelerator is made of: a device, or the path of a bitstream. Raises AccelError."""
+    config = CONFIGS.get(bundle.manifest["config"])
+    if on not in ("rtl", "golden"):
+        if not Path(on).exists():
+            raise MissingFile(f"{on} is not there", fix="Say --on rtl, --on golden, or give a bitstream's file")
+        return Path(on)
+    if config is None:
+        raise WrongInput(f"the bundle is for configuration {bundle.manifest['config']}",
+                         fix=f"There are {', '.join(CONFIGS)}")
+    bytes_ = 2 * (len(bundle.weights) + len(bundle.gates) + len(bundle.program)) + (1 << 26)
+    if on == "golden":
+        from moevit.golden.machine.device import GoldenDevice
+
+        return GoldenDevice(config, bytes_)
+    from moevit.sim.board import SimulatedBoard
+
+    return SimulatedBoard(config, trace=False, watch=watch, progress=progress, memory_bytes=max(bytes_, 1 << 28))
+
+
+def _checked(bundle: Bundle, task: str | None, pictures: list[Path]) -> tuple[str, np.ndarray]:
+    """The task, and the pictures u8 (batches, batch, H, W, 3), before anything is opened. Raises WrongInput,
+    PictureError."""
+    task = task or bundle.tasks[0]
+    if task not in bundle.tasks:
+        raise WrongInput(f"no task is called {task!r}", fix=f"The tasks are {', '.join(bundle.tasks)}")
+    batch, image = bundle.manifest["batch"], bundle.manifest["image"]
+    if len(pictures) % batch:
+        raise WrongInput(f"{len(pictures)} pictures are no whole batches of {batch}", fix=f"Give {batch}, or compile "
+                         "with a --batch that divides them")
+    size = image["height"], image["width"]
+    images = read_pictures(pictures, size, bundle.manifest["host"].get("preprocess", {}))
+    return task, images.reshape(-1, batch, *images.shape[1:])
+
+
+def _called(on: str) -> str:
+    return {"rtl": "the simulated RTL", "golden": "the golden machine, which keeps no time"}.get(on, on)
+
+
+def _predicted(network: Network, bundle: Bundle) -> float:
+    """Cycles, for a bar."""
+    try:
+        return estimate(network, CONFIGS[bundle.manifest["config"]], batch=bundle.manifest["batch"]).cycles
+    except DoesNotFit:
+        return 0
+
+
+def _print(path: Path, outputs: dict[str, np.ndarray], heads: dict[str, Head], top: int) -> None:
+    for name, values in outputs.items():
+        head = heads[name]
+        if values.ndim > 1 or head.weight is None:
+            say(f"{path.name}: {name}, {' x '.join(map(str, values.shape))} values")
+            continue
+        chances = np.exp(values - values.max())
+        chances /= chances.sum()
+        for place in np.argsort(-values, kind="stable")[:top]:
+            label = head.classes[place] if head.classes else f"class {place}"
+            say(f"{path.name}: {name} {chances[place]:6.1%}  {label}")
