@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network costs on a configuration, from its shape alone: cycles, bounds, bytes, on-chip memory."""
+"""What a network costs on a configuration: cycles, bounds, bytes, on-chip memory. Its shape is enough; a quantised model
+says besides how many experts are fetched early, and whether its weights need sums in several parts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -108,16 +109,21 @@ def frame_macs(timing: FrameTiming, steps: Sequence[Step]) -> int:
     return sum(steps[each.pc].macs * each.rows for each in timing.passes)
 
 
-def estimate(network: Network, config: MachineConfig, board: Board | None = None, *, batch: int = 1,
+def estimate(network: Network | QuantisedModel, config: MachineConfig, board: Board | None = None, *, batch: int = 1,
              read_latency: int = 64, loads: Mapping[int, Sequence[int]] | None = None,
              speculate: Mapping[int, int] | None = None) -> Estimate:
     """Predict a frame. Without a board the memory moves a beat per cycle. ``loads``: tokens per expert, all images
-    together, and ``speculate``: experts fetched early, both by block; `usual_loads` if left out. Raises DoesNotFit."""
+    together, and ``speculate``: experts fetched early, both by block; `usual_loads` if left out, of a quantised model
+    its own ``speculate``. Experts are numbered as the quantiser does it. Raises DoesNotFit."""
+    model, network = (network, network.network) if isinstance(network, QuantisedModel) else (None, network)
+    plan = check_fit(network, config, batch)
     usual, early = usual_loads(network, batch)
     loads = usual if loads is None else loads
-    steps = shape_steps(network, config, batch, early if speculate is None else speculate)
+    if model is not None and speculate is None:
+        steps = schedule(model, plan)
+    else:
+        steps = shape_steps(network, config, batch, early if speculate is None else speculate)
     bandwidth = board.bandwidth(config) if board else 1.0
-    plan = check_fit(network, config, batch)
     by_pass = [part for block in loads.values() for part in _by_block_of_rows(block, plan)]
     timing = frame_timing(steps, config, MemoryTiming(read_latency, bandwidth=bandwidth), by_pass)
     macs, count = frame_macs(timing, steps), timing.beats * config.beat_bytes

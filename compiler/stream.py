@@ -87,16 +87,19 @@ class Prefetch:
         place, length = self._waiting.popleft()
         issue = max(self._issue, self._room(self._reserved + self._burst - self._depth), self._ends[0])
         self._issue = issue + _BURST_CYCLES
+        came, ports, bus = issue + self._latency, self._ports, self._bus
+        each = self._each * len(ports)
         while length:
             port, begin = divmod(place, self._block)
             beats = min(length, self._block - begin)
-            free = max(self._ports[port], issue + self._latency)
-            self._ports[port] = free + beats * self._each * len(self._ports)
-            self._bus = max(self._ports[port], self._bus + beats * self._least)
+            ports[port] = free = (ports[port] if ports[port] > came else came) + beats * each
+            bus += beats * self._least
+            bus = free if free > bus else bus
             self._reserved += beats
-            self._coming.append((self._reserved, self._bus))
+            self._coming.append((self._reserved, bus))
             place, length = place + beats, length - beats
-        self._ends.append(self._bus)
+        self._bus = bus
+        self._ends.append(bus)
 
     def _run_ahead(self) -> None:
         """Ask for the bursts of which it is known when there is room."""

@@ -65,9 +65,21 @@ class _Writer:
             came = entered + self._latency.compute
             came[0] = max(came[0], self.free)
             freed = np.maximum.accumulate(came - row * cycles) + (row + 1) * cycles
-            self._room = np.append(self._room[count:], freed + self._latency.ROOM)
+            self._room = np.concatenate((self._room[count:], freed + self._latency.ROOM))
             self.free, first = float(freed[-1]), float(entered[-1]) + 1
+            if cycles == 1 and begin + count < rows and (self._room <= first + row).all():
+                return Start(start, self._unhindered(rows - begin - count, first, last))
         return Start(start, first - 1)
+
+    def _unhindered(self, rows: int, first: float, last: float) -> float:
+        """When the last of rows of a cycle enters that follow one another, each of which finds room: it does where
+        those before it did, since a row has left before as many more have entered as may be under way."""
+        entered = first + np.arange(rows)
+        entered[-1] = max(entered[-1], last)
+        freed = entered[-self._depth:] + self._latency.compute + 1
+        self._room = np.concatenate((self._room[len(freed):], freed + self._latency.ROOM))
+        self.free = float(freed[-1])
+        return float(entered[-1])
 
 
 class Units:

@@ -6,6 +6,8 @@ their inputs are not; with experts fitted to its output 13 to 16 of 16 are activ
 """
 
 from collections.abc import Sequence
+from itertools import count
+from math import gcd
 
 from .networks import Network
 
@@ -16,7 +18,7 @@ MEASURED = (
     (0, 6, 0, 32, 0, 27, 15, 24, 22, 19, 0, 22, 11, 33, 32, 15),
     (0, 17, 0, 41, 1, 22, 16, 25, 2, 19, 0, 23, 16, 1, 51, 24),
 )
-_STRIDE = 5  # spreads heavy experts over the numbers; has no factor in common with a power of two
+_STRIDE = 5  # spreads heavy experts over the numbers; the next that has no factor in common with theirs
 
 
 def expert_loads(network: Network, task: int = 0) -> dict[int, tuple[int, ...]]:
@@ -26,14 +28,16 @@ def expert_loads(network: Network, task: int = 0) -> dict[int, tuple[int, ...]]:
     quadratically, of 258 from 48 or so to one or two.
     """
     loads = {}
+    stride = next(each for each in count(_STRIDE) if gcd(each, network.experts) == 1) if network.experts else 0
     for block in range(network.depth):
         if network.is_moe(block):
-            if block == 1 and network.experts == len(MEASURED[0]):
-                shares: Sequence[int] = MEASURED[task % len(MEASURED)]
+            measured: Sequence[int] = MEASURED[task % len(MEASURED)]
+            if block == 1 and network.experts == len(measured) and network.top_k <= len(measured) - measured.count(0):
+                shares = measured
             else:
                 active = max(network.top_k, network.experts * (13 + (block // 2 + task) % 4) // 16)
                 falling = [active // 2 + place**2 for place in range(active, 0, -1)] + [0] * (network.experts - active)
-                shares = [falling[(_STRIDE * expert + block) % network.experts] for expert in range(network.experts)]
+                shares = [falling[(stride * expert + block) % network.experts] for expert in range(network.experts)]
             loads[block] = share_out(shares, network.tokens * network.top_k, network.tokens)
     return loads
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from moevit.compiler.estimate import estimate, shape_steps, slow_cycles, usual_loads
@@ -14,6 +15,9 @@ from moevit.compiler.plan import DoesNotFit, Plan, check_fit
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
 from moevit.spec.networks import NETWORKS
+from moevit.spec.quantised import QuantisedModel, tensor_shapes
+
+from ..conftest import model_of
 
 AREA = Path(__file__).resolve().parents[2] / "docs" / "area.md"
 
@@ -21,15 +25,25 @@ AREA = Path(__file__).resolve().parents[2] / "docs" / "area.md"
 @pytest.mark.parametrize("name, config", [("m3vit_tiny", "32x64"), ("m3vit_small", "64x64"), ("deit_tiny", "32x32"),
                                           ("demo", "16x16")])
 def test_multiply_accumulates(name, config):
-    """Per block 4ND^2 + 2N^2D, dense 2NDH, experts k 2NDH, gate NDE; patches (N - prefix) x 3P^2 x D."""
-    n = NETWORKS[name]
+    multiply_accumulates(NETWORKS[name], CONFIGS[config])
+
+
+@pytest.mark.parametrize("changes", [{"prefix_tokens": 5, "moe_blocks": (0, 10, 11)}, {"shared_hidden": 200},
+                                     {"task_fc2": True, "moe_blocks": tuple(range(12))},
+                                     {"patch": 14, "height": 112, "width": 224}], ids=str)
+def test_multiply_accumulates_of_any_network(changes):
+    multiply_accumulates(replace(NETWORKS["m3vit_tiny"], name="changed", **changes), CONFIGS["32x64"])
+
+
+def multiply_accumulates(n, config):
+    """Per block 4ND^2 + 2N^2D, dense 2NDH, experts k 2NDH, shared 2NDS, gate NDE; patches (N - prefix) x 3P^2 x D."""
     tokens, dim = n.tokens, n.dim
     want = n.patches * n.patch_values * dim
     for block in range(n.depth):
         want += 4 * tokens * dim**2 + 2 * tokens**2 * dim
-        want += (n.top_k * 2 * tokens * dim * n.expert_hidden + tokens * dim * n.experts if n.is_moe(block)
-                 else 2 * tokens * dim * n.hidden)
-    assert estimate(n, CONFIGS[config]).macs == want
+        experts = n.top_k * 2 * n.expert_hidden + 2 * n.shared_hidden + n.experts
+        want += tokens * dim * (experts if n.is_moe(block) else 2 * n.hidden)
+    assert estimate(n, config).macs == want
 
 
 def test_bytes_of_all_experts():
@@ -100,6 +114,26 @@ def test_dsp_slices_are_what_yosys_counted():
     assert {board.config for board in BOARDS.values()} <= {name for name, _ in counted}
     for name, slices in counted:
         assert dsp_slices(CONFIGS[name]) == int(slices.replace(",", "")), name
+
+
+def test_a_quantised_model_says_what_is_fetched_early_and_added_up_in_parts():
+    model = model_of("tiny_test")
+    shape, config = estimate(model.network, CONFIGS["8x8"], loads={1: [9, 9, 0, 0]}, speculate={1: 3}), CONFIGS["8x8"]
+    model = replace(model, tensors={**model.tensors, "blocks.1.moe.speculate": np.uint8(3)})
+    own = estimate(model, config, loads={1: [9, 9, 0, 0]})
+    assert (own.cycles, own.bytes_read) == (shape.cycles, shape.bytes_read)
+    none = estimate(model, config, loads={1: [9, 9, 0, 0]}, speculate={})
+    assert none.cycles > own.cycles
+
+    network = replace(NETWORKS["deit_tiny"], name="long", depth=1, hidden=4096)
+    tensors = {name: np.zeros(shape, dtype) for name, (shape, dtype) in tensor_shapes(network).items()}
+    plain = QuantisedModel(network, tensors, 8)
+    tensors["blocks.0.mlp.fc2.weight"] = np.full((192, 4096), 127, np.int8)
+    split = QuantisedModel(network, tensors, 8)
+    assert estimate(plain, CONFIGS["32x64"]).cycles == estimate(network, CONFIGS["32x64"]).cycles
+    assert 0 < estimate(split, CONFIGS["32x64"]).cycles - estimate(plain, CONFIGS["32x64"]).cycles < 5000
+    names = [each.name for each in estimate(split, CONFIGS["32x64"]).timing.passes]
+    assert names.count("blocks.0.mlp.fc2") == names.count("blocks.0.mlp.fc2[1]") == 1
 
 
 def test_positions_of_one_image_name_no_copies():

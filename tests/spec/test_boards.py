@@ -8,7 +8,7 @@ import pytest
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
 from moevit.spec.loads import MEASURED, expert_loads
-from moevit.spec.networks import NETWORKS
+from moevit.spec.networks import NETWORKS, Network
 
 TINY = NETWORKS["m3vit_tiny"]
 
@@ -38,6 +38,20 @@ def test_loads_can_be_routed(name, task):
     for each in loads.values():
         assert sum(each) == network.tokens * network.top_k and max(each) <= network.tokens
         assert len(each) == network.experts and min(each) >= 0
+
+
+@pytest.mark.parametrize("experts, top_k", [(5, 1), (10, 3), (16, 13), (16, 16), (1, 1), (32, 2), (6, 6)])
+@pytest.mark.parametrize("moe_blocks", [(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11), (10, 11), (0,)])
+def test_loads_of_any_experts_in_any_blocks(experts, top_k, moe_blocks):
+    """Each of 20 tokens has ``top_k`` different experts, so no load is above 20."""
+    network = Network(name="any", height=40, width=32, patch=8, dim=32, heads=2, depth=12, hidden=64, experts=experts,
+                      top_k=top_k, expert_hidden=32, moe_blocks=moe_blocks, prefix_tokens=0)
+    for task in (0, 1):
+        loads = expert_loads(network, task)
+        assert tuple(loads) == moe_blocks
+        for each in loads.values():
+            assert len(each) == experts and sum(each) == 20 * top_k and max(each) <= 20
+            assert top_k <= sum(load > 0 for load in each)
 
 
 def test_loads_are_like_the_real_ones():
