@@ -7,6 +7,7 @@ the graph computes). It stands in the configuration under the names of Hugging F
 """
 
 from collections.abc import Sequence
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from moevit.spec.networks import Network
 
-from .errors import NotProved
+from .errors import NotProved, Unsupported
 from .family import Original
 from .onnx_facts import activation, attention_probs, final_tokens, norm_eps, normalisation, unnamed_tokens
 from .onnx_graph import OnnxGraph
@@ -28,17 +29,16 @@ from .source import Source
 
 __all__ = ["original", "read_onnx"]
 
-#: Image of a graph that leaves its size open (pixels): the size that most ViTs are trained at.
-_OPEN_IMAGE = 224
+_FATAL = 4  # onnxruntime's level of what it prints
 
 
 def read_onnx(path: Path, report: Report) -> Source:
     """Weights and configuration of a graph. Raises Unreadable, Unsupported."""
     graph = OnnxGraph(path)
     tensors = dict(graph.tensors)
-    height, width = graph.image or (_OPEN_IMAGE, _OPEN_IMAGE)
+    height, width = _image(graph)
     if graph.image is None:
-        report.say("read", f"the graph leaves the image's size open: it is read at {height}x{width}")
+        report.say("read", f"the graph leaves the image's size open: it is read at {height}x{width}, the trained one")
     config: dict[str, Any] = {"image_size": [height, width]}
     probs, tokens, unnamed = attention_probs(graph), final_tokens(graph), unnamed_tokens(graph)
     computed = {name: value for name, value in unnamed.items() if value not in graph.constants}
@@ -64,8 +64,10 @@ def original(running: "Running", network: Network) -> Original:
     graph, tokens = running.graph, final_tokens(running.graph)
     if tokens is None:
         raise NotProved("the graph's last norm has no name")
-    if (network.height, network.width) != (graph.image or (_OPEN_IMAGE, _OPEN_IMAGE)):
-        raise NotProved(f"the graph is for images of {graph.image}")
+    if (network.height, network.width) != _image(graph):
+        raise NotProved("the graph was read at {}x{} pixels".format(*_image(graph)))
+    if graph.constants[graph.patches.input[1]].dtype != np.float32:
+        raise NotProved("the graph does not compute in float32")
     own = normalisation(graph)
 
     def forward(images: Tensor, task: int) -> Tensor:
@@ -73,9 +75,25 @@ def original(running: "Running", network: Network) -> Original:
         if own:  # the graph normalises itself
             mean, std = (np.asarray(values, np.float32).reshape(1, 3, 1, 1) for values in own[:2])
             image = (image * std + mean) * (255 if own[2] else 1)
-        return torch.from_numpy(running.run(image.astype(np.float32))[tokens])
+        return torch.from_numpy(running.run(image)[tokens].astype(np.float32))
 
     return forward
+
+
+def _image(graph: OnnxGraph) -> tuple[int, int]:
+    """Height and width of the graph's image, or of the trained positions where it leaves them open: a square.
+
+    Raises Unsupported where neither says it.
+    """
+    if graph.image is not None:
+        return graph.image
+    dim, _, _, patch = graph.constants[graph.patches.input[1]].shape
+    rows = max((value.shape[1] for value in graph.constants.values()
+                if value.ndim == 3 and value.shape[0] == 1 and value.shape[2] == dim), default=0)
+    for patches in (rows, rows - 1, rows - 2):  # CLS and a distillation token may have positions
+        if patches > 1 and isqrt(patches) ** 2 == patches:
+            return isqrt(patches) * patch, isqrt(patches) * patch
+    raise Unsupported(f"{graph.path} leaves the image's size open, and no positions say it: export it for one size")
 
 
 class Running:
@@ -87,10 +105,27 @@ class Running:
         del model.graph.output[:]
         model.graph.output.extend(helper.make_empty_tensor_value_info(value) for value in self.values)
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors: warnings are of weights that the graph cut short does not read
-        self.session = onnxruntime.InferenceSession(model.SerializeToString(), options,
-                                                    providers=["CPUExecutionProvider"])
+        options.log_severity_level = _FATAL  # else warnings of weights that the graph cut short does not read
+        try:
+            self.session = onnxruntime.InferenceSession(model.SerializeToString(), options,
+                                                        providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors have no class in common
+            raise Unsupported(f"{graph.path}: onnxruntime does not load it: {_line(error)}") from error
 
-    def run(self, image: NDArray[np.float32]) -> dict[str, NDArray]:
-        """The values for an image (1, 3, H, W) as the graph takes it."""
-        return dict(zip(self.values, self.session.run(self.values, {self.graph.input.name: image}), strict=True))
+    def run(self, image: NDArray) -> dict[str, NDArray]:
+        """The values for an image (1, 3, H, W) as the graph takes it. Raises Unsupported."""
+        kind = self.graph.input.type.tensor_type
+        batch = np.repeat(image, kind.shape.dim[0].dim_value or 1, axis=0)
+        dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = _FATAL
+        try:
+            found = self.session.run(
+                self.values, {self.graph.input.name: batch.astype(dtype)}, options)
+        except Exception as error:  # as above
+            raise Unsupported(f"{self.graph.path}: onnxruntime does not run it: {_line(error)}") from error
+        return {name: value[:1] for name, value in zip(self.values, found, strict=True)}
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200]

@@ -89,6 +89,25 @@ def test_registers(need, tmp_path):
     assert_tokens(imported, lambda images: model(images).last_hidden_state, *IMAGENET)
 
 
+def test_open_sizes_are_those_of_the_trained_positions(vit, dinov2, tmp_path):
+    """Positions are a weight in ViT's graph and computed in DINOv2's."""
+    for model in (vit, dinov2(image_size=48)):
+        path = exported(model, tmp_path / "open.onnx", input_names=["x"], dynamic_axes={"x": {0: "b", 2: "h", 3: "w"}})
+        imported = import_checkpoint(path, normalise="imagenet")
+        assert imported.network.height == model.config.image_size and imported.report.proof_db > 100
+        assert any("open" in note for note in imported.report.notes["read"])
+
+
+def test_half_precision_and_a_fixed_batch(vit, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(vit.half(), (torch.zeros(2, 3, 32, 32).half(),), tmp_path / "vit.onnx", dynamo=False)
+    imported = import_checkpoint(tmp_path / "vit.onnx", normalise="imagenet")
+    assert any("float16" in note for note in imported.report.notes["read"])
+    assert any("not proved: the graph does not compute in float32" in note for note in imported.report.notes["proof"])
+    assert_tokens(imported, lambda images: vit.float().vit(images).last_hidden_state, *IMAGENET)
+
+
 @pytest.mark.parametrize("registers", [0, 4])
 def test_timm(need, tmp_path, exporter, registers):
     module = need("timm.models.vision_transformer")
