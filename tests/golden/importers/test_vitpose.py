@@ -54,6 +54,21 @@ def test_without_experts_it_is_a_plain_vit(transformers, tmp_path):
     assert_task_tokens(imported, lambda images, task: backbone(images).feature_maps[-1])
 
 
+def test_another_image(transformers, tmp_path):
+    """transformers refuses it: a backbone of the other size gets the resampled positions."""
+    backbone = saved(transformers, tmp_path)
+    imported = import_checkpoint(tmp_path, image=(64, 32))
+    other = transformers.VitPoseBackbone(transformers.VitPoseBackboneConfig(
+        **{**SMALL, "image_size": [64, 32]}, out_indices=[2])).eval()
+    state = backbone.state_dict()
+    positions = state["embeddings.position_embeddings"]
+    grid = (positions[:, 1:] + positions[:, :1]).unflatten(1, (2, 3)).permute(0, 3, 1, 2)
+    grid = torch.nn.functional.interpolate(grid, (4, 2), mode="bicubic").permute(0, 2, 3, 1).flatten(1, 2)
+    other.load_state_dict({**state, "embeddings.position_embeddings": torch.cat([0 * grid[:, :1], grid], 1)})
+    assert_task_tokens(imported, lambda images, task: other(images).feature_maps[-1])
+    assert any("trained size alone" in note for note in imported.report.notes["proof"])
+
+
 def test_padding_is_folded_for_a_black_border(transformers, tmp_path):
     """The source pads its normalised picture with zeros: two pixels, above and left, and the host lays black there."""
     saved(transformers, tmp_path)
