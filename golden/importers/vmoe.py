@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .blocks import depth_of
 from .draft import Draft, Head
-from .errors import NeedsOption, Unsupported
+from .errors import MissingTensor, NeedsOption, Unsupported
 from .facts import Facts, settle
 from .family import Family
 from .fold import join
@@ -26,6 +26,8 @@ __all__ = ["VMoe"]
 
 #: Defaults of flax's ``nn.gelu`` and ``nn.LayerNorm``.
 _USUAL = Facts(activation="gelu_tanh", norm_eps=1e-6)
+#: vmoe_b16_imagenet21k_randaug_strong and vmoe_s32_last2_ilsvrc2012_randaug_light1.
+_PUBLISHED_EXPERTS, _PUBLISHED_TOP_K = 8, 2
 _ENCODER = re.compile(r"(?P<front>(?:.*/)?)(?P<encoder>Encoder|Transformer)/encoderblock_0/.*")
 
 
@@ -65,26 +67,29 @@ class VMoe(Family):
         fields = _blocks(inventory, names, tensors, options) | {
             "patch": patch, "dim": dim, "prefix_tokens": tensors["prefix_tokens"].shape[1]}
         _norm(inventory, f"{names.encoder}/encoder_norm", dim, tensors, "norm")
-        inventory.report.say("assumed", "pixels are in -1..1 (mean and std 0.5), as in the published configurations")
+        if options.normalise is None and options.mean is None:
+            inventory.report.say("assumed", "pixels are in -1..1 (mean and std 0.5), as in the published configurations")
         return Draft(fields, tensors, grid, options.preprocess(Preprocess(*NORMALISATIONS["half"]), self.title), TIMM,
                      _heads(inventory, names, fields, options))
 
 
 def _names(inventory: Inventory) -> _Names:
-    found = next(match for name in inventory.names() if (match := _ENCODER.fullmatch(name)))
+    found = next((match for name in inventory.names() if (match := _ENCODER.fullmatch(name))), None)
+    if found is None:
+        raise MissingTensor("Encoder/encoderblock_0 is missing: every ViT in flax has it")
     encoder = found["front"] + found["encoder"]
-    attention = "SelfAttention"
-    if f"{encoder}/encoderblock_0/{attention}/query/kernel" not in inventory:
-        attention = "MultiHeadDotProductAttention_1"
-    vit = f"{encoder}/encoderblock_0/LayerNorm_2/scale" in inventory
-    return _Names(found["front"], encoder, attention, "LayerNorm_2" if vit else "LayerNorm_1",
-                  "MlpBlock_3" if vit else "Mlp")
+
+    def pick(first: str, other: str) -> str:
+        return other if inventory.names(f"{encoder}/encoderblock_*/{other}/*") else first
+
+    return _Names(found["front"], encoder, pick("SelfAttention", "MultiHeadDotProductAttention_1"),
+                  pick("LayerNorm_1", "LayerNorm_2"), pick("Mlp", "MlpBlock_3"))
 
 
 def _positions(inventory: Inventory, names: _Names, tensors: dict[str, Tensor], patch: int,
                options: Options) -> tuple[int, int]:
     dim = tensors["patch_embed.proj.bias"].shape[0]
-    name = f"{names.encoder}/posembed_input/pos_embedding"
+    name = next(iter(inventory.names("*posembed_input/pos_embedding")), f"{names.encoder}/posembed_input/pos_embedding")
     if name not in inventory:
         raise Unsupported(f"{name} is not there: positions that are computed (sincos2d) are not supported")
     tensors["pos_embed"] = inventory.take(name, (1, -1, dim))
@@ -115,11 +120,15 @@ def _blocks(inventory: Inventory, names: _Names, tensors: dict[str, Tensor], opt
               **settle(heads, _USUAL, options, inventory.report, "ViT in flax")}
     if not moe:
         return fields
-    if options.top_k is None:
+    top_k = options.top_k
+    if top_k is None and experts[0] == _PUBLISHED_EXPERTS:
+        top_k = _PUBLISHED_TOP_K
+        inventory.report.say("assumed", f"a token uses {top_k} of the {experts[0]} experts, as in published V-MoEs")
+    if top_k is None:
         raise NeedsOption("--top-k", "a V-MoE file does not say how many experts a token uses (published ones use 2)")
     inventory.report.say("assumed", "V-MoE drops tokens that find an expert's buffer full (its capacity); "
                                     "here no token is dropped")
-    return fields | {"experts": experts[0], "expert_hidden": experts[1], "top_k": options.top_k, "moe_blocks": moe,
+    return fields | {"experts": experts[0], "expert_hidden": experts[1], "top_k": top_k, "moe_blocks": moe,
                      "renormalise": False}
 
 

@@ -16,11 +16,11 @@ from moevit.golden.importers.errors import NeedsOption, Unsupported
 from .checks import assert_task_tokens
 from .conftest import assert_classes, assert_integer_equals_machine
 
-DIM, HEADS, HIDDEN, EXPERTS, PATCH, GRID, CLASSES = 32, 2, 64, 4, 8, (4, 4), 5
+DIM, HEADS, HIDDEN, PATCH, GRID, CLASSES = 32, 2, 64, 8, (4, 4), 5
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
-def flax(depth=2, moe=(1,), cls=True, front="", **other) -> dict[str, np.ndarray]:
+def flax(depth=2, moe=(1,), cls=True, front="", experts=4, **other) -> dict[str, np.ndarray]:
     """The arrays of a checkpoint, drawn at random, under the names that flax gives them."""
     rng = np.random.default_rng(5)
 
@@ -44,10 +44,10 @@ def flax(depth=2, moe=(1,), cls=True, front="", **other) -> dict[str, np.ndarray
             found[f"{name}/SelfAttention/{part}/bias"] = draw(HEADS, DIM // HEADS) / 4
         found[f"{name}/SelfAttention/out/kernel"] = draw(HEADS, DIM // HEADS, DIM, inputs=DIM)
         found[f"{name}/SelfAttention/out/bias"] = draw(DIM) / 4
-        mlp, lead = (f"{name}/Moe/Mlp", (EXPERTS,)) if block in moe else (f"{name}/Mlp", ())
+        mlp, lead = (f"{name}/Moe/Mlp", (experts,)) if block in moe else (f"{name}/Mlp", ())
         found |= dense(f"{mlp}/Dense_0", DIM, HIDDEN, lead) | dense(f"{mlp}/Dense_1", HIDDEN, DIM, lead)
         if block in moe:
-            found[f"{name}/Moe/Router/dense/kernel"] = draw(DIM, EXPERTS, inputs=DIM)
+            found[f"{name}/Moe/Router/dense/kernel"] = draw(DIM, experts, inputs=DIM)
     return {front + name: value for name, value in {**found, **other}.items()}
 
 
@@ -73,7 +73,7 @@ def forward(arrays: dict[str, np.ndarray], top_k: int = 2):
     def moe(x, name):
         gates = (x @ part[f"{name}/Router/dense/kernel"]).softmax(-1)
         chosen = torch.zeros_like(gates).scatter(-1, gates.topk(top_k).indices, 1.0)
-        return sum((gates * chosen)[..., e, None] * mlp(x, f"{name}/Mlp", e) for e in range(EXPERTS))
+        return sum((gates * chosen)[..., e, None] * mlp(x, f"{name}/Mlp", e) for e in range(gates.shape[-1]))
 
     def run(images, task=0):
         x = torch.einsum("bcyixj,ijcd->byxd", images.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH)),
@@ -103,7 +103,7 @@ def test_vmoe(tmp_path, depth, moe):
     arrays = flax(depth, moe)
     imported = import_checkpoint(saved(tmp_path, **arrays), top_k=2)
     network = imported.network
-    assert network.moe_blocks == moe and network.experts == EXPERTS and not network.renormalise
+    assert network.moe_blocks == moe and network.experts == 4 and not network.renormalise
     assert (network.activation, network.norm_eps, network.heads) == ("gelu_tanh", 1e-6, HEADS)
     assert_task_tokens(imported, forward(arrays))
     assert_classes(imported, lambda images: forward(arrays)(images)[:, 0] @ torch.from_numpy(arrays["head/kernel"])
@@ -147,6 +147,14 @@ def test_top_k_is_asked_for(tmp_path):
     with pytest.raises(NeedsOption, match="published ones use 2") as error:
         import_checkpoint(saved(tmp_path, **flax()))
     assert error.value.option == "--top-k"
+
+
+def test_published_ones_use_two_of_eight(tmp_path):
+    arrays = flax(experts=8)
+    imported = import_checkpoint(saved(tmp_path, **arrays))
+    assert imported.network.top_k == 2
+    assert any("2 of the 8" in note for note in imported.report.notes["assumed"])
+    assert_task_tokens(imported, forward(arrays))
 
 
 def test_head_behind_tanh_is_left_out(tmp_path):
