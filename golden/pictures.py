@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures from files, as a network takes them: resized, cut in the centre, u8."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 __all__ = ["SUFFIXES", "PictureError", "classes_of", "files_of", "fitted", "read_picture", "read_pictures", "spread"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".npy")
-LARGEST = 100_000_000  # pixels: 300 MB as u8; a small file can claim any size
+LARGEST = 80_000_000  # pixels: 240 MB as u8; a small file can claim any size
 _METHODS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -57,7 +58,10 @@ def read_picture(path: Path, size: tuple[int, int], preprocess: Mapping[str, Any
                 raise PictureError(f"{path} is {array.dtype}{list(array.shape)}, a picture is uint8 [height, width, 3]")
             _check_size(path, array.shape[1], array.shape[0])
             return fitted(Image.fromarray(np.array(array)), size, preprocess)
-        with Image.open(path, formats=("PNG", "JPEG")) as picture:
+        with warnings.catch_warnings():  # of a bomb: the size is looked at here
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(path, formats=("PNG", "JPEG"))
+        with picture:
             _check_size(path, *picture.size)
             if picture.mode[0] in "IF":
                 raise PictureError(f"{path} has more than 8 bits per channel ({picture.mode}): convert it to 8")

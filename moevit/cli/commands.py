@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": Command("evaluate:evaluate", "golden", _MODEL, "Compare float and integer answers on pictures."),
     "compile": Command("compile_:compile_", "cli", _MODEL, "Compile a quantised model to a bundle."),
     "run": Command("run:run", "sim", _MODEL, "Run a picture on the RTL, the golden machine or a board."),
+    "build": Command("build:build", "golden", _MODEL, "All of it, from a checkpoint to a bundle and a verdict."),
     "doctor": Command(BOARD, "", _INSIDE, "Check board, packages, memory, overlay and bundles in a folder."),
     "verify": Command(BOARD, "", _INSIDE, "Check every file of a release's archive against its manifest."),
     "disassemble": Command("disassemble:disassemble_", "cli", _INSIDE, "Print a bundle's program."),

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``moevit build``: from a checkpoint to a bundle that the golden machine has run, with a verdict."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from moevit.compiler.assemble import compile_model
+from moevit.compiler.estimate import estimate
+from moevit.compiler.onchip import shortages
+from moevit.compiler.plan import DoesNotFit
+from moevit.golden.importers import ImportFailed, import_checkpoint
+from moevit.golden.integer.bounds import BoundsError
+from moevit.golden.integer.model import IntegerModel
+from moevit.golden.pictures import PictureError
+from moevit.golden.quant.errors import QuantisationError
+from moevit.golden.quant.fidelity import compare
+from moevit.golden.quant.quantiser import layer_count
+from moevit.golden.quant.quantiser import quantise as quantised
+from moevit.golden.reference import CheckpointError, load_state
+from moevit.host.errors import AccelError
+from moevit.host.runtime import Accelerator
+from moevit.spec.boards import BOARDS
+from moevit.spec.bundle import Bundle
+from moevit.spec.isa import ProgramError
+from moevit.spec.quantised import QuantisedModel, QuantisedModelError
+
+from .import_ import described, show
+from .parse import pair
+from .quantise import calibration, table
+from .run import opened
+from .screen import board_named, config_named, console, say, told
+from .stages import Stages
+
+DIFFERENT = 3  # exit code if the golden machine and the integer model differ
+
+
+def build(
+    checkpoint: Annotated[Path, typer.Argument(help="what moevit import reads, its output too")],
+    board: Annotated[str, typer.Option(help=f"board class: {', '.join(BOARDS)}")],
+    output: Annotated[Path, typer.Option("--output", "-o", file_okay=False, help=(
+        "folder for NAME.safetensors, NAME.npz, NAME.bundle"))],
+    images: Annotated[Path | None, typer.Option(help="calibration pictures, as moevit quantise takes them")] = None,
+    count: Annotated[int, typer.Option(min=1, help="pictures of a folder to take, from all over it")] = 16,
+    config: Annotated[str | None, typer.Option(help="array configuration; the board's if left out")] = None,
+    image: Annotated[str | None, typer.Option(metavar="HxW", help="as in moevit import")] = None,
+    family: Annotated[str | None, typer.Option(help="as in moevit import")] = None,
+    state: Annotated[str | None, typer.Option(help="as in moevit import")] = None,
+    normalise: Annotated[str | None, typer.Option(help="as in moevit import")] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="as in moevit import")] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="as in moevit import")] = None,
+) -> None:
+    """Import, quantise, estimate, compile, run a picture on the golden machine; what else an import needs to be told,
+    moevit import takes: give its output."""
+    known = board_named(board)
+    machine = config_named(config or known.config)
+    name = checkpoint.stem
+    written = {kind: output / f"{name}.{kind}" for kind in ("safetensors", "npz", "bundle")}
+    with told(AccelError, BoundsError, CheckpointError, DoesNotFit, ImportFailed, OSError, PictureError, ProgramError,
+              QuantisationError, QuantisedModelError):
+        if checkpoint.resolve() == written["safetensors"].resolve():
+            raise OSError(f"{checkpoint} would be overwritten: give another folder with --output")
+        stages = Stages(*written.values())
+        with stages.stage("import") as stage:
+            stage(str(checkpoint))
+            imported = import_checkpoint(checkpoint, image=pair(image, "--image"), family=family, state=state,
+                                         normalise=normalise, heads=heads, leave_out=tuple(leave_out or ()))
+            imported.save(written["safetensors"])
+            network = imported.network
+            stage.result = described(network)
+        show(imported)
+        with stages.stage("estimate") as stage:  # before the minutes of quantising
+            found = estimate(network, machine, known)
+            stage.result = (f"{board} with {machine.name}: {found.cycles:,} cycles, "
+                            f"{known.milliseconds(found.cycles):.2f} ms at {known.clock_mhz:g} MHz (assumed)")
+        with stages.stage("images") as stage:
+            chosen = calibration(network, images, count, imported.host)
+            stage.result = f"{len(chosen)} for calibration"
+        with stages.stage("quantise", layer_count(network)) as stage:
+            arrays = {key: tensor.numpy() for key, tensor in {**imported.tensors, **imported.heads}.items()}
+            model = quantised(network, arrays, chosen, host=imported.host, watch=stage.step)
+            model.notes["checkpoint"] = written["safetensors"].name
+            model.save(written["npz"])
+            stage.result = f"{layer_count(network)} layers"
+        with stages.stage("compare") as stage:
+            fidelity = compare(load_state(network, imported.tensors), model, chosen[:2])
+            stage.result = f"tokens {fidelity.sqnr['tokens']:.1f} dB against float, {fidelity.saturated:,} saturated"
+        with stages.stage("compile") as stage:
+            bundle = compile_model(model, machine)
+            bundle.save(written["bundle"])
+            stage.result = f"{bundle.program_length} instructions, {len(bundle.weights):,} bytes of weights"
+        with stages.stage("run") as stage:
+            compared, different = _golden(bundle, model, chosen[0])
+            stage.result = f"golden machine against integer model: {compared:,} values, {different:,} differ"
+    console.print(table(fidelity, network))
+    lacking = shortages(machine, known)
+    for each in lacking:
+        say(f"verdict: {machine.name} does not fit {board}: {each}", "red")
+    say(f"verdict: {compared:,} values, {different:,} differ; tokens {fidelity.sqnr['tokens']:.1f} dB; "
+        f"{known.milliseconds(found.cycles):.2f} ms on {board}: {written['bundle']}",
+        "red" if different or lacking else "green")
+    raise typer.Exit(DIFFERENT if different else int(bool(lacking)))
+
+
+def _golden(bundle: Bundle, model: QuantisedModel, image: np.ndarray) -> tuple[int, int]:
+    """Values of a picture for every task that the golden machine and the integer model compute, and how many differ."""
+    integer, compared, different = IntegerModel(model), 0, 0
+    with opened("golden", bundle, lambda text: None, lambda cycles: None) as device, Accelerator(device) as accelerator:
+        accelerator.load(bundle)
+        for place, task in enumerate(bundle.tasks):
+            tokens = accelerator.run_raw(image, task)
+            compared += tokens.size
+            different += int(np.count_nonzero(tokens != integer.run(image, place).tokens))
+    return compared, different
