@@ -140,7 +140,9 @@ class Network:
                          if field.default is MISSING and field.name not in fields)
         if missing:
             raise NetworkError(f"a network lacks {', '.join(missing)}")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
+                                  for name, value in fields.items()}
+        return cls(**values)
 
     def for_image(self, height: int, width: int) -> "Network":
         """The same network for images of another size (pixels), with as many tokens as they have patches.
