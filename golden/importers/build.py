@@ -153,8 +153,8 @@ def _fitted(draft: Draft, network: Network, report: Report) -> dict[str, Tensor]
             tensors["pos_embed"] = tensors["pos_embed"].clone()
             tensors["pos_embed"][:, prefix:] += padding(tensors["patch_embed.proj.weight"], draft.preprocess, grid)
             report.say("folded", "the padding of the patch convolution into the positions of the first row and column")
-        names = "patch_embed.proj.weight", "patch_embed.proj.bias"
-        tensors |= dict(zip(names, normalisation(*(tensors[name] for name in names), draft.preprocess), strict=True))
+        weight, bias = "patch_embed.proj.weight", "patch_embed.proj.bias"
+        tensors[weight], tensors[bias] = normalisation(tensors[weight], tensors[bias], draft.preprocess)
         report.say("folded", f"mean {_triple(draft.preprocess.mean)}, std {_triple(draft.preprocess.std)} and 256/255 "
                              "into the patch embedding")
     return {name: value if value.dtype == torch.bool else value.float().contiguous()
@@ -164,10 +164,10 @@ def _fitted(draft: Draft, network: Network, report: Report) -> dict[str, Tensor]
 def _heads(draft: Draft, network: Network) -> dict[str, Head]:
     heads = dict(draft.heads)
     if network.final_norm:
-        own = {"norm_weight": draft.tensors["norm.weight"], "norm_bias": draft.tensors["norm.bias"]}
-        heads = {name: replace(head, **own) if head.norm == "tokens" and head.norm_weight is None else head
-                 for name, head in heads.items()}
-        heads.setdefault("features", Head(pool="patches", norm="tokens", **own))
+        weight, bias = draft.tensors["norm.weight"], draft.tensors["norm.bias"]
+        heads = {name: replace(head, norm_weight=weight, norm_bias=bias)
+                 if head.norm == "tokens" and head.norm_weight is None else head for name, head in heads.items()}
+        heads.setdefault("features", Head(pool="patches", norm="tokens", norm_weight=weight, norm_bias=bias))
     return heads
 
 
@@ -188,8 +188,8 @@ def _scaled(draft: Draft, network: Network) -> Preprocess:
     how = draft.preprocess or RAW
     if how.resize is None:
         return how
-    trained = min(draft.grid) * network.patch
-    return replace(how, resize=round(how.resize * min(network.height, network.width) / trained))
+    crop = how.crop or min(draft.grid) * network.patch
+    return replace(how, resize=round(how.resize * min(network.height, network.width) / crop))
 
 
 def _preprocess(how: Preprocess) -> dict[str, Any]:

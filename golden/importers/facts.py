@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import ImportFailed, NeedsOption, Unsupported
-from .options import NORMALISATIONS, Options, Preprocess
+from .options import NORMALISATIONS, Options, Preprocess, Triple
 from .report import Report
 from .source import Source
 
-__all__ = ["Facts", "image_of", "settle", "stated"]
+__all__ = ["Facts", "image_of", "settle", "stated", "triple"]
 
 #: Names of activations in configurations of Hugging Face, and our own (`spec.networks.ACTIVATIONS`).
 _ACTIVATIONS = {"gelu": "gelu", "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh",
@@ -52,19 +52,23 @@ def stated(source: Source) -> Facts:
         raise ImportFailed(f"the configuration of {source.path} is not readable: {error!r}") from error
 
 
+#: How a person finds what is asked for.
+_HINTS = {"heads": "--heads (often dim / 64)", "activation": "--activation", "norm_eps": "--norm-eps"}
+
+
 def settle(found: Facts, usual: Facts, options: Options, report: Report, whose: str) -> dict[str, Any]:
     """``heads``, ``activation``, ``norm_eps`` of a network: from the options, else ``found``, else ``usual``.
 
     ``usual`` is what the documentation of ``whose`` fixes; it is said. Raises NeedsOption for what nobody says.
     """
     fields: dict[str, Any] = {}
-    for field, option in (("heads", "--heads"), ("activation", "--activation"), ("norm_eps", "--norm-eps")):
+    for field, hint in _HINTS.items():
         given, known, fixed = (getattr(each, field) for each in (options, found, usual))
         value = given if given is not None else known if known is not None else fixed
         if value is None:
-            raise NeedsOption(option, f"no tensor of {whose} says the {field}")
+            raise NeedsOption(hint, f"neither a tensor nor a configuration of this {whose} says its {field}")
         if given is not None and known is not None and given != known:
-            report.say("assumed", f"{field} {given} as {option} says, instead of {known}")
+            report.say("assumed", f"{field} {given} as the option says, instead of {known}")
         elif given is None and known is None:
             report.say("assumed", f"{field} {value}, as in every {whose}")
         fields[field] = value
@@ -79,6 +83,12 @@ def image_of(size: Any) -> tuple[int, int]:
     return int(height), int(width)
 
 
+def triple(values: Any) -> Triple:
+    """Three numbers of a configuration, for R, G, B. Raises ValueError."""
+    red, green, blue = map(float, values)
+    return red, green, blue
+
+
 def _preprocess(config: Mapping[str, Any]) -> Preprocess | None:
     if not config:
         return None
@@ -87,10 +97,17 @@ def _preprocess(config: Mapping[str, Any]) -> Preprocess | None:
     if config.get("do_normalize") is False:
         mean, std = NORMALISATIONS["none"]
     elif "image_mean" in config and "image_std" in config:
-        mean, std = ((*map(float, config[name]),) for name in ("image_mean", "image_std"))
+        mean, std = (triple(config[name]) for name in ("image_mean", "image_std"))
     else:
         return None
-    size = config.get("size")
-    shorter = size.get("shortest_edge") if isinstance(size, Mapping) else None
+    crop = config.get("crop_size") if config.get("do_center_crop", True) else None
+    cut = None if crop is None else image_of(crop)[0]
     how = {_BILINEAR: "bilinear", _BICUBIC: "bicubic"}.get(config.get("resample", _BICUBIC), "bicubic")
-    return Preprocess(mean, std, shorter, how)
+    return Preprocess(mean, std, _shorter_side(config.get("size"), cut), how, crop=cut)
+
+
+def _shorter_side(size: Any, cut: int | None) -> int | None:
+    """Of the picture before the centre is cut out; None where both sides are brought to the image's."""
+    if isinstance(size, Mapping) and "shortest_edge" in size:
+        return int(size["shortest_edge"])
+    return None if cut is None or size is None else min(image_of(size))

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a person can say about a checkpoint that its file does not."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 
 from .errors import ImportFailed, NeedsOption
 
-__all__ = ["NORMALISATIONS", "PATCH_ORDERS", "RAW", "Options", "Preprocess"]
+__all__ = ["NORMALISATIONS", "PATCH_ORDERS", "RAW", "Options", "Preprocess", "Triple"]
 
 #: (mean, std) of pixels in 0..1, per channel R, G, B.
 NORMALISATIONS = {
@@ -26,6 +26,7 @@ class Preprocess:
     """How a picture becomes the network's input: ``(u8 / 255 - mean) / std`` per channel, after resizing.
 
     ``resize`` is the length of the shorter side in pixels before the centre is cut out, None for the image itself.
+    ``crop`` is the side of the centre that ``resize`` goes with, None for the trained image; another image scales both.
     ``pad`` rows of black lie above and as many columns left of the picture, whose last ones are cut: the padding of a
     source's patch convolution, which is zero after the normalisation.
     """
@@ -35,6 +36,7 @@ class Preprocess:
     resize: int | None = None
     interpolation: str = "bicubic"
     pad: int = 0
+    crop: int | None = None
 
 
 #: Pixels as the machine reads them: u8 / 256.
@@ -88,20 +90,21 @@ class Options:
 
         ``what`` says whose normalisation is missing. Raises NeedsOption, ImportFailed.
         """
-        rest = (known.resize, known.interpolation, known.pad) if known else ()
+        base = known or RAW
         if self.normalise is not None:
             if self.mean is not None or self.std is not None:
                 raise ImportFailed("--normalise and --mean, --std say the same thing: give one of them")
             if self.normalise not in NORMALISATIONS:
                 raise ImportFailed(f"--normalise {self.normalise}: it is one of {', '.join(NORMALISATIONS)}")
-            return Preprocess(*NORMALISATIONS[self.normalise], *rest)
+            mean, std = NORMALISATIONS[self.normalise]
+            return replace(base, mean=mean, std=std)
         if (self.mean is None) != (self.std is None):
             raise NeedsOption("--std" if self.std is None else "--mean", "mean and std belong together")
         if self.mean is not None and self.std is not None:
             if len(self.mean) != 3 or len(self.std) != 3 or not all(map(isfinite, self.mean)) or not all(
                     0 < value < inf for value in self.std):
                 raise ImportFailed("--mean and --std are three finite numbers each, for R, G, B, and std is positive")
-            return Preprocess(self.mean, self.std, *rest)
+            return replace(base, mean=self.mean, std=self.std)
         if known is None:
             raise NeedsOption(f"--normalise {'|'.join(NORMALISATIONS)}, or --mean and --std",
                               f"{what} does not say how its pixels were normalised")

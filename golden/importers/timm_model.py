@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from moevit.spec.networks import Network
 
 from .errors import ImportFailed, NotProved
-from .facts import Facts, stated
+from .facts import Facts, stated, triple
 from .family import Original
 from .libraries import library
 from .options import Options, Preprocess
@@ -57,7 +57,7 @@ def known_model(source: Source, options: Options, report: Report) -> Facts:
     if config.get("mean"):
         height, crop = (config.get("input_size") or (3, 224, 224))[1], config.get("crop_pct") or 1.0
         how = "bilinear" if config.get("interpolation") == "bilinear" else "bicubic"
-        preprocess = Preprocess(tuple(config["mean"]), tuple(config["std"]), int(height / crop), how)
+        preprocess = Preprocess(triple(config["mean"]), triple(config["std"]), int(height / crop), how, crop=height)
         known = replace(known, preprocess=preprocess)
         report.say("read", f"mean and std of {name or 'config.json'}'s pretrained_cfg")
     return known

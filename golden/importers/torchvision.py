@@ -22,7 +22,7 @@ _LAYER = "encoder.layers.encoder_layer_{}."
 #: Heads of the published sizes, by (dim, depth): vit_b_*, vit_l_*, vit_h_14.
 _HEADS = {(768, 12): 12, (1024, 24): 16, (1280, 32): 16}
 #: Published weights of vit_b_16 and others: ImageNet's normalisation, a centre of 224 of 256 pixels, bilinear.
-_PREPROCESS = Preprocess(*NORMALISATIONS["imagenet"], 256, "bilinear")
+_PREPROCESS = Preprocess(*NORMALISATIONS["imagenet"], 256, "bilinear", crop=224)
 
 
 class Torchvision(Family):

@@ -123,6 +123,34 @@ def test_names_of_classes_go_to_the_host(written):
     assert import_checkpoint(folder).host["heads"]["classifier"]["classes"] is None
 
 
+@pytest.mark.parametrize("preprocessor, image, resize", [
+    ({"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}}, (32, 32), 37),  # facebook/dinov2-*
+    ({"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}}, (224, 224), 256),
+    ({"size": 256, "crop_size": 224}, (224, 224), 256),  # facebook/deit-* of old
+    ({"size": {"height": 256, "width": 256}, "crop_size": {"height": 224, "width": 224}}, (112, 160), 128),
+    ({"size": {"height": 224, "width": 224}}, (32, 32), None),  # google/vit-*: both sides
+    ({"size": 224}, (32, 32), None),
+    ({"size": {"shortest_edge": 36}, "do_center_crop": False, "crop_size": 224}, (64, 64), 72)])
+def test_the_size_of_a_picture_goes_with_the_image(written, preprocessor, image, resize):
+    _, _, folder = written("vit")
+    (folder / "preprocessor_config.json").write_text(json.dumps({
+        "image_mean": IMAGENET[0], "image_std": IMAGENET[1], "resample": 3, **preprocessor}))
+    preprocess = import_checkpoint(folder, image=image).host["preprocess"]
+    assert preprocess["resize"] == resize
+    assert preprocess["interpolation"] == "bicubic"
+
+
+@pytest.mark.parametrize("change, match", [
+    ({"rescale_factor": 1 / 127.5}, "not divided by 255"), ({"do_rescale": False}, "not divided by 255"),
+    ({"image_mean": [0.5]}, "not readable"), ({"size": {"shortest_edge": "x"}}, "not readable")])
+def test_bad_preprocessor(written, change, match):
+    _, _, folder = written("vit")
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ImportFailed, match=match):
+        import_checkpoint(folder)
+
+
 def test_normalisation_is_asked_for(written):
     _, _, folder = written("vit", normalised=False)
     with pytest.raises(NeedsOption, match="--normalise imagenet|half|none"):

@@ -28,8 +28,8 @@ def tokens_of(model):
 def test_model(model, tmp_path):
     torch.save(model.state_dict(), tmp_path / "vit.pth")
     imported = import_checkpoint(tmp_path / "vit.pth", heads=2)
-    assert imported.host["preprocess"] == {"mean": list(IMAGENET[0]), "std": list(IMAGENET[1]), "resize": 256,
-                                           "interpolation": "bilinear"}
+    assert imported.host["preprocess"] == {"mean": list(IMAGENET[0]), "std": list(IMAGENET[1]), "resize": 37,
+                                           "interpolation": "bilinear"}  # 256 for a centre of 224, here of 32
     assert_tokens(imported, tokens_of(model), *IMAGENET)
     assert_classes(imported, model, *IMAGENET)
     assert imported.report.proof_db > 100
