@@ -29,7 +29,7 @@ board.
 
 - bound: the larger of bytes read over usable bandwidth (memory) and the network's multiply-accumulates over those of
   the array (compute); share: bound over cycles.
-- predicted: `python -m moevit.compiler estimate`, with the loads of the experts that the frame had.
+- predicted: `moevit estimate`, with the loads of the experts that the frame had.
 - exact: output values of the RTL that were compared with the integer model, all equal.
 - weights: the experts of M3ViT are not published. Synthetic gates are tuned to loads as measured on the published ones
   (`spec/loads.py`); {{weights}}.

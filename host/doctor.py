@@ -102,7 +102,7 @@ def _files(folder: Path) -> Iterator[Finding]:
     built = _built_hash(folder)
     bundles = sorted(folder.glob("*.bundle"))
     if not bundles:
-        yield Finding("bundle", f"no .bundle in {folder}", "compile a model: python -m moevit.compiler compile", False)
+        yield Finding("bundle", f"no .bundle in {folder}", "compile a model: moevit compile", False)
     for path in bundles:
         try:
             manifest = Bundle.load(path).manifest

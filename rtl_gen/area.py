@@ -21,7 +21,7 @@ _INTRODUCTION = """\
 # Area
 
 Cells per unit for every class of boards, counted by Yosys ({version}). Written by `make synth`
-(`python -m moevit.rtl_gen.synth`); committed so that a change of area shows in review. What the figures are not:
+(`moevit synth`); committed so that a change of area shows in review. What the figures are not:
 
 - They are counts after technology mapping. Nothing was placed or routed, Vivado did not run, and no clock is implied.
 - Every unit is synthesised on its own and flattened. The columns of the array are all alike: one is synthesised and

@@ -36,7 +36,7 @@ _INSTALL = """\
    pynq, which a PYNQ image has. The board's self-test also needs pytest:
    `python3 -m pytest --pyargs moevit.host.selftest`, in this folder.
 3. {bitstream}
-4. `python3 -m moevit doctor .` checks board, packages, memory, bitstream and bundle.
+4. `moevit doctor .` checks board, packages, memory, bitstream and bundle.
 5. Open a notebook in this folder: they find bundle and bitstream beside them.
 
 Array configuration {config}, core {vlnv}.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reference tables of ``docs/``, made from the declarations. ``python -m moevit.spec`` writes them."""
+"""The reference tables of ``docs/``, made from the declarations. ``moevit docs`` writes them."""
 
 from collections.abc import Sequence
 

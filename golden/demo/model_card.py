@@ -91,7 +91,7 @@ and brighter and hide those behind. Per patch of 8x8 pixels the tasks are: which
 (11 classes), and how far it is (0 to 1, background 1). Test scenes share no digit and no photograph with train scenes.
 
 ## Training
-`make train-demo`, or `python -m moevit.golden.demo.train`, writes this folder anew. {contents["steps"]} steps of
+`make train-demo`, or `moevit demo train`, writes this folder anew. {contents["steps"]} steps of
 {recipe["batch"]} scenes from {recipe["scenes"]}, in turns {", ".join(recipe["turns"])}; AdamW, learning rate
 {recipe["learning_rate"]} with warm-up and cosine, weight decay {recipe["weight_decay"]}; a term of weight
 {recipe["balance"]} spreads tokens over experts; seed {recipe["seed"]}, {recipe["threads"]} thread, bfloat16 products.

@@ -7,7 +7,7 @@ __all__ = ["ExitCode", "VivadoError"]
 
 
 class ExitCode(IntEnum):
-    """Exit codes of ``python -m moevit.rtl_gen.vivado``. 2 is left to the command line's own errors."""
+    """Exit codes of ``moevit bitstream`` and ``moevit ooc``. 2 is left to the command line's own errors."""
 
     DONE = 0
     NO_VIVADO = 10  #: no vivado on PATH

@@ -20,7 +20,7 @@ _KNOWN: tuple[tuple[str, ExitCode, str, str], ...] = (
     (r"\[Coretcl 2-106\]|[Ss]pecified part could not be found", ExitCode.NO_PART, "Vivado does not have this device",
      "Add its family with Vivado's installer (Help, Add Design Tools or Devices)"),
     (r"\[Place 30-640\]|\[DRC UTLZ-1\]", ExitCode.DOES_NOT_FIT, "the design needs more than the device has",
-     "Take a smaller configuration: `python -m moevit.compiler estimate NETWORK --board BOARD` says what fits"),
+     "Take a smaller configuration: `moevit estimate NETWORK --board BOARD` says what fits"),
     (r"std::bad_alloc|out of memory|[Cc]annot allocate memory|line \d+:\s+\d+ Killed", ExitCode.KILLED,
      "Vivado ran out of memory", "Build with --jobs 1, close other programs, or add swap"),
 )
