@@ -8,6 +8,7 @@ import numpy as np
 
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.bundle import Bundle
+from moevit.spec.heads import check_heads
 from moevit.spec.isa import Opcode, Stream, encode
 from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
@@ -24,7 +25,11 @@ PAGE = 4096  # a task's gates start on a page, so that its register value is eas
 def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str, np.ndarray] | None = None,
                   batch: int = 1, speculate: int | None = None) -> Bundle:
     """Compile for one array configuration and ``batch`` images at a time. ``speculate``: experts fetched early, instead
-    of what the model says for each of its blocks. Raises DoesNotFit, QuantisedModelError."""
+    of what the model says for each of its blocks. ``heads``: arrays of heads that are called by the tasks, instead of
+    the model's own heads. Raises DoesNotFit, QuantisedModelError, HeadError."""
+    host = model.host if heads is None else {key: value for key, value in model.host.items() if key != "heads"}
+    heads = model.heads if heads is None else heads
+    check_heads(model.network, heads, host)
     plan = check_fit(model.network, config, batch)
     if speculate is not None:
         model = _speculating(model, speculate)
@@ -55,10 +60,10 @@ def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str,
         "output": {"tokens": network.tokens, "words": plan.dim_words, "lanes": config.k_lanes, "dim": network.dim,
                    "fraction": model.residual_fraction},
         "instructions": entries,
-        "host": model.host,
+        "host": host,
     }
     return Bundle(manifest, np.concatenate(words).astype("<u4").tobytes(), bytes(weights),
-                  b"".join(bytes(task.ljust(stride, b"\0")) for task in gates), heads or {})
+                  b"".join(bytes(task.ljust(stride, b"\0")) for task in gates), heads)
 
 
 def _speculating(model: QuantisedModel, experts: int) -> QuantisedModel:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network costs on a configuration: cycles, bounds, bytes, on-chip memory. Its shape is enough; a quantised model
-says besides how many experts are fetched early, and whether its weights need sums in several parts."""
+"""What a network costs on a configuration: cycles, bounds, bytes, on-chip memory. Its shape is enough; a quantised
+model says besides how many experts are fetched early, and whether its weights need sums in several parts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -13,16 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moevit.spec.heads import HeadError, check_heads, said_of_heads
 from moevit.spec.networks import Network
 
 __all__ = ["Head", "HeadError", "confusion_matrix", "mean_iou", "read_heads", "rmse"]
 
 Floats = NDArray[np.float32]
-NORMS = ("tokens", "pooled", "none")
-
-
-class HeadError(ValueError):
-    """Head weights, tokens or labels that do not fit each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +79,6 @@ def _pooled(tokens: Floats, pool: str, prefix: int) -> Floats:
     return mean if pool == "mean" else np.concatenate([first, mean], -1)
 
 
-def _inputs(network: Network) -> dict[str, int]:
-    """Channels that a head's linear layer takes, by pool."""
-    dim = network.dim
-    inputs = {"patches": dim, "mean": dim}
-    if network.prefix_tokens:
-        inputs |= {"cls": dim, "cls_mean": 2 * dim, "prefix": network.prefix_tokens * dim}
-    return inputs
-
-
 def read_heads(network: Network, tensors: Mapping[str, NDArray],
                host: Mapping[str, Any] | None = None) -> dict[str, Head]:
     """The heads in a checkpoint's or bundle's arrays, by name. ``host`` says what they take (`QuantisedModel.host`, a
@@ -99,11 +86,9 @@ def read_heads(network: Network, tensors: Mapping[str, NDArray],
 
     Raises HeadError for a missing or misshapen one.
     """
-    said = (host or {}).get("heads")
-    if not said:
-        said = {task: {"task": task} for task in network.tasks
-                if any(name.startswith(f"heads.{task}.") for name in tensors)}
-    return {name: _read_head(network, tensors, name, each) for name, each in said.items()}
+    check_heads(network, tensors, host)
+    return {name: _read_head(network, tensors, name, said)
+            for name, said in said_of_heads(network, tensors, host).items()}
 
 
 def confusion_matrix(labels: NDArray, predictions: NDArray, classes: int) -> NDArray[np.int64]:
@@ -134,34 +119,9 @@ def rmse(labels: NDArray, predictions: NDArray) -> float:
 
 
 def _read_head(network: Network, tensors: Mapping[str, NDArray], name: str, said: Mapping[str, Any]) -> Head:
-    pool, norm, task = said.get("pool", "patches"), said.get("norm", "tokens"), said.get("task")
-    inputs, classes = _inputs(network), said.get("classes")
-    if pool not in inputs or norm not in NORMS or task not in (None, *network.tasks):
-        raise HeadError(f"head {name} has pool {pool!r}, norm {norm!r}, task {task!r}: {network.name} knows "
-                        f"{', '.join(inputs)}; {', '.join(NORMS)}; {', '.join(network.tasks)}")
-
-    def take(part: str) -> Floats:
-        if f"heads.{name}.{part}" not in tensors:
-            raise HeadError(f"heads.{name}.{part} is missing: a head needs norm.weight, norm.bias, fc.weight and "
-                            "fc.bias")
-        return np.asarray(tensors[f"heads.{name}.{part}"], np.float32)
-
-    arrays: dict[str, Floats] = {}
-    if norm != "none":
-        channels = network.dim if norm == "tokens" else inputs[pool]
-        arrays = {"norm_weight": take("norm.weight"), "norm_bias": take("norm.bias")}
-        for part, value in arrays.items():
-            if value.shape != (channels,):
-                raise HeadError(f"heads.{name}.{part.replace('_', '.')} has shape {value.shape}, it must be "
-                                f"({channels},)")
-    bare = name == "features" and not any(each.startswith(f"heads.{name}.fc.") for each in tensors)
-    if not bare:
-        weight, bias = take("fc.weight"), take("fc.bias")
-        if weight.ndim != 2 or weight.shape[1] != inputs[pool] or bias.shape != weight.shape[:1]:
-            raise HeadError(f"heads.{name}.fc has weight {weight.shape} and bias {bias.shape}: they must be "
-                            f"(outputs, {inputs[pool]}) and (outputs,)")
-        if classes is not None and (not isinstance(classes, list) or len(classes) != len(weight)):
-            raise HeadError(f"head {name} has {len(weight)} outputs, its classes must be as many names")
-        arrays |= {"weight": weight, "bias": bias}
-    return Head(network=network, pool=pool, norm=norm, task=task,
-                classes=tuple(map(str, classes)) if classes else None, **arrays)
+    names = {"norm_weight": "norm.weight", "norm_bias": "norm.bias", "weight": "fc.weight", "bias": "fc.bias"}
+    arrays = {field: np.asarray(tensors[f"heads.{name}.{part}"], np.float32) for field, part in names.items()
+              if f"heads.{name}.{part}" in tensors}
+    classes = said.get("classes")
+    return Head(network=network, pool=said.get("pool", "patches"), norm=said.get("norm", "tokens"),
+                task=said.get("task"), classes=tuple(map(str, classes)) if classes else None, **arrays)

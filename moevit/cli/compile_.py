@@ -10,6 +10,7 @@ import typer
 from moevit.compiler.assemble import compile_model
 from moevit.compiler.plan import DoesNotFit
 from moevit.spec.boards import BOARDS
+from moevit.spec.heads import HeadError
 from moevit.spec.isa import ProgramError
 from moevit.spec.networks import Network
 from moevit.spec.npz import NpzError, read_npz
@@ -32,11 +33,11 @@ def compile_(
 ) -> None:
     """Compile a quantised model to a bundle."""
     machine = config_named(config or (board_named(board).config if board else "16x16"))
-    with told(DoesNotFit, NpzError, OSError, ProgramError, QuantisedModelError):
+    with told(DoesNotFit, HeadError, NpzError, OSError, ProgramError, QuantisedModelError):
         stages = Stages(output)
         with stages.stage("compile") as stage:
             quantised = QuantisedModel.load(model)
-            arrays = _heads(heads, quantised.network) if heads else quantised.heads
+            arrays = _heads(heads, quantised.network) if heads else None
             stage(quantised.network.name)
             try:
                 bundle = compile_model(quantised, machine, arrays, batch, speculate)

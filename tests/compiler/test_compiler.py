@@ -13,6 +13,7 @@ from moevit.compiler.plan import DoesNotFit, Plan, check_fit, reasons_against
 from moevit.golden.quant.synthetic import synthetic_model
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.bundle import Bundle
+from moevit.spec.heads import HeadError
 from moevit.spec.isa import Opcode, Stream, decode
 from moevit.spec.networks import NETWORKS
 from moevit.spec.quantised import QuantisedModelError
@@ -220,8 +221,27 @@ def test_heads_are_those_of_the_tasks(tiny_model, tmp_path):
     for arrays in ({}, {"images": np.zeros(3)}, {"heads.edges.fc.bias": np.zeros(3)}):
         code, output = compiled(**arrays)
         assert code == 2 and "heads.semseg. or heads.depth." in output and not target.exists()
-    assert compiled(**{"heads.depth.fc.bias": np.arange(3.0), "heads.edges.fc.bias": np.zeros(3)})[0] == 0
+    head = {"norm.weight": np.ones(32), "norm.bias": np.ones(32), "fc.weight": np.ones((3, 32))}
+    head = {f"heads.depth.{name}": value for name, value in head.items()}
+    code, output = compiled(**head)
+    assert code == 1 and "heads.depth.fc.bias is missing" in output and not target.exists()
+    assert compiled(**head, **{"heads.depth.fc.bias": np.arange(3.0), "heads.edges.fc.bias": np.zeros(3)})[0] == 0
     assert Bundle.load(target).heads["heads.depth.fc.bias"].tolist() == [0, 1, 2]
+
+
+def test_heads_of_a_model_travel_with_what_is_said_of_them(tiny_model, tmp_path):
+    arrays = {"heads.classifier.fc.weight": np.ones((5, 32), np.float32), "heads.classifier.fc.bias": np.arange(5.0)}
+    host = {"heads": {"classifier": {"pool": "cls", "norm": "none", "task": None}}, "source": {"family": "own"}}
+    model = dataclasses.replace(tiny_model, heads=arrays, host=host)
+    compile_model(model, CONFIGS["8x8"]).save(tmp_path / "a.bundle")
+    bundle = Bundle.load(tmp_path / "a.bundle")
+    assert bundle.manifest["host"] == host
+    np.testing.assert_array_equal(bundle.heads["heads.classifier.fc.bias"], np.arange(5))
+    misshapen = {**arrays, "heads.classifier.fc.weight": np.ones((5, 64), np.float32)}
+    with pytest.raises(HeadError, match=r"must be \(outputs, 32\) and"):
+        compile_model(dataclasses.replace(model, heads=misshapen), CONFIGS["8x8"])
+    other = compile_model(model, CONFIGS["8x8"], heads={})
+    assert other.manifest["host"] == {"source": {"family": "own"}} and not other.heads
 
 
 def test_command_line(tiny_model, tmp_path):

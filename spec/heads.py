@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What heads may be: what is said of them, and which arrays each must have. `host.heads` runs them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .networks import Network
+
+__all__ = ["NORMS", "HeadError", "check_heads", "said_of_heads"]
+
+NORMS = ("tokens", "pooled", "none")
+
+
+class HeadError(ValueError):
+    """Head weights, tokens or labels that do not fit each other."""
+
+
+def said_of_heads(network: Network, tensors: Mapping[str, np.ndarray],
+                  host: Mapping[str, Any] | None = None) -> Mapping[str, Mapping[str, Any]]:
+    """What ``host`` (`QuantisedModel.host`, a manifest's ``host``) says of each head; where it has none, of a head of a
+    task's name that it takes the task's patch tokens."""
+    said = (host or {}).get("heads")
+    return said or {task: {"task": task} for task in network.tasks
+                    if any(name.startswith(f"heads.{task}.") for name in tensors)}
+
+
+def check_heads(network: Network, tensors: Mapping[str, np.ndarray],
+                host: Mapping[str, Any] | None = None) -> None:
+    """Raises HeadError where an array is missing or misshapen, or a head takes what ``network`` does not have."""
+    for name, said in said_of_heads(network, tensors, host).items():
+        inputs = _inputs(network, name, said)
+        norm = said.get("norm", "tokens")
+        if norm != "none":
+            channels = network.dim if norm == "tokens" else inputs
+            for part in ("norm.weight", "norm.bias"):
+                _check_shape(tensors, f"heads.{name}.{part}", (channels,))
+        if any(f"heads.{name}.fc.{part}" in tensors for part in ("weight", "bias")) or name != "features":
+            _check_linear(tensors, name, inputs, said.get("classes"))
+
+
+def _inputs(network: Network, name: str, said: Mapping[str, Any]) -> int:
+    """Channels that the head's linear layer takes."""
+    pool, norm, task = said.get("pool", "patches"), said.get("norm", "tokens"), said.get("task")
+    dim = network.dim
+    inputs = {"patches": dim, "mean": dim}
+    if network.prefix_tokens:
+        inputs |= {"cls": dim, "cls_mean": 2 * dim, "prefix": network.prefix_tokens * dim}
+    if pool not in inputs or norm not in NORMS or task not in (None, *network.tasks):
+        raise HeadError(f"head {name} has pool {pool!r}, norm {norm!r}, task {task!r}: {network.name} knows "
+                        f"{', '.join(inputs)}; {', '.join(NORMS)}; {', '.join(network.tasks)}")
+    return inputs[pool]
+
+
+def _check_shape(tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> None:
+    if name not in tensors:
+        raise HeadError(f"{name} is missing: a head needs norm.weight, norm.bias, fc.weight and fc.bias")
+    if np.shape(tensors[name]) != shape:
+        raise HeadError(f"{name} has shape {np.shape(tensors[name])}, it must be {shape}")
+
+
+def _check_linear(tensors: Mapping[str, np.ndarray], name: str, inputs: int, classes: Any) -> None:
+    for part in ("weight", "bias"):
+        if f"heads.{name}.fc.{part}" not in tensors:
+            raise HeadError(f"heads.{name}.fc.{part} is missing: a head needs norm.weight, norm.bias, fc.weight and "
+                            "fc.bias")
+    weight, bias = (np.shape(tensors[f"heads.{name}.fc.{part}"]) for part in ("weight", "bias"))
+    if len(weight) != 2 or weight[1] != inputs or bias != weight[:1]:
+        raise HeadError(f"heads.{name}.fc has weight {weight} and bias {bias}: they must be (outputs, {inputs}) and "
+                        "(outputs,)")
+    if classes is not None and (not isinstance(classes, list) or len(classes) != weight[0]):
+        raise HeadError(f"head {name} has {weight[0]} outputs, its classes must be as many names")
