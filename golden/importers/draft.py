@@ -9,7 +9,12 @@ from torch import Tensor
 from .options import Preprocess
 from .positions import Resampling
 
-__all__ = ["Draft", "Head"]
+__all__ = ["Draft", "Head", "inputs_of"]
+
+
+def inputs_of(pool: str, dim: int, prefix_tokens: int) -> int:
+    """Channels that a head with this ``pool`` reads of tokens of ``dim``."""
+    return dim * {"prefix": prefix_tokens, "cls_mean": 2}.get(pool, 1)
 
 
 @dataclass(frozen=True)

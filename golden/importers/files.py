@@ -18,7 +18,7 @@ from .errors import AmbiguousState, Unreadable
 from .libraries import first_line
 from .report import Report
 
-__all__ = ["Folder", "read_folder", "read_npz", "read_safetensors", "read_torch"]
+__all__ = ["Folder", "read_folder", "read_json", "read_npz", "read_safetensors", "read_torch"]
 
 #: Files of weights in a folder, the first that is there is read; an index names the shards.
 _SAFETENSORS, _TORCH = "model.safetensors", "pytorch_model.bin"
@@ -81,11 +81,13 @@ def read_torch(path: Path, state: str | None, report: Report) -> dict[str, Tenso
 
 def read_folder(path: Path, state: str | None, report: Report) -> Folder:
     """``config.json`` and weights in one file or in shards. Raises Unreadable, AmbiguousState."""
-    config, preprocessor = (_json(path / name) for name in ("config.json", "preprocessor_config.json"))
+    config, preprocessor = (read_json(path / name) for name in ("config.json", "preprocessor_config.json"))
     metadata: dict[str, str] = {}
     files = next((_files(path, name) for name in (_SAFETENSORS, _TORCH) if _files(path, name)), ())
     if not files:
         raise Unreadable(f"{path} holds none of {_SAFETENSORS}, {_TORCH} and their .index.json")
+    if state is not None and files[0].suffix == ".safetensors":
+        raise AmbiguousState(f"--state {state}: {files[0]} has no more than one state dict, leave it out")
     tensors: dict[str, Tensor] = {}
     for file in files:
         if file.suffix == ".safetensors":
@@ -101,7 +103,7 @@ def read_folder(path: Path, state: str | None, report: Report) -> Folder:
 def _files(path: Path, name: str) -> tuple[Path, ...]:
     if (path / name).exists():
         return (path / name,)
-    shards = _json(path / f"{name}.index.json").get("weight_map", {})
+    shards = read_json(path / f"{name}.index.json").get("weight_map", {})
     files = tuple(path / shard for shard in sorted(set(shards.values())))
     for file in files:
         if file.parent != path or not file.exists():
@@ -109,13 +111,14 @@ def _files(path: Path, name: str) -> tuple[Path, ...]:
     return files
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """An object of names and values, empty where there is no file. Raises Unreadable."""
     if not path.exists():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise Unreadable(f"{path} is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"{path} is not JSON: {first_line(error)}") from error
     if not isinstance(content, dict):
         raise Unreadable(f"{path} must be an object of names and values")
     return content

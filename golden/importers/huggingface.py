@@ -10,7 +10,7 @@ from torch import Tensor
 from moevit.spec.networks import Network
 
 from .blocks import BlockNames, attention, depth_of, embedding, ffn, linear, norm
-from .draft import Draft, Head
+from .draft import Draft, Head, inputs_of
 from .errors import MissingTensor, NotProved, UnknownFamily
 from .facts import Facts, settle, stated
 from .family import Family, Original
@@ -58,7 +58,7 @@ class HuggingFace(Family):
                   **settle(facts, _USUAL[kind], options, inventory.report, f"Hugging Face {kind}")}
         preprocess = options.preprocess(facts.preprocess, f"{source.path.name} (no preprocessor_config.json)")
         how = HUGGING_FACE_REGISTERS if kind == "dinov2_with_registers" else HUGGING_FACE
-        return Draft(fields, tensors | places, grid, preprocess, how, _heads(inventory, source, dim, options))
+        return Draft(fields, tensors | places, grid, preprocess, how, _heads(inventory, source, fields, options))
 
     def original(self, source: Source, network: Network, options: Options) -> Original:
         if "model_type" not in source.config:
@@ -122,7 +122,8 @@ def _tokens(inventory: Inventory, root: str, dim: int, patch: int, facts: Facts,
             "pos_embed": torch.cat([positions[:, :placed], nothing, positions[:, placed:]], 1)}, grid
 
 
-def _heads(inventory: Inventory, source: Source, dim: int, options: Options) -> dict[str, Head]:
+def _heads(inventory: Inventory, source: Source, fields: dict[str, Any], options: Options) -> dict[str, Head]:
+    dim, prefix_tokens = fields["dim"], fields["prefix_tokens"]
     labels = _labels(source.config)
     if "cls_classifier.weight" in inventory:  # DeiTForImageClassificationWithTeacher: the average of two
         first = linear(inventory, "cls_classifier", -1, dim)
@@ -134,7 +135,7 @@ def _heads(inventory: Inventory, source: Source, dim: int, options: Options) -> 
         return {}
     both = inventory.look("classifier.weight").shape[-1] == 2 * dim
     pool = options.pool or ("cls_mean" if both else "cls")
-    layer = linear(inventory, "classifier", -1, 2 * dim if pool == "cls_mean" else dim)
+    layer = linear(inventory, "classifier", -1, inputs_of(pool, dim, prefix_tokens))
     return {"classifier": Head(pool, "tokens", *layer, classes=labels)}
 
 

@@ -6,7 +6,7 @@ from math import inf, isfinite
 
 from .errors import ImportFailed, NeedsOption
 
-__all__ = ["NORMALISATIONS", "PATCH_ORDERS", "RAW", "Options", "Preprocess", "Triple"]
+__all__ = ["NORMALISATIONS", "PATCH_ORDERS", "POOLS", "RAW", "Options", "Preprocess", "Triple"]
 
 #: (mean, std) of pixels in 0..1, per channel R, G, B.
 NORMALISATIONS = {
@@ -15,6 +15,8 @@ NORMALISATIONS = {
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
+#: What a classifier reads: CLS, the mean of the patch tokens, both, all prefix tokens, every patch token.
+POOLS = ("cls", "mean", "cls_mean", "prefix", "patches")
 #: How a patch was flattened for a linear layer: a colour after the other, or the three colours of each pixel.
 PATCH_ORDERS = ("rgb-first", "rgb-last")
 
@@ -58,7 +60,7 @@ class Options:
     heads, activation, norm_eps : as in `spec.networks.Network`
     normalise : one of `NORMALISATIONS`
     mean, std : of pixels in 0..1, three numbers each, instead of ``normalise``
-    pool : what the classifier reads, as in a host's head: cls, mean, cls_mean, prefix, patches
+    pool : one of `POOLS`, where the classifier reads another one than its family's usual
     patch_order : one of `PATCH_ORDERS`, where the patch embedding is a linear layer
     leave_out : patterns (``decoder*``) of tensors that the person knows to be of no use
     tasks : names of the tasks of a multi-task checkpoint
@@ -84,6 +86,14 @@ class Options:
     tasks: tuple[str, ...] | None = None
     top_k: int | None = None
     renormalise: bool | None = None
+
+    def __post_init__(self) -> None:
+        for option in ("image", "grid"):
+            pair = getattr(self, option)
+            if pair is not None and (len(pair) != 2 or not all(type(side) is int and side > 0 for side in pair)):
+                raise ImportFailed(f"--{option} is two positive whole numbers, height and width, not {pair!r}")
+        if self.pool is not None and self.pool not in POOLS:
+            raise ImportFailed(f"--pool {self.pool}: it is one of {', '.join(POOLS)}")
 
     def preprocess(self, known: Preprocess | None, what: str) -> Preprocess:
         """The normalisation: as the options say, else as ``known``, else it is asked for.

@@ -2,7 +2,6 @@
 """A checkpoint as it lies on disk, read without running code of it: tensors by name, and its configuration."""
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .errors import ImportFailed, Unreadable
-from .files import read_folder, read_npz, read_safetensors, read_torch
+from .files import read_folder, read_json, read_npz, read_safetensors, read_torch
 from .report import Report
 
 __all__ = ["Source", "read_source"]
@@ -53,7 +52,8 @@ class Source:
 def read_source(path: str | Path, state: str | None = None, report: Report | None = None) -> Source:
     """Read ``.safetensors``, ``.pth``, ``.pt``, ``.bin``, ``.npz``, ``.onnx``, or a folder of Hugging Face or timm.
 
-    ``state`` chooses one of several state dicts of a PyTorch file. Raises Unreadable, AmbiguousState, ImportFailed.
+    ``<name>.json`` beside a single file is its configuration. ``state`` chooses one of several state dicts of a PyTorch
+    file. Raises Unreadable, AmbiguousState, ImportFailed.
     """
     path, report = Path(path), report or Report()
     if not path.exists():
@@ -81,26 +81,12 @@ def _read(path: Path, state: str | None, report: Report) -> Source:
         return read_onnx(path, report)
     if suffix == ".safetensors":
         tensors, metadata = read_safetensors(path)
-        return Source(path, tensors, _beside(path), metadata=metadata, files=(path,))
+        return Source(path, tensors, read_json(path.with_suffix(".json")), metadata=metadata, files=(path,))
     if suffix == ".npz":
         return Source(path, read_npz(path, report), files=(path,))
     if suffix in (".pth", ".pt", ".bin", ".ckpt", ".tar"):
-        return Source(path, read_torch(path, state, report), _beside(path), files=(path,))
+        return Source(path, read_torch(path, state, report), read_json(path.with_suffix(".json")), files=(path,))
     raise Unreadable(f"{path}: its name must end in .safetensors, .pth, .pt, .bin, .npz or .onnx, or be a folder")
-
-
-def _beside(path: Path) -> dict[str, Any]:
-    """``<name>.json`` beside a file of weights: its configuration, if it is there."""
-    beside = path.with_suffix(".json")
-    if not beside.exists():
-        return {}
-    try:
-        config = json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError as error:  # UnicodeDecodeError is one
-        raise Unreadable(f"{beside} is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise Unreadable(f"{beside} must be an object of names and values")
-    return config
 
 
 def _without_prefixes(tensors: Mapping[str, Tensor], report: Report) -> dict[str, Tensor]:

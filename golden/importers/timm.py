@@ -10,7 +10,7 @@ from torch import Tensor
 from moevit.spec.networks import Network
 
 from .blocks import BlockNames, attention, depth_of, embedding, ffn, linear, norm
-from .draft import Draft, Head
+from .draft import Draft, Head, inputs_of
 from .errors import ImportFailed, NeedsOption
 from .facts import Facts, settle, stated
 from .family import Family, Original
@@ -125,8 +125,7 @@ def classifier(inventory: Inventory, fields: dict[str, Any], final_norm: bool, o
         pool = options.pool
     elif pool == "cls":
         inventory.report.say("assumed", "the classifier reads CLS (timm's global_pool 'token'); --pool says otherwise")
-    inputs = dim * {"prefix": prefix, "cls_mean": 2}.get(pool, 1)
-    weight, bias = linear(inventory, "head", -1, dim if distilled else inputs)
+    weight, bias = linear(inventory, "head", -1, dim if distilled else inputs_of(pool, dim, prefix))
     if distilled:
         if prefix != 2 or pool != "prefix":
             raise ImportFailed(f"head_dist.weight needs CLS and a distillation token, there are {prefix} prefix tokens")

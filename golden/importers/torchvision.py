@@ -6,7 +6,7 @@ import torch
 from moevit.spec.networks import Network
 
 from .blocks import BlockNames, attention, depth_of, embedding, ffn, linear, norm
-from .draft import Draft, Head
+from .draft import Draft, Head, inputs_of
 from .errors import NotProved
 from .facts import Facts, settle, stated
 from .family import Family, Original
@@ -91,4 +91,5 @@ def _heads(inventory: Inventory, dim: int, options: Options) -> dict[str, Head]:
         inventory.drop("heads.*", "a classifier with a hidden layer (pre_logits and tanh), which the host has not")
     if "heads.head.weight" not in inventory:
         return {}
-    return {"classifier": Head(options.pool or "cls", "tokens", *linear(inventory, "heads.head", -1, dim))}
+    pool = options.pool or "cls"
+    return {"classifier": Head(pool, "tokens", *linear(inventory, "heads.head", -1, inputs_of(pool, dim, 1)))}

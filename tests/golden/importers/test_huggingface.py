@@ -167,6 +167,8 @@ def test_shards_and_pytorch_weights(written, tmp_path):
     (folder / "model.safetensors").unlink(missing_ok=True)
     imported = import_checkpoint(folder)
     assert "shards" in str(imported.report)
+    with pytest.raises(ImportFailed, match="--state model"):
+        import_checkpoint(folder, state="model")
     assert_tokens(imported, lambda images: backbone(images).last_hidden_state, *IMAGENET)
     next(folder.glob("model-*.safetensors")).unlink()
     with pytest.raises(ImportFailed, match="not in the folder"):

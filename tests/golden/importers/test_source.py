@@ -104,6 +104,29 @@ def test_of_several_state_dicts_one_is_asked_for(state, tmp_path):
         import_checkpoint(written(tmp_path / "a.safetensors", state), state="model", **ASKED)
 
 
+def test_files_of_old_pytorch(state, tmp_path):
+    torch.save(state, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
+    imported = import_checkpoint(tmp_path / "a.pth", **ASKED)
+    torch.testing.assert_close(imported.tensors["norm.bias"], state["norm.bias"])
+
+
+def test_a_configuration_beside_the_file(state, tmp_path):
+    path = written(tmp_path / "a.pth", state)
+    (tmp_path / "a.json").write_text(json.dumps({"num_attention_heads": 4}))
+    assert import_checkpoint(path, family="timm", normalise="none").network.heads == 4
+    for content, match in (("{", "not JSON"), ("[" * 200_000, "not JSON"), ("[1]", "object of names")):
+        (tmp_path / "a.json").write_text(content)
+        with pytest.raises(Unreadable, match=f"a.json.*{match}"):
+            import_checkpoint(path, **ASKED)
+
+
+def test_a_whole_model_is_not_read(tmp_path):
+    """torch.save(model) needs the model's code; a scripted one is a program."""
+    module = torch.nn.Linear(2, 2)
+    with pytest.raises(Unreadable, match="not a PyTorch file of plain tensors"):
+        import_checkpoint(written(tmp_path / "a.pth", module))
+
+
 class Opened:
     """What a malicious file would do on loading."""
 
@@ -162,6 +185,17 @@ def test_a_number_beyond_float32_is_refused(state, tmp_path):
     state["norm.bias"] = state["norm.bias"].double() + 1e300
     with pytest.raises(ImportFailed, match="norm.bias.*range of float32"):
         import_checkpoint(written(tmp_path / "a.pth", state), **ASKED)
+
+
+@pytest.mark.parametrize("options, match", [
+    ({"image": (32,)}, "--image"), ({"image": (0, 32)}, "--image"), ({"image": (32.0, 32)}, "--image"),
+    ({"grid": (2, -2)}, "--grid"), ({"pool": "max"}, "--pool max"), ({"activation": "swish"}, "activation"),
+    ({"heads": 0}, "heads"), ({"normalise": "nobody"}, "--normalise nobody"),
+    ({"normalise": None, "mean": (0, 0, 0), "std": (1, 0, 1)}, "std is positive"),
+    ({"normalise": None, "mean": (0, float("nan"), 0), "std": (1, 1, 1)}, "finite")])
+def test_bad_options(state, tmp_path, options, match):
+    with pytest.raises(ImportFailed, match=match):
+        import_checkpoint(written(tmp_path / "a.pth", state), **{**ASKED, **options})
 
 
 def test_no_family(tmp_path):
