@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """``moevit``, or ``python -m moevit``: all commands, or without typer, as on a board, those that need numpy alone."""
 
+import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from .cli import board
 from .extras import explained
@@ -17,12 +19,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal of other letters shows what it can
     try:
+        app = _application()
+        if app is None:
+            sys.exit(board.main(words))
+        app(words, prog_name="moevit")
+    except BrokenPipeError:  # whoever read what is printed has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)  # as typer has it
+
+
+def _application() -> Any:
+    """All commands; None without typer."""
+    try:
         from .cli.app import app
     except ModuleNotFoundError as error:
         if explained(error, "", "cli") is error:
             raise
-        sys.exit(board.main(words))
-    app(words, prog_name="moevit")
+        return None
+    return app
 
 
 if __name__ == "__main__":

@@ -110,6 +110,17 @@ def test_a_board_has_doctor_and_verify(tmp_path):
     assert run("doctor", tmp_path).stdout == run("doctor", tmp_path, without=without).stdout
 
 
+@pytest.mark.parametrize("without", [(), ("typer",)])
+def test_a_reader_that_has_enough(tmp_path, without):
+    script = f"import sys\nfor name in {without!r}: sys.modules[name] = None\n" \
+             "from moevit.__main__ import main\nmain(['doctor', '.'])"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", script], stdout=write, stderr=subprocess.PIPE, cwd=tmp_path)
+    os.close(write)
+    assert done.returncode == 1 and not done.stderr
+
+
 def test_names_of_the_package():
     from moevit.compiler.assemble import compile_model
     from moevit.compiler.estimate import estimate

@@ -100,11 +100,15 @@ def test_the_wheel_installs_offline_and_needs_numpy_alone(wheel, bundle, tmp_pat
     target = tmp_path / "site"
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index",
                     "--no-deps", "--find-links", str(wheel.parent), "--target", str(target), "moevit"], check=True)
-    assert (target / "moevit" / "rtl_gen" / "vivado" / "tcl" / "build.tcl").exists()
+    for file in ("rtl_gen/vivado/tcl/build.tcl", "py.typed", "cli/app.py", "golden/pictures.py", "sim/memory.sv"):
+        assert (target / "moevit" / file).exists(), file
+    assert (target / "bin" / "moevit").exists()
     script = (f"import sys; sys.path.insert(0, {str(target)!r})\n"
-              "from moevit.host.runtime import Accelerator\nfrom moevit.spec.bundle import Bundle\n"
+              "from moevit import Accelerator, __version__\nfrom moevit.spec.bundle import Bundle\n"
+              "assert __version__ == '0.1.0', __version__\n"
               f"print(Bundle.load({str(bundle)!r}).tasks, Accelerator.__module__)\n"
               "outside = {n.split('.')[0] for n in sys.modules} & {'torch', 'amaranth', 'typer', 'rich', 'cocotb'}\n"
-              "assert not outside, outside\nimport moevit\nassert 'site' in str(moevit.__path__), moevit.__path__")
+              "assert not outside, outside\nimport moevit\n"
+              f"assert list(moevit.__path__) == [{str(target / 'moevit')!r}], moevit.__path__")
     done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True)
     assert done.returncode == 0 and "moevit.host.runtime" in done.stdout, done.stderr
