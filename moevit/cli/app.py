@@ -43,7 +43,8 @@ class _Group(TyperGroup):
         return list(self.commands)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name, _, rest = super().resolve_command(ctx, args)
+        found, _, rest = super().resolve_command(ctx, args)
+        name = str(found)
         command = COMMANDS[self.prefix + name]
         ctx.invoked_subcommand = name  # for who catches what its import raises
         if command.target == BOARD:

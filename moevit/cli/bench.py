@@ -38,10 +38,13 @@ def bench(
         raise typer.BadParameter(str(error), param_hint="--output") from error
     frames: list[Frame] = []
     for each in chosen:
+
+        def show(state: str, share: float, name: str = each.name) -> None:
+            stages.show(f"{name}: {state}", min(share, 1.0))
+
         with told(AccelError), stages.stage("measure", 1) as stage:
             try:
-                frame = measure(each, root, lambda state, share, name=each.name: stages.current(f"{name}: {state}",
-                                                                                                 min(share, 1.0)))
+                frame = measure(each, root, show)
             except AccelError as error:
                 raise AccelError(f"{each.name}: {error}") from error
             stage.result = f"{each.name}: {frame.figures['cycles']:,} cycles, {frame.figures['ms']:.2f} ms"

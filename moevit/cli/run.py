@@ -11,6 +11,7 @@ import typer
 from moevit.compiler.estimate import estimate
 from moevit.compiler.plan import DoesNotFit
 from moevit.golden.pictures import PictureError, read_pictures
+from moevit.host.arena import shared_bytes
 from moevit.host.errors import AccelError, MissingFile, WrongInput
 from moevit.host.heads import Head, HeadError, read_heads
 from moevit.host.runtime import Accelerator
@@ -72,7 +73,7 @@ def run(
             say(f"{output}: {', '.join(results)}")
 
 
-def opened(on: str, bundle: Bundle, watch: Callable[[str], object], progress: Callable[[int], object]) -> Any:
+def opened(on: str, bundle: Bundle, watch: Callable[[str], object], progress: Callable[[int], None]) -> Any:
     """What an Accelerator is made of: a device, or the path of a bitstream. Raises AccelError."""
     config = CONFIGS.get(bundle.manifest["config"])
     if on not in ("rtl", "golden"):
@@ -82,14 +83,14 @@ def opened(on: str, bundle: Bundle, watch: Callable[[str], object], progress: Ca
     if config is None:
         raise WrongInput(f"the bundle is for configuration {bundle.manifest['config']}",
                          fix=f"There are {', '.join(CONFIGS)}")
-    bytes_ = 2 * (len(bundle.weights) + len(bundle.gates) + len(bundle.program)) + (1 << 26)
+    memory = max(shared_bytes(bundle), 1 << 26)
     if on == "golden":
         from moevit.golden.machine.device import GoldenDevice
 
-        return GoldenDevice(config, bytes_)
+        return GoldenDevice(config, memory)
     from moevit.sim.board import SimulatedBoard
 
-    return SimulatedBoard(config, trace=False, watch=watch, progress=progress, memory_bytes=max(bytes_, 1 << 28))
+    return SimulatedBoard(config, trace=False, watch=watch, progress=progress, memory_bytes=memory)
 
 
 def _checked(bundle: Bundle, task: str | None, pictures: list[Path]) -> tuple[str, np.ndarray]:
