@@ -41,6 +41,8 @@ class Latencies:
     LOADER = 2
     #: From a token's logits to its first entry in a queue.
     ROUTER = 19
+    #: Stages of the lane through which a token's experts go one by one for a sigmoid or a selection bias.
+    ROUTER_LANE = 8
     #: From a row's leaving the row writer free to room for another one in the array: the queue's delay, the pulse that
     #: says so, and the credit's two registers.
     ROOM = 4
@@ -71,6 +73,11 @@ class Latencies:
     def writer_done(self) -> int:
         """From the last sums of a pass to ``done``."""
         return 26 + (self._levels > 4)
+
+    @property
+    def router_walk(self) -> int:
+        """Cycles that a sigmoid or a selection bias costs a token in the router, in which no other is taken."""
+        return self.config.max_experts + self.ROUTER_LANE
 
     @property
     def means(self) -> int:

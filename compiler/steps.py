@@ -3,7 +3,9 @@
 
 from typing import Any
 
-from moevit.spec.isa import Destination, Opcode, Operand, Peak, Source, Stream
+import numpy as np
+
+from moevit.spec.isa import ACTIVATION_OF, Destination, Opcode, Operand, Peak, Source, Stream, WeightSource
 from moevit.spec.quantised import QuantisedModel
 
 from .attention import Attention
@@ -45,9 +47,10 @@ class _Schedule(Attention):
                      **({"destination_stride": len(rows) * plan.dim_words, "copies": copies} if copies else {}))
 
     def _hidden_rows(self, channels: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Fields of a pass that writes hidden rows after GELU, and of the pass that reads them."""
+        """Fields of a pass that writes hidden rows after activation, and of the pass that reads them."""
         words = self.plan.words(channels)
-        write = {"destination": Destination.HIDDEN, "destination_base": 0, "destination_stride": words, "gelu": 1,
+        write = {"destination": Destination.HIDDEN, "destination_base": 0, "destination_stride": words,
+                 "activation": ACTIVATION_OF[self.network.activation],
                  "peak": Peak.ABSOLUTE, "peak_first": 1, "destination_peak": 0}
         read = {"source": Source.HIDDEN, "operand": Operand.ROW, "source_base": 0, "source_stride": words,
                 "source_peak": 0, "rowwise": 1}
@@ -73,10 +76,13 @@ class _Schedule(Attention):
         gate = self._gate(f"{name}.gate")
         for block in plan.moe:
             self.norm(norm, block, copied=True)
+            if network.select_bias:
+                self._set_bias(f"{name}.gate.select_bias")
             self.add(f"{name}.gate", Opcode.PASS, gate, macs=network.experts * network.dim, stream=Stream.GATES,
                      operand=Operand.NORM, digits=1, k_tiles=plan.dim_words, n_tiles=1, columns=network.experts,
                      shift=int(self.model[f"{name}.gate.shift"]), destination=Destination.ROUTER, top_k=network.top_k,
-                     renormalise=int(network.renormalise), **self.residual_rows(block))
+                     renormalise=int(network.renormalise), sigmoid=int(network.gate == "sigmoid"),
+                     biased=int(network.select_bias), overlap=int(network.select_bias), **self.residual_rows(block))
             if network.shared_hidden:  # reads the rows before anything is added to them, while the router works
                 self._ffn(f"{name}.shared", network.shared_hidden, block, overlap=1)
             self._experts(name, block)
@@ -91,6 +97,20 @@ class _Schedule(Attention):
         self.linear(f"{name}.fc2", columns=network.dim, copies=network.experts, queued=1, scatter=1, score=1,
                     **read, **self.add_to_residual(block))
         self.steps[start].fields["body"] = len(self.steps) - start - 1
+
+    def _set_bias(self, name: str) -> None:
+        """A row times nothing, plus the biases: whatever values and residual rows are there."""
+        config, bias = self.config, self.model[name]
+
+        def pack(task: int) -> bytes:
+            nothing = np.zeros((len(bias[task]), 0)), np.zeros(len(bias[task]))
+            return pack_linear(config, *nothing, bias[task])
+
+        if name not in self.payloads:
+            self.payloads[name] = Payload(linear_bytes(config, self.network.experts, 0), pack, len(bias))
+        self.add(name, Opcode.PASS, self.payloads[name], stream=Stream.GATES, weights=WeightSource.VALUES, overlap=1,
+                 k_tiles=1, n_tiles=1, columns=self.network.experts, destination=Destination.ROUTER, top_k=1,
+                 sets_bias=1, rows=1)
 
     def _gate(self, name: str) -> Payload:
         """A part per task."""

@@ -163,6 +163,8 @@ class Units:
         k_tiles = fields["k_tiles"] * (self.config.gate_sweeps if fields.get("digits") else 1)
         streamed, constant = fields.get("weights", 0) == WeightSource.STREAM, fields.get("constant", 0)
         routed = fields.get("destination", 0) == Destination.ROUTER
+        walk = latency.router_walk if any(fields.get(name) for name in ("sigmoid", "biased", "sets_bias")) else 0
+        router_cycles = walk + 1 if walk else fields.get("top_k", 1)
         taken = max(self.array - latency.READER, dispatched + 1)
         self.array = max(self.array, taken)
         ready = Start(max(taken, may_start.first) + latency.READER, max(taken, may_start.last) + latency.READER)
@@ -173,11 +175,11 @@ class Units:
                 self.loader = self.beats(COLUMN_BEATS, self.loader)
             words = self.words(step, n_tile)
             for k_tile in range(k_tiles):
-                cycles = max(words, fields["top_k"] if routed else 1) if k_tile == k_tiles - 1 else 0
+                cycles = max(words, router_cycles if routed else 1) if k_tile == k_tiles - 1 else 0
                 start = min(start, self._sweep(self._load(streamed), ready, rows, cycles))
         taken = max(taken, self.writer.free - 16)
         if routed:
-            return Stay(taken, start, self.writer.free - 1 + latency.GATE + latency.ROUTER)
+            return Stay(taken, start, self.writer.free - 1 + latency.GATE + latency.ROUTER + walk)
         return Stay(taken, start, self.writer.free - 1 + latency.writer_done)
 
     def _load(self, streamed: bool) -> float:

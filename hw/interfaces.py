@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out, Signature
 from amaranth.utils import ceil_log2, exact_log2
 
 from moevit.spec.arrays import MachineConfig
-from moevit.spec.formats import ACCUMULATOR_BITS, MEAN_BITS, OPERAND_BITS, ROW_BITS, ROW_SUM_BITS
+from moevit.spec.formats import ACCUMULATOR_BITS, GATE_LOGIT_BITS, MEAN_BITS, OPERAND_BITS, ROW_BITS, ROW_SUM_BITS
 from moevit.spec.isa import FIELDS, INSTRUCTION_BYTES
 
 __all__ = [
@@ -225,17 +225,21 @@ def queue_entry_layout() -> data.Layout:
 
 
 def logits_layout(config: MachineConfig) -> data.Layout:
-    """Gate logits of one token, max_experts x s24 Q8.16 (log2 units), and how to choose among the first ``experts``.
+    """Gate logits of one token, max_experts x s24 Q8.16 (log2 units), and how to choose among the first ``experts``
+    (the instruction's fields of these names).
 
     Tokens come in order, 0 with ``first``, the last with ``last``.
     """
     return data.StructLayout({
-        "logits": data.ArrayLayout(signed(24), config.max_experts),
+        "logits": data.ArrayLayout(signed(GATE_LOGIT_BITS), config.max_experts),
         "first": 1,
         "last": 1,
         "experts": EXPERT_BITS + 1,
         "top_k": EXPERT_BITS + 1,
         "renormalise": 1,
+        "sigmoid": 1,
+        "biased": 1,
+        "sets_bias": 1,
     })
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "FORMATS",
     "GAIN_SHIFT",
     "GATE_FRACTION",
+    "GATE_LOGIT_BITS",
     "GELU_FRACTION",
     "INVERSE_DIM_FRACTION",
     "LOGIT_FRACTION",
@@ -24,6 +25,7 @@ __all__ = [
     "ROW_BITS",
     "ROW_SUM_BITS",
     "SCORE_FRACTION",
+    "SELECT_FRACTION",
     "SPREAD_BITS",
     "WEIGHT_MAX",
     "Format",
@@ -57,8 +59,10 @@ INVERSE_DIM_FRACTION = 24  # 1 / dim as an integer, for the mean
 GELU_FRACTION = 9  # Q7.9 before and after GELU
 LOGIT_FRACTION = 8  # attention logits Q8.8 in units of log2: the softmax is 2^(x - max)
 GATE_FRACTION = 16  # gate logits Q8.16 in units of log2
+GATE_LOGIT_BITS = 24
 EXP_ONE = 255  # exponentials of a row: u8, the maximum of the row is 255
 SCORE_FRACTION = 16  # gate score: 65536 is 1.0
+SELECT_FRACTION = 14  # selection bias of a sigmoid gate, in units of its scores; of a softmax gate LOGIT_FRACTION
 BIAS_MASKED = -32768  # the gate bias that takes an expert out of the choice
 
 
@@ -90,7 +94,8 @@ FORMATS = (
     Format("pre-GELU, GELU", 16, True, "2^-9", "8 bits before GELU lose"),
     Format("gate operand", 16, True, "row scale / 32640", "two digits: 8 x 8 bits misroute"),
     Format("gate weight", 15, True, "column scale", "two digits of the array's s8 weights"),
-    Format("gate logit", 24, True, "2^-16, log2", "top-k on these integers, lower index wins ties"),
+    Format("gate logit", GATE_LOGIT_BITS, True, "2^-16, log2", "top-k on these integers, lower index wins ties"),
+    Format("selection bias", 16, True, "2^-8, log2", "added to what is ranked; of a sigmoid gate 2^-14, of a score"),
     Format("gate score", 17, False, "2^-16", "65536 is 1.0"),
 )
 

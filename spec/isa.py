@@ -11,6 +11,8 @@ must depend on no later row of that PASS.
 The machine keeps a sum for each row number. A NORM that is neither ``summed`` nor ``rowwise`` sets the sums of its
 rows; a PASS into the residual memory adds what it changes to the sums of its destination rows. A NORM that is
 ``summed`` takes the sums of its rows from there: its row r must be what those instructions since have called row r.
+
+The router keeps a selection bias for each expert, which takes part in the choice of experts and not in their scores.
 """
 
 from enum import IntEnum
@@ -19,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 __all__ = [
-    "FIELDS", "GROUPS", "INSTRUCTION_BYTES", "Destination", "Field", "Opcode", "Operand", "Peak", "ProgramError",
-    "Saturation", "Source", "Stream", "WeightSource", "decode", "encode",
+    "ACTIVATION_OF", "FIELDS", "GROUPS", "INSTRUCTION_BYTES", "Activation", "Destination", "Field", "Opcode", "Operand",
+    "Peak", "ProgramError", "Saturation", "Source", "Stream", "WeightSource", "decode", "encode",
 ]
 
 INSTRUCTION_BYTES = 64
@@ -87,6 +89,19 @@ class Destination(IntEnum):
     ROUTER = 4
 
 
+class Activation(IntEnum):
+    """What is applied to an output (Q7.9 in and out) before gate score and residual."""
+
+    NONE = 0
+    GELU = 1
+    RELU = 2
+
+
+#: By the names of ``spec.networks.ACTIVATIONS``: the table of the exact GELU serves its approximations too.
+ACTIVATION_OF = {"gelu": Activation.GELU, "gelu_tanh": Activation.GELU, "quick_gelu": Activation.GELU,
+                 "relu": Activation.RELU}
+
+
 class Saturation(IntEnum):
     """Range of the written value."""
 
@@ -131,10 +146,9 @@ _LAYOUT = (
     ("gather", 1, _PASS, "read the rows that the expert's queue names"),
     ("scatter", 1, _PASS, "write the rows that the expert's queue names"),
     ("constant", 1, _PASS, "column scale is constant_scale and bias 0, instead of from the stream"),
-    ("gelu", 1, _PASS, "apply GELU (Q7.9 in and out)"),
+    ("activation", 2, _PASS, "Activation"),
     ("score", 1, _PASS, "multiply by the gate score of the queue's entry"),
-    ("renormalise", 1, _PASS, "router: softmax over the top k only"),
-    ("copy", 1, (Opcode.NORM,), "copy the rows to destination_base while reading them"),
+    ("renormalise", 1, _PASS, "router: the scores of a token are divided by their sum"),
     ("stream_offset", 32, (*_STREAMED, Opcode.STORE), "bytes from the base register (STORE: from the output register)"),
     ("stream_beats", 24, _STREAMED, "beats taken from the bus"),
     ("shift", 6, _PASS, "right shift of accumulator x row scale x column scale"),
@@ -174,6 +188,10 @@ _LAYOUT = (
     ("summed", 1, (Opcode.NORM,), "the sums of the rows are known: read the rows once"),
     ("first_word", 1, _PASS, "first word of a destination row that is stored; columns before it are left out"),
     ("copies", 3, (Opcode.LOAD,), "so many times more the rows are stored, destination_stride words apart"),
+    ("copy", 1, (Opcode.NORM,), "copy the rows to destination_base while reading them"),
+    ("sigmoid", 1, _PASS, "router: an expert's score is the sigmoid of its logit, instead of a softmax"),
+    ("biased", 1, _PASS, "router: choose by logit (sigmoid: by score) + selection bias"),
+    ("sets_bias", 1, _PASS, "router: the one row's logits are the selection biases from now on; nothing is routed"),
 )
 
 

@@ -51,7 +51,7 @@ class Network:
     prefix_tokens : tokens in front of the patches: CLS, distillation, registers
     final_norm : a LayerNorm follows the last block (DeiT); it runs with the head on the host
     gate : score of a chosen expert, one of ``GATES``
-    renormalise : the scores of a token are divided by their sum: a softmax over the top k only
+    renormalise : the scores of a token are divided by their sum: with a softmax, one over the top k only
     select_bias : a bias for each expert takes part in the choice and not in the score (DeepSeek-V3)
     activation : of the FFNs, one of ``ACTIVATIONS``
     """
@@ -112,8 +112,6 @@ class Network:
             for field in ("top_k", "expert_hidden", "shared_hidden", "select_bias"):
                 if getattr(self, field):
                     raise NetworkError(f"{self.name}: {field} must be {type(getattr(self, field))()} without experts")
-        if self.gate == "sigmoid" and self.renormalise:
-            raise NetworkError(f"{self.name}: scores of a sigmoid gate that are divided by their sum are not supported")
         self._check_moe_blocks()
 
     def _check_moe_blocks(self) -> None:

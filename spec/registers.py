@@ -27,7 +27,7 @@ __all__ = [
 
 APERTURE = 0x4000
 MAGIC = int.from_bytes(b"MOEV", "little")
-VERSION = 0x00_01_00_00  # major, minor, patch, 0
+VERSION = 0x00_02_00_00  # major, minor, patch, 0
 
 
 class Register(NamedTuple):

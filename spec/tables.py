@@ -6,17 +6,21 @@ from math import erf
 
 import numpy as np
 
-from .formats import EXP_ONE, GELU_FRACTION, QUANTISED_MAX
+from .formats import EXP_ONE, GATE_FRACTION, GELU_FRACTION, QUANTISED_MAX, SCORE_FRACTION
 
 __all__ = [
-    "EXP2_GUARD", "GELU_GUARD", "GELU_STEP_BITS", "RECIPROCAL_BITS", "exp2_table", "exp2_wide_table",
-    "gelu_delta_table", "quantiser_table", "reciprocal_table", "rsqrt_table",
+    "EXP2_GUARD", "GELU_GUARD", "GELU_STEP_BITS", "RECIPROCAL_BITS", "SIGMOID_GUARD", "SIGMOID_STEP_BITS",
+    "exp2_table", "exp2_wide_table", "gelu_delta_table", "log2_sigmoid_table", "quantiser_table", "reciprocal_table",
+    "rsqrt_table", "sigmoid_table",
 ]
 
 EXP2_GUARD = 2  # fraction bits kept in exp2_table below the u8 result
 GELU_STEP_BITS = 5  # one table step is 2^5 units of 2^-9, i.e. 1/16
 GELU_GUARD = 2  # fraction bits kept in gelu_delta_table below the s16 result
 GELU_STEPS = 96  # delta(6.0) is below 2^-13: the table ends in zeros
+SIGMOID_GUARD = 4  # low bits of a gate logit that are rounded away before a sigmoid's table
+SIGMOID_STEP_BITS = 7  # one table step is 2^7 units of 2^-12, i.e. 1/32
+SIGMOID_STEPS = 512  # at 16.0 both tables are at most 1
 RECIPROCAL_BITS = 11  # a mantissa of 11 bits, the leading one included, indexes reciprocal and rsqrt
 
 
@@ -62,3 +66,19 @@ def gelu_delta_table() -> np.ndarray:
     points = np.arange(GELU_STEPS + 1) / (1 << (GELU_FRACTION - GELU_STEP_BITS))
     delta = points - points * 0.5 * (1 + np.vectorize(erf)(points / np.sqrt(2.0)))
     return _frozen(delta * (1 << (GELU_FRACTION + GELU_GUARD)))
+
+
+def _sigmoid_points() -> np.ndarray:
+    return np.arange(SIGMOID_STEPS + 1) / (1 << (GATE_FRACTION - SIGMOID_GUARD - SIGMOID_STEP_BITS))
+
+
+@cache
+def log2_sigmoid_table() -> np.ndarray:
+    """(513,) u17: ``log2(1 + 2^-a)`` at ``a = index / 32`` in units of 2^-16."""
+    return _frozen(np.log2(1 + 2.0 ** -_sigmoid_points()) * (1 << GATE_FRACTION))
+
+
+@cache
+def sigmoid_table() -> np.ndarray:
+    """(513,) u16: ``1 / (1 + 2^a)`` at ``a = index / 32`` in units of 2^-16."""
+    return _frozen((1 << SCORE_FRACTION) / (1 + 2.0 ** _sigmoid_points()))

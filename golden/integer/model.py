@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from moevit.spec.formats import DIGIT_BITS, INVERSE_DIM_FRACTION
-from moevit.spec.isa import Saturation
+from moevit.spec.isa import ACTIVATION_OF, Saturation
 from moevit.spec.networks import Network
 from moevit.spec.quantised import QuantisedModel
 from moevit.spec.splits import adds_to_residual, channel_parts
@@ -118,7 +118,8 @@ class IntegerModel:
     def _ffn(self, frame: Frame, block: int, hidden: str, name: str, normed: "Normed", x: np.ndarray,
              index: int | None = None) -> np.ndarray:
         """An FFN that all tokens use; its hidden rows are traced as ``hidden``; ``index``: which fc2."""
-        rows = self._linear(frame, f"{block}.{hidden}", f"{name}.fc1", _high(normed), normed.scale, use_gelu=True)
+        rows = self._linear(frame, f"{block}.{hidden}", f"{name}.fc1", _high(normed), normed.scale,
+                            activation=ACTIVATION_OF[self.network.activation])
         frame.trace[f"{block}.{hidden}"] = rows
         return self._linear(frame, f"{block}.x_post_mlp", f"{name}.fc2", *_row_operands(rows), residual=x, index=index)
 
@@ -137,7 +138,7 @@ class IntegerModel:
                 continue
             queued = RowScale(scale.mantissa[token], scale.exponent[token])
             rows = self._linear(frame, f"{block}.gelu", f"{name}.fc1", high[token], queued, index=expert,
-                                use_gelu=True)
+                                activation=ACTIVATION_OF[network.activation])
             hidden[routing.experts == expert] = rows
             x[token] = self._linear(frame, f"{block}.x_post_mlp", f"{name}.fc2", *_row_operands(rows), index=expert,
                                     score=score, residual=x[token])
@@ -153,7 +154,9 @@ class IntegerModel:
         accumulator += product(high, weight_high)
         logits = gate_logits(accumulator, normed.scale, self._tensors[f"{name}.column_scale"][task],
                              self._tensors[f"{name}.bias"][task], int(self._tensors[f"{name}.shift"]))
-        routing = route(logits, self.network.top_k, self.network.renormalise)
+        bias = self._tensors[f"{name}.select_bias"][task] if self.network.select_bias else None
+        routing = route(logits, self.network.top_k, self.network.renormalise,
+                        with_sigmoid=self.network.gate == "sigmoid", bias=bias)
         frame.trace[f"{block}.gate_logits"] = logits
         frame.trace[f"{block}.top_k_index"], frame.trace[f"{block}.top_k_score"] = routing
         return routing

@@ -1,15 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Routing: the top k experts of each token, their scores, and one queue per expert."""
+"""Routing: the top k experts of each token, their scores, and one queue per expert.
+
+The score of a sigmoid gate is 2^y, ``y`` being the logarithm of the logit's sigmoid: so all gates are sums of powers of
+two, and a sigmoid gate's scores that are divided by their sum are a softmax of ``y``.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from moevit.spec.formats import GATE_FRACTION, LOGIT_FRACTION, SCORE_FRACTION
+from moevit.spec.formats import (
+    GATE_FRACTION,
+    GATE_LOGIT_BITS,
+    LOGIT_FRACTION,
+    SCORE_FRACTION,
+    SELECT_FRACTION,
+    signed_range,
+)
 from moevit.spec.tables import exp2_wide_table
 
 from .rounding import round_shift
 from .row_scale import reciprocal
+from .sigmoid import log2_sigmoid, sigmoid
 
 __all__ = ["Queue", "Routing", "queues", "route"]
 
@@ -28,21 +40,37 @@ class Queue(NamedTuple):
     scores: np.ndarray
 
 
-def route(logits: np.ndarray, top_k: int, renormalise: bool) -> Routing:
+def route(logits: np.ndarray, top_k: int, renormalise: bool, *, with_sigmoid: bool = False,
+          bias: np.ndarray | None = None) -> Routing:
     """Top k of gate logits (tokens, experts) s24 Q8.16 in log2 units; the lower expert wins ties.
 
-    Scores are a softmax over all experts, or over the chosen ones only if ``renormalise``.
+    Scores are a softmax over all experts, or over the chosen ones only if ``renormalise``; or sigmoids, divided by the
+    sum of the chosen ones' if ``renormalise``. ``bias`` s16 (experts,) takes part in the choice alone.
     """
-    order = np.argsort(-logits, axis=1, kind="stable")
-    chosen = order[:, :top_k]
-    below = logits[np.arange(len(logits)), chosen[:, 0]][:, None] - logits  # u25
-    below = round_shift(below, GATE_FRACTION - LOGIT_FRACTION)
+    chosen = np.argsort(-_ranked(logits, with_sigmoid, bias), axis=1, kind="stable")[:, :top_k]
+    value = log2_sigmoid(logits) if with_sigmoid else logits
+    absolute = with_sigmoid and not renormalise
+    highest = 0 if absolute else value.max(axis=1)[:, None]
+    below = round_shift(highest - value, GATE_FRACTION - LOGIT_FRACTION)  # of u25
     e = round_shift(exp2_wide_table()[below & 255], np.minimum(below >> LOGIT_FRACTION, 31))  # u16
     winners = np.take_along_axis(e, chosen, axis=1)
-    inverse = reciprocal((winners if renormalise else e).sum(axis=1))
+    if absolute:
+        return Routing(chosen, winners)
+    total = (winners if renormalise else e).sum(axis=1)  # 0 if what is chosen for its bias is worth nothing
+    inverse = reciprocal(np.maximum(total, 1))
     # winners x mantissa x 2^(exponent - 15), in units of 2^-16
     scores = round_shift(winners * inverse.mantissa[:, None], (15 - inverse.exponent - SCORE_FRACTION)[:, None])
     return Routing(chosen, np.minimum(scores, 1 << SCORE_FRACTION))
+
+
+def _ranked(logits: np.ndarray, with_sigmoid: bool, bias: np.ndarray | None) -> np.ndarray:
+    """What experts are chosen by, s24: the logit; with a bias logit + bias, or score + bias. The least logit stays."""
+    if bias is None:
+        return logits
+    low, high = signed_range(GATE_LOGIT_BITS)
+    unit = GATE_FRACTION - LOGIT_FRACTION
+    base = sigmoid(logits) << (SELECT_FRACTION + unit - SCORE_FRACTION) if with_sigmoid else logits
+    return np.where(logits == low, low, np.clip(base + (bias << unit), low, high))
 
 
 def queues(routing: Routing, experts: int) -> list[Queue]:

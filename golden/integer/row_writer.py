@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From accumulators to stored rows: scale, bias, GELU, gate score, residual add, saturation."""
+"""From accumulators to stored rows: scale, bias, activation, gate score, residual add, saturation."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from moevit.spec.formats import BIAS_MASKED, GATE_FRACTION, LOGIT_FRACTION, OPERAND_MAX, SCORE_FRACTION, WEIGHT_MAX
-from moevit.spec.isa import Saturation
+from moevit.spec.isa import Activation, Saturation
 
 from .gelu import gelu
 from .rounding import round_shift, saturate
@@ -41,16 +41,18 @@ def scaled(accumulator: np.ndarray, scale: RowScale, column_scale: np.ndarray, s
 
 
 def write_rows(accumulator: np.ndarray, scale: RowScale, column_scale: np.ndarray, bias: np.ndarray, shift: int, *,
-               use_gelu: bool = False, score: np.ndarray | None = None, residual: np.ndarray | None = None,
-               saturation: Saturation = Saturation.ROW) -> Written:
-    """The stored value of each accumulator: ``sat(residual + score x gelu(sat16(scaled + bias)))``.
+               activation: Activation = Activation.NONE, score: np.ndarray | None = None,
+               residual: np.ndarray | None = None, saturation: Saturation = Saturation.ROW) -> Written:
+    """The stored value of each accumulator: ``sat(residual + score x activation(sat16(scaled + bias)))``.
 
     bias s16 (columns,); score u17 with 16 fraction bits (rows,); residual s16 (rows, columns).
     A value counts as saturated once if either clip changed it.
     """
     value, clipped = saturate(scaled(accumulator, scale, column_scale, shift) + bias, -32768, 32767)
-    if use_gelu:
+    if activation == Activation.GELU:
         value = gelu(value)
+    elif activation == Activation.RELU:
+        value = np.maximum(value, 0)
     if score is not None:
         value = round_shift(value * score[:, None], SCORE_FRACTION)
     if residual is not None:

@@ -10,8 +10,8 @@ from moevit.golden.integer.row_scale import PeakScale, RowScale, digits, peak_sc
 from moevit.golden.integer.row_writer import gate_logits, write_rows
 from moevit.golden.integer.softmax import exponentials
 from moevit.spec.arrays import MachineConfig
-from moevit.spec.formats import DIGIT_BITS, SCORE_FRACTION
-from moevit.spec.isa import GROUPS, Destination, Operand, Peak, Saturation, Source, WeightSource
+from moevit.spec.formats import BIAS_MASKED, DIGIT_BITS, GATE_FRACTION, LOGIT_FRACTION, SCORE_FRACTION
+from moevit.spec.isa import GROUPS, Activation, Destination, Operand, Peak, Saturation, Source, WeightSource
 from moevit.spec.trace import Kind
 
 from .state import State
@@ -30,8 +30,12 @@ def run_pass(state: State, instruction: Instruction, beats: np.ndarray, rows: in
         token, score = queue.tokens[:rows], queue.scores[:rows]
     source_row = token if instruction["gather"] else place
     operands, scale = _operands(state, instruction, source_row)
-    if instruction["digits"] and instruction["destination"] != Destination.ROUTER:
-        raise ValueError("digits of a pass that is not for the router")
+    if instruction["destination"] != Destination.ROUTER:
+        for name in ("digits", "sigmoid", "biased", "sets_bias"):
+            if instruction[name]:
+                raise ValueError(f"{name} of a pass that is not for the router")
+    elif instruction["sets_bias"] and rows != 1:
+        raise ValueError(f"selection biases of {rows} rows")
     weight, column_scale, bias = _tiles(state, instruction, beats)
     accumulator = _multiply(state.config, operands, weight, instruction["digits"])
     row = token if instruction["scatter"] else _grouped(instruction, place)
@@ -160,7 +164,7 @@ def _write(state: State, instruction: Instruction, parameters: tuple, row: np.nd
     residual = None
     if destination == Destination.RESIDUAL:
         residual = memory[address].reshape(len(row), -1)[:, :columns]
-    written = write_rows(*parameters, use_gelu=bool(instruction["gelu"]),
+    written = write_rows(*parameters, activation=Activation(instruction["activation"]),
                          score=score if instruction["score"] else None, residual=residual,
                          saturation=Saturation(instruction["saturation"]))
     state.run.saturated += written.saturated
@@ -182,7 +186,13 @@ def _track(state: State, instruction: Instruction, rows: np.ndarray, row: np.nda
 
 
 def _route(state: State, instruction: Instruction, logits: np.ndarray) -> None:
-    routing = route(logits, instruction["top_k"], bool(instruction["renormalise"]))
+    if instruction["sets_bias"]:
+        state.select_bias[:] = BIAS_MASKED
+        state.select_bias[:logits.shape[1]] = logits[0] >> (GATE_FRACTION - LOGIT_FRACTION)
+        return
+    bias = state.select_bias[:logits.shape[1]] if instruction["biased"] else None
+    routing = route(logits, instruction["top_k"], bool(instruction["renormalise"]),
+                    with_sigmoid=bool(instruction["sigmoid"]), bias=bias)
     state.queues = queues(routing, instruction["columns"])
     token, rank = np.indices(routing.experts.shape)
     state.record(Kind.ROUTE, token * 32 + rank,

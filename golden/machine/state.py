@@ -55,6 +55,7 @@ class State:
         self.norm: NormRows | None = None
         self.gain = np.zeros(0, np.int64)
         self.queues: list[Queue] = []
+        self.select_bias = np.zeros(config.max_experts, np.int64)
         self.run = Run()
         self.sequence = 0
 

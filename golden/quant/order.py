@@ -29,8 +29,10 @@ def speculated(load: np.ndarray, order: np.ndarray) -> int:
 
 def renumber(tensors: dict[str, np.ndarray], name: str, order: np.ndarray) -> None:
     """Put the gates and experts of the integer ``tensors`` of MoE layer ``name`` into ``order``, all together."""
-    for part in ("weight", "column_scale", "bias"):
+    for part in ("weight", "column_scale", "bias", "select_bias"):
         gate = f"{name}.gate.{part}"
-        tensors[gate] = tensors[gate][:, order]
+        if gate in tensors:
+            tensors[gate] = tensors[gate][:, order]
+    for part in ("weight", "column_scale", "bias"):
         for layer in ("fc1", "fc2"):
             tensors[f"{name}.{layer}.{part}"] = tensors[f"{name}.{layer}.{part}"][order]

@@ -28,6 +28,7 @@ from moevit.spec.formats import (
     LOGIT_FRACTION,
     OPERAND_MAX,
     QUANTISED_MAX,
+    SELECT_FRACTION,
     WEIGHT_MAX,
 )
 from moevit.spec.networks import Network
@@ -203,7 +204,16 @@ class _Quantiser:
             self.out[f"{name}.{part}"] = value
         integers = bias_integers(f"{name}.bias", bias, LOG2_E * 2.0**LOGIT_FRACTION, low=BIAS_MASKED + 1)
         self.out[f"{name}.bias"] = np.where(self.tensors[f"{name}.mask"], integers, BIAS_MASKED)
+        if self.network.select_bias:
+            self.out[f"{name}.select_bias"] = self._select_bias(f"{name}.select_bias", self.tensors[f"{name}.mask"])
         self.watch(name)
+
+    def _select_bias(self, name: str, allowed: np.ndarray) -> np.ndarray:
+        """Only differences count: around the middle of the experts that a task may use, 0 for the others."""
+        bias = np.where(allowed, self.tensors[name].astype(np.float64), np.nan)
+        bias -= (np.nanmax(bias, axis=1, keepdims=True) + np.nanmin(bias, axis=1, keepdims=True)) / 2
+        sigmoid = self.network.gate == "sigmoid"
+        return bias_integers(name, np.nan_to_num(bias), 2.0**SELECT_FRACTION if sigmoid else LOG2_E * 2.0**LOGIT_FRACTION)
 
 
 def _residual_fraction(largest: float) -> int:

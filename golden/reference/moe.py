@@ -102,7 +102,8 @@ class Gate(nn.Module):
         index = top_k(self._ranked(allowed, probs, task), self.top_k)
         if self.renormalise:
             winners = torch.zeros_like(self.mask[task]).expand_as(allowed).scatter(-1, index, True)
-            probs = allowed.masked_fill(~winners, -torch.inf).softmax(-1)
+            chosen = (F.logsigmoid(allowed) if self.score == "sigmoid" else allowed).masked_fill(~winners, -torch.inf)
+            probs = chosen.softmax(-1)
         return Routing(logits, probs, index, probs.gather(-1, index))
 
     def _ranked(self, allowed: Tensor, probs: Tensor, task: int) -> Tensor:

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from moevit.spec.arrays import MachineConfig
-from moevit.spec.isa import GROUPS, Destination, Opcode, Operand, Peak, Saturation, Source, Stream, WeightSource
+from moevit.spec.isa import GROUPS, Activation, Destination, Opcode, Operand, Peak, Saturation, Source, Stream, WeightSource
 from moevit.spec.registers import ErrorCode
 
 from ..bus.fault import ADDRESS_BITS, fault_layout
@@ -52,7 +52,8 @@ class Check(wiring.Component):
       gather or copy
     - columns that do not end in the last n-tile; rows that are not a multiple of patches_x
     - first_word where an n-tile is one word, or with no column left
-    - digits of operands that have none, with tiles that are not streamed, or not for the router
+    - digits of operands that have none, or with tiles that are not streamed
+    - digits, sigmoid, biased or sets_bias that are not for the router; sets_bias of several rows
     - more than GROUPS groups, groups in a queued pass, or a gap without groups
     - a router pass with more than one n-tile, more columns than experts, top_k of 0 or beyond columns, in EXPERTS
     - rows, tiles or peaks beyond the end of their memory
@@ -285,13 +286,16 @@ class Check(wiring.Component):
                                                     | ((last_column >> exact_log2(config.k_lanes)) == 0)),
             "enumeration": is_pass & ((instruction.weights > max(WeightSource)) | (instruction.peak > max(Peak))
                                       | (instruction.destination > max(Destination))
-                                      | (instruction.saturation > max(Saturation))),
+                                      | (instruction.saturation > max(Saturation))
+                                      | (instruction.activation > max(Activation))),
             "queue": (instruction.gather | instruction.scatter | instruction.score) & ~instruction.queued,
             "queued": instruction.queued & ~self.repeated,
             "groups": another | (instruction.gap.any() & (instruction.group == 0))
                       | (instruction.group.any() & instruction.queued),
             "digits": instruction.digits & ((instruction.operand == Operand.RAW) | (instruction.operand == Operand.EXP)
-                                            | ~streamed | ~routes),
+                                            | ~streamed),
+            "routing": (instruction.digits | instruction.sigmoid | instruction.biased | instruction.sets_bias)
+                       & ~(routes & ((instruction.rows == 1) | ~instruction.sets_bias)),
             "router": is_pass & routes & (self.repeated | (instruction.n_tiles != 1) | (instruction.top_k == 0)
                                           | (instruction.columns > config.max_experts)
                                           | (instruction.top_k > instruction.columns)),

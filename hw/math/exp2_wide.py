@@ -6,14 +6,14 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from moevit.spec.formats import GATE_FRACTION, LOGIT_FRACTION
+from moevit.spec.formats import GATE_FRACTION, GATE_LOGIT_BITS, LOGIT_FRACTION
 from moevit.spec.tables import exp2_wide_table
 
 from .rounding import round_shift
 
 __all__ = ["Exp2Wide"]
 
-LOGIT_BITS = 24
+LOGIT_BITS = GATE_LOGIT_BITS
 _MOST = 31  # larger shifts leave nothing
 
 

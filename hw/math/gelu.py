@@ -7,9 +7,12 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from moevit.spec.formats import ROW_BITS
+from moevit.spec.isa import Activation
 from moevit.spec.tables import GELU_GUARD, GELU_STEP_BITS, gelu_delta_table
 
-__all__ = ["Gelu"]
+__all__ = ["ACTIVATION_BITS", "Gelu"]
+
+ACTIVATION_BITS = 2
 
 _DROPPED = GELU_STEP_BITS + GELU_GUARD  # fraction bits of an interpolated delta
 _INDEX_BITS = 7
@@ -25,7 +28,7 @@ def _entries() -> list[dict[str, int]]:
 
 
 class Gelu(wiring.Component):
-    """``relu(x) - delta(abs(x))`` in each lane, s16 Q7.9, or ``x`` itself without ``enable``.
+    """``relu(x) - delta(abs(x))`` in each lane, s16 Q7.9; for ReLU without delta; or ``x`` itself.
 
     The interpolation of delta is a sum of five multiples of a small step: no multiplier. One word per cycle,
     5 cycles, no back-pressure. Two lanes share a table of two read ports.
@@ -33,7 +36,7 @@ class Gelu(wiring.Component):
     Members
     -------
     i : In(lanes x s16)
-    enable : In(1), with ``i``
+    activation : In(Activation), with ``i``
     o : Out(lanes x s16)
     """
 
@@ -44,7 +47,7 @@ class Gelu(wiring.Component):
             raise ValueError(f"GELU needs at least one lane, not {lanes!r}")
         self._lanes = lanes
         word = data.ArrayLayout(signed(ROW_BITS), lanes)
-        super().__init__({"i": In(word), "enable": In(1), "o": Out(word)})
+        super().__init__({"i": In(word), "activation": In(ACTIVATION_BITS), "o": Out(word)})
 
     def elaborate(self, platform):
         m = Module()
@@ -63,13 +66,13 @@ class Gelu(wiring.Component):
             def register(name, shape, lane=lane):
                 return Signal(shape, name=f"{name}_{lane}", reset_less=True)
 
-            # Stage 1: magnitude; ReLU. Past the table, and without enable, delta is zero.
+            # Stage 1: magnitude; ReLU. Past the table, and but for GELU, delta is zero.
             magnitude, line = register("magnitude", ROW_BITS + 1), register("line", signed(ROW_BITS))
             off = register("off", 1)
             m.d.sync += [
                 magnitude.eq(Mux(x < 0, -x, x)),
-                line.eq(Mux(self.enable & (x < 0), 0, x)),
-                off.eq(~self.enable),
+                line.eq(Mux((self.activation != Activation.NONE) & (x < 0), 0, x)),
+                off.eq(self.activation != Activation.GELU),
             ]
             # Stage 2: look up.
             index, part = magnitude[GELU_STEP_BITS:], register("part", GELU_STEP_BITS)

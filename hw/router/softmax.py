@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranks and exponentials of a token's gate logits, and one over their sum."""
+"""Ranks and exponentials of a token's candidates, and one over their sum."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from moevit.spec.arrays import MachineConfig
-from moevit.spec.formats import signed_range
+from moevit.spec.formats import SCORE_FRACTION
 
-from ..interfaces import Flow, logits_layout, row_scale_layout
+from ..interfaces import Flow, row_scale_layout
 from ..math.exp2_wide import LOGIT_BITS, Exp2Wide
 from ..math.reciprocal import Reciprocal
 from ..reader.timeline import Timeline, tree, tree_stages
+from .candidates import candidates_layout
 from .rank import Rank, ranks_layout
 
 __all__ = ["GateSoftmax", "shares_layout"]
@@ -28,19 +29,20 @@ def shares_layout(config: MachineConfig) -> data.StructLayout:
 
 
 class GateSoftmax(wiring.Component):
-    """``e = 65535 x 2^(logit - best)`` and ``1 / sum(e)`` over the first ``experts`` or, if ``renormalise``, the top k.
+    """``e = 65535 x 2^(logit - highest)`` and ``1 / sum(e)`` over the first ``experts`` or, if ``renormalise``, the top k;
+    2^-16 if ``absolute``.
 
     Golden: ``golden.integer.router.route``. One token per cycle, no back-pressure: `latency` cycles to the shares,
     `inverse_latency` to the inverse.
 
     Members
     -------
-    i : In(Flow(logits_layout(config)))
+    i : In(Flow(candidates_layout(config)))
     shares : Out(Flow(shares_layout(config)))
     inverse : Out(Flow(row_scale_layout()))
     """
 
-    latency = 1 + Rank.latency + 1 + Exp2Wide.latency
+    latency = Rank.latency + 1 + Exp2Wide.latency
 
     def __init__(self, config: MachineConfig):
         self._count = count = config.max_experts
@@ -48,7 +50,7 @@ class GateSoftmax(wiring.Component):
         self._rank, self._exp = Rank(count), Exp2Wide(count)
         self._reciprocal = Reciprocal(16 + (self._leaves - 1).bit_length())
         super().__init__({
-            "i": In(Flow(logits_layout(config))),
+            "i": In(Flow(candidates_layout(config))),
             "shares": Out(Flow(shares_layout(config))),
             "inverse": Out(Flow(row_scale_layout())),
         })
@@ -62,25 +64,20 @@ class GateSoftmax(wiring.Component):
         m = Module()
         m.submodules.rank, m.submodules.exp, m.submodules.reciprocal = rank, exp, reciprocal = (
             self._rank, self._exp, self._reciprocal)
-        token = self.i.payload
+        token, names = self.i.payload, ("experts", "top_k", "renormalise", "absolute", "given", "highest", "logits", "keys")
         line = Timeline(m)
-        line.put(0, valid=self.i.valid, experts=token.experts, top_k=token.top_k, renormalise=token.renormalise)
-        # Stage 1: what is no expert goes behind all that are.
-        logits = Signal(data.ArrayLayout(signed(LOGIT_BITS), self._count), reset_less=True)
-        lowest, _ = signed_range(LOGIT_BITS)
-        for expert in range(self._count):
-            m.d.sync += logits[expert].eq(Mux(token.experts > expert, token.logits[expert], lowest))
-        line.put(1, logits=logits)
-        # Stages 2 and 3: rank.
-        m.d.comb += rank.logits.eq(logits)
-        line.put(3, ranks=rank.ranks)
-        # Stage 4: the best.
+        line.put(0, valid=self.i.valid, **{name: token[name] for name in names})
+        # Stages 1 and 2: rank.
+        m.d.comb += rank.logits.eq(token.keys)
+        line.put(2, ranks=rank.ranks)
+        # Stage 3: the highest. Where it is not given, keys are logits.
         best = Signal(signed(LOGIT_BITS), reset_less=True)
-        m.d.sync += best.eq(_pick(self._count, lambda expert: line.at(3, "ranks")[expert] == 0,
-                                  lambda expert: line.at(3, "logits")[expert]))
-        # Stages 5 to 8: exponentials.
+        picked = _pick(self._count, lambda expert: line.at(2, "ranks")[expert] == 0,
+                       lambda expert: line.at(2, "logits")[expert])
+        m.d.sync += best.eq(Mux(line.at(2, "given"), line.at(2, "highest"), picked.as_signed()))
+        # Stages 4 to 7: exponentials.
         last = self.latency
-        m.d.comb += [exp.maximum.eq(best), exp.logits.eq(line.at(4, "logits"))]
+        m.d.comb += [exp.maximum.eq(best), exp.logits.eq(line.at(3, "logits"))]
         counted = Signal(self._count, reset_less=True)
         for expert in range(self._count):
             in_top = line.at(last - 1, "ranks")[expert] < line.at(last - 1, "top_k")
@@ -91,14 +88,17 @@ class GateSoftmax(wiring.Component):
             self.shares.payload.ranks.eq(line.at(last, "ranks")),
             self.shares.payload.e.eq(exp.o),
         ]
-        # Stage 9 on: sum, reciprocal.
+        # Stage 8 on: sum, reciprocal.
         leaves = [Mux(counted[expert], exp.o[expert], 0) for expert in range(self._count)]
         leaves += [C(0, 16)] * (self._leaves - self._count)
         m.d.comb += [
             reciprocal.i.payload.eq(tree(m, leaves, lambda a, b: a + b, levels=_LEVELS, name="total")),
             reciprocal.i.valid.eq(line.at(last + tree_stages(self._leaves, _LEVELS), "valid")),
+            self.inverse.valid.eq(reciprocal.o.valid),
+            self.inverse.payload.eq(reciprocal.o.payload),
         ]
-        wiring.connect(m, reciprocal.o, wiring.flipped(self.inverse))
+        with m.If(line.at(self.inverse_latency, "absolute")):
+            m.d.comb += [self.inverse.payload.mantissa.eq(1 << 15), self.inverse.payload.exponent.eq(-SCORE_FRACTION)]
         return m
 
 

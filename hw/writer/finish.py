@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From values to stored words: GELU, gate score, residual, saturation."""
+"""From values to stored words: activation, gate score, residual, saturation."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -10,7 +10,7 @@ from moevit.spec.formats import OPERAND_MAX, ROW_BITS, SCORE_FRACTION, WEIGHT_MA
 from moevit.spec.isa import Saturation
 
 from ..interfaces import word_layout
-from ..math.gelu import Gelu
+from ..math.gelu import ACTIVATION_BITS, Gelu
 from ..math.rounding import round_shift, saturate
 from ..reader.timeline import Timeline
 from .scale import BIASED_BITS
@@ -19,7 +19,7 @@ __all__ = ["Finish"]
 
 
 class Finish(wiring.Component):
-    """``sat(residual + score x gelu(sat16(value)))``; 0 in lanes that are not valid.
+    """``sat(residual + score x activation(sat16(value)))``; 0 in lanes that are not valid.
 
     Golden: the second half of ``golden.integer.row_writer.write_rows``. One multiplier per lane. One word per cycle,
     9 cycles, no back-pressure.
@@ -27,7 +27,7 @@ class Finish(wiring.Component):
     Members
     -------
     i : In(k_lanes x s25)
-    gelu : In(1)
+    activation : In(Activation)
     score : In(17), 65536 for none
     lanes : In, the first ``lanes`` lanes are valid
     saturation : In(2)
@@ -44,7 +44,7 @@ class Finish(wiring.Component):
         self._config = config
         super().__init__({
             "i": In(data.ArrayLayout(signed(BIASED_BITS), config.k_lanes)),
-            "gelu": In(1),
+            "activation": In(ACTIVATION_BITS),
             "score": In(SCORE_FRACTION + 1),
             "lanes": In(range(config.k_lanes + 1)),
             "saturation": In(2),
@@ -57,9 +57,9 @@ class Finish(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         line = Timeline(m)
-        line.put(0, gelu=self.gelu, score=self.score, lanes=self.lanes, saturation=self.saturation, adds=self.adds)
+        line.put(0, activation=self.activation, score=self.score, lanes=self.lanes, saturation=self.saturation, adds=self.adds)
         m.submodules.gelu = gelu = Gelu(self._config.k_lanes)
-        m.d.comb += gelu.enable.eq(line.at(1, "gelu"))
+        m.d.comb += gelu.activation.eq(line.at(1, "activation"))
         low, high = self._range(m, line)
         for lane in range(self._config.k_lanes):
             self._lane(m, line, lane, gelu.i[lane], gelu.o[lane], low, high)
@@ -84,7 +84,7 @@ class Finish(wiring.Component):
         was_clipped = Signal(name=f"was_clipped_{lane}", reset_less=True)
         m.d.sync += [before.eq(value), was_clipped.eq(clipped)]
         line.put(1, **{f"clipped_{lane}": was_clipped})
-        # Stages 2 to 6: GELU.
+        # Stages 2 to 6: activation.
         m.d.comb += gelu_i.eq(before)
         # Stage 7: times score.
         product = Signal(signed(ROW_BITS + SCORE_FRACTION + 2), name=f"product_{lane}", reset_less=True)

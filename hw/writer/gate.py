@@ -13,7 +13,10 @@ from ..interfaces import EXPERT_BITS, SEQUENCE_BITS, logits_layout
 from ..math.rounding import saturate
 from .scale import BIASED_BITS, SCALED_BITS
 
-__all__ = ["Gate", "gate_layout"]
+__all__ = ["HOW_TO_ROUTE", "Gate", "gate_layout"]
+
+#: Fields of the instruction that the router goes by.
+HOW_TO_ROUTE = ("top_k", "renormalise", "sigmoid", "biased", "sets_bias")
 
 _DEPTH = 16  # about the cycles from a reservation to the end of the queue: nearly one token per cycle
 
@@ -26,6 +29,9 @@ def gate_layout(config: MachineConfig) -> data.StructLayout:
         "experts": EXPERT_BITS + 1,
         "top_k": EXPERT_BITS + 1,
         "renormalise": 1,
+        "sigmoid": 1,
+        "biased": 1,
+        "sets_bias": 1,
         "sequence": SEQUENCE_BITS,
     })
 
@@ -84,7 +90,7 @@ class Gate(wiring.Component):
             queue.r_en.eq(self.logits.ready),
             self.logits.payload.logits.eq(out.logits),
             *(self.logits.payload[name].eq(out.about[name])
-              for name in ("first", "last", "experts", "top_k", "renormalise")),
+              for name in ("first", "last", "experts", *HOW_TO_ROUTE)),
             self.sequence.eq(out.about.sequence),
             leaves.eq(queue.r_rdy & queue.r_en),
             self.room.eq(~full),

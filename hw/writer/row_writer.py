@@ -32,7 +32,7 @@ from ..reader.timeline import Timeline
 from .address import Address
 from .columns import ColumnStore
 from .finish import Finish
-from .gate import Gate
+from .gate import HOW_TO_ROUTE, Gate
 from .peaks import PeakTable
 from .popcount import PopCount
 from .row_sums import RowSums
@@ -43,7 +43,7 @@ __all__ = ["RowWriter"]
 
 
 class RowWriter(wiring.Component):
-    """Scales finished sums, adds bias and residual, applies GELU and gate score, saturates, stores, tracks peaks and
+    """Scales finished sums, adds bias and residual, applies activation and gate score, saturates, stores, tracks peaks and
     sums of residual rows.
 
     Golden: ``golden.integer.row_writer.write_rows`` and ``gate_logits``. One word per cycle, without bubbles between
@@ -188,7 +188,7 @@ class RowWriter(wiring.Component):
         m.submodules.scale, m.submodules.finish, gate = self._scale, self._finish, m.submodules.gate
         instruction, biased = line.at(1, "instruction"), self._biased
         line.put(1, **{name: instruction[name] for name in (
-            "gelu", "saturation", "peak", "columns", "top_k", "renormalise")})
+            "activation", "saturation", "peak", "columns", *HOW_TO_ROUTE)})
         m.d.comb += [
             self._scale.sums.eq(line.at(1, "sums")),
             self._scale.scale.eq(line.at(1, "scale")),
@@ -204,13 +204,12 @@ class RowWriter(wiring.Component):
             gate.about.first.eq(line.at(biased, "first")),
             gate.about.last.eq(line.at(biased, "last")),
             gate.about.experts.eq(line.at(biased, "columns")),
-            gate.about.top_k.eq(line.at(biased, "top_k")),
-            gate.about.renormalise.eq(line.at(biased, "renormalise")),
+            *(gate.about[name].eq(line.at(biased, name)) for name in HOW_TO_ROUTE),
             gate.about.sequence.eq(line.at(biased, "sequence")),
             gate.valid.eq(line.at(biased, "valid_gate")),
             self.sequence.eq(gate.sequence),
             self._finish.i.eq(self._scale.o),
-            self._finish.gelu.eq(line.at(biased, "gelu")),
+            self._finish.activation.eq(line.at(biased, "activation")),
             self._finish.score.eq(line.at(biased, "score")),
             self._finish.lanes.eq(line.at(biased, "lanes")),
             self._finish.saturation.eq(line.at(biased, "saturation")),

@@ -40,6 +40,7 @@ def test_pipelines(name):
     assert latencies.norm == Fetch.LATENCY + Lanes.VALUES[0] + NormScale(config).latency + 1
     assert latencies.READER == RowReader.LATENCY
     assert latencies.ROUTER == Router(config).LATENCY
+    assert latencies.router_walk == Router(config).WALK
     assert latencies.WALK == Check.LATENCY + 7
 
 

@@ -28,7 +28,8 @@ class Program:
     def __init__(self, config, seed):
         print(f"{config.name}, seed {seed}")
         self.config, self.random = config, np.random.default_rng(seed)
-        self.words, self.weights, self.image = [], bytearray(), bytearray()
+        self.words, self.image = [], bytearray()
+        self.streams = {Stream.WEIGHTS: bytearray(), Stream.GATES: bytearray()}
         self.names = []
         self.stored = 0
         self.tops = {}
@@ -49,13 +50,13 @@ class Program:
         self.names.append(Opcode(fields["opcode"]).name)
         self.words.append(encode(**fields))
 
-    def stream(self, content):
-        """Bytes for the weight stream, and the fields that name them."""
+    def stream(self, content, stream=Stream.WEIGHTS):
+        """Bytes for a stream, and the fields that name them."""
         size = self.config.bus_bytes
-        at = len(self.weights)
-        self.weights += content
+        at = len(self.streams[stream])
+        self.streams[stream] += content
         assert not len(content) % size
-        return {"stream": Stream.WEIGHTS, "stream_offset": at, "stream_beats": len(content) // size}
+        return {"stream": stream, "stream_offset": at, "stream_beats": len(content) // size}
 
     def s16(self, *shape):
         return self.random.integers(-32768, 32768, shape).astype("<i2")
@@ -82,7 +83,7 @@ class Program:
                  **copy, **self.stream(gain.tobytes()))
         return source | {"operand": Operand.NORM}
 
-    def tiles(self, n_tiles, k_tiles, constant=0, experts=1):
+    def tiles(self, n_tiles, k_tiles, constant=0, experts=1, stream=Stream.WEIGHTS):
         """Column parameters and tiles of a pass, for each expert."""
         size, content = self.config.n_lanes, b""
         for _ in range(n_tiles * experts):
@@ -91,11 +92,12 @@ class Program:
                                     self.s16(size).view(np.uint16)], axis=1)
                 content += columns.astype("<u2").tobytes()
             content += self.random.integers(-127, 128, (k_tiles * self.config.k_lanes, size)).astype(np.int8).tobytes()
-        fields = self.stream(content)
+        fields = self.stream(content, stream)
         beats = fields["stream_beats"] // experts
         return fields | {"stream_beats": beats} | ({"expert_beats": beats} if experts > 1 else {})
 
-    def run(self, source, destination, *, n_tiles=None, experts=1, overlap=0, tiles=None, **fields):
+    def run(self, source, destination, *, n_tiles=None, experts=1, overlap=0, tiles=None, stream=Stream.WEIGHTS,
+            **fields):
         """A PASS; returns how to read what it wrote."""
         lanes, wide = self.config.k_lanes, self.config.n_lanes
         n_tiles = n_tiles or self.between(1, 3)
@@ -113,9 +115,9 @@ class Program:
         if tiles is None:
             constant = self.chance(0.3) if destination != Destination.ROUTER else 0
             k_tiles = source["k_tiles"] * (self.config.gate_sweeps if fields.get("digits") else 1)
-            tiles = self.tiles(n_tiles, k_tiles, constant, experts)
+            tiles = self.tiles(n_tiles, k_tiles, constant, experts, stream)
             tiles |= {"constant": constant, "constant_scale": self.between(1, 65535) * constant}
-        defaults = {"shift": self.between(16, 40), "gelu": self.chance(0.3), "saturation": self.between(0, 2)}
+        defaults = {"shift": self.between(16, 40), "activation": self.chance(0.4) * self.between(1, 2), "saturation": self.between(0, 2)}
         if destination in (Destination.KEYS, Destination.VALUES):
             defaults["saturation"] = Saturation.WEIGHT
         if destination == Destination.ROUTER:
@@ -140,7 +142,8 @@ class Program:
         self.begin()
         normed = self.norm(self.load(self.between(1, 12), self.between(1, 3), small=True))
         hidden = self.tracked(normed, Peak.ABSOLUTE)
-        self.run(hidden | {"operand": Operand.ROW}, Destination.RESIDUAL)
+        self.run(hidden | {"operand": Operand.ROW}, Destination.RESIDUAL,
+                 stream=Stream.GATES if self.chance() else Stream.WEIGHTS)
 
     def attention(self):
         self.begin()
@@ -156,7 +159,7 @@ class Program:
         value = tiles_of_head * wide
         self.run(normed, Destination.VALUES, n_tiles=tiles_of_head, columns=value, overlap=2)
         values = self.tops["kv"] - tiles_of_head * 32
-        constant = {"constant": 1, "constant_scale": self.between(1, 65535), "gelu": 0}
+        constant = {"constant": 1, "constant_scale": self.between(1, 65535), "activation": 0}
         logits = self.tracked(query, Peak.MAXIMUM, n_tiles=tiles_of_keys, columns=rows, overlap=1, tiles={
             "weights": WeightSource.KEYS, "kv_base": keys, "kv_k_stride": 32, "kv_n_stride": lanes},
             saturation=Saturation.ROW, **constant)
@@ -169,8 +172,13 @@ class Program:
         self.begin()
         rows, experts = self.between(1, 16), self.between(1, self.config.max_experts)
         normed = self.norm(self.load(rows, self.between(1, 2), small=True))
+        biased = self.chance()
+        if biased:
+            self.run(normed | {"operand": Operand.RAW, "rows": 1, "k_tiles": 1}, Destination.ROUTER, n_tiles=1,
+                     columns=experts, top_k=1, sets_bias=1, overlap=1,
+                     tiles=self.tiles(1, 0, stream=Stream.GATES) | {"weights": WeightSource.VALUES})
         self.run(normed, Destination.ROUTER, n_tiles=1, columns=experts, digits=1, top_k=self.between(1, experts),
-                 renormalise=self.chance())
+                 renormalise=self.chance(), sigmoid=self.chance(), biased=biased, overlap=biased, stream=Stream.GATES)
         self.add(opcode=Opcode.EXPERTS, body=2)
         queued = {"queued": 1, "experts": experts, "most_rows": rows}
         hidden = self.tracked(normed | {"rows": 0}, Peak.ABSOLUTE, gather=1, overlap=self.chance(), **queued)
@@ -214,7 +222,8 @@ def execute(device, program, settings=(), prepare=lambda buffers: None):
 
     words = np.concatenate(program.words).astype("<u4").tobytes()
     buffers = {}
-    for name, content in (("PROGRAM", words), ("WEIGHTS", program.weights), ("IMAGE", program.image),
+    for name, content in (("PROGRAM", words), ("WEIGHTS", program.streams[Stream.WEIGHTS]),
+                          ("GATES", program.streams[Stream.GATES]), ("IMAGE", program.image),
                           ("OUTPUT", bytes(OUTPUT_BYTES))):
         buffers[name] = buffer = device.allocate(max(len(content), 64))
         buffer.array[:len(content)] = np.frombuffer(bytes(content), np.uint8)
@@ -222,7 +231,7 @@ def execute(device, program, settings=(), prepare=lambda buffers: None):
         write(name, buffer.address)
     device.write_register(offset("PROGRAM_LENGTH"), len(words) // 64)
     output = buffers["OUTPUT"]
-    for kind, part in (("READ", list(buffers.values())[:3]), ("WRITE", [output])):
+    for kind, part in (("READ", list(buffers.values())[:-1]), ("WRITE", [output])):
         write(f"{kind}_BASE", min(buffer.address for buffer in part))
         write(f"{kind}_LIMIT", max(buffer.address + len(buffer.array) for buffer in part))
     device.write_register(offset("WATCHDOG"), 2000)

@@ -14,6 +14,7 @@ from moevit.golden.quant.synthetic import synthetic_model
 from moevit.golden.reference.checkpoint import HEADS, read
 from moevit.host.errors import WrongInput
 from moevit.sim.settings import MemorySettings
+from moevit.spec.isa import Destination
 from moevit.spec.networks import NETWORKS
 
 from ..conftest import model_of, random_image
@@ -79,6 +80,24 @@ def test_routing_corner_cases(pair, tiny_model, tiny_image, block, biases, top_k
     rows = both.rtl.report.expert_rows["blocks.1"]
     want = {expert: network.tokens for expert in sorted(range(4), key=lambda e: (-biases[e], e))[:top_k]}
     assert rows == dict(sorted(want.items()))
+
+
+@pytest.mark.parametrize("name", ["8x8", "8x16"])
+@pytest.mark.parametrize("change", [
+    {"gate": "sigmoid"}, {"gate": "sigmoid", "renormalise": True}, {"select_bias": True},
+    {"gate": "sigmoid", "select_bias": True, "top_k": 1}, {"activation": "relu"}, {"activation": "quick_gelu"},
+], ids=lambda change: "-".join(map(str, change.values())))
+def test_gates_and_activations(pair, change, name):
+    """On the integer model, the golden machine and the RTL, the second task on a memory that stalls."""
+    network, image = dataclasses.replace(NETWORKS["tiny_test"], **change), random_image("tiny_test")
+    model = synthetic_model(network, 1)
+    both = pair(model, name)
+    for index, task in enumerate(network.tasks):
+        np.testing.assert_array_equal(both.run(image, task), IntegerModel(model).run(image, index).tokens)
+        both.board.memory = STALLS
+    routing = [each for each in both.program if each.get("destination") == Destination.ROUTER]
+    assert [each["sets_bias"] for each in routing] == [1, 0][1 - network.select_bias:]
+    assert (routing[-1]["sigmoid"], routing[-1]["biased"]) == (network.gate == "sigmoid", network.select_bias)
 
 
 def test_renormalised_gate(pair, tiny_model, tiny_image):

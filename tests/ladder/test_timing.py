@@ -26,6 +26,9 @@ SLACK = 80
 NARROW = Network(name="narrow", height=24, width=80, patch=8, dim=8, heads=1, depth=2, hidden=256, experts=4, top_k=2,
                  expert_hidden=128, tasks=("semseg", "depth"))
 
+#: Its router takes its experts one by one.
+BIASED = replace(NETWORKS["tiny_test"], name="biased", gate="sigmoid", select_bias=True)
+
 #: Two of its heads share an n-tile of values at 8x16.
 PAIRED = replace(NETWORKS["tiny_test"], name="paired", heads=4)
 
@@ -49,7 +52,7 @@ def both(boards, network, name, latency=64, bandwidth=Fraction(1)):
 @pytest.mark.parametrize("latency, bandwidth", [(64, Fraction(1)), (20, Fraction(2, 5))])
 @pytest.mark.parametrize("network, name", [(NETWORKS["tiny_test"], "8x8"), (NETWORKS["tiny_test"], "8x16"),
                                            (PAIRED, "8x16"), (NARROW, "8x16"),
-                                           (NETWORKS["tiny_test"], "16x16_four")])
+                                           (NETWORKS["tiny_test"], "16x16_four"), (BIASED, "8x8")])
 def test_frame(boards, network, name, latency, bandwidth):
     report, timing = both(boards, network, name, latency, bandwidth)
     assert abs(timing.cycles - report.cycles) <= 0.03 * report.cycles

@@ -8,7 +8,7 @@ import numpy as np
 
 from moevit.spec import bundle, formats, isa, manifest, registers, tables
 
-LOCKED = {(0x00_01_00_00, 3): "01245912cd9eb6b4"}
+LOCKED = {(0x00_02_00_00, 3): "ba259c355ff5629d"}
 
 
 def _parts():

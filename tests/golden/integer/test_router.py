@@ -23,6 +23,53 @@ def test_scores_are_a_softmax(row, top_k, renormalise):
     assert scores.max() <= ONE and (np.diff(logits[0][experts]) <= 0).all()
 
 
+@given(logit_rows, st.integers(1, 2))
+def test_scores_of_a_sigmoid_gate(row, top_k):
+    experts, scores = (part[0] for part in route(np.array([row]), top_k, False, with_sigmoid=True))
+    exact = 1 / (1 + 2.0 ** (-np.array(row)[experts] / ONE))
+    assert np.abs(scores / ONE - exact).max() <= 1.5e-3  # logarithms are rounded to 2^-8
+    assert (np.diff(np.array(row)[experts]) <= 0).all()
+
+
+@given(logit_rows, st.integers(1, 2))
+def test_scores_of_a_sigmoid_gate_divided_by_their_sum(row, top_k):
+    experts, scores = (part[0] for part in route(np.array([row]), top_k, True, with_sigmoid=True))
+    exact = 1 / (1 + 2.0 ** (-np.array(row)[experts] / ONE))
+    highest = 1 / (1 + 2.0 ** (-max(row) / ONE))
+    assert exact.max() == highest
+    assert np.abs(scores / ONE - exact / exact.sum()).max() <= 2.5e-3
+
+
+def test_a_bias_takes_part_in_the_choice_alone():
+    logits = np.array([[3.0, 2.0, 1.0, 0.0]]) * ONE
+    bias = (np.array([0, 0, 2.5, 0]) * 256).astype(np.int64)  # of a softmax: Q8.8
+    plain, biased = route(logits.astype(np.int64), 2, False), route(logits.astype(np.int64), 2, False, bias=bias)
+    np.testing.assert_array_equal((plain.experts, biased.experts), [[[0, 1]], [[2, 0]]])
+    np.testing.assert_allclose(biased.scores[0] / ONE, np.array([2, 8]) / 15, atol=2.5e-3)
+
+
+def test_a_bias_of_a_sigmoid_gate_is_added_to_scores():
+    """Sigmoids are 0.8, 0.5, 0.2: 0.31 more lets the second one win, 0.29 does not."""
+    logits = np.array([[2, 0, -2]]) * ONE
+    for more, first in ((0.31, 1), (0.29, 0)):
+        bias = np.array([0, round(more * (1 << 14)), 0])
+        routing = route(logits, 2, False, with_sigmoid=True, bias=bias)
+        assert routing.experts[0, 0] == first
+        np.testing.assert_allclose(sorted(routing.scores[0] / ONE), [0.5, 0.8], atol=1.5e-3)
+
+
+def test_what_is_chosen_for_its_bias_may_weigh_nothing():
+    logits, bias = np.array([[100, -100]]) * ONE, np.array([-32768, 32767])
+    np.testing.assert_array_equal(route(logits, 1, True, bias=bias).scores, [[0]])
+
+
+def test_a_masked_expert_has_no_bias():
+    logits, bias = np.array([[MASKED, -90 * ONE, -91 * ONE]]), np.array([32767, 0, 0])
+    for with_sigmoid in (False, True):
+        routing = route(logits, 2, False, with_sigmoid=with_sigmoid, bias=bias)
+        np.testing.assert_array_equal(routing.experts, [[1, 2]])
+
+
 def test_lower_expert_wins_ties():
     np.testing.assert_array_equal(route(np.array([[3, 9, 9, 9], [5, 5, 5, 5], [1, 0, 2, 2]]), 2, False).experts,
                                   [[1, 2], [0, 1], [2, 3]])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from moevit.golden.integer.row_scale import UNIT, RowScale
 from moevit.golden.integer.row_writer import gate_logits, scaled, write_rows
-from moevit.spec.isa import Saturation
+from moevit.spec.isa import Activation, Saturation
 
 
 def one(value: int) -> np.ndarray:
@@ -54,7 +54,7 @@ def test_ranges_of_operands_and_weights():
 
 def test_order_of_gelu_score_and_residual():
     # gelu(-5) is almost 0, half of gelu(5) is 2.5, both added to 1.
-    written = unit_rows([[-5 * 512, 5 * 512]], use_gelu=True, score=np.array([1 << 15]),
+    written = unit_rows([[-5 * 512, 5 * 512]], activation=Activation.GELU, score=np.array([1 << 15]),
                         residual=np.array([[512, 512]]))
     np.testing.assert_array_equal(written.rows, [[512, 512 + 1280]])
 

@@ -26,6 +26,26 @@ class Pass:
     logits: np.ndarray
     top_k: int
     renormalise: bool = False
+    sigmoid: bool = False
+    bias: np.ndarray | None = None
+    sets_bias: bool = False
+
+    @property
+    def routing(self):
+        return route(self.logits, self.top_k, self.renormalise, with_sigmoid=self.sigmoid, bias=self.bias)
+
+    @property
+    def fields(self):
+        return {"experts": self.logits.shape[1], "top_k": self.top_k, "renormalise": int(self.renormalise),
+                "sigmoid": int(self.sigmoid), "biased": int(self.bias is not None), "sets_bias": int(self.sets_bias)}
+
+
+def with_biases(passes):
+    """Each pass that has biases behind one that sets them."""
+    for job in passes:
+        if job.bias is not None:
+            yield Pass(job.bias[None] << 8, 1, sets_bias=True)
+        yield job
 
 
 @dataclass
@@ -38,10 +58,11 @@ class Seen:
 def run(config, passes, gap=0.0, seed=0):
     """Routes the passes; after each one's ``done`` compares all queues, read through the port, with the golden ones."""
     unit, seen, random = Router(config), Seen(), np.random.default_rng(seed)
+    passes = list(with_biases(passes))
 
     def check(job, entries, lengths):
         experts = job.logits.shape[1]
-        wanted = queues(route(job.logits, job.top_k, job.renormalise), experts)
+        wanted = queues(job.routing, experts)
         assert lengths == [len(queue.tokens) for queue in wanted] + [0] * (config.max_experts - experts)
         for found, queue in zip(entries, wanted, strict=False):
             assert found == list(zip(queue.tokens, queue.scores, strict=True))
@@ -58,8 +79,7 @@ def run(config, passes, gap=0.0, seed=0):
                     padding = random.integers(LOW, HIGH, config.max_experts - len(row))
                     ctx.set(unit.logits.payload, logits_layout(config).const({
                         "logits": [int(logit) for logit in (*row, *padding)], "first": int(index == 0),
-                        "last": int(index == len(job.logits) - 1), "experts": len(row), "top_k": job.top_k,
-                        "renormalise": int(job.renormalise)}))
+                        "last": int(index == len(job.logits) - 1), **job.fields}))
                     ctx.set(unit.sequence, sequence)
                     offered = True
                 ctx.set(unit.logits.valid, offered)
@@ -85,7 +105,8 @@ def run(config, passes, gap=0.0, seed=0):
                     cycle += 1
                     entry = ctx.get(unit.queue.data)
                     entries[-1].append((entry["token"], entry["score"]))
-            check(job, entries, lengths)
+            if not job.sets_bias:
+                check(job, entries, lengths)
         for _ in range(config.max_experts + 1):
             record(ctx, cycle)
             await ctx.tick()
@@ -101,13 +122,14 @@ def run(config, passes, gap=0.0, seed=0):
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    assert seen.trace == [record for sequence, job in enumerate(passes) for record in records(job, sequence)]
+    assert seen.trace == [record for sequence, job in enumerate(passes) if not job.sets_bias
+                          for record in records(job, sequence)]
     seen.unit = unit
     return seen
 
 
 def records(job, sequence):
-    routing = route(job.logits, job.top_k, job.renormalise)
+    routing = job.routing
     for token, (experts, scores) in enumerate(zip(routing.experts, routing.scores, strict=True)):
         for rank, (expert, score) in enumerate(zip(experts, scores, strict=True)):
             low = int(score) & 0xFFFF
@@ -166,6 +188,75 @@ def test_one_token():
     run(config_of(8), [Pass(logits_of(random, 1, 8), top_k) for top_k in (1, 2, 8)])
 
 
+def biases_of(random, experts, spread=15):
+    return random.integers(-(1 << spread), 1 << spread, experts)
+
+
+@pytest.mark.parametrize("renormalise", [False, True])
+@pytest.mark.parametrize("sigmoid, biased", [(True, False), (True, True), (False, True)])
+@pytest.mark.parametrize("experts", [1, 5, 8, 16, 32])
+def test_sigmoid_and_bias(experts, sigmoid, biased, renormalise):
+    """Logits around 0, where sigmoids differ; then far apart, then biases that outweigh everything."""
+    random = np.random.default_rng(experts)
+    logits = [random.integers(-(1 << spread), 1 << spread, (8, experts)) for spread in (17, 19, 23)]
+    run(config_of(experts), [
+        Pass(each, top_k, renormalise, sigmoid, biases_of(random, experts, spread) if biased else None)
+        for each, spread in zip(logits, (12, 14, 15), strict=True) for top_k in {1, min(2, experts), experts}])
+
+
+@pytest.mark.parametrize("sigmoid", [False, True])
+def test_a_bias_lifts_no_masked_expert(sigmoid):
+    random = np.random.default_rng(7)
+    masked = logits_of(random, 20, 6)
+    masked[:, [0, 3]] = LOW
+    biases = [np.array([32767, -32768, 0, 32767, -32768, 5]), np.full(6, 32767), np.full(6, -32768)]
+    run(config_of(8), [Pass(masked, top_k, renormalise, sigmoid, bias) for bias in biases
+                       for top_k, renormalise in ((4, False), (4, True), (6, True))])
+
+
+def test_biases_stay_until_they_are_set_anew():
+    random = np.random.default_rng(8)
+    config, bias = config_of(8), biases_of(random, 8)
+    unit, jobs = Router(config), [Pass(bias[None] << 8, 1, sets_bias=True)]
+    jobs += [Pass(logits_of(random, 3, 8), 2, sigmoid=sigmoid, bias=used)
+             for used in (bias, None, bias) for sigmoid in (True, False)]
+    found = []
+
+    async def bench(ctx):
+        for job in jobs:
+            for index, row in enumerate(job.logits):
+                ctx.set(unit.logits.valid, 1)
+                ctx.set(unit.logits.payload, logits_layout(config).const({
+                    "logits": row.tolist(), "first": int(index == 0), "last": int(index == len(job.logits) - 1),
+                    **job.fields}))
+                while not ctx.get(unit.logits.ready):
+                    await ctx.tick()
+                await ctx.tick()
+            ctx.set(unit.logits.valid, 0)
+            while not ctx.get(unit.done):
+                await ctx.tick()
+            await ctx.tick()
+            found.append(list(ctx.get(unit.lengths)))
+
+    simulator = Simulator(unit)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    for lengths, job in zip(found[1:], jobs[1:], strict=True):
+        assert lengths == [len(queue.tokens) for queue in queues(job.routing, 8)]
+
+
+@pytest.mark.parametrize("experts", [8, 32])
+def test_cycles_of_a_walk(experts):
+    """A token is taken every WALK + 1 cycles; its first entry comes WALK cycles later than otherwise."""
+    random = np.random.default_rng(4)
+    seen = run(config_of(experts), [Pass(logits_of(random, 4, experts), 2, sigmoid=True)])
+    walk = seen.unit.WALK
+    assert walk == experts + 8
+    assert seen.taken == [seen.taken[0] + (walk + 1) * token for token in range(4)]
+    assert seen.stored[0] - seen.taken[0] == seen.unit.LATENCY + walk
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_random(seed):
     print(f"seed {seed}")
@@ -174,7 +265,8 @@ def test_random(seed):
     for _ in range(4):
         experts, tokens = random.integers(1, 9), random.integers(1, 33)
         passes.append(Pass(logits_of(random, tokens, experts, random.integers(8, 23)),
-                           int(random.integers(1, experts + 1)), bool(random.integers(0, 2))))
+                           int(random.integers(1, experts + 1)), bool(random.integers(0, 2)),
+                           bool(random.integers(0, 2)), biases_of(random, experts) if random.random() < 0.5 else None))
     run(config_of(8), passes, [0.0, 0.2, 0.5, 0.9][seed], seed)
 
 
@@ -203,7 +295,7 @@ def test_next_pass_right_behind():
                 ctx.set(unit.logits.valid, 1)
                 ctx.set(unit.logits.payload, logits_layout(config).const({
                     "logits": [int(logit) for logit in row], "first": int(index == 0),
-                    "last": int(index == len(job.logits) - 1), "experts": 8, "top_k": job.top_k, "renormalise": 0}))
+                    "last": int(index == len(job.logits) - 1), **job.fields}))
                 while True:
                     ready = ctx.get(unit.logits.ready)
                     await step(ctx)

@@ -13,10 +13,11 @@ from moevit.golden.integer.rounding import round_shift
 from moevit.golden.integer.row_scale import RowScale
 from moevit.golden.integer.row_writer import gate_logits, write_rows
 from moevit.hw.interfaces import PEAK_ENTRIES, dispatch_layout
+from moevit.hw.writer.gate import HOW_TO_ROUTE
 from moevit.hw.writer.row_writer import RowWriter
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.formats import DIGIT_BITS
-from moevit.spec.isa import Destination, Opcode, Peak, Saturation
+from moevit.spec.isa import Activation, Destination, Opcode, Peak, Saturation
 from moevit.spec.trace import Kind
 
 LIMIT = 20_000  # cycles after which a test has hung
@@ -47,8 +48,8 @@ class Job:
 @dataclass
 class Seen:
     """What came out, with cycles. stores: (cycle, kind, address, data); trace: (kind,
-    sequence, address, data); logits: (logits, first, last, experts, top_k,
-    renormalise, sequence); stored: (sequence, row) in each cycle."""
+    sequence, address, data); logits: (logits, first, last, experts, how to
+    route, sequence); stored: (sequence, row) in each cycle."""
 
     stores: list = field(default_factory=list)
     trace: list = field(default_factory=list)
@@ -116,7 +117,7 @@ class World:
             parameters = (self._joined(job)[:, stored], job.scale, job.column_scale[stored], job.bias[stored],
                           instruction["shift"])
             if instruction["destination"] == Destination.ROUTER:
-                about = (columns, instruction["top_k"], instruction.get("renormalise", 0), sequence)
+                about = (columns, *(instruction.get(name, 0) for name in HOW_TO_ROUTE), sequence)
                 rows = gate_logits(*parameters)
                 logits += [(list(row), int(index == 0), int(index == len(rows) - 1), *about)
                            for index, row in enumerate(rows)]
@@ -125,7 +126,7 @@ class World:
             memory = {Kind.RESIDUAL: self.residual, Kind.HIDDEN: self.hidden, Kind.KV: self.kv}[kind]
             adds = kind == Kind.RESIDUAL
             written = write_rows(
-                *parameters, use_gelu=bool(instruction.get("gelu")),
+                *parameters, activation=Activation(instruction.get("activation", 0)),
                 score=job.score if instruction.get("score") else None,
                 residual=memory[address].reshape(len(job.row), -1)[:, :stored.stop - stored.start] if adds else None,
                 saturation=instruction["saturation"])
@@ -330,7 +331,7 @@ class World:
 
     def _token(self, ctx):
         token = ctx.get(self.unit.logits.payload)
-        about = [token[name] for name in ("first", "last", "experts", "top_k", "renormalise")]
+        about = [token[name] for name in ("first", "last", "experts", *HOW_TO_ROUTE)]
         self.seen.logits.append((list(token["logits"])[:token["experts"]], *about, ctx.get(self.unit.sequence)))
 
     def _store(self, ctx, cycle, memories):

@@ -4,7 +4,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from moevit.spec.isa import Destination, Opcode, Peak, Saturation
+from moevit.spec.isa import Activation, Destination, Opcode, Peak, Saturation
 from moevit.spec.trace import Kind
 
 NAMES = ["8x8", "8x16"]
@@ -27,10 +27,11 @@ def test_hidden_and_residual(world, name, gap):
 
 
 @each_config
-def test_saturation_gelu_and_score(world, name):
+def test_saturation_activation_and_score(world, name):
     world = world(name, 3, 0.1)
-    world.run([world.job(5, 17, **to(Destination.HIDDEN, saturation=saturation, gelu=gelu, score=score, shift=shift))
-               for shift in (20, 26) for saturation in Saturation for gelu in (0, 1) for score in (0, 1)])
+    world.run([world.job(5, 17, **to(Destination.HIDDEN, saturation=saturation, activation=activation, score=score,
+                                     shift=shift))
+               for shift in (20, 26) for saturation in Saturation for activation in Activation for score in (0, 1)])
 
 
 @each_config
@@ -179,7 +180,7 @@ def test_next_pass_adds_to_what_this_one_wrote(world, name, gap):
 def test_router(world, name, experts, gap):
     world = world(name, 13, gap)
     jobs = [world.job(rows, experts, bits=26, shift=shift, top_k=top_k, renormalise=top_k == 3, digits=digits,
-                      **to(Destination.ROUTER))
+                      sigmoid=rows == 20, biased=rows == 5, sets_bias=rows == 1, **to(Destination.ROUTER))
             for rows, shift, top_k, digits in ((20, 20, 2, 1), (1, 30, experts, 0), (5, 16, 3, 1))]
     jobs[0].bias[1] = -32768
     jobs[1].bias[:] = -32768
@@ -213,7 +214,7 @@ def test_random_passes(world, name, seed):
     for _ in range(12):
         destination = Destination(random.integers(0, 5))
         fields = to(destination, destination_base=random.integers(0, 20), shift=random.integers(14, 30),
-                    saturation=random.integers(0, 3), gelu=random.integers(0, 2), score=random.integers(0, 2),
+                    saturation=random.integers(0, 3), activation=random.integers(0, 3), score=random.integers(0, 2),
                     peak=random.integers(0, 3), peak_first=random.integers(0, 2),
                     destination_peak=random.integers(0, 100))
         if random.random() < 0.3:
@@ -224,8 +225,8 @@ def test_random_passes(world, name, seed):
         row = random.permutation(12)[:rows]
         if destination == Destination.ROUTER:
             columns, row = int(random.integers(1, 9)), np.arange(rows)
-            fields |= {"top_k": random.integers(1, columns + 1), "digits": random.integers(0, 2), "peak": 0, "gelu": 0,
-                       "score": 0}
+            fields |= {"top_k": random.integers(1, columns + 1), "digits": random.integers(0, 2), "peak": 0,
+                       "activation": 0, "score": 0}
         elif destination in (Destination.KEYS, Destination.VALUES):
             fields |= {"destination_stride": random.integers(12, 18), "saturation": Saturation.WEIGHT}
         jobs.append(world.job(rows, columns, row, bits=26, first_word=first_word, **fields))
