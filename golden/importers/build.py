@@ -69,6 +69,8 @@ def convert(path: str | PathLike, options: Options, choose: Any) -> Imported:
     family: Family = choose(source, options)
     inventory = Inventory(source.tensors, family.title, report)
     draft = family.convert(source, inventory, options)
+    for pattern in source.other_heads:
+        inventory.drop(pattern, "a head that runs neither on the machine nor in the host")
     inventory.close()
     network = _network(source, draft, options)
     report.say("mapped", _shape(network))

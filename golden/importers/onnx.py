@@ -22,7 +22,15 @@ from moevit.spec.networks import Network
 
 from .errors import NotProved, Unsupported
 from .family import Original
-from .onnx_facts import activation, attention_probs, final_tokens, norm_eps, normalisation, unnamed_tokens
+from .onnx_facts import (
+    activation,
+    attention_probs,
+    convolutional_heads,
+    final_tokens,
+    norm_eps,
+    normalisation,
+    unnamed_tokens,
+)
 from .onnx_graph import OnnxGraph
 from .report import Report
 from .source import Source
@@ -56,7 +64,8 @@ def read_onnx(path: Path, report: Report) -> Source:
         report.say("read", "mean and std of the normalisation in the graph")
     preprocessor = {"image_mean": own[0], "image_std": own[1]} if own else {}
     return Source(path, {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}, config,
-                  preprocessor, files=(path,), graph=running)
+                  preprocessor, files=(path,), graph=running,
+                  other_heads=tuple(f"{head}*" for head in convolutional_heads(graph)))
 
 
 def original(running: "Running", network: Network) -> Original:

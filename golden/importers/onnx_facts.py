@@ -2,7 +2,7 @@
 """What the nodes of an ONNX graph say of its vision transformer and no weight does."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from .errors import Unsupported
 from .onnx_graph import OnnxGraph, attribute, module_of
 
-__all__ = ["activation", "attention_probs", "final_tokens", "norm_eps", "normalisation",
+__all__ = ["activation", "attention_probs", "convolutional_heads", "final_tokens", "norm_eps", "normalisation",
            "unnamed_tokens"]
 
 _BLOCK = re.compile(r"(^|\.)\d+\.")
@@ -119,6 +119,33 @@ def final_tokens(graph: OnnxGraph) -> str | None:
     makers = [node for node in graph.nodes if any(name in node.input for name in norms)
               and node.op_type in ("Add", "LayerNormalization")]
     return makers[-1].output[0] if makers else None
+
+
+def convolutional_heads(graph: OnnxGraph) -> list[str]:
+    """What the names of modules begin with that work on the final tokens alone, and convolve: ``decoder.``"""
+    tokens = final_tokens(graph)
+    after, behind, before = {tokens}, set(), set()
+    for node in graph.nodes:
+        module = module_of(node) + "."
+        if not after.intersection(node.input):
+            if graph.pixels.intersection(node.input):
+                before.add(module)
+            continue
+        after.update(node.output)
+        if node.op_type in ("Conv", "ConvTranspose"):
+            behind.add(module)
+    tops = {_top(module, before) for module in behind}
+    return sorted(top for top in tops if top)
+
+
+def _top(module: str, before: Collection[str]) -> str | None:
+    """The shortest beginning of a module's path that no module of ``before`` has, None where there is none."""
+    parts = module.removesuffix(".").split(".")
+    for length in range(1, len(parts) + 1):
+        top = ".".join(parts[:length]) + "."
+        if not any(other.startswith(top) for other in before):
+            return top
+    return None
 
 
 def normalisation(graph: OnnxGraph) -> tuple[list[float], list[float], bool] | None:

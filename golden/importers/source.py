@@ -38,6 +38,7 @@ class Source:
     metadata: dict[str, str] = field(default_factory=dict)  # of a safetensors file
     files: tuple[Path, ...] = ()  # that hold the tensors
     graph: Any = None  # of an ONNX file, for its proof
+    other_heads: tuple[str, ...] = ()  # patterns of tensors that work on the final tokens, and are no linear layers
 
     def sha256(self) -> str:
         """Of the files that hold the tensors, one after the other, in hexadecimal."""

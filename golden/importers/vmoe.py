@@ -68,7 +68,7 @@ class VMoe(Family):
             "patch": patch, "dim": dim, "prefix_tokens": tensors["prefix_tokens"].shape[1]}
         _norm(inventory, f"{names.encoder}/encoder_norm", dim, tensors, "norm")
         if options.normalise is None and options.mean is None:
-            inventory.report.say("assumed", "pixels are in -1..1 (mean and std 0.5), as in the published configurations")
+            inventory.report.say("assumed", "pixels are in -1..1 (mean and std 0.5), as in published configurations")
         return Draft(fields, tensors, grid, options.preprocess(Preprocess(*NORMALISATIONS["half"]), self.title), TIMM,
                      _heads(inventory, names, fields, options))
 

@@ -154,6 +154,27 @@ def test_normalisation_in_the_graph(dinov2, tmp_path, bytes_):
     assert imported.report.proof_db > 100
 
 
+class Segmenter(nn.Module):
+    """A network with a head of convolutions over its patches."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.decoder = nn.Sequential(nn.ConvTranspose2d(32, 8, 2, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 3, 1))
+
+    def forward(self, images):
+        patches = self.model(images).last_hidden_state[:, 1:]
+        return self.decoder(patches.transpose(1, 2).unflatten(2, (4, 4)))
+
+
+def test_head_of_convolutions_is_left_out_and_said(dinov2, tmp_path, exporter):
+    path = exported(Segmenter(dinov2()).eval(), tmp_path / "segmenter.onnx", **exporter)
+    imported = import_checkpoint(path, normalise="imagenet")
+    assert imported.report.proof_db > 100
+    assert [note for note in imported.report.notes["dropped"] if note.startswith("decoder.")]
+    assert import_checkpoint(path, normalise="imagenet", leave_out=("decoder*",)).network == imported.network
+
+
 def test_normalisation_is_asked_for(vit, tmp_path):
     with pytest.raises(NeedsOption, match="--normalise"):
         import_checkpoint(exported(vit, tmp_path / "vit.onnx"))
@@ -201,8 +222,9 @@ def focus():
 
 
 def test_real_dinov2(focus):
-    imported = import_checkpoint(focus, normalise="imagenet", leave_out=("decoder*",))
+    imported = import_checkpoint(focus, normalise="imagenet")
     network = imported.network
     assert (network.dim, network.depth, network.heads, network.patch, network.tokens) == (384, 12, 6, 14, 257)
     assert (network.height, network.norm_eps, network.activation) == (224, 1e-6, "gelu")
     assert imported.report.proof_db >= 100
+    assert [note for note in imported.report.notes["dropped"] if note.startswith("decoder.upconv1.weight and 19 more")]
