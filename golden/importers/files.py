@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .errors import AmbiguousState, Unreadable
-from .libraries import first_line
+from .libraries import first_line, no_warnings
 from .report import Report
 
 __all__ = ["Folder", "read_folder", "read_json", "read_npz", "read_safetensors", "read_torch"]
@@ -58,12 +58,16 @@ def read_npz(path: Path, report: Report) -> dict[str, Tensor]:
 def read_torch(path: Path, state: str | None, report: Report) -> dict[str, Tensor]:
     """The state dict of a PyTorch file, or the one that ``state`` names. Raises Unreadable, AmbiguousState."""
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # a training's options, beside many weights
+        with no_warnings(), torch.serialization.safe_globals([argparse.Namespace]):  # options of a training
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise Unreadable(f"{path} is not a PyTorch file of plain tensors ({first_line(error)}): save its state_dict() "
                          "alone, with torch.save or safetensors") from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, IndexError) as error:
+    except RuntimeError as error:
+        if "TorchScript" in str(error):
+            raise Unreadable(f"{path} is a TorchScript program, which is not run: save its state_dict()") from error
+        raise Unreadable(f"{path} is not a PyTorch file: {first_line(error)}") from error
+    except (OSError, EOFError, ValueError, KeyError, AttributeError, IndexError) as error:
         raise Unreadable(f"{path} is not a PyTorch file: {first_line(error)}") from error
     states = dict(_states(content, "", _DEPTH))
     if not states:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The models of transformers that prove an import. Nothing is downloaded: all they need is in the source."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +9,7 @@ from moevit.spec.networks import Network
 
 from .errors import NotProved
 from .family import Original
-from .libraries import library
+from .libraries import library, no_warnings
 from .source import Source
 
 __all__ = ["original"]
@@ -56,7 +55,7 @@ def _quiet() -> Iterator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with no_warnings():
             yield
     finally:
         logging.set_verbosity(level)

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Libraries of the sources' own models. Each is imported only to prove an import, and may be absent."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
@@ -8,7 +11,7 @@ import torch
 
 from .errors import NotProved
 
-__all__ = ["first_line", "library"]
+__all__ = ["first_line", "library", "no_warnings"]
 
 #: torchvision's compiled operators. No vision transformer uses them, but the package does not load without them.
 _OPERATORS = ("nms", "qnms", "roi_align", "qroi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_conv2d",
@@ -29,6 +32,14 @@ def library(name: str) -> ModuleType:
     except Exception as error:  # whatever a foreign package does on being imported
         top = name.partition(".")[0]
         raise NotProved(f"{top} cannot be imported here ({first_line(error)}): pip install {top}") from error
+
+
+@contextmanager
+def no_warnings() -> Iterator[None]:
+    """Other packages warn of what concerns their own users."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def first_line(error: BaseException) -> str:

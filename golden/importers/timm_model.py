@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """timm's own models: what a model's name says of it, and the model that proves an import."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -15,7 +14,7 @@ from moevit.spec.networks import Network
 from .errors import ImportFailed, NotProved
 from .facts import Facts, stated, triple
 from .family import Original
-from .libraries import library
+from .libraries import library, no_warnings
 from .options import Options, Preprocess
 from .report import Report
 from .source import Source
@@ -42,7 +41,7 @@ def known_model(source: Source, options: Options, report: Report) -> Facts:
         else:
             if not timm.is_model(name):
                 raise ImportFailed(f"--model {name}: timm {timm.__version__} has no such model")
-            with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+            with torch.device("meta"), no_warnings():
                 model = timm.create_model(name, **_arguments(source.config))
             if not isinstance(model, timm.models.vision_transformer.VisionTransformer):
                 raise ImportFailed(f"{name} is a {type(model).__name__} of timm, not a plain vision transformer")
@@ -83,7 +82,7 @@ def original(tensors: Mapping[str, Tensor], network: Network, grid: tuple[int, i
         "global_pool": "token" if cls else "avg", "fc_norm": False, "final_norm": "norm.weight" in own,
         "init_values": 1.0 if "blocks.0.ls1.gamma" in own else None, "qkv_bias": "blocks.0.attn.qkv.bias" in own,
         "act_layer": _ACTIVATIONS[network.activation], "norm_layer": partial(nn.LayerNorm, eps=network.norm_eps)}
-    with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+    with torch.device("meta"), no_warnings():
         model = kind(num_classes=0, **arguments)
     try:
         model.load_state_dict(own, strict=True, assign=True)

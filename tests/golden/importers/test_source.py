@@ -3,6 +3,7 @@
 
 import json
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -125,6 +126,11 @@ def test_a_whole_model_is_not_read(tmp_path):
     module = torch.nn.Linear(2, 2)
     with pytest.raises(Unreadable, match="not a PyTorch file of plain tensors"):
         import_checkpoint(written(tmp_path / "a.pth", module))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated, and its files are still about
+        torch.jit.script(module).save(tmp_path / "a.pt")
+    with pytest.raises(Unreadable, match="TorchScript program"):
+        import_checkpoint(tmp_path / "a.pt")
 
 
 class Opened:
