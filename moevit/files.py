@@ -14,7 +14,7 @@ from .extras import explained
 if TYPE_CHECKING:
     from moevit.golden.reference import M3ViT
 
-__all__ = ["FileError", "load", "network_of"]
+__all__ = ["FileError", "load", "shape_of"]
 
 _ZIP = b"PK\x03\x04"
 _HEADER_LIMIT = 100_000_000  # bytes, as safetensors has it
@@ -44,8 +44,9 @@ def load(path: "str | Path") -> "QuantisedModel | Bundle | M3ViT":
     return load_checkpoint(path)
 
 
-def network_of(path: str | Path) -> Network:
-    """The network of a quantised model or of a checkpoint, of which the header alone is read: no torch is needed.
+def shape_of(path: str | Path) -> Network | QuantisedModel:
+    """What an estimate takes: a quantised model, or the network of a checkpoint, of which the header alone is read, so
+    that no torch is needed.
 
     Raises OSError, QuantisedModelError, and FileError for what is no file of ours.
     """
@@ -53,7 +54,7 @@ def network_of(path: str | Path) -> Network:
     with path.open("rb") as file:
         begins = file.read(8)
         if begins.startswith(_ZIP):
-            return QuantisedModel.load(path).network
+            return QuantisedModel.load(path)
         size = int.from_bytes(begins, "little")
         try:
             if size > _HEADER_LIMIT:

@@ -12,6 +12,7 @@ from moevit.compiler.plan import DoesNotFit
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS, Board
 from moevit.spec.networks import Network
+from moevit.spec.quantised import QuantisedModel
 
 from .screen import console, say
 
@@ -49,7 +50,7 @@ class Candidate:
         return self.board.milliseconds(self.found.cycles) if self.found else float("inf")
 
 
-def candidates(network: Network, batch: int = 1, latency: int = 64) -> list[Candidate]:
+def candidates(network: Network | QuantisedModel, batch: int = 1, latency: int = 64) -> list[Candidate]:
     """One per board class: its own array, or if the network does not fit that the fastest other that fits the board."""
     return [_candidate(network, board, batch, latency) for board in BOARDS.values()]
 
@@ -60,9 +61,10 @@ def best(found: list[Candidate]) -> Candidate | None:
     return min(fitting, key=lambda each: (bool(each.tight), each.milliseconds), default=None)
 
 
-def show(network: Network, batch: int, latency: int) -> bool:
+def show(network: Network | QuantisedModel, batch: int, latency: int) -> bool:
     """Print the table; whether any board runs the network."""
     found = candidates(network, batch, latency)
+    network = network if isinstance(network, Network) else network.network
     numbers = [Column(name, justify="right", no_wrap=True) for name in ("cycles", "ms", "BRAM36", "URAM", "DSP")]
     table = Table(Column("board", no_wrap=True), Column("array", no_wrap=True), *numbers, box=SIMPLE_HEAD,
                   pad_edge=False, show_edge=False, padding=(0, 1, 0, 0),
@@ -93,7 +95,7 @@ def show(network: Network, batch: int, latency: int) -> bool:
     return True
 
 
-def _candidate(network: Network, board: Board, batch: int, latency: int) -> Candidate:
+def _candidate(network: Network | QuantisedModel, board: Board, batch: int, latency: int) -> Candidate:
     own = CONFIGS[board.config]
     try:
         return Candidate(board, estimate(network, own, board, batch=batch, read_latency=latency))

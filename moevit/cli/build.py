@@ -21,6 +21,7 @@ from moevit.golden.quant.quantiser import layer_count
 from moevit.golden.quant.quantiser import quantise as quantised
 from moevit.golden.reference import CheckpointError, load_state
 from moevit.host.errors import AccelError
+from moevit.host.heads import HeadError
 from moevit.host.runtime import Accelerator
 from moevit.spec.boards import BOARDS
 from moevit.spec.bundle import Bundle
@@ -58,8 +59,8 @@ def build(
     machine = config_named(config or known.config)
     name = checkpoint.stem
     written = {kind: output / f"{name}.{kind}" for kind in ("safetensors", "npz", "bundle")}
-    with told(AccelError, BoundsError, CheckpointError, DoesNotFit, ImportFailed, OSError, PictureError, ProgramError,
-              QuantisationError, QuantisedModelError):
+    with told(AccelError, BoundsError, CheckpointError, DoesNotFit, HeadError, ImportFailed, OSError, PictureError,
+              ProgramError, QuantisationError, QuantisedModelError):
         if checkpoint.resolve() == written["safetensors"].resolve():
             raise OSError(f"{checkpoint} would be overwritten: give another folder with --output")
         stages = Stages(*written.values())
@@ -98,6 +99,7 @@ def build(
     lacking = shortages(machine, known)
     for each in lacking:
         say(f"verdict: {machine.name} does not fit {board}: {each}", "red")
+    found = estimate(model, machine, known)
     say(f"verdict: {compared:,} values, {different:,} differ; tokens {fidelity.sqnr['tokens']:.1f} dB; "
         f"{known.milliseconds(found.cycles):.2f} ms on {board}: {written['bundle']}",
         "red" if different or lacking else "green")

@@ -14,9 +14,9 @@ from moevit.compiler.plan import DoesNotFit
 from moevit.spec.arrays import CONFIGS, MachineConfig
 from moevit.spec.boards import BOARDS, Board
 from moevit.spec.networks import NETWORKS, Network, NetworkError
-from moevit.spec.quantised import QuantisedModelError
+from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
-from ..files import FileError, network_of
+from ..files import FileError, shape_of
 from . import boards
 from .parse import pair
 from .screen import board_named, config_named, console, errors, told
@@ -37,10 +37,10 @@ def estimate(
     if network not in NETWORKS and not Path(network).exists():
         raise typer.BadParameter(f"no network and no file is called {network!r}; there are {', '.join(NETWORKS)}")
     with told(FileError, OSError, QuantisedModelError):
-        known = NETWORKS[network] if network in NETWORKS else network_of(network)
+        known = NETWORKS[network] if network in NETWORKS else shape_of(network)
     if size := pair(image, "--image"):
         try:
-            known = known.for_image(*size)
+            known = (known if isinstance(known, Network) else known.network).for_image(*size)
         except NetworkError as error:
             raise typer.BadParameter(str(error)) from error
     if board is None and config is None:
@@ -48,7 +48,7 @@ def estimate(
     _one(known, config, board_named(board) if board else None, batch, latency)
 
 
-def _one(network: Network, config: str | None, board: Board | None, batch: int, latency: int) -> None:
+def _one(network: Network | QuantisedModel, config: str | None, board: Board | None, batch: int, latency: int) -> None:
     """One array, in detail."""
     machine = config_named(config or (board.config if board else ""))
     lacking = shortages(machine, board) if board else []
