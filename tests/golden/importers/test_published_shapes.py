@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Published networks in their full size, with weights of zero: they compile, and every figure of a frame is there.
 
-Sizes: usyd-community/vitpose-plus-small (config.json) and vmoe/configs/vmoe_paper/common.py (ViT-B/16, E=8, K=2, Every 2).
+Sizes: usyd-community/vitpose-plus-small (config.json), and vmoe/configs/vmoe_paper (ViT-B/16, E=8, K=2, Every 2).
 """
 
 import numpy as np
