@@ -11,7 +11,7 @@ from moevit.spec.cells import lay_cells
 from .device import Buffer, Device
 from .errors import OutOfContiguousMemory
 
-__all__ = ["SLOTS", "Arena"]
+__all__ = ["SLOTS", "Arena", "shared_bytes"]
 
 PAGE = 4096
 SLOTS = 2  # images, and outputs: the host copies one while the machine works on the other
@@ -30,6 +30,11 @@ def _sizes(bundle: Bundle) -> dict[str, dict[str, int]]:
     return {"constants": {"program": len(bundle.program), "weights": len(bundle.weights), "gates": len(bundle.gates)},
             "images": {f"image{slot}": images for slot in range(SLOTS)},
             "outputs": {f"output{slot}": tokens for slot in range(SLOTS)}}
+
+
+def shared_bytes(bundle: Bundle) -> int:
+    """Memory that ``bundle`` takes when it is loaded, in bytes: what a device without a memory of its own needs."""
+    return sum(_pages(size) for parts in _sizes(bundle).values() for size in parts.values())
 
 
 class Arena:

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract of ``Device``, held by every body that can be had on this computer: golden machine, simulated board."""
 
+import dataclasses
 import inspect
 
 import pytest
 
+from moevit.compiler.assemble import compile_model
 from moevit.golden.machine.device import GoldenDevice
+from moevit.golden.quant.synthetic import synthetic_model
+from moevit.host.arena import shared_bytes
 from moevit.host.device import Buffer, Device
+from moevit.host.errors import OutOfContiguousMemory
+from moevit.host.runtime import Accelerator
 from moevit.sim.board import SimulatedBoard
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.registers import BITS, MAGIC, REGISTERS, ErrorCode, offset
@@ -127,3 +133,15 @@ def test_close_may_be_called_twice(body):
     device = BODIES[body](CONFIG)
     device.close()
     device.close()
+
+
+def test_a_bundle_takes_the_memory_that_it_says(tiny_model, tiny_image):
+    """The page more of a cell's zeros counts too: a device with a page less refuses."""
+    network = dataclasses.replace(tiny_model.network, name="cells", patch=14, height=28, width=56)
+    for model in (tiny_model, synthetic_model(network, 1)):
+        bundle = compile_model(model, CONFIG)
+        needed = shared_bytes(bundle)
+        with Accelerator(GoldenDevice(CONFIG, needed)) as accelerator:
+            accelerator.load(bundle)
+        with Accelerator(GoldenDevice(CONFIG, needed - 4096)) as accelerator, pytest.raises(OutOfContiguousMemory):
+            accelerator.load(bundle)

@@ -32,6 +32,9 @@ BIASED = replace(NETWORKS["tiny_test"], name="biased", gate="sigmoid", select_bi
 #: Two of its heads share an n-tile of values at 8x16.
 PAIRED = replace(NETWORKS["tiny_test"], name="paired", heads=4)
 
+#: A shared FFN while the router works, and the layers of a task from its gates' memory.
+SHARED = replace(NETWORKS["tiny_test"], name="shared", shared_hidden=72, task_fc2=True, prefix_tokens=5)
+
 
 def both(boards, network, name, latency=64, bandwidth=Fraction(1)):
     """A frame on the RTL and by the model, whose experts are called as the checkpoint calls them."""
@@ -52,6 +55,7 @@ def both(boards, network, name, latency=64, bandwidth=Fraction(1)):
 @pytest.mark.parametrize("latency, bandwidth", [(64, Fraction(1)), (20, Fraction(2, 5))])
 @pytest.mark.parametrize("network, name", [(NETWORKS["tiny_test"], "8x8"), (NETWORKS["tiny_test"], "8x16"),
                                            (PAIRED, "8x16"), (NARROW, "8x16"),
+                                           (SHARED, "8x8"), (SHARED, "8x16"),
                                            (NETWORKS["tiny_test"], "16x16_four"), (BIASED, "8x8")])
 def test_frame(boards, network, name, latency, bandwidth):
     report, timing = both(boards, network, name, latency, bandwidth)
