@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole frame in exact integers, layer by layer and without tiling: what the machine must return."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +20,7 @@ from .row_scale import UNIT, PeakScale, RowScale, digits, peak_scale, quantise, 
 from .row_writer import gate_logits, write_rows
 from .softmax import exponentials
 
-__all__ = ["Frame", "FrameError", "IntegerModel"]
+__all__ = ["Frame", "FrameError", "IntegerModel", "Normed", "patch_rows", "row_operands"]
 
 
 class FrameError(ValueError):
@@ -52,11 +53,22 @@ class IntegerModel:
     """Runs frames of one quantised model. Weights are kept as float32 for `product`, which is exact."""
 
     def __init__(self, model: QuantisedModel):
-        self.model, self.network = model, model.network
-        self._tensors = {name: tensor.astype(np.float32 if name.endswith(".weight") else np.int64)
-                         for name, tensor in model.tensors.items()}
-        layers = (name.removesuffix(".weight") for name in model.tensors if name.endswith(".weight"))
-        self._parts = {layer: channel_parts(model[f"{layer}.weight"]) for layer in layers if adds_to_residual(layer)}
+        self.model = model
+        self._set(model.network, model.tensors)
+
+    @classmethod
+    def of_part(cls, network: Network, tensors: Mapping[str, np.ndarray]) -> "IntegerModel":
+        """A model of which only these tensors are there: its steps run, as far as they have theirs."""
+        model = cls.__new__(cls)
+        model._set(network, tensors)
+        return model
+
+    def _set(self, network: Network, tensors: Mapping[str, np.ndarray]) -> None:
+        self.network = network
+        self._tensors = {name: np.asarray(tensor).astype(np.float32 if name.endswith(".weight") else np.int64)
+                         for name, tensor in tensors.items()}
+        layers = (name.removesuffix(".weight") for name in tensors if name.endswith(".weight"))
+        self._parts = {layer: channel_parts(tensors[f"{layer}.weight"]) for layer in layers if adds_to_residual(layer)}
 
     def run(self, image: np.ndarray, task: int = 0) -> Frame:
         """One u8 image (H, W, 3) for the task at this place in ``network.tasks``. Raises FrameError."""
@@ -67,30 +79,30 @@ class IntegerModel:
         if not 0 <= task < len(network.tasks):
             raise FrameError(f"{network.name} has {len(network.tasks)} tasks, none is number {task}")
         frame = Frame()
-        frame.trace["x_embed"] = self._embed(frame, image)
+        frame.trace["x_embed"] = self.embed(frame, image)
         return self.run_blocks(frame, frame.trace["x_embed"], task)
 
     def run_blocks(self, frame: Frame, x: np.ndarray, task: int) -> Frame:
         """Continue with residual rows ``x`` s16 (tokens, dim), as ``x_embed`` would be."""
         for block in range(self.network.depth):
-            x = self._attention(frame, block, x)
-            frame.trace[f"{block}.x_post_attn"] = x
-            x = (self._experts if self.network.is_moe(block) else self._dense)(frame, block, x, task)
+            x = self.project(frame, block, self.attend(frame, block, x), x)
+            x = (self.experts if self.network.is_moe(block) else self.dense)(frame, block, x, task)
             frame.trace[f"{block}.x_post_mlp"] = x
         frame.trace["tokens"] = x
         return frame
 
-    def _embed(self, frame: Frame, image: np.ndarray) -> np.ndarray:
+    def embed(self, frame: Frame, image: np.ndarray) -> np.ndarray:
         x = self._tensors["position"].copy()
         patches = x[self.network.prefix_tokens:]
         pixels = patch_rows(self.network, image)
         patches[:] = self._linear(frame, "x_embed", "patch_embed", pixels, _unit(len(pixels)), residual=patches)
         return x
 
-    def _attention(self, frame: Frame, block: int, x: np.ndarray) -> np.ndarray:
+    def attend(self, frame: Frame, block: int, x: np.ndarray) -> np.ndarray:
+        """The mixed values of all heads (tokens, dim)."""
         network, name = self.network, f"blocks.{block}.attn"
-        normed = self._norm(f"blocks.{block}.norm1", x)
-        high, scale = _high(normed), normed.scale
+        normed = self.norm(f"blocks.{block}.norm1", x)
+        high, scale = normed.operands, normed.scale
         rows = {}
         for part, saturation in (("query", Saturation.OPERAND), ("key", Saturation.WEIGHT),
                                  ("value", Saturation.WEIGHT)):
@@ -108,27 +120,43 @@ class IntegerModel:
                                        reciprocal(e.sum(axis=1))))
         out = np.concatenate(mixed, axis=1)
         frame.trace[f"{block}.attn_logits"], frame.trace[f"{block}.attn_out"] = np.stack(logits), out
-        return self._linear(frame, f"{block}.x_post_attn", f"{name}.proj", *_row_operands(out), residual=x)
+        return out
 
-    def _dense(self, frame: Frame, block: int, x: np.ndarray, task: int) -> np.ndarray:
-        normed = self._norm(f"blocks.{block}.norm2", x)
+    def project(self, frame: Frame, block: int, mixed: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """``x`` with the projection of ``mixed`` added."""
+        name = f"{block}.x_post_attn"
+        frame.trace[name] = self._linear(frame, name, f"blocks.{block}.attn.proj", *row_operands(mixed), residual=x)
+        return frame.trace[name]
+
+    def dense(self, frame: Frame, block: int, x: np.ndarray, task: int) -> np.ndarray:
+        normed = self.norm(f"blocks.{block}.norm2", x)
         return self._ffn(frame, block, "gelu", f"blocks.{block}.mlp", normed, x,
                          index=task if self.network.task_fc2 else None)
+
+    def hidden(self, frame: Frame, name: str, layer: str, operands: np.ndarray, scale: RowScale,
+               index: int | None = None) -> np.ndarray:
+        """Hidden rows of an FFN, traced as ``name``; ``layer``: its fc1, of expert ``index``."""
+        return self._linear(frame, name, layer, operands, scale, index=index,
+                            activation=ACTIVATION_OF[self.network.activation])
+
+    def contract(self, frame: Frame, block: int, layer: str, rows: np.ndarray, x: np.ndarray,
+                 index: int | None = None) -> np.ndarray:
+        """``x`` with what ``layer``, an fc2, makes of hidden ``rows`` added; ``index``: which fc2."""
+        return self._linear(frame, f"{block}.x_post_mlp", layer, *row_operands(rows), residual=x, index=index)
 
     def _ffn(self, frame: Frame, block: int, hidden: str, name: str, normed: "Normed", x: np.ndarray,
              index: int | None = None) -> np.ndarray:
         """An FFN that all tokens use; its hidden rows are traced as ``hidden``; ``index``: which fc2."""
-        rows = self._linear(frame, f"{block}.{hidden}", f"{name}.fc1", _high(normed), normed.scale,
-                            activation=ACTIVATION_OF[self.network.activation])
+        rows = self.hidden(frame, f"{block}.{hidden}", f"{name}.fc1", normed.operands, normed.scale)
         frame.trace[f"{block}.{hidden}"] = rows
-        return self._linear(frame, f"{block}.x_post_mlp", f"{name}.fc2", *_row_operands(rows), residual=x, index=index)
+        return self.contract(frame, block, f"{name}.fc2", rows, x, index)
 
-    def _experts(self, frame: Frame, block: int, x: np.ndarray, task: int) -> np.ndarray:
+    def experts(self, frame: Frame, block: int, x: np.ndarray, task: int) -> np.ndarray:
         """The shared FFN, then experts in increasing order: each adds to a copy of ``x``, clipped every time."""
         network, name = self.network, f"blocks.{block}.moe"
-        normed = self._norm(f"blocks.{block}.norm2", x)
+        normed = self.norm(f"blocks.{block}.norm2", x)
         routing = self._route(frame, block, normed, task)
-        high, scale = _high(normed), normed.scale
+        high, scale = normed.operands, normed.scale
         x = x.copy()
         if network.shared_hidden:
             x = self._ffn(frame, block, "shared_gelu", f"{name}.shared", normed, x)
@@ -137,10 +165,9 @@ class IntegerModel:
             if not len(token):
                 continue
             queued = RowScale(scale.mantissa[token], scale.exponent[token])
-            rows = self._linear(frame, f"{block}.gelu", f"{name}.fc1", high[token], queued, index=expert,
-                                activation=ACTIVATION_OF[network.activation])
+            rows = self.hidden(frame, f"{block}.gelu", f"{name}.fc1", high[token], queued, expert)
             hidden[routing.experts == expert] = rows
-            x[token] = self._linear(frame, f"{block}.x_post_mlp", f"{name}.fc2", *_row_operands(rows), index=expert,
+            x[token] = self._linear(frame, f"{block}.x_post_mlp", f"{name}.fc2", *row_operands(rows), index=expert,
                                     score=score, residual=x[token])
         frame.trace[f"{block}.gelu"] = hidden
         return x
@@ -161,7 +188,7 @@ class IntegerModel:
         frame.trace[f"{block}.top_k_index"], frame.trace[f"{block}.top_k_score"] = routing
         return routing
 
-    def _norm(self, name: str, x: np.ndarray) -> "Normed":
+    def norm(self, name: str, x: np.ndarray) -> "Normed":
         gain, dim = self._tensors[f"{name}.gain"], self.network.dim
         inverse_dim = round((1 << INVERSE_DIM_FRACTION) / dim)
         norm = norm_rows(x, gain, dim, inverse_dim, int(self._tensors[f"{name}.epsilon"]))
@@ -197,6 +224,11 @@ class Normed:
     norm: NormRows
 
     @property
+    def operands(self) -> np.ndarray:
+        """The high digits: s9."""
+        return digits(self.rows)[0]
+
+    @property
     def scale(self) -> RowScale:
         return self.norm.scale
 
@@ -217,11 +249,7 @@ def _columns(peak: PeakScale) -> PeakScale:
     return PeakScale(peak.m[:, None], peak.e[:, None])
 
 
-def _high(normed: Normed) -> np.ndarray:
-    return digits(normed.rows)[0]
-
-
-def _row_operands(rows: np.ndarray) -> tuple[np.ndarray, RowScale]:
+def row_operands(rows: np.ndarray) -> tuple[np.ndarray, RowScale]:
     """Stored rows s16 as operands, scaled by their own peak."""
     peak = peak_scale(np.abs(rows).max(axis=1))
     return digits(quantise(rows, _columns(peak)))[0], peak.row_scale

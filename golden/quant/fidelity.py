@@ -2,13 +2,14 @@
 """How far the integers of a quantised model are from the float model, tensor by tensor."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf, log10
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from moevit.golden.integer.model import Frame, IntegerModel
 from moevit.golden.reference import M3ViT, pixels
@@ -18,7 +19,11 @@ from moevit.spec.quantised import QuantisedModel
 from .fold import offsets
 from .quantiser import LOG2_E
 
-__all__ = ["BLOCK_TENSORS", "Fidelity", "compare", "dequantised", "sqnr"]
+__all__ = ["BLOCK_TENSORS", "CLEAR", "Fidelity", "Routes", "compare", "dequantised", "routed", "sqnr"]
+
+#: Standard deviations of a gate's noise above which a lead is clear: the noise of a difference of two logits is 1.4 of
+#: them, so a clear token is routed otherwise in a few of a hundred cases at the margin, and hardly ever beyond.
+CLEAR = 3.0
 
 BLOCK_TENSORS = ("q", "k", "v", "attn_logits", "attn_out", "x_post_attn", "gate_logits", "gelu", "x_post_mlp")
 
@@ -36,41 +41,62 @@ def _decibel(signal: float, noise: float) -> float:
 
 @dataclass
 class Fidelity:
-    """``sqnr[name]`` in dB over all images and tasks, named as in `dequantised`; ``saturated`` values in all.
+    """Figures over all images and tasks; tensors are named as in `dequantised`.
 
-    ``routing[block]`` is the share of tokens whose set of experts is that of the float model, ``clear_routing[block]``
-    the same among tokens whose last chosen expert leads the next one by more than ``margin``.
+    ``sqnr[name]`` in dB. ``cosines``: of every final token with the float model's, after the final norm if there is
+    one. ``saturated[name]`` of the ``written[name]`` values of a tensor were clipped.
+
+    Of a MoE block: ``gate_noise``, the standard deviation of the integers' gate logits around the float ones;
+    ``routing``, the share of tokens whose set of experts is the float model's; ``clear_routing``, the same among
+    ``clear`` tokens, whose last chosen expert leads the next one by more than ``CLEAR`` times that noise. All blocks
+    before it have run in integers.
     """
 
-    margin: float
     sqnr: dict[str, float] = field(default_factory=dict)
+    cosines: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    saturated: dict[str, int] = field(default_factory=dict)
+    written: dict[str, int] = field(default_factory=dict)
+    gate_noise: dict[int, float] = field(default_factory=dict)
     routing: dict[int, float] = field(default_factory=dict)
+    clear: dict[int, int] = field(default_factory=dict)
     clear_routing: dict[int, float] = field(default_factory=dict)
-    saturated: int = 0
 
 
-def compare(model: M3ViT, quantised: QuantisedModel, images: np.ndarray, margin: float = 0.02) -> Fidelity:
+def compare(model: M3ViT, quantised: QuantisedModel, images: np.ndarray) -> Fidelity:
     """Run u8 ``images`` (images, H, W, 3) through both, for every task."""
-    integer, network = IntegerModel(quantised), model.network
+    integer, network, found = IntegerModel(quantised), model.network, Fidelity()
     power: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(2))
-    counts: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(4))  # tokens, right; clear ones, right
-    saturated = 0
+    routes: dict[int, list[Routes]] = defaultdict(list)
     tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    cosines = []
     for image in images:
         for task in range(len(network.tasks)):
             with torch.no_grad():
                 trace = {name: value[0].numpy() for name, value in model.trace(pixels(image[None]), task).items()}
             frame = integer.run(image, task)
-            saturated += sum(frame.saturated.values())
+            for name, clipped in frame.saturated.items():
+                found.saturated[name] = found.saturated.get(name, 0) + clipped
+                found.written[name] = found.written.get(name, 0) + frame.trace[name].size
             for name, value, reference in dequantised(quantised, tensors, frame, trace, task):
                 power[name] += np.square(reference).sum(), np.square(reference - value).sum()
+            cosines.append(_cosines(model, trace["tokens"], frame.tokens * 2.0**-quantised.residual_fraction))
             for block in filter(network.is_moe, range(network.depth)):
-                same, lead = _routes(quantised, frame, trace, block, task)
-                clear = lead > margin
-                counts[block] += len(same), same.sum(), clear.sum(), (same & clear).sum()
-    return Fidelity(margin, {name: _decibel(*pair) for name, pair in power.items()},
-                    {block: float(c[1] / c[0]) for block, c in counts.items()},
-                    {block: float(c[3] / c[2]) if c[2] else 1.0 for block, c in counts.items()}, saturated)
+                routes[block].append(routed(quantised, frame, trace, block, task))
+    found.sqnr, found.cosines = {name: _decibel(*pair) for name, pair in power.items()}, np.concatenate(cosines)
+    for block, each in routes.items():
+        same, lead, error = (np.concatenate(parts) for parts in zip(*each, strict=True))
+        found.gate_noise[block], found.routing[block] = float(error.std()), float(same.mean())
+        clear = lead > CLEAR * found.gate_noise[block]
+        found.clear[block] = int(clear.sum())
+        found.clear_routing[block] = float(same[clear].mean()) if clear.any() else 1.0
+    return found
+
+
+@torch.no_grad()
+def _cosines(model: M3ViT, *tokens: np.ndarray) -> np.ndarray:
+    """Cosine (tokens,) of two sets of tokens (tokens, dim), after the final norm if there is one."""
+    real = (torch.from_numpy(each.astype(np.float32)) for each in tokens)
+    return F.cosine_similarity(*(each if model.norm is None else model.norm(each) for each in real)).numpy()
 
 
 def dequantised(quantised: QuantisedModel, tensors: dict[str, np.ndarray], frame: Frame, trace: dict[str, np.ndarray],
@@ -87,13 +113,14 @@ def dequantised(quantised: QuantisedModel, tensors: dict[str, np.ndarray], frame
     for block in range(quantised.network.depth):
         constant, attention = offsets(tensors, block), f"blocks.{block}.attn"
         for part, offset in (("query", 0.0), ("key", constant.key), ("value", constant.value)):
-            name = f"{block}.{part[0]}"
-            yield name, frame.trace[name] * np.array(units[f"{attention}.{part}"]), trace[name] - offset
+            name, unit = f"{block}.{part[0]}", np.array(units[f"{attention}.{part}"])
+            added = quantised[f"{attention}.{part}.bias"] * unit if part != "query" else 0.0
+            yield name, frame.trace[name] * unit, trace[name] - offset + added
         name = f"{block}.attn_logits"
         integer = frame.trace[name] / (LOG2_E * 2.0**LOGIT_FRACTION)
         yield name, _centred(integer), _centred(trace[name])
         name = f"{block}.attn_out"
-        yield name, frame.trace[name] * np.array(units[f"{attention}.mix"]), trace[name] - constant.value
+        yield name, frame.trace[name] * np.array(units[f"{attention}.mix"]), trace[name] - constant.value + added
         for name in (f"{block}.x_post_attn", f"{block}.x_post_mlp"):
             yield name, frame.trace[name] * residual, trace[name]
         if quantised.network.is_moe(block):
@@ -115,13 +142,23 @@ def _allowed(quantised: QuantisedModel, block: int, task: int) -> np.ndarray:
     return quantised[f"blocks.{block}.moe.gate.bias"][task] != BIAS_MASKED
 
 
-def _routes(quantised: QuantisedModel, frame: Frame, trace: dict[str, np.ndarray], block: int,
-            task: int) -> tuple[np.ndarray, np.ndarray]:
-    """Per token: whether both models chose the same experts, and the float lead of the last chosen over the next."""
+class Routes(NamedTuple):
+    """Per token: whether both models chose the same experts, the float lead of the last chosen over the next; and the
+    errors (any,) of the logits of experts that the task may use."""
+
+    same: np.ndarray
+    lead: np.ndarray
+    error: np.ndarray
+
+
+def routed(quantised: QuantisedModel, frame: Frame, trace: Mapping[str, np.ndarray], block: int, task: int) -> Routes:
+    """The choices of a MoE block in ``frame`` against those of the float ``trace``."""
     k, order = quantised.network.top_k, quantised[f"blocks.{block}.moe.order"]
-    allowed = order[_allowed(quantised, block, task)]
+    allowed = _allowed(quantised, block, task)
     same = (np.sort(order[frame.trace[f"{block}.top_k_index"]], axis=1)
             == np.sort(trace[f"{block}.top_k_index"], axis=1)).all(axis=1)
-    descending = -np.sort(-trace[f"{block}.gate_logits"][:, allowed], axis=1)
-    lead = descending[:, k - 1] - descending[:, k] if len(allowed) > k else np.full(len(same), inf)
-    return same, lead
+    reference = trace[f"{block}.gate_logits"][:, order][:, allowed]
+    error = frame.trace[f"{block}.gate_logits"][:, allowed] / (LOG2_E * 2.0**GATE_FRACTION) - reference
+    descending = -np.sort(-reference, axis=1)
+    lead = descending[:, k - 1] - descending[:, k] if reference.shape[1] > k else np.full(len(same), inf)
+    return Routes(same, lead, error.ravel())

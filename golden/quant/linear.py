@@ -34,6 +34,10 @@ class Weights(NamedTuple):
     column_scale: np.ndarray
     shift: int
 
+    def reals(self, unit: float | np.ndarray) -> np.ndarray:
+        """The weights that the integers stand for; ``unit`` as in `quantise_weights`."""
+        return self.weight * _step(self.column_scale, self.shift, unit)[..., None]
+
 
 def scale_and_shift(name: str, value: np.ndarray) -> Scaled:
     """Non-negative reals as u16 with one common shift, each rounded up; all zero gives zeros and shift 63.
@@ -63,7 +67,7 @@ def quantise_weights(name: str, weight: np.ndarray, unit: float | np.ndarray, *,
     """
     weight = np.asarray(weight, np.float64)
     column_scale, shift = scale_and_shift(f"{name}.weight", np.abs(weight).max(axis=-1) / limit * unit)
-    step = np.ldexp(np.divide(column_scale, unit, out=np.zeros(column_scale.shape), where=column_scale > 0), -shift)
+    step = _step(column_scale, shift, unit)
     if gram is None:
         integers = np.rint(weight / np.where(step > 0, step, np.inf)[..., None]).astype(np.int64)
     elif weight.ndim == 2:
@@ -72,6 +76,11 @@ def quantise_weights(name: str, weight: np.ndarray, unit: float | np.ndarray, *,
         grams = np.broadcast_to(gram, (len(weight), *gram.shape[-2:]))
         integers = np.stack([round_compensated(*each, limit) for each in zip(weight, step, grams, strict=True)])
     return Weights(integers, column_scale, shift)
+
+
+def _step(column_scale: np.ndarray, shift: int, unit: float | np.ndarray) -> np.ndarray:
+    """What a weight integer is worth (..., outputs)."""
+    return np.ldexp(np.divide(column_scale, unit, out=np.zeros(column_scale.shape), where=column_scale > 0), -shift)
 
 
 def bias_integers(name: str, bias: np.ndarray, fraction: float | np.ndarray, low: int = -32768) -> np.ndarray:

@@ -5,6 +5,7 @@ import numpy as np
 
 __all__ = ["DAMPING", "round_compensated"]
 
+_BATCH = 64  # columns whose errors go to all later ones at once
 DAMPING = 0.1  # of the mean squared input: 0.01 to 0.3 are alike on unseen images, below that few images overfit
 
 
@@ -18,10 +19,15 @@ def round_compensated(weight: np.ndarray, step: np.ndarray, gram: np.ndarray, li
     inputs = weight.shape[1]
     damped = gram + np.eye(inputs) * (DAMPING * np.trace(gram) / inputs or 1.0)
     upper = np.linalg.cholesky(np.linalg.inv(damped)).T
-    rest = weight / np.where(step > 0, step, np.inf)[:, None]
-    integers = np.zeros(weight.shape, np.int64)
-    for column in range(inputs):
-        integers[:, column] = np.clip(np.rint(rest[:, column]), -limit, limit)
-        error = (rest[:, column] - integers[:, column]) / upper[column, column]
-        rest[:, column:] -= np.outer(error, upper[column, column:])
-    return integers
+    rest = np.ascontiguousarray((weight / np.where(step > 0, step, np.inf)[:, None]).T)  # a column of weights is a row
+    integers = np.zeros(rest.shape, np.int64)
+    for start in range(0, inputs, _BATCH):
+        batch = slice(start, min(start + _BATCH, inputs))
+        part, errors = rest[batch], np.empty(rest[batch].shape)
+        for row in range(len(part)):
+            column = start + row
+            integers[column] = np.clip(np.rint(part[row]), -limit, limit)
+            errors[row] = (part[row] - integers[column]) / upper[column, column]
+            part[row:] -= np.outer(upper[column, column : batch.stop], errors[row])
+        rest[batch.stop :] -= upper[batch, batch.stop :].T @ errors
+    return integers.T

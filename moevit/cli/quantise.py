@@ -72,7 +72,7 @@ def table(fidelity: Fidelity, network: Network) -> Table:
     result = Table(*(Column(name, justify="right", no_wrap=True) for name in names), box=SIMPLE_HEAD,
                    padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,  # 80 columns hold it
                    title=f"SQNR in dB against float; embedding {fidelity.sqnr['x_embed']:.1f}, "
-                         f"output {fidelity.sqnr['tokens']:.1f}; {fidelity.saturated} saturated")
+                         f"output {fidelity.sqnr['tokens']:.1f}; {sum(fidelity.saturated.values())} saturated")
     for block in range(network.depth):
         cells = [fidelity.sqnr.get(f"{block}.{name}") for name in shown]
         routing = [f"{fidelity.routing[block]:.1%}" if block in fidelity.routing else ""] if network.experts else []

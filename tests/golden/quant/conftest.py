@@ -8,13 +8,12 @@ import pytest
 
 from moevit.golden.integer.model import Frame, IntegerModel
 from moevit.golden.quant import quantise
-from moevit.golden.quant.fidelity import dequantised, sqnr
+from moevit.golden.quant.fidelity import CLEAR, dequantised, sqnr
 from moevit.golden.quant.images import photographs
 from moevit.golden.quant.quantiser import LOG2_E
 from moevit.spec.quantised import QuantisedModel
 
 IMAGES = 16
-CLEAR = 0.02  # lead, in float logits, of an expert that is chosen over the next one
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +29,7 @@ def quantised(published, calibration) -> QuantisedModel:
 @dataclass(frozen=True)
 class Outcome:
     """SQNR in dB of what the float files have, task 0; per task the share of tokens with the same experts, how many of
-    the clear ones have others, and the standard deviation of the gate's error."""
+    those with a clear lead have others, and the standard deviation of the gate's error."""
 
     sqnr: dict[str, float]
     same: tuple[float, float]
@@ -58,8 +57,9 @@ def measure(published, quantised: QuantisedModel, from_image: bool = True) -> Ou
         same = (np.sort(order[frame.trace["1.top_k_index"]])
                 == np.sort(golden[f"l1_top2_idx_task{task}"])).all(axis=1)
         descending = -np.sort(-float_logits)
-        clear = descending[:, 1] - descending[:, 2] > CLEAR
-        found.append((same.mean(), int((clear & ~same).sum()), (logits - float_logits).std()))
+        noise = (logits - float_logits).std()
+        clear = descending[:, 1] - descending[:, 2] > CLEAR * noise
+        found.append((same.mean(), int((clear & ~same).sum()), noise))
     return Outcome(decibels, *zip(*found, strict=True))
 
 

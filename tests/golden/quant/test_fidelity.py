@@ -26,10 +26,14 @@ def test_every_tensor_of_a_small_network_is_close_to_float():
     found = compare(model, quantise(TINY, tensors, images[:2]), images[2:])
     assert set(found.routing) == {1} and min(found.routing[1], found.clear_routing[1]) >= 0.9
     # Where the routing differs, so do the tokens; logits of random weights are small against their row's.
-    floors = {"tokens": 27, "1.x_post_mlp": 27, "0.attn_logits": 24, "1.attn_logits": 24}
+    floors = {"tokens": 27, "1.x_post_mlp": 27, "0.attn_logits": 24, "1.attn_logits": 24,
+              "0.v": 31, "0.attn_out": 30, "1.attn_out": 30,
+              "1.k": 30}
     for name, decibel in found.sqnr.items():
         assert decibel >= floors.get(name, 32), name
     assert found.sqnr["x_embed"] >= 45
+    assert np.median(found.cosines) >= 0.999 and len(found.cosines) == 2 * 2 * TINY.tokens
+    assert found.written["0.v"] == 4 * TINY.tokens * TINY.dim and found.saturated["0.v"] < 20
 
 
 def test_photographs_fit_any_network():

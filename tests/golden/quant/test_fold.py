@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from moevit.golden.quant.fold import fold, offsets
+from moevit.golden.quant.fold import GROWTH, centred, fold, offsets
 from moevit.golden.quant.synthetic import synthetic_checkpoint, synthetic_images
 from moevit.golden.reference import load_state, pixels
 from moevit.spec.networks import NETWORKS
@@ -75,3 +75,23 @@ def test_a_gate_without_bias():
     found = fold(network, tensors)["blocks.1.moe.gate"].bias
     np.testing.assert_allclose(found + bias, fold(network, {**tensors, "blocks.1.moe.gate.bias": bias})
                                ["blocks.1.moe.gate"].bias, atol=1e-12)
+
+
+def test_centred_weights_cancel_what_is_alike_in_all_channels():
+    rng = np.random.default_rng(2)
+    weight, gamma = rng.normal(size=(6, 32)), rng.uniform(0.5, 2, 32)
+    weight[0] += 1 / gamma
+    found, x = centred(weight, gamma), rng.normal(size=(9, 32))
+    x -= x.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose((gamma * x) @ found.T, (gamma * x) @ weight.T, atol=1e-12)
+    assert (np.abs(found @ gamma) <= np.abs(weight @ gamma) + 1e-12).all()
+    assert abs(found[0] @ gamma) < 1e-9 < abs(weight[0] @ gamma)
+    assert (np.abs(found).max(axis=1) <= GROWTH * np.abs(weight).max(axis=1)).all()
+
+
+def test_weights_stay_where_a_gamma_is_small_or_zero():
+    weight = np.random.default_rng(3).normal(size=(4, 8))
+    for least in (0.0, 1e-6):
+        gamma = np.ones(8)
+        gamma[3] = least
+        np.testing.assert_array_equal(centred(weight, gamma), weight)
