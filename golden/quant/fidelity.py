@@ -117,7 +117,8 @@ def dequantised(quantised: QuantisedModel, tensors: dict[str, np.ndarray], frame
             added = quantised[f"{attention}.{part}.bias"] * unit if part != "query" else 0.0
             yield name, frame.trace[name] * unit, trace[name] - offset + added
         name = f"{block}.attn_logits"
-        integer = frame.trace[name] / (LOG2_E * 2.0**LOGIT_FRACTION)
+        factors = np.array(units.get(f"{attention}.logit", 1.0)).reshape(-1, 1, 1)
+        integer = frame.trace[name] / (LOG2_E * 2.0**LOGIT_FRACTION) / factors
         yield name, _centred(integer), _centred(trace[name])
         name = f"{block}.attn_out"
         yield name, frame.trace[name] * np.array(units[f"{attention}.mix"]), trace[name] - constant.value + added

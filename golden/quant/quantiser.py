@@ -189,7 +189,17 @@ class _Quantiser:
         mix = units["value"] * 2.0**-MIX_FRACTION
         self.units[f"{name}.attn.mix"] = mix.tolist()
         self._product(f"{name}.attn.mix", 2.0**MIX_FRACTION)
+        if stream:
+            self._temper(name, stream.temper(self.out))
         self._project(name, block, mix / OPERAND_MAX, self.out[f"{name}.attn.value.bias"] * units["value"])
+
+    def _temper(self, name: str, factors: np.ndarray) -> None:
+        """Multiply the queries of each head by its factor (heads,)."""
+        layer, factor = f"{name}.attn.query", np.repeat(factors, self.network.head_dim)
+        for part in ("column_scale", "bias"):
+            self.out[f"{layer}.{part}"] = np.rint(self.out[f"{layer}.{part}"] * factor)
+        self.units[layer] = (np.array(self.units[layer]) / factor).tolist()
+        self.units[f"{name}.attn.logit"] = factors.tolist()
 
     def _project(self, name: str, block: int, operand: np.ndarray, added: np.ndarray) -> None:
         """``proj``, whose inputs have ``added`` (dim,) in them besides what `fold` took out."""
@@ -275,8 +285,8 @@ class _Quantiser:
         """Only differences count: around the middle of the experts that a task may use, 0 for the others."""
         bias = np.where(allowed, self.tensors[name].astype(np.float64), np.nan)
         bias -= (np.nanmax(bias, axis=1, keepdims=True) + np.nanmin(bias, axis=1, keepdims=True)) / 2
-        sigmoid = self.network.gate == "sigmoid"
-        return bias_integers(name, np.nan_to_num(bias), 2.0**SELECT_FRACTION if sigmoid else LOG2_E * 2.0**LOGIT_FRACTION)
+        unit = 2.0**SELECT_FRACTION if self.network.gate == "sigmoid" else LOG2_E * 2.0**LOGIT_FRACTION
+        return bias_integers(name, np.nan_to_num(bias), unit)
 
 
 def _mean(weight: np.ndarray, inputs: np.ndarray) -> np.ndarray:

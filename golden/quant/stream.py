@@ -18,6 +18,7 @@ from moevit.golden.reference import M3ViT, pixels
 from moevit.golden.reference.moe import ACTIVATIONS
 
 from .moments import Moments
+from .temper import temper
 
 __all__ = ["Stream"]
 
@@ -73,6 +74,18 @@ class Stream:
         normed = ((integer.norm(f"blocks.{self.block}.{name}", sample.x), sample) for sample in self.samples)
         return Moments.of((_real(rows.operands, rows.scale) * unit, (sample.float[name] - beta).numpy())
                           for rows, sample in normed)
+
+    def temper(self, tensors: Tensors) -> np.ndarray:
+        """The factor of each head's logits (heads,), for the exponentials' eight bits."""
+        integer, heads = self._integer(tensors), self.network.heads
+
+        def attention() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for sample in self.samples:
+                integer.attend(frame := Frame(), self.block, sample.x)
+                values = frame.trace[f"{self.block}.v"]
+                yield frame.trace[f"{self.block}.attn_logits"], np.stack(np.split(values, heads, axis=1))
+
+        return temper(attention())
 
     def attend(self, tensors: Tensors, unit: np.ndarray, constant: np.ndarray) -> Moments:
         """Of ``proj``; the integers' values lack ``constant``."""

@@ -39,8 +39,8 @@ class Verdict:
     """``worst``: the tensor (name as in `fidelity.dequantised`) with the least SQNR, ``worst_sqnr`` in dB.
 
     ``sqnr`` in dB and the cosines are of the final tokens. ``saturated[kind]``, kind as ``v`` or ``x_post_mlp``:
-    clipped values of how many, over all blocks. ``routing[block]`` is the share of tokens with a clear lead that go where the
-    float model sends them. ``warnings`` are sentences; none means that nothing is in doubt.
+    clipped values of how many, over all blocks. ``routing[block]`` is the share of tokens with a clear lead that go
+    where the float model sends them. ``warnings`` are sentences; none means that nothing is in doubt.
     """
 
     worst: str
