@@ -74,10 +74,12 @@ class _Schedule(Attention):
     def moe(self, name: str, norm: str) -> None:
         network, plan = self.network, self.plan
         gate = self._gate(f"{name}.gate")
+        select_bias = f"{name}.gate.select_bias"
+        biases = self._biases(self.model[select_bias]) if network.select_bias else None
         for block in plan.moe:
             self.norm(norm, block, copied=True)
-            if network.select_bias:
-                self._set_bias(f"{name}.gate.select_bias")
+            if biases:
+                self._set_bias(select_bias, biases)
             self.add(f"{name}.gate", Opcode.PASS, gate, macs=network.experts * network.dim, stream=Stream.GATES,
                      operand=Operand.NORM, digits=1, k_tiles=plan.dim_words, n_tiles=1, columns=network.experts,
                      shift=int(self.model[f"{name}.gate.shift"]), destination=Destination.ROUTER, top_k=network.top_k,
@@ -98,19 +100,18 @@ class _Schedule(Attention):
                     **read, **self.add_to_residual(block))
         self.steps[start].fields["body"] = len(self.steps) - start - 1
 
-    def _set_bias(self, name: str) -> None:
+    def _set_bias(self, name: str, biases: Payload) -> None:
         """A row times nothing, plus the biases: whatever values and residual rows are there."""
-        config, bias = self.config, self.model[name]
+        self.add(name, Opcode.PASS, biases, stream=Stream.GATES, weights=WeightSource.VALUES, overlap=1, k_tiles=1,
+                 n_tiles=1, columns=self.network.experts, destination=Destination.ROUTER, top_k=1, sets_bias=1, rows=1)
 
+    def _biases(self, bias: np.ndarray) -> Payload:
+        """Column parameters alone, a part per task."""
         def pack(task: int) -> bytes:
-            nothing = np.zeros((len(bias[task]), 0)), np.zeros(len(bias[task]))
-            return pack_linear(config, *nothing, bias[task])
+            experts = len(bias[task])
+            return pack_linear(self.config, np.zeros((experts, 0)), np.zeros(experts), bias[task])
 
-        if name not in self.payloads:
-            self.payloads[name] = Payload(linear_bytes(config, self.network.experts, 0), pack, len(bias))
-        self.add(name, Opcode.PASS, self.payloads[name], stream=Stream.GATES, weights=WeightSource.VALUES, overlap=1,
-                 k_tiles=1, n_tiles=1, columns=self.network.experts, destination=Destination.ROUTER, top_k=1,
-                 sets_bias=1, rows=1)
+        return Payload(linear_bytes(self.config, self.network.experts, 0), pack, len(bias))
 
     def _gate(self, name: str) -> Payload:
         """A part per task."""
