@@ -49,6 +49,7 @@ def build(
     image: Annotated[str | None, typer.Option(metavar="HxW", help="as in moevit import")] = None,
     family: Annotated[str | None, typer.Option(help="as in moevit import")] = None,
     state: Annotated[str | None, typer.Option(help="as in moevit import")] = None,
+    model: Annotated[str | None, typer.Option(help="as in moevit import")] = None,
     normalise: Annotated[str | None, typer.Option(help="as in moevit import")] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="as in moevit import")] = None,
     leave_out: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="as in moevit import")] = None,
@@ -67,7 +68,8 @@ def build(
         with stages.stage("import") as stage:
             stage(str(checkpoint))
             imported = import_checkpoint(checkpoint, image=pair(image, "--image"), family=family, state=state,
-                                         normalise=normalise, heads=heads, leave_out=tuple(leave_out or ()))
+                                         model=model, normalise=normalise, heads=heads,
+                                         leave_out=tuple(leave_out or ()))
             imported.save(written["safetensors"])
             network = imported.network
             stage.result = described(network)
@@ -81,25 +83,25 @@ def build(
             stage.result = f"{len(chosen)} for calibration"
         with stages.stage("quantise", layer_count(network)) as stage:
             arrays = {key: tensor.numpy() for key, tensor in {**imported.tensors, **imported.heads}.items()}
-            model = quantised(network, arrays, chosen, host=imported.host, watch=stage.step)
-            model.notes["checkpoint"] = written["safetensors"].name
-            model.save(written["npz"])
+            integers = quantised(network, arrays, chosen, host=imported.host, watch=stage.step)
+            integers.notes["checkpoint"] = written["safetensors"].name
+            integers.save(written["npz"])
             stage.result = f"{layer_count(network)} layers"
         with stages.stage("compare") as stage:
-            fidelity = compare(load_state(network, imported.tensors), model, chosen[:2])
+            fidelity = compare(load_state(network, imported.tensors), integers, chosen[:2])
             stage.result = f"tokens {fidelity.sqnr['tokens']:.1f} dB against float, {fidelity.saturated:,} saturated"
         with stages.stage("compile") as stage:
-            bundle = compile_model(model, machine)
+            bundle = compile_model(integers, machine)
             bundle.save(written["bundle"])
             stage.result = f"{bundle.program_length} instructions, {len(bundle.weights):,} bytes of weights"
         with stages.stage("run") as stage:
-            compared, different = _golden(bundle, model, chosen[0])
+            compared, different = _golden(bundle, integers, chosen[0])
             stage.result = f"golden machine against integer model: {compared:,} values, {different:,} differ"
     console.print(table(fidelity, network))
     lacking = shortages(machine, known)
     for each in lacking:
         say(f"verdict: {machine.name} does not fit {board}: {each}", "red")
-    found = estimate(model, machine, known)
+    found = estimate(integers, machine, known)
     say(f"verdict: {compared:,} values, {different:,} differ; tokens {fidelity.sqnr['tokens']:.1f} dB; "
         f"{known.milliseconds(found.cycles):.2f} ms on {board}: {written['bundle']}",
         "red" if different or lacking else "green")
