@@ -35,8 +35,8 @@ def instructions() -> str:
     text += "\n## Fields\n\n"
     text += _table(["field", "word", "bits", "meaning"],
                    [[f.name, f.word, f"{f.lsb + f.width - 1}..{f.lsb}", f.doc] for f in isa.FIELDS])
-    for values in (isa.Stream, isa.Source, isa.Operand, isa.WeightSource, isa.Activation, isa.Destination, isa.Saturation,
-                   isa.Peak):
+    for values in (isa.Stream, isa.Source, isa.Operand, isa.WeightSource, isa.Activation, isa.Destination,
+                   isa.Saturation, isa.Peak):
         text += f"\n## {values.__name__}\n\n{values.__doc__}\n\n"
         text += _table(["name", "value"], [[value.name, int(value)] for value in values])
     return text

@@ -81,7 +81,8 @@ for (block, column), value in np.ndenumerate(sqnr):
         axis.text(column, block, f"{value:.1f}", ha="center", va="center", color="white" if value < 45 else "black")
 axis.set_xticks(range(len(shown)), shown, rotation=30, ha="right")
 axis.set_yticks(range(network.depth), [f"block {block}" for block in range(network.depth)])
-axis.set_title(f"SQNR in dB; tokens at the end {fidelity.sqnr['tokens']:.1f}, {sum(fidelity.saturated.values())} values saturated")
+axis.set_title(f"SQNR in dB; tokens at the end {fidelity.sqnr['tokens']:.1f}, "
+               f"{sum(fidelity.saturated.values())} values saturated")
 figure.colorbar(heat, label="dB")
 plt.show()
 for block, share in fidelity.routing.items():

@@ -7,7 +7,18 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from moevit.spec.arrays import MachineConfig
-from moevit.spec.isa import GROUPS, Activation, Destination, Opcode, Operand, Peak, Saturation, Source, Stream, WeightSource
+from moevit.spec.isa import (
+    GROUPS,
+    Activation,
+    Destination,
+    Opcode,
+    Operand,
+    Peak,
+    Saturation,
+    Source,
+    Stream,
+    WeightSource,
+)
 from moevit.spec.registers import ErrorCode
 
 from ..bus.fault import ADDRESS_BITS, fault_layout

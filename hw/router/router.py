@@ -32,8 +32,8 @@ class Router(wiring.Component):
     """Top k, scores, queues: each token's best experts and scores, by expert.
 
     Golden: ``golden.integer.router``. A token every top_k cycles; `LATENCY` cycles from a token's logits to its first
-    entry. A sigmoid or a selection bias costs a token `WALK` cycles more, in which no other is taken. The first token of
-    a pass waits until the pass before it is done, and max_experts cycles longer.
+    entry. A sigmoid or a selection bias costs a token `WALK` cycles more, in which no other is taken. The first token
+    of a pass waits until the pass before it is done, and max_experts cycles longer.
 
     Members
     -------

@@ -29,8 +29,9 @@ def shares_layout(config: MachineConfig) -> data.StructLayout:
 
 
 class GateSoftmax(wiring.Component):
-    """``e = 65535 x 2^(logit - highest)`` and ``1 / sum(e)`` over the first ``experts`` or, if ``renormalise``, the top k;
-    2^-16 if ``absolute``.
+    """``e = 65535 x 2^(logit - highest)`` and ``1 / sum(e)`` over the first ``experts``.
+
+    The sum is over the top k if ``renormalise``; in its place comes 2^-16 if ``absolute``.
 
     Golden: ``golden.integer.router.route``. One token per cycle, no back-pressure: `latency` cycles to the shares,
     `inverse_latency` to the inverse.
@@ -64,7 +65,8 @@ class GateSoftmax(wiring.Component):
         m = Module()
         m.submodules.rank, m.submodules.exp, m.submodules.reciprocal = rank, exp, reciprocal = (
             self._rank, self._exp, self._reciprocal)
-        token, names = self.i.payload, ("experts", "top_k", "renormalise", "absolute", "given", "highest", "logits", "keys")
+        token = self.i.payload
+        names = "experts", "top_k", "renormalise", "absolute", "given", "highest", "logits", "keys"
         line = Timeline(m)
         line.put(0, valid=self.i.valid, **{name: token[name] for name in names})
         # Stages 1 and 2: rank.

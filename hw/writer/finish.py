@@ -57,7 +57,8 @@ class Finish(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         line = Timeline(m)
-        line.put(0, activation=self.activation, score=self.score, lanes=self.lanes, saturation=self.saturation, adds=self.adds)
+        line.put(0, activation=self.activation, score=self.score, lanes=self.lanes, saturation=self.saturation,
+                 adds=self.adds)
         m.submodules.gelu = gelu = Gelu(self._config.k_lanes)
         m.d.comb += gelu.activation.eq(line.at(1, "activation"))
         low, high = self._range(m, line)

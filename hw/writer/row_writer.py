@@ -43,8 +43,9 @@ __all__ = ["RowWriter"]
 
 
 class RowWriter(wiring.Component):
-    """Scales finished sums, adds bias and residual, applies activation and gate score, saturates, stores, tracks peaks and
-    sums of residual rows.
+    """Scales finished sums, adds bias and residual, applies activation and gate score, saturates, stores.
+
+    It tracks the peaks of rows, and the sums of residual rows.
 
     Golden: ``golden.integer.row_writer.write_rows`` and ``gate_logits``. One word per cycle, without bubbles between
     rows, n-tiles and passes, while sums, tags and column parameters are there; `LATENCY` cycles from a row's sums to

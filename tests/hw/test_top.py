@@ -117,7 +117,8 @@ class Program:
             k_tiles = source["k_tiles"] * (self.config.gate_sweeps if fields.get("digits") else 1)
             tiles = self.tiles(n_tiles, k_tiles, constant, experts, stream)
             tiles |= {"constant": constant, "constant_scale": self.between(1, 65535) * constant}
-        defaults = {"shift": self.between(16, 40), "activation": self.chance(0.4) * self.between(1, 2), "saturation": self.between(0, 2)}
+        defaults = {"shift": self.between(16, 40), "activation": self.chance(0.4) * self.between(1, 2),
+                    "saturation": self.between(0, 2)}
         if destination in (Destination.KEYS, Destination.VALUES):
             defaults["saturation"] = Saturation.WEIGHT
         if destination == Destination.ROUTER:
