@@ -18,7 +18,7 @@ from moevit.spec.networks import Network
 from .features import Features, float_features, integer_features
 from .fidelity import Fidelity, fidelity
 from .original import PACKAGE, VERSION, Original, original
-from .probe import fit, paired
+from .probe import STRENGTH, STRENGTHS, fit, paired
 from .rtl import board_estimates, rtl_frame
 from .sets import SETS, PictureSet, unseen_photographs
 from .weights import CALIBRATION, MODEL, import_model, quantise_model
@@ -28,7 +28,7 @@ __all__ = ["FEW", "FIDELITY_PICTURES", "Measurement"]
 #: Test pictures of a set whose tokens are compared one by one.
 FIDELITY_PICTURES = 32
 #: Test pictures that the model calibrated on photographs is asked about too.
-COMPARED = 400
+COMPARED = 200
 #: To try the way through: calibration pictures, training and test pictures of a set.
 FEW = (2, 60, 16)
 
@@ -99,23 +99,27 @@ class Measurement:
             fitted_on = float_features(source, train, 0, self.root, done)
             exact = float_features(source, test, FIDELITY_PICTURES, self.root, done)
             stage.result = f"features of {len(train)} + {len(test)} {pictures.name}"
-        with self.stage("probe") as stage:
-            probe = fit(fitted_on.pooled, pictures.labels[pictures.train])
-            strength = probe.best_params_["regression__C"]
-            stage.result = f"{pictures.name}, C = {strength:g} by cross-validation"
-        truth, answers = pictures.labels[pictures.test], probe.predict(exact.pooled)
-        figures = {}
+        with self.stage("probe", total=len(STRENGTHS)) as stage:
+            probes = {}
+            for strength in STRENGTHS:
+                probes[strength] = fit(_cls(fitted_on, network), pictures.labels[pictures.train], strength)
+                stage.step()
+            stage.result = f"{pictures.name}, C of {', '.join(map(str, STRENGTHS))}"
+        truth, figures = pictures.labels[pictures.test], {}
         for calibration, path in (("training pictures", own), ("photographs", model)):
             asked = test if path == own else test[:COMPARED]
             integer = self._integer(path, asked, FIDELITY_PICTURES, pictures.name)
             close = fidelity(exact, integer)
-            found = paired(truth[:len(asked)], answers[:len(asked)], probe.predict(integer.pooled))
+            scored = {strength: paired(truth[:len(asked)], probe.predict(_cls(exact, network)[:len(asked)]),
+                                       probe.predict(_cls(integer, network))) for strength, probe in probes.items()}
+            found = scored[STRENGTH]
             with self.stage("score") as stage:
                 stage.result = (f"{pictures.name}, calibrated on {calibration}: top-1 {found.top1_float:.2%} -> "
                                 f"{found.top1_integer:.2%}, same answer {found.agreement:.2%}; {_said(close)}")
-            figures[calibration] = {"calibration": calibration, "training_images": len(train), "strength": strength,
-                                    "fidelity_images": len(exact.tokens), **found.figures(),
-                                    **close.figures()}
+            figures[calibration] = {
+                "calibration": calibration, "training_images": len(train), "fidelity_images": len(exact.tokens),
+                **found.figures(), **close.figures(), "strength": STRENGTH,
+                "strengths": {str(strength): each.figures() for strength, each in scored.items()}}
         return {**figures["training pictures"], "photographs": figures["photographs"]}
 
     def _integer(self, model: Path, images: np.ndarray, first: int, name: str) -> Features:
@@ -129,6 +133,11 @@ class Measurement:
             frame = rtl_frame(model, image, self.root, stage)
             stage.result = f"{frame['cycles']:,} cycles, {frame['different']} of {frame['values']:,} values differ"
         return frame
+
+
+def _cls(features: Features, network: Network) -> np.ndarray:
+    """The half of the pooled features that a probe reads."""
+    return features.pooled[:, :network.dim]
 
 
 def _counting(stage: Any) -> Callable[[int], None]:

