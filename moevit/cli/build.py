@@ -28,6 +28,7 @@ from moevit.spec.bundle import Bundle
 from moevit.spec.isa import ProgramError
 from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
+from . import verdict
 from .import_ import described, show
 from .parse import pair
 from .quantise import calibration, table
@@ -89,7 +90,7 @@ def build(
             stage.result = f"{layer_count(network)} layers"
         with stages.stage("compare") as stage:
             fidelity = compare(load_state(network, imported.tensors), integers, chosen[:2])
-            stage.result = f"tokens {fidelity.sqnr['tokens']:.1f} dB against float, {fidelity.saturated:,} saturated"
+            stage.result = f"tokens {fidelity.sqnr['tokens']:.1f} dB against float"
         with stages.stage("compile") as stage:
             bundle = compile_model(integers, machine)
             bundle.save(written["bundle"])
@@ -98,13 +99,14 @@ def build(
             compared, different = _golden(bundle, integers, chosen[0])
             stage.result = f"golden machine against integer model: {compared:,} values, {different:,} differ"
     console.print(table(fidelity, network))
+    doubts = len(verdict.show(integers, arrays, fidelity).warnings)
     lacking = shortages(machine, known)
     for each in lacking:
         say(f"verdict: {machine.name} does not fit {board}: {each}", "red")
     found = estimate(integers, machine, known)
-    say(f"verdict: {compared:,} values, {different:,} differ; tokens {fidelity.sqnr['tokens']:.1f} dB; "
+    say(f"verdict: {compared:,} values, {different:,} differ; {doubts or 'no'} warning{'s' * (doubts > 1)}; "
         f"{known.milliseconds(found.cycles):.2f} ms on {board}: {written['bundle']}",
-        "red" if different or lacking else "green")
+        "red" if different or lacking else "yellow" if doubts else "green")
     raise typer.Exit(DIFFERENT if different else int(bool(lacking)))
 
 

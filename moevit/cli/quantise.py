@@ -24,6 +24,7 @@ from moevit.golden.reference.checkpoint import HEADS
 from moevit.spec.networks import Network
 from moevit.spec.npz import write_npz
 
+from . import verdict
 from .screen import console, say, told
 from .stages import Stages
 
@@ -51,8 +52,8 @@ def quantise(
             chosen = calibration(network, images, count, host)
             stage.result = f"{len(chosen)} for calibration"
         with stages.stage("quantise", layer_count(network)) as stage:
-            model = quantised(network, {name: tensor.numpy() for name, tensor in tensors.items()}, chosen,
-                              host=host, watch=stage.step)
+            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+            model = quantised(network, arrays, chosen, host=host, watch=stage.step)
             model.notes["checkpoint"] = os.path.relpath(checkpoint, output.parent)  # for moevit evaluate
             model.save(output)
             stage.result = f"{layer_count(network)} layers"
@@ -63,6 +64,7 @@ def quantise(
     say(f"{output}: {network.name}, tokens are integers x 2^-{model.residual_fraction}")
     if check:
         console.print(table(fidelity, network))
+        verdict.show(model, arrays, fidelity)
 
 
 def table(fidelity: Fidelity, network: Network) -> Table:

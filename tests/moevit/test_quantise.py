@@ -37,11 +37,24 @@ def test_checkpoint_to_model_with_a_table(run):
     assert QuantisedModel.load("model.npz").network == TINY
 
 
+def test_a_verdict_names_what_is_in_doubt(run):
+    """A good headline hides no drowned layer."""
+    result = run("tiny.safetensors", "-o", "model.npz")
+    assert "worst tensor " in result.output and "final tokens " in result.output and "same experts " in result.output
+    tensors = {name: torch.from_numpy(tensor) for name, tensor in synthetic_checkpoint(TINY, 1).items()}
+    tensors["blocks.0.mlp.fc2.bias"] = tensors["blocks.0.mlp.fc2.bias"].clone()
+    tensors["blocks.0.mlp.fc2.bias"][5] = 3000
+    save("spike.safetensors", load_state(TINY, tensors))
+    result = run("spike.safetensors", "-o", "model.npz")
+    assert result.exit_code == 0 and "nothing is in doubt" not in result.output
+    assert any(line.startswith("warning: blocks.0.mlp.fc2.bias[5]") for line in result.output.splitlines())
+
+
 def test_every_figure_is_whole_at_80_columns():
     network = NETWORKS["m3vit_tiny"]
     sqnr = {f"{block}.{name}": -12.3 for block in range(network.depth) for name in BLOCK_TENSORS}
     shown = Console(width=80, file=StringIO())
-    fidelity = SimpleNamespace(sqnr={"x_embed": 100, "tokens": 100, **sqnr}, saturated=123456,
+    fidelity = SimpleNamespace(sqnr={"x_embed": 100, "tokens": 100, **sqnr}, saturated={"0.v": 123456},
                                routing={block: 1.0 for block in range(network.depth)})
     shown.print(command.table(fidelity, network))
     text = shown.file.getvalue()
