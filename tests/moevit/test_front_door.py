@@ -93,7 +93,7 @@ def test_without_typer_every_other_command_says_what_to_install(name):
     ("simulate", "cocotb_tools"), ("notebooks", "nbformat"), ("bench", "matplotlib"), ("board-sim", "cocotb_tools")])
 def test_a_command_without_its_extra_says_what_to_install(name, package):
     done = run(*name.split(), "--help", without=(package,))
-    said = done.stderr.decode().splitlines()
+    said = [line for line in done.stderr.decode().splitlines() if " s  load " not in line]  # where imports take long
     assert done.returncode == 1 and len(said) == 1 and not done.stdout, done.stderr
     assert f"needs {package}, which is not installed: pip install 'moevit[{COMMANDS[name].extra}]'" in said[0]
 
