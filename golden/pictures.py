@@ -66,9 +66,11 @@ def read_picture(path: Path, size: tuple[int, int], preprocess: Mapping[str, Any
             if picture.mode[0] in "IF":
                 raise PictureError(f"{path} has more than 8 bits per channel ({picture.mode}): convert it to 8")
             return fitted(ImageOps.exif_transpose(picture).convert("RGB"), size, preprocess)
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"{path} claims more than the {LARGEST:,} pixels that are read: make it smaller") from error
     except UnidentifiedImageError as error:
         raise PictureError(f"{path} is no PNG or JPEG") from error
-    except (EOFError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (EOFError, OSError, SyntaxError, ValueError) as error:
         if isinstance(error, PictureError):
             raise
         raise PictureError(f"{path} cannot be read as a picture: {error}") from error

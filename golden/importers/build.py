@@ -114,9 +114,19 @@ def _prove(source: Source, family: Family, network: Network, tensors: dict[str, 
         prove(model, _original(source, family, network, options), how, report)
     except NotProved as error:
         report.say("proof", f"not proved: {error}")
+    told = _told(source, options)
+    if report.proof_db is not None and told:
+        report.say("proof", f"{told} entered both models as you gave it: the proof cannot tell whether it is right")
     if report.proof_db is not None and report.proof_db < _PROVED_DB:
         raise ImportFailed(f"{source.path} as {family.name}: the network does not compute what the source's own model "
                            f"does ({report.proof_db:.0f} dB): check heads, activation and epsilon, or force --family")
+
+
+def _told(source: Source, options: Options) -> str:
+    """What a person said and the source's own model took over; an ONNX graph is a model by itself."""
+    names = ("normalise", "mean", "std") if source.graph is not None else (
+        "normalise", "mean", "std", "heads", "activation", "norm_eps", "top_k", "renormalise")
+    return ", ".join(f"{name} {value}" for name in names if (value := getattr(options, name)) is not None)
 
 
 def _original(source: Source, family: Family, network: Network, options: Options) -> Original:

@@ -61,8 +61,8 @@ def read_torch(path: Path, state: str | None, report: Report) -> dict[str, Tenso
         with no_warnings(), torch.serialization.safe_globals([argparse.Namespace]):  # options of a training
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        raise Unreadable(f"{path} is not a PyTorch file of plain tensors ({first_line(error)}): save its state_dict() "
-                         "alone, with torch.save or safetensors") from error
+        raise Unreadable(f"{path} is not a PyTorch file of plain tensors, and code of a file is not run: save its "
+                         "state_dict() alone, with torch.save or safetensors") from error
     except RuntimeError as error:
         if "TorchScript" in str(error):
             raise Unreadable(f"{path} is a TorchScript program, which is not run: save its state_dict()") from error

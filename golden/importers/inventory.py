@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tensors of a source, each of which a family takes, or leaves out and says why."""
 
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
@@ -26,6 +27,7 @@ class Inventory:
     def __init__(self, tensors: dict[str, Tensor], family: str, report: Report) -> None:
         self.tensors, self.family, self.report = tensors, family, report
         self._open = dict.fromkeys(tensors)  # keeps the order of the file
+        self._absent: list[str] = []
 
     def __contains__(self, name: str) -> bool:
         return name in self._open
@@ -60,9 +62,13 @@ class Inventory:
         return value if dtype == torch.bool else value.double()
 
     def maybe(self, name: str, shape: Sequence[int]) -> Tensor:
-        """`take`, or zeros of ``shape`` where the tensor (a bias) is absent, which the report says."""
+        """`take`, or zeros of ``shape`` where the tensor (a bias) is absent, which the report says.
+
+        It must be absent in every block: `close` looks.
+        """
         if name in self.tensors:
             return self.take(name, shape)
+        self._absent.append(name)
         self.report.say("folded", f"absent biases are zero ({name} and its like)")
         return torch.zeros(tuple(shape), dtype=torch.float64)
 
@@ -76,7 +82,13 @@ class Inventory:
             self.report.say("dropped", f"{found[0]}{more}: {why}")
 
     def close(self) -> None:
-        """Raise UnmappedTensor if a tensor is neither taken nor left out."""
+        """Raise UnmappedTensor if a tensor is neither taken nor left out, MissingTensor if a bias that is absent is
+        there in another block."""
+        there = {_of_any_block(name): name for name in self.tensors}
+        for name in self._absent:
+            if _of_any_block(name) in there:
+                raise MissingTensor(f"{name} is missing, but {there[_of_any_block(name)]} is there: the checkpoint is "
+                                    "damaged or incomplete")
         for pattern, why in _TRAINING.items():
             self.drop(pattern, why)
         if self._open:
@@ -86,3 +98,8 @@ class Inventory:
                                  f"--leave-out '{names[0]}' (a pattern), else force another --family")
         taken = len(self.tensors)
         self.report.say("mapped", f"all {taken} tensors of {self.family} are accounted for")
+
+
+def _of_any_block(name: str) -> str:
+    """The name without its first number that stands alone, which is the block's."""
+    return re.sub(r"(?<![a-zA-Z])\d+(?=[./])", "#", name, count=1)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Libraries of the sources' own models. Each is imported only to prove an import, and may be absent."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from textwrap import shorten
 from types import ModuleType
 
 import torch
@@ -43,8 +45,9 @@ def no_warnings() -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """What a foreign error says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    """What a foreign error says, in one line, without the colours of a terminal."""
+    line = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().partition("\n")[0]
+    return shorten(line, 200, placeholder=" ...") if line and not line.isdigit() else type(error).__name__
 
 
 def _torchvision() -> None:

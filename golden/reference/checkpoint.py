@@ -90,7 +90,7 @@ def read(path: str | PathLike) -> Checkpoint:
     except SafetensorError as error:
         raise FileFormatError(f"{path} is not a safetensors file: {error}") from error
     if "network" not in metadata:
-        raise FileFormatError(f"{path} has no 'network' in its metadata: write it with checkpoint.save")
+        raise FileFormatError(f"{path} has no 'network' in its metadata: bring it in with moevit import")
     try:
         network = Network.from_fields(json.loads(metadata["network"]))
         host = json.loads(metadata.get("host", "{}"))

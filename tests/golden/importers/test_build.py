@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What holds for every family: folds, the proof, what is left out, what the report says."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from moevit.golden.importers import FAMILIES, import_checkpoint
 from moevit.golden.importers.build import TABLE_ERROR
-from moevit.golden.importers.errors import ImportFailed, NeedsOption, NotProved, Unsupported
+from moevit.golden.importers.errors import ImportFailed, MissingTensor, NeedsOption, NotProved, Unsupported
 from moevit.golden.importers.timm import Timm
 from moevit.golden.quant.synthetic import synthetic_checkpoint
 from moevit.golden.reference import load_state
@@ -69,6 +71,26 @@ def test_a_missing_block_is_named(tensors, tmp_path):
     theirs["blocks.3.norm1.weight"] = torch.ones(32)
     with pytest.raises(ImportFailed, match="block 2 of 4"):
         import_checkpoint(saved(tmp_path / "a.pth", theirs), **ASKED)
+
+
+def test_a_bias_is_absent_everywhere_or_nowhere(tmp_path):
+    """Zero is right where a network has none, and wrong where one was lost."""
+    network = replace(NETWORK, depth=2)
+    state = {name: torch.from_numpy(value) for name, value in synthetic_checkpoint(network, 1).items()}
+    state["cls_token"] = state.pop("prefix_tokens")
+    del state["blocks.1.mlp.fc1.bias"]
+    with pytest.raises(MissingTensor, match=r"blocks.1.mlp.fc1.bias is missing, but blocks.0.mlp.fc1.bias is there"):
+        import_checkpoint(saved(tmp_path / "a.pth", state), **ASKED)
+    del state["blocks.0.mlp.fc1.bias"]
+    imported = import_checkpoint(saved(tmp_path / "a.pth", state), **ASKED)
+    assert not imported.tensors["blocks.1.mlp.fc1.bias"].any()
+
+
+def test_the_proof_says_what_it_cannot_tell(tensors, tmp_path):
+    """Heads are in no tensor: four of them in both models agree as two do."""
+    report = import_checkpoint(saved(tmp_path / "a.pth", tensors[0]), **{**ASKED, "heads": 4}).report
+    assert report.proof_db > 100
+    assert "normalise imagenet, heads 4 entered both models as you gave it" in str(report)
 
 
 def test_parameters_of_training_carry_no_gradient(tensors, tmp_path):
