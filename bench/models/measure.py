@@ -18,7 +18,7 @@ from moevit.spec.networks import Network
 from .features import Features, float_features, integer_features
 from .fidelity import Fidelity, fidelity
 from .original import PACKAGE, VERSION, Original, original
-from .probe import STRENGTH, STRENGTHS, fit, paired
+from .probe import STRENGTHS, choose, fit, paired
 from .rtl import board_estimates, rtl_frame
 from .sets import SETS, PictureSet, unseen_photographs
 from .weights import CALIBRATION, MODEL, import_model, quantise_model
@@ -99,26 +99,27 @@ class Measurement:
             fitted_on = float_features(source, train, 0, self.root, done)
             exact = float_features(source, test, FIDELITY_PICTURES, self.root, done)
             stage.result = f"features of {len(train)} + {len(test)} {pictures.name}"
-        with self.stage("probe", total=len(STRENGTHS)) as stage:
-            probes = {}
+        labels = pictures.labels[pictures.train]
+        with self.stage("probe", total=len(STRENGTHS) + 1) as stage:
+            chosen, probes = choose(fitted_on.pooled, labels), {}
             for strength in STRENGTHS:
-                probes[strength] = fit(_cls(fitted_on, network), pictures.labels[pictures.train], strength)
                 stage.step()
-            stage.result = f"{pictures.name}, C of {', '.join(map(str, STRENGTHS))}"
+                probes[strength] = fit(fitted_on.pooled, labels, strength)
+            stage.result = f"{pictures.name}, C = {chosen:g} by cross-validation"
         truth, figures = pictures.labels[pictures.test], {}
         for calibration, path in (("training pictures", own), ("photographs", model)):
             asked = test if path == own else test[:COMPARED]
             integer = self._integer(path, asked, FIDELITY_PICTURES, pictures.name)
             close = fidelity(exact, integer)
-            scored = {strength: paired(truth[:len(asked)], probe.predict(_cls(exact, network)[:len(asked)]),
-                                       probe.predict(_cls(integer, network))) for strength, probe in probes.items()}
-            found = scored[STRENGTH]
+            scored = {strength: paired(truth[:len(asked)], probe.predict(exact.pooled[:len(asked)]),
+                                       probe.predict(integer.pooled)) for strength, probe in probes.items()}
+            found = scored[chosen]
             with self.stage("score") as stage:
                 stage.result = (f"{pictures.name}, calibrated on {calibration}: top-1 {found.top1_float:.2%} -> "
                                 f"{found.top1_integer:.2%}, same answer {found.agreement:.2%}; {_said(close)}")
             figures[calibration] = {
                 "calibration": calibration, "training_images": len(train), "fidelity_images": len(exact.tokens),
-                **found.figures(), **close.figures(), "strength": STRENGTH,
+                **found.figures(), **close.figures(), "strength": chosen,
                 "strengths": {str(strength): each.figures() for strength, each in scored.items()}}
         return {**figures["training pictures"], "photographs": figures["photographs"]}
 
@@ -133,11 +134,6 @@ class Measurement:
             frame = rtl_frame(model, image, self.root, stage)
             stage.result = f"{frame['cycles']:,} cycles, {frame['different']} of {frame['values']:,} values differ"
         return frame
-
-
-def _cls(features: Features, network: Network) -> np.ndarray:
-    """The half of the pooled features that a probe reads."""
-    return features.pooled[:, :network.dim]
 
 
 def _counting(stage: Any) -> Callable[[int], None]:

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from moevit.bench.models.probe import fit, paired, wilson
+from moevit.bench.models.probe import STRENGTHS, choose, fit, paired, wilson
 
 
 def answers(both, float_only, integer_only, neither):
@@ -59,3 +59,15 @@ def test_probe_finds_what_is_linear():
     features[:, 0] += 0.01 * labels
     probe = fit(features[:200], labels[:200], 1.0)
     assert (probe.predict(features[200:]) == labels[200:]).mean() > 0.95
+
+
+def test_of_penalties_that_do_as_well_the_strongest_is_chosen():
+    labels = np.arange(100) % 2
+    assert choose(np.repeat(labels[:, None], 4, axis=1).astype(float), labels) == STRENGTHS[0]
+
+
+def test_a_penalty_that_does_better_is_chosen():
+    labels, rng = np.arange(200) % 2, np.random.default_rng(0)
+    features = rng.normal(size=(200, 50))
+    features[:, 0] = 3 * labels  # one channel among noise: a strong penalty spreads over all
+    assert choose(features, labels) > STRENGTHS[0]

@@ -118,7 +118,7 @@ def test_document(full):
     lines = [line for line in text.splitlines() if line.startswith(("| digits |", "| textiles |"))]
     assert [line.split(" | ")[1] for line in lines] == ["training pictures", "photographs"] * 2
     digits = full["dinov2_s14"]["sets"]["digits"]
-    assert f"{digits['top1_integer']:.2%}" in lines[0] and "| dinov2_s14 | digits, 50 + 16 |" in text
+    assert f"{digits['top1_integer']:.2%}" in lines[0] and "| dinov2_s14 | digits (C " in text
     assert "## Not tried" in text and "demo" not in document(full, None).partition("| model | pictures")[2]
 
 
