@@ -42,7 +42,7 @@ except ImportError as error:
 # The file says which network it is, and every tensor is checked against it.
 
 # %%
-network, state = read(CHECKPOINT)
+network, state, _ = read(CHECKPOINT)
 reference = load_state(network, state)
 tensors = {name: tensor.numpy() for name, tensor in state.items()}
 print(f"{network.name}: {network.depth} blocks, {network.dim} channels, {network.tokens} tokens, "

@@ -42,7 +42,7 @@ def check_equal(pair, model: QuantisedModel, name: str, parts: int) -> None:
     np.testing.assert_array_equal(both.run(image, network.tasks[0]), want.tokens)
     passes = {each.name for each in both.rtl.report.passes}
     assert {name, f"{name}[{parts - 1}]"} <= passes and f"{name}[{parts}]" not in passes
-    assert want.tokens.std() > 100 and sum(want.saturated.values()) < want.tokens.size
+    assert want.tokens.std() > 100 and (np.abs(want.tokens) < 32767).mean() > 0.9  # not all clipped, so not all alike
 
 
 @pytest.mark.parametrize("hidden", [3072, 4096])

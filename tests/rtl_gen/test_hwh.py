@@ -47,7 +47,7 @@ def parsed(request, path):
 def test_the_machine_is_found(parsed, path):
     assert set(parsed.ip_dict) == {"ps", "interrupts", "moevit_0"}
     cell = parsed.ip_dict["moevit_0"]
-    assert cell["type"] == VLNV == "moevit:accel:moevit:0.1"
+    assert cell["type"] == VLNV == "moevit:accel:moevit:0.2"
     assert cell["phys_addr"] == {US: 0xA000_0000, Z7: 0x4000_0000}[path.stem]
     assert cell["addr_range"] == 0x4000
     assert cell["fullpath"] == "moevit_0"

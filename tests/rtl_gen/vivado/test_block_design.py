@@ -116,7 +116,7 @@ def test_every_board(vivado, tmp_path, board):
     found = made(vivado, tmp_path / "out", board)
     assert {given for _, given in only(found, "create_project")} == {part}
     cells = dict(only(found, "cell"))
-    assert cells["ps"] == chip["processor"] and cells["moevit_0"] == "moevit:accel:moevit:0.1"
+    assert cells["ps"] == chip["processor"] and cells["moevit_0"] == "moevit:accel:moevit:0.2"
     check_wiring(found, chip, masters_of(board))
     check_addresses(found, chip, masters_of(board), segments)
     settings = {name: value for _, name, value in only(found, "property", chip["processor"].split(":")[2])}
@@ -174,7 +174,7 @@ def test_the_packaged_ip(vivado, tmp_path):
     assert bits == {"START": 0, "DONE": 1, "IDLE": 2, "READY": 3, "RESET": 5, "RESET_DONE": 6, "ERROR": 7,
                     "INTERRUPT": 9}
     core = {name: value for _, name, value in only(found, "property", "core")}
-    assert (core["name"], core["version"]) == ("moevit", "0.1")
+    assert (core["name"], core["version"]) == ("moevit", "0.2")
     assert ["FREQ_HZ", "bus:aclk"] in only(found, "remove_bus_parameter")
 
 

@@ -153,7 +153,7 @@ def test_the_handoff_that_simulations_use_passes_the_check(tmp_path):
     path = tmp_path / "moevit_zcu104.hwh"
     path.write_text(handoff(BOARDS["zcu104"], CONFIGS["32x64"]))
     check_hwh(path)
-    path.write_text(path.read_text().replace("moevit:accel:moevit:0.1", "moevit:accel:moevit:0.0"))
+    path.write_text(path.read_text().replace("moevit:accel:moevit:0.2", "moevit:accel:moevit:0.0"))
     with pytest.raises(VivadoError, match="has 0 cells moevit_0"):
         check_hwh(path)
 
