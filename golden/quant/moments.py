@@ -3,12 +3,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, final
 
 import numpy as np
 
 __all__ = ["Moments"]
 
 
+@final
 @dataclass(frozen=True)
 class Moments:
     """Means over the rows of the calibration images: of the layer's inputs as the integers have them, as reals (...,
@@ -21,7 +23,7 @@ class Moments:
     @classmethod
     def of(cls, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> "Moments":
         """Of integers' and float rows, each (rows, inputs); every pair counts alike."""
-        total: list[np.ndarray] = []
+        total: list[Any] = []
         count = 0
         for integer, real in pairs:
             x = integer.astype(np.float32)

@@ -99,7 +99,7 @@ class _Quantiser:
                  stream: Stream | None, watch: Callable[[str], None]):
         self.network, self.tensors, self.statistics, self.stream = network, tensors, statistics, stream
         self.layers, self.watch, self.residual_fraction = fold(network, tensors), watch, fraction
-        self.out: dict[str, np.ndarray | int] = {}
+        self.out: dict[str, Any] = {}
         self.units: dict[str, list[float]] = {}
 
     def run(self) -> QuantisedModel:
@@ -133,7 +133,7 @@ class _Quantiser:
         weight, bias = self.layers[name]
         if np.ndim(operand):
             weight = weight * operand
-            moments = moments and moments.scaled(operand)
+            moments = moments and moments.scaled(np.asarray(operand))
             operand = 1.0
         quantised = quantise_weights(name, weight, operand * fraction, gram=moments and moments.gram)
         for part, value in quantised._asdict().items():
@@ -242,7 +242,9 @@ class _Quantiser:
         """An FFN that all tokens use; ``kept``: what the float model calls its hidden rows."""
         stream, unit, residual = self.stream, 2.0**-GELU_FRACTION / OPERAND_MAX, 2.0**self.residual_fraction
         self.linear(f"{name}.fc1", normed[0], 2.0**GELU_FRACTION, normed[1])
-        layer, drift, moments = f"{name}.fc2", 0.0, None
+        layer = f"{name}.fc2"
+        drift: np.ndarray | float = 0.0
+        moments: Moments | None = None
         stacked = self.layers[layer].weight.ndim == 3
         if stream:
             tasks = range(len(self.network.tasks)) if stacked else [None]

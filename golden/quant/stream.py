@@ -6,6 +6,7 @@ So a layer is rounded for the inputs that it will really get, and its bias makes
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from .temper import temper
 
 __all__ = ["Stream"]
 
-Tensors = Mapping[str, np.ndarray]
+Tensors = Mapping[str, Any]
 
 
 @dataclass
@@ -37,6 +38,7 @@ class _Sample:
     float: dict[str, Tensor] = field(default_factory=dict)
 
 
+@final
 class Stream:
     """Steps through a network while its layers get their integers. ``tensors`` are those that a step needs."""
 
@@ -118,7 +120,9 @@ class Stream:
     @torch.no_grad()
     def experts_hidden(self, tensors: Tensors, unit: float) -> Moments:
         """Of the experts' fc2, stacked: each is shown all tokens."""
-        integer, name, experts = self._integer(tensors), f"blocks.{self.block}", self.blocks[self.block].moe.experts
+        integer, name = self._integer(tensors), f"blocks.{self.block}"
+        moe: Any = self.blocks[self.block].moe  # a module; torch's types allow a tensor
+        experts = moe.experts
 
         def rows(expert: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             weight, bias = experts.fc1.weight[expert], experts.fc1.bias[expert]
