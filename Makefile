@@ -46,9 +46,9 @@ sim: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## run the demo network on the
 	$(MOEVIT) demo compare $(DEMO)/scenes.npz build/sim/demo_$(CONFIG).npz -o build/sim
 
 PICTURES := docs/pictures
-notebooks: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## execute host/notebooks on the RTL; pictures in build/notebooks/
+notebooks: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## execute notebooks on the RTL; pictures in build/notebooks/
 	$(MOEVIT) notebooks -o build/notebooks
-	cp build/notebooks/*.ipynb host/notebooks/
+	cp build/notebooks/*.ipynb notebooks/
 	mkdir -p $(PICTURES)
 	cp build/notebooks/01_first_frame_0.png $(PICTURES)/first_frame.png
 
@@ -73,7 +73,7 @@ test-all: $(INSTALLED)  ## the test suite with the slow, exhaustive runs
 lint: $(INSTALLED)  ## ruff and mypy
 	$(VENV)/bin/ruff check .
 	rm -rf build/ns && mkdir -p build/ns/moevit
-	cd build/ns/moevit && ln -s $(addprefix ../../../,spec golden compiler hw rtl_gen sim host bench $(wildcard moevit/*)) .
+	cd build/ns/moevit && ln -s $(addprefix ../../../,kit spec golden compiler estimator hw rtl_gen sim host bench notebooks $(wildcard moevit/*)) .
 	MYPYPATH=build/ns $(VENV)/bin/mypy
 
 BOARD ?= zcu104

@@ -10,15 +10,15 @@ from typing import NamedTuple
 import numpy as np
 
 from moevit import golden, spec
+from moevit.estimator.loads import expert_loads
 from moevit.golden.integer.model import IntegerModel
 from moevit.golden.quant import quantise
 from moevit.golden.quant.balance import balance
 from moevit.golden.quant.images import photographs
 from moevit.golden.quant.published import BLOCKS, find_published, overlay
 from moevit.golden.quant.synthetic import synthetic_checkpoint
-from moevit.spec.loads import expert_loads
+from moevit.kit.npz import read_npz, write_npz
 from moevit.spec.networks import NETWORKS, Network
-from moevit.spec.npz import read_npz, write_npz
 from moevit.spec.quantised import QuantisedModel
 
 __all__ = ["Case", "make_case"]
@@ -44,7 +44,7 @@ class Case(NamedTuple):
 def make_case(network: Network, batch: int, folder: Path) -> Case:
     """Quantised weights for ``network``, and its integer model's tokens of ``batch`` images for its first task.
 
-    Weights are synthetic, gates tuned to the loads of ``spec.loads``; what is published of m3vit_tiny takes its place
+    Weights are synthetic, gates tuned to the loads of ``estimator.loads``; what is published of m3vit_tiny takes its place
     where it is present. Kept in ``folder`` until the sources change.
     """
     published = find_published() if network == NETWORKS["m3vit_tiny"] else None

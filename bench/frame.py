@@ -13,18 +13,18 @@ import numpy as np
 
 from moevit import compiler, host, sim, spec
 from moevit.compiler.assemble import compile_model
-from moevit.compiler.estimate import Estimate, estimate
+from moevit.estimator.estimate import Estimate, estimate
 from moevit.host.report import RunReport
 from moevit.host.runtime import Accelerator
-from moevit.sim.board import SimulatedBoard
-from moevit.sim.machine import machine_bench
-from moevit.sim.settings import MemorySettings
+from moevit.sim.board.simulated_board import SimulatedBoard
+from moevit.sim.verilator.machine import machine_bench
+from moevit.sim.verilator.settings import MemorySettings
 from moevit.spec.bundle import Bundle
 
 from .case import TASK, Case, make_case
 from .rows import Row
 
-__all__ = ["BINS", "READ_LATENCY", "Frame", "measure", "measure_case"]
+__all__ = ["BINS", "READ_LATENCY", "FrameRun", "measure", "measure_case"]
 
 READ_LATENCY = 64
 #: Stretches of time in which the beats of the memory bus are counted, for the picture.
@@ -32,7 +32,7 @@ BINS = 600
 
 
 @dataclass(frozen=True)
-class Frame:
+class FrameRun:
     """A measured row. ``figures`` are those of ``bench.json``; the rest is for the picture.
 
     ``passes``: name, expert, cycle of the end, as the machine logged them. ``beats``: bus beats asked for in each of
@@ -45,7 +45,7 @@ class Frame:
     predicted: list[tuple[str, float, float, int]]
 
 
-def measure(row: Row, root: Path, progress: Callable[[str, float], None]) -> Frame:
+def measure(row: Row, root: Path, progress: Callable[[str, float], None]) -> FrameRun:
     """Run ``row``, or take it from ``root`` if nothing that it comes from has changed since.
 
     ``progress``: what is being done, and the share of the frame that is simulated.
@@ -54,7 +54,7 @@ def measure(row: Row, root: Path, progress: Callable[[str, float], None]) -> Fra
     return measure_case(row, make_case(row.network, row.batch, root / "cases"), root, progress)
 
 
-def measure_case(row: Row, case: Case, root: Path, progress: Callable[[str, float], None]) -> Frame:
+def measure_case(row: Row, case: Case, root: Path, progress: Callable[[str, float], None]) -> FrameRun:
     """`measure` with these weights and images."""
     progress("compiling", 0)
     bundle = compile_model(case.model, row.config, batch=row.batch)
@@ -62,7 +62,7 @@ def measure_case(row: Row, case: Case, root: Path, progress: Callable[[str, floa
     design = machine_bench(row.config, trace=False)
     kept = root / "frames" / f"{row.name}-{_digest(row, case, bundle, design.files)}.json"
     if kept.exists():
-        return Frame(**json.loads(kept.read_text()))
+        return FrameRun(**json.loads(kept.read_text()))
     memory = MemorySettings(read_latency=READ_LATENCY,
                             bandwidth=Fraction(row.board.bandwidth(row.config)).limit_denominator(1000))
     progress("building the simulation", 0)
@@ -97,7 +97,7 @@ def _digest(row: Row, case: Case, bundle: Bundle, files: dict[str, str]) -> str:
 
 
 def _frame(row: Row, case: Case, predicted: Estimate, report: RunReport, tokens: np.ndarray,
-           bursts: np.ndarray) -> Frame:
+           bursts: np.ndarray) -> FrameRun:
     config, board = row.config, row.board
     reads = bursts[bursts["write"] == 0]
     cycles = (reads["cycle"] - reads["cycle"][0]).astype(np.int64)  # the program is the first thing to be read
@@ -124,6 +124,6 @@ def _frame(row: Row, case: Case, predicted: Estimate, report: RunReport, tokens:
         "values": int(tokens.size),
         "weights": case.weights,
     }
-    return Frame(figures, [(each.name, each.expert, each.end) for each in report.passes],
+    return FrameRun(figures, [(each.name, each.expert, each.end) for each in report.passes],
                  beats.round().astype(int).tolist(),
                  [(each.name, each.start, each.end, each.busy) for each in predicted.timing.passes])

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from .frame import BINS, Frame
+from .frame import BINS, FrameRun
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (after the backend is chosen)
@@ -29,7 +29,7 @@ def _kind(name: str) -> str:
     return next(kind for part, kind in _KINDS.items() if part in name)
 
 
-def gantt(frame: Frame, path: Path) -> None:
+def gantt(frame: FrameRun, path: Path) -> None:
     """Instructions as the machine logged them; how full the array is, by the performance model; beats on the bus."""
     figures = frame.figures
     scale = 1e-3
@@ -61,7 +61,7 @@ def gantt(frame: Frame, path: Path) -> None:
     plt.close(figure)
 
 
-def where_cycles_went(frames: Sequence[Frame], path: Path) -> None:
+def where_cycles_went(frames: Sequence[FrameRun], path: Path) -> None:
     """A bar per frame: the shares of its cycles by what the row reader did in them."""
     figure, axis = plt.subplots(figsize=(10, 1.2 + 0.45 * len(frames)))
     names = [f"{each.figures['network']}, {each.figures['class']}"

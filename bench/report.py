@@ -32,7 +32,7 @@ board.
 - predicted: `moevit estimate`, with the loads of the experts that the frame had.
 - exact: output values of the RTL that were compared with the integer model, all equal.
 - weights: the experts of M3ViT are not published. Synthetic gates are tuned to loads as measured on the published ones
-  (`spec/loads.py`); {{weights}}.
+  (`estimator/loads.py`); {{weights}}.
 """
 
 _PEERS_TEXT = """

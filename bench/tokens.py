@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from moevit.compiler.estimate import Estimate, estimate
+from moevit.estimator.estimate import Estimate, estimate
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
 from moevit.spec.networks import NETWORKS

@@ -9,11 +9,11 @@ import numpy as np
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.bundle import Bundle
 from moevit.spec.heads import check_heads
-from moevit.spec.isa import Opcode, Stream, encode
+from moevit.spec.isa import Opcode, Region, encode
 from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
 from .builder import Payload, Step
-from .estimate import slow_cycles
+from .deadline import deadline_cycles
 from .plan import check_fit
 from .steps import schedule
 
@@ -53,7 +53,7 @@ def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str,
         "config_hash": config.hash,
         "bus_bytes": config.bus_bytes,
         "batch": batch,
-        "slow_cycles": slow_cycles(steps, network, config, batch, plan),
+        "deadline_cycles": deadline_cycles(steps, network, config, batch),
         "tasks": list(network.tasks),
         "gate_stride": stride,
         "image": {"height": network.height, "width": network.width, "patch": network.patch, "cell": network.cell},
@@ -81,13 +81,13 @@ def _place(payload: Payload, step: Step, config: MachineConfig, weights: bytearr
     beats, rest = divmod(payload.size, config.bus_bytes)
     parts = [payload.pack(index) for index in range(payload.count)]
     assert not rest and {len(part) for part in parts} == {payload.size}, step.name
-    if step.fields["stream"] == Stream.GATES:
+    if step.fields["region"] == Region.GATES:
         offset = len(gates[0])
         for gate, part in zip(gates, parts, strict=True):
             gate += part
-        return {"stream_offset": offset, "stream_beats": beats}
+        return {"region_offset": offset, "region_beats": beats}
     offset = len(weights)
     for part in parts:
         weights += part
     experts = {"expert_beats": beats} if payload.count > 1 else {}
-    return {"stream_offset": offset, "stream_beats": beats, **experts}
+    return {"region_offset": offset, "region_beats": beats, **experts}

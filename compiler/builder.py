@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moevit.spec.formats import INVERSE_DIM_FRACTION
-from moevit.spec.isa import Destination, Opcode, Stream, WeightSource
+from moevit.spec.isa import Destination, Opcode, Region, WeightSource
 from moevit.spec.quantised import QuantisedModel
 from moevit.spec.splits import adds_to_residual, channel_parts
 
 from .packing import linear_bytes, pack_linear, pack_words, pad_groups
-from .plan import Block, Plan, ceil_div
+from .plan import Plan, RowRange, ceil_div
 
 __all__ = ["Builder", "Layout", "Payload", "Step"]
 
@@ -79,7 +79,7 @@ class Builder:
         if name not in self.parts:
             self.parts[name] = self._parts(name, inputs, outputs, copies)
         shift, n_tiles = int(self.model[f"{name}.shift"]), ceil_div(columns, self.config.n_lanes)
-        options = {"stream": Stream.WEIGHTS, "weights": WeightSource.STREAM, "columns": columns, "shift": shift,
+        options = {"region": Region.WEIGHTS, "weights": WeightSource.BUS, "columns": columns, "shift": shift,
                    "n_tiles": n_tiles, **fields}
         outs = self.model[f"{name}.weight"].shape[-2]
         for index, part in enumerate(self.parts[name]):
@@ -125,11 +125,11 @@ class Builder:
     def whole_words(self, channels: int) -> int:
         return self.plan.words(channels) * self.config.k_lanes
 
-    def residual_rows(self, block: Block) -> dict[str, Any]:
+    def residual_rows(self, block: RowRange) -> dict[str, Any]:
         return {"source_base": block.start * self.plan.dim_words, "source_stride": self.plan.dim_words,
                 "rows": block.rows}
 
-    def add_to_residual(self, block: Block) -> dict[str, Any]:
+    def add_to_residual(self, block: RowRange) -> dict[str, Any]:
         return {"destination": Destination.RESIDUAL, "destination_base": block.start * self.plan.dim_words,
                 "destination_stride": self.plan.dim_words}
 
@@ -137,7 +137,7 @@ class Builder:
         """Fields of a pass whose destination has a gap between the rows of one image and the next."""
         return {"group": rows, "gap": gap} if self.plan.batch > 1 and gap else {}
 
-    def norm(self, name: str, block: Block, copied: bool = False) -> None:
+    def norm(self, name: str, block: RowRange, copied: bool = False) -> None:
         how: dict[str, Any] = {"copy": 1, "destination_base": self.plan.copy} if copied else {"rowwise": 1}
         if self.plan.whole:
             how |= {"summed": 1} if self.normed else {"rowwise": 0}  # the first one finds the sums
@@ -146,7 +146,7 @@ class Builder:
             gain = self.model[f"{name}.gain"]
             self.gains[name] = self.rows_of_words(gain[None])
         self.add(name, Opcode.NORM, self.gains[name],
-                 stream=Stream.WEIGHTS, k_tiles=self.plan.dim_words, dim=self.network.dim,
+                 region=Region.WEIGHTS, k_tiles=self.plan.dim_words, dim=self.network.dim,
                  inverse_dim=round((1 << INVERSE_DIM_FRACTION) / self.network.dim),
                  epsilon=int(self.model[f"{name}.epsilon"]), **how, **self.residual_rows(block))
 

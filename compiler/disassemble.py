@@ -6,13 +6,13 @@ from enum import IntEnum
 import numpy as np
 
 from moevit.spec.bundle import Bundle
-from moevit.spec.isa import Destination, Opcode, Operand, Peak, Saturation, Source, Stream, WeightSource, decode
+from moevit.spec.isa import Destination, Opcode, Operand, Peak, Region, RowSource, Saturation, WeightSource, decode
 
 __all__ = ["disassemble"]
 
 _ENUMS: dict[str, type[IntEnum]] = {
-    "destination": Destination, "operand": Operand, "peak": Peak, "saturation": Saturation, "source": Source,
-    "stream": Stream, "weights": WeightSource,
+    "destination": Destination, "operand": Operand, "peak": Peak, "saturation": Saturation, "source": RowSource,
+    "region": Region, "weights": WeightSource,
 }
 
 

@@ -9,7 +9,7 @@ from moevit.spec.formats import LONGEST_ROW, LONGEST_SUM
 from moevit.spec.isa import FIELDS, GROUPS
 from moevit.spec.networks import Network
 
-__all__ = ["Block", "DoesNotFit", "Plan", "ceil_div", "check_fit", "reasons_against"]
+__all__ = ["RowRange", "DoesNotFit", "Plan", "ceil_div", "check_fit", "reasons_against"]
 
 
 _FIELD_MAX = {field.name: (1 << field.width) - 1 for field in FIELDS}
@@ -23,7 +23,7 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
-class Block(NamedTuple):
+class RowRange(NamedTuple):
     """Rows that a pass takes together: ``start`` is the first of them."""
 
     start: int
@@ -78,28 +78,28 @@ class Plan:
     def patch_words(self) -> int:
         return self.words(self.network.cell_values)
 
-    def _blocks(self, rows: int, most: int, unit: int = 1) -> tuple[Block, ...]:
+    def _blocks(self, rows: int, most: int, unit: int = 1) -> tuple[RowRange, ...]:
         """``rows`` in blocks of whole units, none longer than ``most``, but none of fewer rows than k_lanes either: the
         array would wait for its tiles. A batch is never cut. What is too long after that does not fit."""
         most = max(min(most, self.config.max_tokens) // unit, ceil_div(self.config.k_lanes, unit)) * unit
         if self.batch > 1 or rows <= most:
-            return (Block(0, rows),)
+            return (RowRange(0, rows),)
         size = ceil_div(ceil_div(rows, ceil_div(rows, most)), unit) * unit
-        return tuple(Block(start, min(size, rows - start)) for start in range(0, rows, size))
+        return tuple(RowRange(start, min(size, rows - start)) for start in range(0, rows, size))
 
     @property
-    def whole_rows(self) -> tuple[Block, ...]:
+    def whole_rows(self) -> tuple[RowRange, ...]:
         """What passes by word: positions, keys and values, output. A block starts with a word of keys."""
         return self._blocks(self.rows, self.config.max_tokens, self.config.ratio)
 
     @property
-    def embedding(self) -> tuple[Block, ...]:
+    def embedding(self) -> tuple[RowRange, ...]:
         """Patches, by whole lines of them."""
         return self._blocks(self.batch * self.network.patches, self.config.hidden_words // self.patch_words,
                             self.network.width // self.network.patch)
 
     @property
-    def attention(self) -> tuple[Block, ...]:
+    def attention(self) -> tuple[RowRange, ...]:
         """Queries."""
         return self._blocks(self.rows, self.config.hidden_words // (self.heads_words + 2 * self.logit_words))
 
@@ -108,11 +108,11 @@ class Plan:
         return not all(map(self.network.is_moe, range(self.network.depth)))
 
     @property
-    def dense(self) -> tuple[Block, ...]:
+    def dense(self) -> tuple[RowRange, ...]:
         return self._blocks(self.rows, self.config.hidden_words // self.words(self.network.hidden))
 
     @property
-    def moe(self) -> tuple[Block, ...]:
+    def moe(self) -> tuple[RowRange, ...]:
         """As long as all of its tokens may choose the same expert, and as its copy finds room."""
         room = (self.config.residual_words - self.copy) // self.dim_words
         return self._blocks(self.rows, min(room, self.config.hidden_words // self.moe_hidden_words))

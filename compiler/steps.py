@@ -5,18 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from moevit.spec.isa import ACTIVATION_OF, Destination, Opcode, Operand, Peak, Source, Stream, WeightSource
+from moevit.spec.isa import ACTIVATION_OF, Destination, Opcode, Operand, Peak, Region, RowSource, WeightSource
 from moevit.spec.quantised import QuantisedModel
 
-from .attention import Attention
+from .attention import AttentionBuilder
 from .builder import Layout, Payload, Step
 from .packing import gate_digits, linear_bytes, pack_linear, pad_groups
-from .plan import Block, DoesNotFit, Plan
+from .plan import DoesNotFit, Plan, RowRange
 
 __all__ = ["schedule"]
 
 
-class _Schedule(Attention):
+class _Schedule(AttentionBuilder):
     """Each method adds the steps of one part of the network."""
 
     def embed(self) -> None:
@@ -24,16 +24,16 @@ class _Schedule(Attention):
         network, plan, config = self.network, self.plan, self.config
         # Images one below the other are one high image.
         for block in plan.embedding:
-            self.add("image", Opcode.IMAGE, stream=Stream.IMAGE, rows=block.rows, patch=network.cell,
-                     stream_offset=block.start * network.cell_values,
-                     stream_beats=block.rows * network.cell_values // config.bus_bytes,
+            self.add("image", Opcode.IMAGE, region=Region.IMAGE, rows=block.rows, patch=network.cell,
+                     region_offset=block.start * network.cell_values,
+                     region_beats=block.rows * network.cell_values // config.bus_bytes,
                      segment=3 * network.cell // 8, patches_x=network.width // network.patch,
                      destination_base=0, destination_stride=plan.patch_words)
             if block.start == 0:
                 self._positions()
-            target = self.add_to_residual(Block(network.prefix_tokens + block.start, block.rows))
+            target = self.add_to_residual(RowRange(network.prefix_tokens + block.start, block.rows))
             cells = Layout(network.patch, 3 * network.cell)  # the lines of a patch, of a cell each
-            self.linear("patch_embed", columns=network.dim, inputs=cells, source=Source.HIDDEN, operand=Operand.RAW,
+            self.linear("patch_embed", columns=network.dim, inputs=cells, source=RowSource.HIDDEN, operand=Operand.RAW,
                         source_base=0, source_stride=plan.patch_words, rows=block.rows,
                         **self.groups(network.patches, network.prefix_tokens), **target)
 
@@ -42,7 +42,7 @@ class _Schedule(Attention):
         plan, copies = self.plan, self.plan.batch - 1
         for block in plan.whole_rows:
             rows = self.model["position"][block.start:block.start + block.rows // plan.batch]
-            self.add("position", Opcode.LOAD, self.rows_of_words(rows), stream=Stream.WEIGHTS,
+            self.add("position", Opcode.LOAD, self.rows_of_words(rows), region=Region.WEIGHTS,
                      destination_base=block.start * plan.dim_words, k_tiles=plan.dim_words, rows=len(rows),
                      **({"destination_stride": len(rows) * plan.dim_words, "copies": copies} if copies else {}))
 
@@ -52,18 +52,18 @@ class _Schedule(Attention):
         write = {"destination": Destination.HIDDEN, "destination_base": 0, "destination_stride": words,
                  "activation": ACTIVATION_OF[self.network.activation],
                  "peak": Peak.ABSOLUTE, "peak_first": 1, "destination_peak": 0}
-        read = {"source": Source.HIDDEN, "operand": Operand.ROW, "source_base": 0, "source_stride": words,
+        read = {"source": RowSource.HIDDEN, "operand": Operand.ROW, "source_base": 0, "source_stride": words,
                 "source_peak": 0, "rowwise": 1}
         return write, read
 
     def dense(self, name: str, norm: str) -> None:
         network = self.network
-        by_task = {"stream": Stream.GATES, "copies": len(network.tasks)} if network.task_fc2 else {}
+        by_task = {"region": Region.GATES, "copies": len(network.tasks)} if network.task_fc2 else {}
         for block in self.plan.dense:
             self.norm(norm, block)
             self._ffn(name, network.hidden, block, **by_task)
 
-    def _ffn(self, name: str, hidden: int, block: Block, overlap: int = 0, **by_task: Any) -> None:
+    def _ffn(self, name: str, hidden: int, block: RowRange, overlap: int = 0, **by_task: Any) -> None:
         """An FFN of all rows of the block. ``overlap``: passes since the NORM; ``by_task``: options of fc2."""
         write, read = self._hidden_rows(hidden)
         self.linear(f"{name}.fc1", columns=hidden, operand=Operand.NORM, overlap=overlap, **self.residual_rows(block),
@@ -80,7 +80,7 @@ class _Schedule(Attention):
             self.norm(norm, block, copied=True)
             if biases:
                 self._set_bias(select_bias, biases)
-            self.add(f"{name}.gate", Opcode.PASS, gate, macs=network.experts * network.dim, stream=Stream.GATES,
+            self.add(f"{name}.gate", Opcode.PASS, gate, macs=network.experts * network.dim, region=Region.GATES,
                      operand=Operand.NORM, digits=1, k_tiles=plan.dim_words, n_tiles=1, columns=network.experts,
                      shift=int(self.model[f"{name}.gate.shift"]), destination=Destination.ROUTER, top_k=network.top_k,
                      renormalise=int(network.renormalise), sigmoid=int(network.gate == "sigmoid"),
@@ -89,7 +89,7 @@ class _Schedule(Attention):
                 self._ffn(f"{name}.shared", network.shared_hidden, block, overlap=1)
             self._experts(name, block)
 
-    def _experts(self, name: str, block: Block) -> None:
+    def _experts(self, name: str, block: RowRange) -> None:
         network, plan = self.network, self.plan
         write, read = self._hidden_rows(network.expert_hidden)
         start = len(self.steps)
@@ -102,7 +102,7 @@ class _Schedule(Attention):
 
     def _set_bias(self, name: str, biases: Payload) -> None:
         """A row times nothing, plus the biases: whatever values and residual rows are there."""
-        self.add(name, Opcode.PASS, biases, stream=Stream.GATES, weights=WeightSource.VALUES, overlap=1, k_tiles=1,
+        self.add(name, Opcode.PASS, biases, region=Region.GATES, weights=WeightSource.VALUES, overlap=1, k_tiles=1,
                  n_tiles=1, columns=self.network.experts, destination=Destination.ROUTER, top_k=1, sets_bias=1, rows=1)
 
     def _biases(self, bias: np.ndarray) -> Payload:
@@ -128,7 +128,7 @@ class _Schedule(Attention):
         words = self.plan.dim_words
         for block in self.plan.whole_rows:
             self.add("output", Opcode.STORE, k_tiles=words,
-                     stream_offset=2 * self.config.k_lanes * words * block.start, **self.residual_rows(block))
+                     region_offset=2 * self.config.k_lanes * words * block.start, **self.residual_rows(block))
         self.add("end", Opcode.END)
 
 

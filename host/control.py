@@ -40,7 +40,7 @@ class Control:
 
     def deadline(self, bundle: Bundle) -> float:
         """Seconds after which a run of ``bundle`` is taken for stuck."""
-        return _DEADLINE_MARGIN + _DEADLINE_FACTOR * bundle.manifest["slow_cycles"] / self._device.clock_hz
+        return _DEADLINE_MARGIN + _DEADLINE_FACTOR * bundle.manifest["deadline_cycles"] / self._device.clock_hz
 
     def check_ready(self, bundle: Bundle) -> None:
         """Whether ``bundle`` can be run at once. Raises StaleOverlay, Busy."""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a machine looks like to the runtime. Three bodies have these methods: a PYNQ board (``pynq``), the simulated
-board (``moevit.sim.board``), the golden machine (``moevit.golden.machine.device``)."""
+board (``moevit.sim.board.simulated_board``), the golden machine (``moevit.golden.machine.device``)."""
 
 from typing import Protocol
 

@@ -73,7 +73,7 @@ def _board(root: Path) -> Iterator[Finding]:
     name = root / _BOARD_NAME
     board = name.read_text(errors="replace").strip("\0 \n") if name.exists() else ""
     yield Finding("board", board or "none", "" if board else "this is no PYNQ board; without one, "
-                  "moevit.sim.board.SimulatedBoard is the same machine")
+                  "moevit.sim.board.simulated_board.SimulatedBoard is the same machine")
     yield Finding("root", "yes" if os.geteuid() == 0 else "no", "" if os.geteuid() == 0 else
                   "registers are reached through /dev/mem: sudo -E, or a PYNQ notebook")
     memory = [node for node in ("dev/mem", "dev/xlnk") if (root / node).exists()]

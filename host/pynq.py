@@ -35,7 +35,7 @@ try:
 except ImportError as error:
     raise NotOnBoard("the package pynq is not installed", fix=(
         "Run on a PYNQ image, or from another computer with pip install 'moevit[board]' and PYNQ_REMOTE_DEVICES; "
-        "without a board, moevit.sim.board.SimulatedBoard is the same machine")) from error
+        "without a board, moevit.sim.board.simulated_board.SimulatedBoard is the same machine")) from error
 
 __all__ = ["ContiguousBuffer", "MoevitIP", "open_overlay"]
 
@@ -202,7 +202,7 @@ def _board() -> Any:
     except RuntimeError as error:
         raise NotOnBoard(f"pynq finds no board: {error}", fix=(
             "Run as root on a PYNQ board, or set PYNQ_REMOTE_DEVICES before pynq is imported; without a board, "
-            "moevit.sim.board.SimulatedBoard is the same machine")) from error
+            "moevit.sim.board.simulated_board.SimulatedBoard is the same machine")) from error
 
 
 def _load(path: Path) -> Any:

@@ -94,6 +94,6 @@ def read_passes(device: Device, registers: RegisterFile, bundle: Bundle) -> tupl
             expert = entries[pc]["experts"][expert]
         macs = entries[pc]["macs_per_row"] * rows if fields[pc]["opcode"] == Opcode.PASS else 0
         passes.append(PassReport(entries[pc]["name"], expert, rows, end, end - before, macs,
-                                 fields[pc].get("stream_beats", 0) * beat))
+                                 fields[pc].get("region_beats", 0) * beat))
         before = end
     return tuple(passes)

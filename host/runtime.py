@@ -137,7 +137,7 @@ class Accelerator:
         for name, (base, limit) in (("READ", arena.reads), ("WRITE", arena.writes)):
             self._registers.set_wide(f"{name}_BASE", base)
             self._registers.set_wide(f"{name}_LIMIT", limit)
-        self._registers.set("WATCHDOG", min(max(WATCHDOG_CYCLES, self.bundle.manifest["slow_cycles"]), 0xFFFF_FFFF))
+        self._registers.set("WATCHDOG", min(max(WATCHDOG_CYCLES, self.bundle.manifest["deadline_cycles"]), 0xFFFF_FFFF))
         self.select(self.tasks[0])
         self._use_slot(0)
 

@@ -55,7 +55,7 @@ __all__ = [
 TOKEN_BITS = 12  # as the instruction's rows
 EXPERT_BITS = 5
 SEQUENCE_BITS = 16  # instructions are numbered modulo 2^16 as they are dispatched
-#: Opcode of a dispatch that no program can contain: the loader throws ``stream_beats`` beats away. It has no number,
+#: Opcode of a dispatch that no program can contain: the loader throws ``region_beats`` beats away. It has no number,
 #: nobody finishes it, and the other units skip it.
 DROP = 0
 PEAK_ENTRIES = 4  # the peak table has this many times max_tokens entries (three in use: two heads and the mix)

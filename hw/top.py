@@ -19,17 +19,17 @@ from .control.controller import Controller
 from .control.dispatch import Dispatch
 from .interfaces import Flow, trace_layout
 from .loader.loader import Loader
-from .memories import Memories
+from .plumbing.memories import Memories
 from .reader.row_reader import RowReader
 from .router.router import Router
 from .writer.row_writer import RowWriter
 
-__all__ = ["Accelerator"]
+__all__ = ["Core"]
 
 _TRACES = ("writer", "reader", "router")
 
 
-class Accelerator(wiring.Component):
+class Core(wiring.Component):
     """Executes programs of ``spec.isa`` that lie in the memory of the host.
 
     Golden: ``golden.machine``, byte for byte.

@@ -24,7 +24,7 @@ _NAMES = {
     "import_checkpoint": ("moevit.golden.importers", "import_checkpoint", "golden"),
     "quantise": ("moevit.golden.quant.quantiser", "quantise", "golden"),
     "compile": ("moevit.compiler.assemble", "compile_model", ""),
-    "estimate": ("moevit.compiler.estimate", "estimate", ""),
+    "estimate": ("moevit.estimator.estimate", "estimate", ""),
     "load": ("moevit.files", "load", ""),
 }
 

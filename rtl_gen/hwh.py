@@ -19,7 +19,7 @@ from moevit.spec.registers import APERTURE, REGISTERS, Register
 
 from .machine import module_name
 from .ports import Port, PortError, PortTable, port_table
-from .vivado.boards import BOARD_DATA, Family
+from .vivado.boards import BOARD_DATA, DeviceFamily
 
 __all__ = ["INTERRUPT_CONTROLLER", "INTERRUPT_RANGE", "handoff"]
 
@@ -31,7 +31,7 @@ _AXI = "xilinx.com:interface:aximm:1.0"
 
 @dataclass(frozen=True, kw_only=True)
 class _Handoff:
-    """What the file says of a processing system beyond `Family`; braces take the number of a clock, divisor, port."""
+    """What the file says of a processing system beyond `DeviceFamily`; braces take the number of a clock, divisor, port."""
 
     arch: str
     version: str
@@ -62,11 +62,11 @@ def handoff(board: Board, config: MachineConfig) -> str:
 
     Raises PortError if the machine has more memory ports than the board.
     """
-    from moevit.hw.top import Accelerator  # everything in hw: only when it is needed
+    from moevit.hw.top import Core  # everything in hw: only when it is needed
 
     family = BOARD_DATA[board.name].family
     file = _PROCESSORS[family.processor.rpartition(":")[2]]
-    table = port_table(Accelerator(config))  # only looked at, never elaborated: hence the first line
+    table = port_table(Core(config))  # only looked at, never elaborated: hence the first line
     name = module_name(config)
     root = Element("EDKSYSTEM", EDWVERSION="1.2", VIVADOVERSION="")
     SubElement(root, "SYSTEMINFO", ARCH=file.arch, DEVICE=board.part.lower(), NAME=name)
@@ -80,7 +80,7 @@ def handoff(board: Board, config: MachineConfig) -> str:
     return '<?xml version="1.0" encoding="UTF-8" standalone="no" ?>\n' + ElementTree.tostring(root, "unicode") + "\n"
 
 
-def _processing_system(modules: Element, family: Family, file: _Handoff, clock_mhz: float) -> None:
+def _processing_system(modules: Element, family: DeviceFamily, file: _Handoff, clock_mhz: float) -> None:
     module = _module(modules, _PROCESSOR, f"{family.processor}:{file.version}")
     parameters = SubElement(module, "PARAMETERS")
     divisor = round(file.pll_mhz / clock_mhz)
@@ -108,7 +108,7 @@ def _processing_system(modules: Element, family: Family, file: _Handoff, clock_m
         SubElement(peripherals, "PERIPHERAL", INSTANCE=cell)
 
 
-def _machine(modules: Element, family: Family, file: _Handoff, name: str, table: PortTable) -> None:
+def _machine(modules: Element, family: DeviceFamily, file: _Handoff, name: str, table: PortTable) -> None:
     module = _module(modules, CELL, VLNV)
     blocks = SubElement(module, "ADDRESSBLOCKS")
     block = SubElement(blocks, "ADDRESSBLOCK", ACCESS="read-write", INTERFACE="s_axi", NAME="Reg", RANGE=str(APERTURE),
@@ -140,7 +140,7 @@ def _machine(modules: Element, family: Family, file: _Handoff, name: str, table:
     SubElement(SubElement(module, "PERIPHERALS"), "PERIPHERAL", INSTANCE=_PROCESSOR)
 
 
-def _interrupt_controller(modules: Element, family: Family) -> None:
+def _interrupt_controller(modules: Element, family: DeviceFamily) -> None:
     """What PYNQ needs between an interrupt and the processing system."""
     module = _module(modules, INTERRUPT_CONTROLLER, "xilinx.com:ip:axi_intc:4.1")
     parameters = SubElement(module, "PARAMETERS")

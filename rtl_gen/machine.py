@@ -17,9 +17,9 @@ def module_name(config: MachineConfig) -> str:
 
 def machine_rtl(config: MachineConfig, *, trace: bool | None = None) -> Rtl:
     """Wrapper, core and manifest for ``config``; ``trace`` overrides the configuration's."""
-    from moevit.hw.top import Accelerator  # everything in hw: only when it is needed
+    from moevit.hw.top import Core  # everything in hw: only when it is needed
 
     if trace is not None:
         config = replace(config, trace=trace)
     description = {"config": config.name, "config_hash": f"0x{config.hash:08X}", "parameters": asdict(config)}
-    return generate(Accelerator(config), module_name(config), description)
+    return generate(Core(config), module_name(config), description)

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from moevit.spec import release as format_
+from moevit.kit import release as format_
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import Board
 from moevit.spec.bundle import Bundle, BundleError

@@ -13,10 +13,10 @@ from moevit.hw.bus.write_master import WriteMaster
 from moevit.hw.control.controller import Controller
 from moevit.hw.control.dispatch import Dispatch
 from moevit.hw.loader.loader import Loader
-from moevit.hw.memories import Memories
+from moevit.hw.plumbing.memories import Memories
 from moevit.hw.reader.row_reader import RowReader
 from moevit.hw.router.router import Router
-from moevit.hw.top import Accelerator
+from moevit.hw.top import Core
 from moevit.hw.writer.row_writer import RowWriter
 from moevit.spec.arrays import MachineConfig
 
@@ -49,4 +49,4 @@ def units(config: MachineConfig) -> tuple[str, ...]:
 
 def made(unit: str, config: MachineConfig) -> Component:
     """A unit, or the whole machine (`TOP`)."""
-    return Accelerator(config) if unit == TOP else UNITS[unit](config)
+    return Core(config) if unit == TOP else UNITS[unit](config)

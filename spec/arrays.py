@@ -38,7 +38,7 @@ class MachineConfig:
     max_experts : experts the router can tell apart, at most ``k_lanes``
     residual_words, hidden_words : words of ``k_lanes`` x s16
     kv_words : words of ``n_lanes`` x s8 for keys and values
-    stream_beats : depth of the weight prefetch FIFO, in beats of the stream
+    prefetch_beats : depth of the weight prefetch FIFO, in beats of the stream
     program_length : instructions the program memory holds
     norm_words : words of a row that a NORM takes per cycle, 1 to 3; the second one costs the row reader a multiplier
         and a squarer of LUTs per lane, the third one two more squarers and twice the banks of the residual memory
@@ -58,13 +58,13 @@ class MachineConfig:
     residual_words: int
     hidden_words: int
     kv_words: int
-    stream_beats: int = 512
+    prefetch_beats: int = 512
     program_length: int = 512
     norm_words: int = 1
     trace: bool = False
 
     def __post_init__(self) -> None:
-        for field in ("k_lanes", "n_lanes", "tile_beats", "ports", "max_tokens", "stream_beats"):
+        for field in ("k_lanes", "n_lanes", "tile_beats", "ports", "max_tokens", "prefetch_beats"):
             value = getattr(self, field)
             if value < 1 or value & (value - 1):
                 raise ConfigError(f"{self.name}: {field} must be a power of two, not {value!r}")
@@ -89,9 +89,9 @@ class MachineConfig:
                               f"{self.bus_bytes / self.ports:g} bytes")
         if self.norm_words not in (1, 2, 3):
             raise ConfigError(f"{self.name}: norm_words must be 1, 2 or 3, not {self.norm_words!r}")
-        if self.stream_beats < 32 * self.bus_beats:
-            raise ConfigError(f"{self.name}: stream_beats must hold two bursts of {16 * self.bus_beats}, not "
-                              f"{self.stream_beats}")
+        if self.prefetch_beats < 32 * self.bus_beats:
+            raise ConfigError(f"{self.name}: prefetch_beats must hold two bursts of {16 * self.bus_beats}, not "
+                              f"{self.prefetch_beats}")
 
     @property
     def ratio(self) -> int:
@@ -175,19 +175,19 @@ CONFIGS: dict[str, MachineConfig] = {
     config.name: config
     for config in (
         MachineConfig(name="8x8", k_lanes=8, n_lanes=8, max_tokens=32, max_experts=8, residual_words=256,
-                      hidden_words=1024, kv_words=512, stream_beats=64, program_length=128),
+                      hidden_words=1024, kv_words=512, prefetch_beats=64, program_length=128),
         MachineConfig(name="8x16", k_lanes=8, n_lanes=16, ports=2, max_tokens=32, max_experts=8, residual_words=256,
-                      hidden_words=1024, kv_words=256, stream_beats=64, program_length=128, norm_words=3),
+                      hidden_words=1024, kv_words=256, prefetch_beats=64, program_length=128, norm_words=3),
         MachineConfig(name="16x16", k_lanes=16, n_lanes=16, dsp48e1=True, ports=2, residual_words=3096,
                       hidden_words=6192, kv_words=3456),
         MachineConfig(name="32x32", k_lanes=32, n_lanes=32, bus_beats=2, ports=4, residual_words=6144,
-                      hidden_words=12288, kv_words=8192, stream_beats=2048, norm_words=2),
+                      hidden_words=12288, kv_words=8192, prefetch_beats=2048, norm_words=2),
         MachineConfig(name="32x64", k_lanes=32, n_lanes=64, tile_beats=4, ports=4, max_tokens=1024,
-                      residual_words=6192, hidden_words=12384, kv_words=4096, stream_beats=16384, norm_words=2),
+                      residual_words=6192, hidden_words=12384, kv_words=4096, prefetch_beats=16384, norm_words=2),
         MachineConfig(name="64x64", k_lanes=64, n_lanes=64, tile_beats=4, ports=4, max_tokens=1024,
-                      residual_words=3096, hidden_words=6192, kv_words=4608, stream_beats=16384, norm_words=3),
+                      residual_words=3096, hidden_words=6192, kv_words=4608, prefetch_beats=16384, norm_words=3),
         # Rows, keys and values of 1,201 tokens of m3vit_small in a zcu104, at the cost of prefetch (ADR 0024).
         MachineConfig(name="32x64_long", k_lanes=32, n_lanes=64, ports=4, max_tokens=1024, residual_words=16384,
-                      hidden_words=6144, kv_words=14592, stream_beats=1024, program_length=6656, norm_words=2),
+                      hidden_words=6144, kv_words=14592, prefetch_beats=1024, program_length=6656, norm_words=2),
     )
 }

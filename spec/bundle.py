@@ -18,14 +18,15 @@ from typing import Any
 
 import numpy as np
 
+from moevit.kit.npz import NpzError, read_npz
+
 from .isa import INSTRUCTION_BYTES
 from .manifest import check_manifest
-from .npz import NpzError, read_npz
 
 __all__ = ["Bundle", "BundleError"]
 
 MAGIC = b"MOEVBNDL"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _HEADER = struct.Struct("<8sIII")
 _ENTRY = struct.Struct("<16sQQI")
 _ALIGNMENT = 64

@@ -22,7 +22,7 @@ import numpy as np
 
 __all__ = [
     "ACTIVATION_OF", "FIELDS", "GROUPS", "INSTRUCTION_BYTES", "Activation", "Destination", "Field", "Opcode", "Operand",
-    "Peak", "ProgramError", "Saturation", "Source", "Stream", "WeightSource", "decode", "encode",
+    "Peak", "ProgramError", "Saturation", "RowSource", "Region", "WeightSource", "decode", "encode",
 ]
 
 INSTRUCTION_BYTES = 64
@@ -46,7 +46,7 @@ class Opcode(IntEnum):
     STORE = 7  #: residual rows to the output buffer
 
 
-class Stream(IntEnum):
+class Region(IntEnum):
     """Base register of the bytes that an instruction takes from the memory bus."""
 
     NONE = 0
@@ -55,7 +55,7 @@ class Stream(IntEnum):
     IMAGE = 3
 
 
-class Source(IntEnum):
+class RowSource(IntEnum):
     """Row memory that rows are read from."""
 
     RESIDUAL = 0
@@ -74,7 +74,7 @@ class Operand(IntEnum):
 class WeightSource(IntEnum):
     """Where tiles come from."""
 
-    STREAM = 0  #: memory bus, column by column
+    BUS = 0  #: memory bus, column by column
     KEYS = 1  #: key memory, column by column (one key is one array column)
     VALUES = 2  #: value memory, row by row (one key is one array row)
 
@@ -137,7 +137,7 @@ _LAYOUT = (
     ("opcode", 8, _ALL, "Opcode"),
     ("overlap", 4, _ALL, "preceding instructions that may be unfinished when this one starts to read"),
     ("body", 4, (Opcode.EXPERTS,), "instructions repeated per active expert"),
-    ("stream", 2, _STREAMED, "Stream: base register of the bytes taken from the bus"),
+    ("region", 2, _STREAMED, "Region: base register of the bytes taken from the bus"),
     ("source", 1, _PASS, "Source: row memory read"),
     ("operand", 2, _PASS, "Operand"),
     ("digits", 1, _PASS, "gate: read k_tiles gate_sweeps times: high digit, low; of three: (accumulator / 128) + high"),
@@ -149,11 +149,11 @@ _LAYOUT = (
     ("activation", 2, _PASS, "Activation"),
     ("score", 1, _PASS, "multiply by the gate score of the queue's entry"),
     ("renormalise", 1, _PASS, "router: the scores of a token are divided by their sum"),
-    ("stream_offset", 32, (*_STREAMED, Opcode.STORE), "bytes from the base register (STORE: from the output register)"),
-    ("stream_beats", 24, _STREAMED, "beats taken from the bus"),
+    ("region_offset", 32, (*_STREAMED, Opcode.STORE), "bytes from the base register (STORE: from the output register)"),
+    ("region_beats", 24, _STREAMED, "beats taken from the bus"),
     ("shift", 6, _PASS, "right shift of accumulator x row scale x column scale"),
     ("peak", 2, _PASS, "Peak tracked per written row"),
-    ("expert_beats", 24, _PASS, "stream_offset grows by this many beats per expert id"),
+    ("expert_beats", 24, _PASS, "region_offset grows by this many beats per expert id"),
     ("destination", 3, _PASS, "Destination"),
     ("peak_first", 1, _PASS, "the first n-tile starts the tracked peak afresh"),
     ("source_base", 20, _READS, "word address of row 0"),

@@ -9,12 +9,12 @@ from .isa import GROUPS
 __all__ = ["MANIFEST_KEYS", "check_manifest"]
 
 #: What a manifest must hold.
-MANIFEST_KEYS = ("network", "config", "config_hash", "bus_bytes", "batch", "slow_cycles", "tasks", "gate_stride",
+MANIFEST_KEYS = ("network", "config", "config_hash", "bus_bytes", "batch", "deadline_cycles", "tasks", "gate_stride",
                  "image", "output", "instructions", "host")
 #: Smallest and largest value of each integer, by path.
 _INTEGERS = {
     ("config_hash",): (0, (1 << 32) - 1), ("bus_bytes",): (1, 64), ("batch",): (1, GROUPS),
-    ("slow_cycles",): (1, (1 << 40) - 1), ("gate_stride",): (1, 1 << 32),
+    ("deadline_cycles",): (1, (1 << 40) - 1), ("gate_stride",): (1, 1 << 32),
     ("image", "height"): (1, 1 << 16), ("image", "width"): (1, 1 << 16),
     ("image", "patch"): (1, 255), ("image", "cell"): (1, 256),
     ("output", "tokens"): (1, 1 << 12), ("output", "words"): (1, 1 << 12), ("output", "lanes"): (1, 64),
@@ -27,7 +27,7 @@ def check_manifest(manifest: Any, program_length: int, gate_bytes: int) -> str:
 
     An extra key is no error: a later version may say more. ``image`` are pixels: of an image, of a patch, of the cell
     that a patch is laid in (`spec.cells`). ``host`` is what the host does around the machine (`QuantisedModel.host`).
-    ``slow_cycles`` are cycles that a run takes on a memory far
+    ``deadline_cycles`` are cycles that a run takes on a memory far
     slower than any board's: what is not done by then is stuck. An instruction of an expert loop may have ``experts``,
     the checkpoint's number of each of the machine's experts.
     """

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from moevit.kit.npz import read_npz, write_npz
+
 from .networks import Network
-from .npz import read_npz, write_npz
 
 __all__ = ["QuantisedModel", "QuantisedModelError", "tensor_shapes"]
 

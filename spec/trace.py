@@ -5,10 +5,10 @@ from enum import IntEnum
 
 import numpy as np
 
-__all__ = ["Kind", "record_dtype", "sort_records"]
+__all__ = ["TraceKind", "record_dtype", "sort_records"]
 
 
-class Kind(IntEnum):
+class TraceKind(IntEnum):
     """What was stored."""
 
     RESIDUAL = 0  #: address: word; data: k_lanes values

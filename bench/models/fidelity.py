@@ -8,11 +8,11 @@ import numpy as np
 
 from .features import Features
 
-__all__ = ["Fidelity", "decibel", "fidelity"]
+__all__ = ["TokenFidelity", "decibel", "fidelity"]
 
 
 @dataclass(frozen=True)
-class Fidelity:
+class TokenFidelity:
     """``cosines`` (tokens in all,) of integer and float tokens after the final norm.
 
     ``saturation``: share of clipped values by class, which is a stored tensor in all blocks together (``q``, ``k``,
@@ -49,11 +49,11 @@ class Fidelity:
                 "clipped": sum(self.clipped.values()), "written": sum(self.written.values())}
 
 
-def fidelity(exact: Features, integer: Features) -> Fidelity:
+def fidelity(exact: Features, integer: Features) -> TokenFidelity:
     """Of the tokens that both kept. Clipped values are counted in all pictures."""
     a, b = (each.tokens.reshape(-1, each.tokens.shape[-1]).astype(np.float64) for each in (exact, integer))
     cosines = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-    return Fidelity(cosines, integer.clipped, integer.written)
+    return TokenFidelity(cosines, integer.clipped, integer.written)
 
 
 def decibel(reference: np.ndarray, value: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
-from moevit.spec.npz import read_npz, write_npz
+from moevit.kit.npz import read_npz, write_npz
 
 __all__ = ["PIECE", "digest", "kept_arrays", "sources"]
 

@@ -16,7 +16,7 @@ from moevit.golden.reference import read
 from moevit.spec.networks import Network
 
 from .features import Features, float_features, integer_features
-from .fidelity import Fidelity, fidelity
+from .fidelity import TokenFidelity, fidelity
 from .original import PACKAGE, VERSION, Original, original
 from .probe import STRENGTHS, choose, fit, paired
 from .rtl import board_estimates, rtl_frame
@@ -79,7 +79,7 @@ class Measurement:
             stage.result = f"{len(images)} {pictures}: {path.name}"
         return path
 
-    def _fidelity(self, source: Original, model: Path, images: np.ndarray) -> Fidelity:
+    def _fidelity(self, source: Original, model: Path, images: np.ndarray) -> TokenFidelity:
         """Of photographs that calibration has not seen."""
         exact = float_features(source, images, len(images), self.root, lambda places: None)
         found = fidelity(exact, self._integer(model, images, len(images), "photographs"))
@@ -146,6 +146,6 @@ def _counting(stage: Any) -> Callable[[int], None]:
     return done
 
 
-def _said(close: Fidelity) -> str:
+def _said(close: TokenFidelity) -> str:
     name, share = close.worst_tensor
     return f"cosine median {close.median:.5f}, least {close.least:.4f}; most saturated: {name}, {share:.1e} of it"

@@ -11,8 +11,8 @@ import numpy as np
 from moevit.bench.case import TASK, Case
 from moevit.bench.frame import measure_case
 from moevit.bench.rows import Row
-from moevit.compiler.estimate import estimate
 from moevit.compiler.plan import reasons_against
+from moevit.estimator.estimate import estimate
 from moevit.golden.integer.model import IntegerModel
 from moevit.spec.boards import BOARDS
 from moevit.spec.networks import Network

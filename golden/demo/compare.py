@@ -7,8 +7,8 @@ import matplotlib
 import numpy as np
 import torch
 
+from moevit.kit.npz import NpzError, read_npz
 from moevit.spec.networks import Network
-from moevit.spec.npz import NpzError, read_npz
 
 from .evaluate import confusion_matrix, mean_iou
 from .heads import Heads

@@ -17,7 +17,7 @@ __all__ = ["OUTPUTS", "Heads", "loss"]
 OUTPUTS = {"semseg": len(CLASSES), "depth": 1}
 
 
-class Head(nn.Module):
+class PatchHead(nn.Module):
     """``fc(norm(token))`` for every patch."""
 
     def __init__(self, network: Network, outputs: int) -> None:
@@ -33,7 +33,7 @@ class Heads(nn.ModuleDict):
     """One head per task: ``heads.<task>.norm.weight``, ``.norm.bias``, ``.fc.weight`` [outputs, dim], ``.fc.bias``."""
 
     def __init__(self, network: Network) -> None:
-        super().__init__({task: Head(network, OUTPUTS[task]) for task in network.tasks})
+        super().__init__({task: PatchHead(network, OUTPUTS[task]) for task in network.tasks})
         self.prefix_tokens = network.prefix_tokens
 
     def forward(self, tokens: Tensor, task: str) -> Tensor:

@@ -14,7 +14,7 @@ from .m3vit import M3Vit
 from .options import Options
 from .own import Own
 from .report import Report
-from .source import Source
+from .source import CheckpointSource
 from .timm import Timm
 from .torchvision import Torchvision
 from .vitpose import VitPose
@@ -32,7 +32,7 @@ def import_checkpoint(path: str | PathLike, **options: Any) -> Imported:
     return convert(path, Options(**options), _choose)
 
 
-def _choose(source: Source, options: Options) -> Family:
+def _choose(source: CheckpointSource, options: Options) -> Family:
     if options.family is not None:
         if options.family not in FAMILIES:
             raise UnknownFamily(f"--family {options.family}: it is one of {', '.join(FAMILIES)}")

@@ -16,7 +16,7 @@ from moevit.golden.reference import CheckpointError, load_state
 from moevit.golden.reference.checkpoint import HEADS, save
 from moevit.spec.networks import Network, NetworkError
 
-from .draft import Draft, Head
+from .draft import Draft, DraftHead
 from .errors import ImportFailed, NotProved
 from .family import Family, Original
 from .fold import normalisation, padding
@@ -27,7 +27,7 @@ from .positions import resample
 from .prove import prove
 from .refusals import refuse
 from .report import Report
-from .source import Source, read_source
+from .source import CheckpointSource, read_source
 
 __all__ = ["Imported", "convert"]
 
@@ -90,7 +90,7 @@ def convert(path: str | PathLike, options: Options, choose: Any) -> Imported:
     return Imported(network, tensors, _head_tensors(heads), host, report)
 
 
-def _kept(source: Source, options: Options, report: Report) -> Source:
+def _kept(source: CheckpointSource, options: Options, report: Report) -> CheckpointSource:
     """The source without the tensors that ``--leave-out`` names. Raises ImportFailed for a pattern of nothing."""
     kept = dict(source.tensors)
     for pattern in options.leave_out:
@@ -103,7 +103,7 @@ def _kept(source: Source, options: Options, report: Report) -> Source:
     return replace(source, tensors=kept)
 
 
-def _prove(source: Source, family: Family, network: Network, tensors: dict[str, Tensor], how: Preprocess,
+def _prove(source: CheckpointSource, family: Family, network: Network, tensors: dict[str, Tensor], how: Preprocess,
            options: Options, report: Report) -> None:
     """Hold the float model against the source's own, or say why not. Raises ImportFailed where they differ."""
     try:
@@ -122,14 +122,14 @@ def _prove(source: Source, family: Family, network: Network, tensors: dict[str, 
                            f"does ({report.proof_db:.0f} dB): check heads, activation and epsilon, or force --family")
 
 
-def _told(source: Source, options: Options) -> str:
+def _told(source: CheckpointSource, options: Options) -> str:
     """What a person said and the source's own model took over; an ONNX graph is a model by itself."""
     names = ("normalise", "mean", "std") if source.graph is not None else (
         "normalise", "mean", "std", "heads", "activation", "norm_eps", "top_k", "renormalise")
     return ", ".join(f"{name} {value}" for name in names if (value := getattr(options, name)) is not None)
 
 
-def _original(source: Source, family: Family, network: Network, options: Options) -> Original:
+def _original(source: CheckpointSource, family: Family, network: Network, options: Options) -> Original:
     try:
         if source.graph is not None:
             from .onnx import original  # needs the extra `onnx`
@@ -141,7 +141,7 @@ def _original(source: Source, family: Family, network: Network, options: Options
         raise NotProved(f"the source's own model cannot be made: {first_line(error)}") from error
 
 
-def _network(source: Source, draft: Draft, options: Options) -> Network:
+def _network(source: CheckpointSource, draft: Draft, options: Options) -> Network:
     patch = draft.fields["patch"]
     height, width = options.image or (draft.grid[0] * patch, draft.grid[1] * patch)
     try:
@@ -173,24 +173,24 @@ def _fitted(draft: Draft, network: Network, report: Report) -> dict[str, Tensor]
             for name, value in tensors.items()}
 
 
-def _heads(draft: Draft, network: Network) -> dict[str, Head]:
+def _heads(draft: Draft, network: Network) -> dict[str, DraftHead]:
     heads = dict(draft.heads)
     if network.final_norm:
         weight, bias = draft.tensors["norm.weight"], draft.tensors["norm.bias"]
         heads = {name: replace(head, norm_weight=weight, norm_bias=bias)
                  if head.norm == "tokens" and head.norm_weight is None else head for name, head in heads.items()}
-        heads.setdefault("features", Head(pool="patches", norm="tokens", norm_weight=weight, norm_bias=bias))
+        heads.setdefault("features", DraftHead(pool="patches", norm="tokens", norm_weight=weight, norm_bias=bias))
     return heads
 
 
-def _head_tensors(heads: Mapping[str, Head]) -> dict[str, Tensor]:
+def _head_tensors(heads: Mapping[str, DraftHead]) -> dict[str, Tensor]:
     parts = {f"{HEADS}{name}.{part}": value for name, head in heads.items() for part, value in (
         ("norm.weight", head.norm_weight), ("norm.bias", head.norm_bias),
         ("fc.weight", head.weight), ("fc.bias", head.bias))}
     return {name: value.float().contiguous() for name, value in parts.items() if value is not None}
 
 
-def _host_head(head: Head) -> dict[str, Any]:
+def _host_head(head: DraftHead) -> dict[str, Any]:
     return {"pool": head.pool, "norm": head.norm, "task": head.task,
             "classes": None if head.classes is None else list(head.classes)}
 
@@ -209,7 +209,7 @@ def _preprocess(how: Preprocess) -> dict[str, Any]:
             **({"pad": [how.pad, how.pad]} if how.pad else {})}
 
 
-def _describe(name: str, head: Head) -> str:
+def _describe(name: str, head: DraftHead) -> str:
     norm = {"tokens": "final norm, then ", "pooled": "", "none": ""}[head.norm]
     pool = {"patches": "each patch token", "cls": "CLS", "mean": "the mean of the patch tokens",
             "cls_mean": "CLS and the mean of the patch tokens", "prefix": "all prefix tokens"}[head.pool]

@@ -17,7 +17,7 @@ from .family import Family, Original
 from .inventory import Inventory
 from .options import NORMALISATIONS, Options, Preprocess
 from .positions import DINOV2, DINOV2_REGISTERS, find_grid
-from .source import Source
+from .source import CheckpointSource
 from .timm import NAMES, prefix_and_positions
 from .timm_model import original
 
@@ -35,7 +35,7 @@ class Dinov2(Family):
     keys = ("mask_token", "cls_token", "pos_embed", r"blocks\.0\.attn\.qkv\.weight", r"blocks\.0\.ls1\.gamma")
     without = ("reg_token",)
 
-    def convert(self, source: Source, inventory: Inventory, options: Options) -> Draft:
+    def convert(self, source: CheckpointSource, inventory: Inventory, options: Options) -> Draft:
         facts = stated(source)
         tensors = embedding(inventory, "patch_embed.proj", options)
         dim, _, patch, _ = tensors["patch_embed.proj.weight"].shape
@@ -57,7 +57,7 @@ class Dinov2(Family):
         how = DINOV2_REGISTERS if "register_tokens" in source.tensors else DINOV2
         return Draft(fields, tensors | places, grid, options.preprocess(known, "DINOv2"), how)
 
-    def original(self, source: Source, network: Network, options: Options) -> Original:
+    def original(self, source: CheckpointSource, network: Network, options: Options) -> Original:
         """timm's model of DINOv2: the authors' own is no package."""
         tensors = as_timm(source.tensors)
         grid, _ = find_grid("pos_embed", tensors["pos_embed"].shape[1], (0,), network.patch, options,

@@ -9,7 +9,7 @@ from torch import Tensor
 from .options import Preprocess
 from .positions import Resampling
 
-__all__ = ["Draft", "Head", "inputs_of"]
+__all__ = ["Draft", "DraftHead", "inputs_of"]
 
 
 def inputs_of(pool: str, dim: int, prefix_tokens: int) -> int:
@@ -18,7 +18,7 @@ def inputs_of(pool: str, dim: int, prefix_tokens: int) -> int:
 
 
 @dataclass(frozen=True)
-class Head:
+class DraftHead:
     """A head that the host computes from the tokens: ``fc(pool(norm(tokens)))``, see `moevit.host.heads`.
 
     Parameters
@@ -64,6 +64,6 @@ class Draft:
     grid: tuple[int, int]
     preprocess: Preprocess | None
     resampling: Resampling
-    heads: dict[str, Head] = field(default_factory=dict)
+    heads: dict[str, DraftHead] = field(default_factory=dict)
     name: str | None = None
     known_host: dict[str, Any] = field(default_factory=dict)

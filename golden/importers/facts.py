@@ -8,7 +8,7 @@ from typing import Any
 from .errors import ImportFailed, NeedsOption, Unsupported
 from .options import NORMALISATIONS, Options, Preprocess, Triple
 from .report import Report
-from .source import Source
+from .source import CheckpointSource
 
 __all__ = ["Facts", "image_of", "settle", "stated", "triple"]
 
@@ -30,7 +30,7 @@ class Facts:
     preprocess: Preprocess | None = None
 
 
-def stated(source: Source) -> Facts:
+def stated(source: CheckpointSource) -> Facts:
     """What config.json and preprocessor_config.json of Hugging Face say, or an ONNX graph under the same names.
 
     Raises Unsupported for an activation that the machine has not, ImportFailed for a value of a wrong type.

@@ -14,7 +14,7 @@ from .draft import Draft
 from .errors import NotProved
 from .inventory import Inventory
 from .options import Options
-from .source import Source
+from .source import CheckpointSource
 
 __all__ = ["Family", "Original"]
 
@@ -34,16 +34,16 @@ class Family(ABC):
     #: None may be the name of a tensor: they tell of another family.
     without: ClassVar[tuple[str, ...]] = ()
 
-    def tells(self, source: Source) -> bool:
+    def tells(self, source: CheckpointSource) -> bool:
         """Whether ``source`` is of this family. A network in its metadata makes it one of our own."""
         return "network" not in source.metadata and all(_any(key, source.tensors) for key in self.keys) and not any(
             _any(key, source.tensors) for key in self.without)
 
     @abstractmethod
-    def convert(self, source: Source, inventory: Inventory, options: Options) -> Draft:
+    def convert(self, source: CheckpointSource, inventory: Inventory, options: Options) -> Draft:
         """The network of ``source``. Every tensor is taken from ``inventory`` or dropped. Raises ImportFailed."""
 
-    def original(self, source: Source, network: Network, options: Options) -> Original:
+    def original(self, source: CheckpointSource, network: Network, options: Options) -> Original:
         """The library's own model with the weights of ``source``. Raises NotProved where it cannot be made."""
         raise NotProved(f"the model of {self.title} is not available as a library here")
 

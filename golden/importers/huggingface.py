@@ -10,7 +10,7 @@ from torch import Tensor
 from moevit.spec.networks import Network
 
 from .blocks import BlockNames, attention, depth_of, embedding, ffn, linear, norm
-from .draft import Draft, Head, inputs_of
+from .draft import Draft, DraftHead, inputs_of
 from .errors import MissingTensor, NotProved, UnknownFamily
 from .facts import Facts, settle, stated
 from .family import Family, Original
@@ -18,7 +18,7 @@ from .huggingface_model import original
 from .inventory import Inventory
 from .options import Options
 from .positions import HUGGING_FACE, HUGGING_FACE_REGISTERS, find_grid
-from .source import Source
+from .source import CheckpointSource
 
 __all__ = ["HuggingFace"]
 
@@ -38,7 +38,7 @@ class HuggingFace(Family):
             r"(.*\.)?embeddings\.cls_token")
     without = (r".*detection_tokens", r".*experts\..*", r".*decoder_pos_embed")
 
-    def convert(self, source: Source, inventory: Inventory, options: Options) -> Draft:
+    def convert(self, source: CheckpointSource, inventory: Inventory, options: Options) -> Draft:
         root = _root(source)
         kind = _kind(source, root)
         facts = stated(source)
@@ -60,13 +60,13 @@ class HuggingFace(Family):
         how = HUGGING_FACE_REGISTERS if kind == "dinov2_with_registers" else HUGGING_FACE
         return Draft(fields, tensors | places, grid, preprocess, how, _heads(inventory, source, fields, options))
 
-    def original(self, source: Source, network: Network, options: Options) -> Original:
+    def original(self, source: CheckpointSource, network: Network, options: Options) -> Original:
         if "model_type" not in source.config:
             raise NotProved("without config.json nobody says which model of transformers it is")
         return original(source, network, _root(source))
 
 
-def _root(source: Source) -> str:
+def _root(source: CheckpointSource) -> str:
     """What stands in front of the backbone's names: ``vit.``, ``deit.``, ``dinov2.`` or nothing."""
     found = next((name for name in source.tensors if name.endswith(_PATCHES)), None)
     if found is None:
@@ -74,7 +74,7 @@ def _root(source: Source) -> str:
     return found.removesuffix(_PATCHES)
 
 
-def _kind(source: Source, root: str) -> str:
+def _kind(source: CheckpointSource, root: str) -> str:
     """The model_type of config.json, or what the tensors show. Raises UnknownFamily for another."""
     kind = source.config.get("model_type")
     if kind in _USUAL:
@@ -88,7 +88,7 @@ def _kind(source: Source, root: str) -> str:
     return "deit" if f"{root}embeddings.distillation_token" in source.tensors else "vit"
 
 
-def _names(source: Source, root: str) -> tuple[BlockNames, str]:
+def _names(source: CheckpointSource, root: str) -> tuple[BlockNames, str]:
     """The names of the blocks' parts, and a pattern with the block's number."""
     stems = [front + stem for front in dict.fromkeys((root, "")) for stem in ("encoder.layer.{}.", "layers.{}.")]
     stem = next((stem for stem in stems if any(name.startswith(stem.format(0)) for name in source.tensors)), stems[0])
@@ -122,21 +122,21 @@ def _tokens(inventory: Inventory, root: str, dim: int, patch: int, facts: Facts,
             "pos_embed": torch.cat([positions[:, :placed], nothing, positions[:, placed:]], 1)}, grid
 
 
-def _heads(inventory: Inventory, source: Source, fields: dict[str, Any], options: Options) -> dict[str, Head]:
+def _heads(inventory: Inventory, source: CheckpointSource, fields: dict[str, Any], options: Options) -> dict[str, DraftHead]:
     dim, prefix_tokens = fields["dim"], fields["prefix_tokens"]
     labels = _labels(source.config)
     if "cls_classifier.weight" in inventory:  # DeiTForImageClassificationWithTeacher: the average of two
         first = linear(inventory, "cls_classifier", -1, dim)
         second = linear(inventory, "distillation_classifier", first[0].shape[0], dim)
         inventory.report.say("folded", "both classifiers of DeiT into one, which is their average")
-        return {"classifier": Head("prefix", "tokens", torch.cat([first[0], second[0]], 1) / 2,
+        return {"classifier": DraftHead("prefix", "tokens", torch.cat([first[0], second[0]], 1) / 2,
                                    (first[1] + second[1]) / 2, classes=labels)}
     if "classifier.weight" not in inventory:
         return {}
     both = inventory.look("classifier.weight").shape[-1] == 2 * dim
     pool = options.pool or ("cls_mean" if both else "cls")
     layer = linear(inventory, "classifier", -1, inputs_of(pool, dim, prefix_tokens))
-    return {"classifier": Head(pool, "tokens", *layer, classes=labels)}
+    return {"classifier": DraftHead(pool, "tokens", *layer, classes=labels)}
 
 
 def _labels(config: dict[str, Any]) -> tuple[str, ...] | None:

@@ -10,7 +10,7 @@ from moevit.spec.networks import Network
 from .errors import NotProved
 from .family import Original
 from .libraries import library, no_warnings
-from .source import Source
+from .source import CheckpointSource
 
 __all__ = ["original"]
 
@@ -22,7 +22,7 @@ _HEADS = ("classifier.", "cls_classifier.", "distillation_classifier.", "pooler.
 _POOLED = ("vit", "deit")
 
 
-def original(source: Source, network: Network, root: str) -> Original:
+def original(source: CheckpointSource, network: Network, root: str) -> Original:
     """``ViTModel`` and its like with the tensors of ``source``, whose names begin with ``root``. Raises NotProved."""
     kind = source.config["model_type"]
     module, name = _MODELS[kind]

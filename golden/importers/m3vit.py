@@ -21,7 +21,7 @@ from .family import Family
 from .inventory import Inventory
 from .options import Options
 from .positions import TIMM, find_grid
-from .source import Source
+from .source import CheckpointSource
 
 __all__ = ["M3Vit"]
 
@@ -40,7 +40,7 @@ class M3Vit(Family):
     title = "VITA-Group M3ViT"
     keys = (_EXPERT, r"blocks\.\d+\.(mlp|moe)\.gate\..*", r"patch_embed\.proj\.weight")
 
-    def convert(self, source: Source, inventory: Inventory, options: Options) -> Draft:
+    def convert(self, source: CheckpointSource, inventory: Inventory, options: Options) -> Draft:
         _leave_out(inventory)
         tensors = embedding(inventory, "patch_embed.proj")
         dim, _, patch, _ = tensors["patch_embed.proj.weight"].shape

@@ -33,14 +33,14 @@ from .onnx_facts import (
 )
 from .onnx_graph import OnnxGraph
 from .report import Report
-from .source import Source
+from .source import CheckpointSource
 
 __all__ = ["original", "read_onnx"]
 
 _FATAL = 4  # onnxruntime's level of what it prints
 
 
-def read_onnx(path: Path, report: Report) -> Source:
+def read_onnx(path: Path, report: Report) -> CheckpointSource:
     """Weights and configuration of a graph. Raises Unreadable, Unsupported."""
     graph = OnnxGraph(path)
     tensors = dict(graph.tensors)
@@ -63,7 +63,7 @@ def read_onnx(path: Path, report: Report) -> Source:
     if own:
         report.say("read", "mean and std of the normalisation in the graph")
     preprocessor = {"image_mean": own[0], "image_std": own[1]} if own else {}
-    return Source(path, {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}, config,
+    return CheckpointSource(path, {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}, config,
                   preprocessor, files=(path,), graph=running,
                   other_heads=tuple(f"{head}*" for head in convolutional_heads(graph)))
 

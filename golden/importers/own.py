@@ -12,7 +12,7 @@ from moevit.golden.reference import M3ViT
 from moevit.golden.reference.checkpoint import HEADS
 from moevit.spec.networks import Network, NetworkError
 
-from .draft import Draft, Head
+from .draft import Draft, DraftHead
 from .errors import ImportFailed, NotProved, Unreadable
 from .experts import shaped, take_experts, take_gates
 from .family import Family, Original
@@ -20,7 +20,7 @@ from .fold import scale_outputs
 from .inventory import Inventory
 from .options import RAW, Options
 from .positions import TIMM
-from .source import Source
+from .source import CheckpointSource
 from .timm import PREFIX, classifier
 
 __all__ = ["Own"]
@@ -38,10 +38,10 @@ class Own(Family):
     title = "moevit"
     keys = ("patch_embed.proj.weight", "pos_embed")
 
-    def tells(self, source: Source) -> bool:
+    def tells(self, source: CheckpointSource) -> bool:
         return "network" in source.metadata
 
-    def convert(self, source: Source, inventory: Inventory, options: Options) -> Draft:
+    def convert(self, source: CheckpointSource, inventory: Inventory, options: Options) -> Draft:
         network = _network(source)
         for option in ("heads", "activation", "norm_eps", "top_k", "tasks"):
             given, own = getattr(options, option, None), getattr(network, option)
@@ -79,11 +79,11 @@ class Own(Family):
         draft.name = network.name
         return draft
 
-    def original(self, source: Source, network: Network, options: Options) -> Original:
+    def original(self, source: CheckpointSource, network: Network, options: Options) -> Original:
         raise NotProved("a moevit checkpoint is the float model's own")
 
 
-def _network(source: Source) -> Network:
+def _network(source: CheckpointSource) -> Network:
     if "network" not in source.metadata:
         raise Unreadable(f"{source.path} has no 'network' in its metadata")
     try:
@@ -92,7 +92,7 @@ def _network(source: Source) -> Network:
         raise ImportFailed(f"{source.path}: its network is not readable: {error}") from error
 
 
-def _json(source: Source, field: str) -> dict[str, Any]:
+def _json(source: CheckpointSource, field: str) -> dict[str, Any]:
     try:
         value = json.loads(source.metadata.get(field, "{}"))
     except ValueError as error:
@@ -134,7 +134,7 @@ def _fold_scales(inventory: Inventory, tensors: dict[str, Tensor], depth: int) -
         inventory.report.say("folded", "LayerScale of each block into proj and fc2")
 
 
-def _own_heads(inventory: Inventory, network: Network, host: dict[str, Any]) -> dict[str, Head]:
+def _own_heads(inventory: Inventory, network: Network, host: dict[str, Any]) -> dict[str, DraftHead]:
     """Heads under ``heads.<name>.``: as the metadata describe them, else one linear layer per patch of a task."""
     described = host.get("heads", {})
     heads = {}
@@ -144,7 +144,7 @@ def _own_heads(inventory: Inventory, network: Network, host: dict[str, Any]) -> 
         about = described.get(name, {"pool": "patches", "norm": "tokens" if "norm.weight" in parts else "none",
                                      "task": name if name in network.tasks else None})
         classes = about.get("classes")
-        heads[name] = Head(about["pool"], about["norm"], parts.get("fc.weight"), parts.get("fc.bias"),
+        heads[name] = DraftHead(about["pool"], about["norm"], parts.get("fc.weight"), parts.get("fc.bias"),
                            parts.get("norm.weight"), parts.get("norm.bias"), about.get("task"),
                            None if classes is None else tuple(classes))
     return heads

@@ -15,7 +15,7 @@ from .errors import ImportFailed, Unreadable
 from .files import read_folder, read_json, read_npz, read_safetensors, read_torch
 from .report import Report
 
-__all__ = ["Source", "read_source"]
+__all__ = ["CheckpointSource", "read_source"]
 
 #: Wrappers of a network in front of all of its names (DataParallel, torch.compile, Lightning, mmseg).
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "student.", "teacher.")
@@ -25,7 +25,7 @@ _CONVERTED = (torch.float16, torch.bfloat16, torch.float64)
 
 
 @dataclass
-class Source:
+class CheckpointSource:
     """Tensors under their own names without wrappers; ``config`` is config.json or what an ONNX graph says.
 
     Floating tensors are float32; others keep their type, and are refused where a family takes them.
@@ -50,7 +50,7 @@ class Source:
         return digest.hexdigest()
 
 
-def read_source(path: str | Path, state: str | None = None, report: Report | None = None) -> Source:
+def read_source(path: str | Path, state: str | None = None, report: Report | None = None) -> CheckpointSource:
     """Read ``.safetensors``, ``.pth``, ``.pt``, ``.bin``, ``.npz``, ``.onnx``, or a folder of Hugging Face or timm.
 
     ``<name>.json`` beside a single file is its configuration. ``state`` chooses one of several state dicts of a PyTorch
@@ -67,10 +67,10 @@ def read_source(path: str | Path, state: str | None = None, report: Report | Non
     return source
 
 
-def _read(path: Path, state: str | None, report: Report) -> Source:
+def _read(path: Path, state: str | None, report: Report) -> CheckpointSource:
     if path.is_dir():
         folder = read_folder(path, state, report)
-        return Source(path, folder.tensors, folder.config, folder.preprocessor, folder.metadata, folder.files)
+        return CheckpointSource(path, folder.tensors, folder.config, folder.preprocessor, folder.metadata, folder.files)
     suffix = path.suffix.lower()
     if state is not None and suffix not in (".pth", ".pt", ".bin", ".ckpt", ".tar"):
         raise ImportFailed(f"--state {state}: {path} has no more than one state dict, leave it out")
@@ -82,11 +82,11 @@ def _read(path: Path, state: str | None, report: Report) -> Source:
         return read_onnx(path, report)
     if suffix == ".safetensors":
         tensors, metadata = read_safetensors(path)
-        return Source(path, tensors, read_json(path.with_suffix(".json")), metadata=metadata, files=(path,))
+        return CheckpointSource(path, tensors, read_json(path.with_suffix(".json")), metadata=metadata, files=(path,))
     if suffix == ".npz":
-        return Source(path, read_npz(path, report), files=(path,))
+        return CheckpointSource(path, read_npz(path, report), files=(path,))
     if suffix in (".pth", ".pt", ".bin", ".ckpt", ".tar"):
-        return Source(path, read_torch(path, state, report), read_json(path.with_suffix(".json")), files=(path,))
+        return CheckpointSource(path, read_torch(path, state, report), read_json(path.with_suffix(".json")), files=(path,))
     raise Unreadable(f"{path}: its name must end in .safetensors, .pth, .pt, .bin, .npz or .onnx, or be a folder")
 
 

@@ -10,14 +10,14 @@ from torch import Tensor
 from moevit.spec.networks import Network
 
 from .blocks import BlockNames, attention, depth_of, embedding, ffn, linear, norm
-from .draft import Draft, Head, inputs_of
+from .draft import Draft, DraftHead, inputs_of
 from .errors import ImportFailed, NeedsOption
 from .facts import Facts, settle, stated
 from .family import Family, Original
 from .inventory import Inventory
 from .options import Options
 from .positions import TIMM, find_grid
-from .source import Source
+from .source import CheckpointSource
 from .timm_model import known_model, original
 
 __all__ = ["NAMES", "PREFIX", "Timm", "classifier", "prefix_and_positions"]
@@ -40,11 +40,11 @@ class Timm(Family):
     without = ("register_tokens", r"blocks\.\d+\..*experts?\..*", r"blocks\.\d+\..*gate\..*",
                r"last_norm\..*")
 
-    def tells(self, source: Source) -> bool:
+    def tells(self, source: CheckpointSource) -> bool:
         """Not of DINOv2's authors, whose names differ in nothing else than a mask token."""
         return super().tells(source) and not {"mask_token", "blocks.0.ls1.gamma"} <= source.tensors.keys()
 
-    def convert(self, source: Source, inventory: Inventory, options: Options) -> Draft:
+    def convert(self, source: CheckpointSource, inventory: Inventory, options: Options) -> Draft:
         known = known_model(source, options, inventory.report)
         tensors = embedding(inventory, "patch_embed.proj", options)
         dim, _, patch, _ = tensors["patch_embed.proj.weight"].shape
@@ -64,14 +64,14 @@ class Timm(Family):
         return Draft(fields, tensors | places, grid, preprocess, TIMM,
                      classifier(inventory, fields, "norm.weight" in tensors, options))
 
-    def original(self, source: Source, network: Network, options: Options) -> Original:
+    def original(self, source: CheckpointSource, network: Network, options: Options) -> Original:
         rows = source.tensors["pos_embed"].shape[1]
         grid, placed = find_grid("pos_embed", rows, (0, network.prefix_tokens), network.patch, options,
                                  stated(source).image)
         return original(_renamed(source.tensors), network, grid, placed)
 
 
-def _names(source: Source, options: Options) -> BlockNames:
+def _names(source: CheckpointSource, options: Options) -> BlockNames:
     """LayerScale has another name in DeiT-III's own files, and in networks with rotary positions, which are others."""
     if "blocks.0.gamma_1" not in source.tensors:
         return NAMES
@@ -108,7 +108,7 @@ def prefix_and_positions(inventory: Inventory, names: tuple[str, ...], dim: int,
             "pos_embed": torch.cat([positions[:, :placed], unplaced, positions[:, placed:]], 1)}, grid
 
 
-def classifier(inventory: Inventory, fields: dict[str, Any], final_norm: bool, options: Options) -> dict[str, Head]:
+def classifier(inventory: Inventory, fields: dict[str, Any], final_norm: bool, options: Options) -> dict[str, DraftHead]:
     """The head ``classifier`` of ``head``, ``head_dist`` and ``fc_norm``, if there is one."""
     if inventory.names("pre_logits.*"):
         for pattern in ("pre_logits.*", "head.*", "head_dist.*"):
@@ -133,5 +133,5 @@ def classifier(inventory: Inventory, fields: dict[str, Any], final_norm: bool, o
         weight, bias = torch.cat([weight, second], 1) / 2, (bias + offset) / 2
         inventory.report.say("folded", "both classifiers of DeiT into one, which is their average")
     if pooled:
-        return {"classifier": Head(pool, "pooled", weight, bias, *norm(inventory, "fc_norm", dim))}
-    return {"classifier": Head(pool, "tokens" if final_norm else "none", weight, bias)}
+        return {"classifier": DraftHead(pool, "pooled", weight, bias, *norm(inventory, "fc_norm", dim))}
+    return {"classifier": DraftHead(pool, "tokens" if final_norm else "none", weight, bias)}

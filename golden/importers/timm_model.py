@@ -17,7 +17,7 @@ from .family import Original
 from .libraries import library, no_warnings
 from .options import Options, Preprocess
 from .report import Report
-from .source import Source
+from .source import CheckpointSource
 
 __all__ = ["known_model", "original"]
 
@@ -25,7 +25,7 @@ _HEADS = ("head.", "head_dist.", "fc_norm.", "attn_pool.", "pre_logits.", "decod
 _ACTIVATIONS = {"gelu": nn.GELU, "gelu_tanh": partial(nn.GELU, approximate="tanh"), "relu": nn.ReLU}
 
 
-def known_model(source: Source, options: Options, report: Report) -> Facts:
+def known_model(source: CheckpointSource, options: Options, report: Report) -> Facts:
     """As far as a name or a configuration says it.
 
     The name is ``--model`` or ``architecture`` in the config.json of a timm folder. Raises ImportFailed.

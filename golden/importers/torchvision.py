@@ -6,7 +6,7 @@ import torch
 from moevit.spec.networks import Network
 
 from .blocks import BlockNames, attention, depth_of, embedding, ffn, linear, norm
-from .draft import Draft, Head, inputs_of
+from .draft import Draft, DraftHead, inputs_of
 from .errors import NotProved
 from .facts import Facts, settle, stated
 from .family import Family, Original
@@ -14,7 +14,7 @@ from .inventory import Inventory
 from .libraries import library
 from .options import NORMALISATIONS, Options, Preprocess
 from .positions import TORCHVISION, find_grid
-from .source import Source
+from .source import CheckpointSource
 
 __all__ = ["Torchvision"]
 
@@ -33,7 +33,7 @@ class Torchvision(Family):
     keys = ("conv_proj.weight", "class_token", r"encoder\.pos_embedding",
             r"encoder\.layers\.encoder_layer_0\.self_attention\.in_proj_weight")
 
-    def convert(self, source: Source, inventory: Inventory, options: Options) -> Draft:
+    def convert(self, source: CheckpointSource, inventory: Inventory, options: Options) -> Draft:
         facts = stated(source)
         tensors = embedding(inventory, "conv_proj", options)
         dim, _, patch, _ = tensors["patch_embed.proj.weight"].shape
@@ -56,7 +56,7 @@ class Torchvision(Family):
         preprocess = options.preprocess(facts.preprocess or _PREPROCESS, "torchvision")
         return Draft(fields, tensors, grid, preprocess, TORCHVISION, _heads(inventory, dim, options))
 
-    def original(self, source: Source, network: Network, options: Options) -> Original:
+    def original(self, source: CheckpointSource, network: Network, options: Options) -> Original:
         vision = library("torchvision.models.vision_transformer")
         if network.height != network.width:
             raise NotProved("torchvision's images are square")
@@ -78,7 +78,7 @@ class Torchvision(Family):
         return tokens
 
 
-def _names(source: Source) -> BlockNames:
+def _names(source: CheckpointSource) -> BlockNames:
     """Names of a block's parts; the FFN's have changed in torchvision 0.13."""
     old = f"{_LAYER.format(0)}mlp.linear_1.weight" in source.tensors
     return BlockNames(norm1=f"{_LAYER}ln_1", qkv=f"{_LAYER}self_attention.in_proj_", norm2=f"{_LAYER}ln_2",
@@ -86,10 +86,10 @@ def _names(source: Source) -> BlockNames:
                       fc2=f"{_LAYER}mlp.{'linear_2' if old else '3'}")
 
 
-def _heads(inventory: Inventory, dim: int, options: Options) -> dict[str, Head]:
+def _heads(inventory: Inventory, dim: int, options: Options) -> dict[str, DraftHead]:
     if "heads.pre_logits.weight" in inventory:
         inventory.drop("heads.*", "a classifier with a hidden layer (pre_logits and tanh), which the host has not")
     if "heads.head.weight" not in inventory:
         return {}
     pool = options.pool or "cls"
-    return {"classifier": Head(pool, "tokens", *linear(inventory, "heads.head", -1, inputs_of(pool, dim, 1)))}
+    return {"classifier": DraftHead(pool, "tokens", *linear(inventory, "heads.head", -1, inputs_of(pool, dim, 1)))}

@@ -25,7 +25,7 @@ from .inventory import Inventory
 from .libraries import library
 from .options import NORMALISATIONS, Options, Preprocess
 from .positions import HUGGING_FACE, find_grid
-from .source import Source
+from .source import CheckpointSource
 
 __all__ = ["TASKS", "VitPose"]
 
@@ -55,7 +55,7 @@ class VitPose(Family):
             r"encoder\.layer\.0\.layernorm_before\.weight|last_norm\.weight")
     without = (r"(embeddings\.)?cls_token",)
 
-    def convert(self, source: Source, inventory: Inventory, options: Options) -> Draft:
+    def convert(self, source: CheckpointSource, inventory: Inventory, options: Options) -> Draft:
         mmpose = "last_norm.weight" in inventory
         names, layer = (_MMPOSE, r"blocks\.") if mmpose else (_TRANSFORMERS, r"encoder\.layer\.")
         facts = stated(replace(source, config=source.config.get("backbone_config", source.config)))
@@ -78,7 +78,7 @@ class VitPose(Family):
                   **settle(facts, _USUAL, options, inventory.report, "ViTPose")}
         return Draft(fields, tensors, grid, _preprocess(facts, inventory, options), HUGGING_FACE)
 
-    def original(self, source: Source, network: Network, options: Options) -> Original:
+    def original(self, source: CheckpointSource, network: Network, options: Options) -> Original:
         config = source.config.get("backbone_config")
         if config is None:
             raise NotProved("without the config.json of transformers its model cannot be made")

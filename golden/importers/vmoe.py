@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from .blocks import depth_of
-from .draft import Draft, Head
+from .draft import Draft, DraftHead
 from .errors import MissingTensor, NeedsOption, Unsupported
 from .facts import Facts, settle
 from .family import Family
@@ -20,7 +20,7 @@ from .fold import join
 from .inventory import Inventory
 from .options import NORMALISATIONS, Options, Preprocess
 from .positions import TIMM, find_grid
-from .source import Source
+from .source import CheckpointSource
 
 __all__ = ["VMoe"]
 
@@ -52,7 +52,7 @@ class VMoe(Family):
     title = "google-research V-MoE or ViT (flax)"
     keys = (r"(.*/)?(Encoder|Transformer)/encoderblock_0/.*/query/kernel", r"(.*/)?embedding/kernel")
 
-    def convert(self, source: Source, inventory: Inventory, options: Options) -> Draft:
+    def convert(self, source: CheckpointSource, inventory: Inventory, options: Options) -> Draft:
         names = _names(inventory)
         inventory.drop("opt*", "the optimiser's state")
         if refused := inventory.names("*_ln/*") + inventory.names("*MapHead/*"):
@@ -171,7 +171,7 @@ def _norm(inventory: Inventory, name: str, dim: int, tensors: dict[str, Tensor],
     tensors[f"{ours}.bias"] = inventory.take(f"{name}/bias", (dim,))
 
 
-def _heads(inventory: Inventory, names: _Names, fields: dict[str, Any], options: Options) -> dict[str, Head]:
+def _heads(inventory: Inventory, names: _Names, fields: dict[str, Any], options: Options) -> dict[str, DraftHead]:
     kernel = f"{names.front}head/kernel"
     if inventory.names(f"{names.front}pre_logits/*"):
         inventory.drop(f"{names.front}pre_logits/*", "a layer with tanh in front of the head")
@@ -182,4 +182,4 @@ def _heads(inventory: Inventory, names: _Names, fields: dict[str, Any], options:
     if pool is None:
         raise NeedsOption("--pool cls|mean", f"{kernel} reads one vector, and without a class token no name says which")
     weight = inventory.take(kernel, (fields["dim"], -1)).T
-    return {"classifier": Head(pool, "tokens", weight, inventory.maybe(f"{names.front}head/bias", weight.shape[:1]))}
+    return {"classifier": DraftHead(pool, "tokens", weight, inventory.maybe(f"{names.front}head/bias", weight.shape[:1]))}

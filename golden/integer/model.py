@@ -16,7 +16,7 @@ from .norm import NormRows, apply_gain, norm_rows
 from .product import product
 from .rounding import round_shift
 from .router import Routing, queues, route
-from .row_scale import UNIT, PeakScale, RowScale, digits, peak_scale, quantise, reciprocal
+from .row_scale import UNIT, RoundedPeak, RowScale, digits, peak_scale, quantise, reciprocal
 from .row_writer import gate_logits, write_rows
 from .softmax import exponentials
 
@@ -245,8 +245,8 @@ def _unit(rows: int) -> RowScale:
     return RowScale(np.full(rows, UNIT.mantissa), np.full(rows, UNIT.exponent))
 
 
-def _columns(peak: PeakScale) -> PeakScale:
-    return PeakScale(peak.m[:, None], peak.e[:, None])
+def _columns(peak: RoundedPeak) -> RoundedPeak:
+    return RoundedPeak(peak.m[:, None], peak.e[:, None])
 
 
 def row_operands(rows: np.ndarray) -> tuple[np.ndarray, RowScale]:

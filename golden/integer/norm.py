@@ -9,7 +9,7 @@ from moevit.spec.formats import GAIN_SHIFT, INVERSE_DIM_FRACTION, MEAN_BITS, SPR
 from moevit.spec.tables import rsqrt_table
 
 from .rounding import bit_length, round_shift, wrap
-from .row_scale import PeakScale, RowScale, peak_scale
+from .row_scale import RoundedPeak, RowScale, peak_scale
 
 __all__ = ["NormRows", "apply_gain", "norm_rows"]
 
@@ -18,7 +18,7 @@ class NormRows(NamedTuple):
     """Per row: mean (s16), the scale of the peak of (x - mean) x gain, and that scale times 1/std."""
 
     mean: np.ndarray
-    peak: PeakScale
+    peak: RoundedPeak
     scale: RowScale
 
 

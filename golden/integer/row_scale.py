@@ -13,7 +13,7 @@ from moevit.spec.tables import RECIPROCAL_BITS, quantiser_table, reciprocal_tabl
 
 from .rounding import bit_length, round_shift
 
-__all__ = ["UNIT", "PeakScale", "RowScale", "digits", "peak_scale", "quantise", "reciprocal"]
+__all__ = ["UNIT", "RoundedPeak", "RowScale", "digits", "peak_scale", "quantise", "reciprocal"]
 
 
 class RowScale(NamedTuple):
@@ -23,7 +23,7 @@ class RowScale(NamedTuple):
     exponent: np.ndarray
 
 
-class PeakScale(NamedTuple):
+class RoundedPeak(NamedTuple):
     """A peak rounded up to nine significant bits, ``m x 2^e``: m 256..511, e -8..17."""
 
     m: np.ndarray
@@ -37,17 +37,17 @@ class PeakScale(NamedTuple):
 UNIT = RowScale(np.array(1 << 15), np.array(0))
 
 
-def peak_scale(peak: np.ndarray) -> PeakScale:
+def peak_scale(peak: np.ndarray) -> RoundedPeak:
     """The scale of a row whose largest magnitude is ``peak`` (u25; 0 counts as 1)."""
     peak = np.maximum(np.asarray(peak, np.int64), 1)
     e = bit_length(peak) - 9
     down = np.maximum(e, 0)
     m = np.where(e > 0, (peak + (1 << down) - 1) >> down, peak << np.maximum(-e, 0))
     carry = m == 512
-    return PeakScale(np.where(carry, 256, m), e + carry)
+    return RoundedPeak(np.where(carry, 256, m), e + carry)
 
 
-def quantise(value: np.ndarray, scale: PeakScale) -> np.ndarray:
+def quantise(value: np.ndarray, scale: RoundedPeak) -> np.ndarray:
     """``value`` (s25, magnitude at most the peak of ``scale``) as an integer in +-32640: value / (m x 2^e) x 32640."""
     q = round_shift(value * quantiser_table()[scale.m - 256], 9 + scale.e)
     return np.clip(q, -QUANTISED_MAX, QUANTISED_MAX)

@@ -6,13 +6,13 @@ import numpy as np
 from moevit.golden.integer.norm import apply_gain
 from moevit.golden.integer.rounding import round_shift
 from moevit.golden.integer.router import queues, route
-from moevit.golden.integer.row_scale import PeakScale, RowScale, digits, peak_scale, quantise, reciprocal
+from moevit.golden.integer.row_scale import RoundedPeak, RowScale, digits, peak_scale, quantise, reciprocal
 from moevit.golden.integer.row_writer import gate_logits, write_rows
 from moevit.golden.integer.softmax import exponentials
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import BIAS_MASKED, DIGIT_BITS, GATE_FRACTION, LOGIT_FRACTION, SCORE_FRACTION
-from moevit.spec.isa import GROUPS, Activation, Destination, Operand, Peak, Saturation, Source, WeightSource
-from moevit.spec.trace import Kind
+from moevit.spec.isa import GROUPS, Activation, Destination, Operand, Peak, RowSource, Saturation, WeightSource
+from moevit.spec.trace import TraceKind
 
 from .state import State
 
@@ -75,7 +75,7 @@ def _grouped(instruction: Instruction, place: np.ndarray) -> np.ndarray:
 
 def _operands(state: State, instruction: Instruction, row: np.ndarray) -> tuple[np.ndarray, RowScale]:
     """Operands (rows, k lanes) s9, for ``digits`` those of each sweep side by side, and the row scales."""
-    memory = state.residual if instruction["source"] == Source.RESIDUAL else state.hidden
+    memory = state.residual if instruction["source"] == RowSource.RESIDUAL else state.hidden
     address = instruction["source_base"] + row[:, None] * instruction["source_stride"]
     x = memory[address + np.arange(instruction["k_tiles"])].reshape(len(row), -1)
     match instruction["operand"]:
@@ -93,7 +93,7 @@ def _operands(state: State, instruction: Instruction, row: np.ndarray) -> tuple[
                 raise ValueError("PASS reads normalised rows before any NORM")
             mean, peak, scale = (_take(part, row) for part in state.norm)
             value = apply_gain(x, mean[:, None], state.gain)
-    high, low = digits(quantise(value, PeakScale(peak.m[:, None], peak.e[:, None])))
+    high, low = digits(quantise(value, RoundedPeak(peak.m[:, None], peak.e[:, None])))
     sweeps = [high, low, high][:state.config.gate_sweeps] if instruction["digits"] else [high]
     return np.concatenate(sweeps, axis=1), scale
 
@@ -115,7 +115,7 @@ def _tiles(state: State, instruction: Instruction,
         columns = np.ascontiguousarray(stream[:, :4 * n]).view("<i2").reshape(-1, 2).astype(np.int64)
         column_scale, bias = columns[:, 0] & 0xFFFF, columns[:, 1]
         stream = stream[:, 4 * n:]
-    if instruction["weights"] == WeightSource.STREAM:
+    if instruction["weights"] == WeightSource.BUS:
         tiles = np.ascontiguousarray(stream).view(np.int8).reshape(n_tiles, k_tiles, n, k).astype(np.int64)
         return tiles.transpose(1, 3, 0, 2).reshape(k_tiles * k, n_tiles * n), column_scale, bias
     words = state.kv.reshape(-1, n)
@@ -172,7 +172,7 @@ def _write(state: State, instruction: Instruction, parameters: tuple, row: np.nd
     if destination == Destination.RESIDUAL:
         state.add_to_sums(row, (stored - memory[address]).sum(axis=(1, 2)))
     memory[address] = stored
-    kind = {Destination.RESIDUAL: Kind.RESIDUAL, Destination.HIDDEN: Kind.HIDDEN}.get(destination, Kind.KV)
+    kind = {Destination.RESIDUAL: TraceKind.RESIDUAL, Destination.HIDDEN: TraceKind.HIDDEN}.get(destination, TraceKind.KV)
     state.record(kind, address, stored)
     _track(state, instruction, written.rows, row)
 
@@ -195,7 +195,7 @@ def _route(state: State, instruction: Instruction, logits: np.ndarray) -> None:
                     with_sigmoid=bool(instruction["sigmoid"]), bias=bias)
     state.queues = queues(routing, instruction["columns"])
     token, rank = np.indices(routing.experts.shape)
-    state.record(Kind.ROUTE, token * 32 + rank,
+    state.record(TraceKind.ROUTE, token * 32 + rank,
                  np.stack([routing.experts, routing.scores & 0xFFFF, routing.scores >> 16], axis=2))
     lengths = np.array([len(queue.tokens) for queue in state.queues])
-    state.record(Kind.QUEUE, np.arange(len(lengths)), lengths)
+    state.record(TraceKind.QUEUE, np.arange(len(lengths)), lengths)

@@ -13,7 +13,7 @@ from itertools import count
 import numpy as np
 
 from moevit.spec.arrays import MachineConfig
-from moevit.spec.isa import Stream
+from moevit.spec.isa import Region
 from moevit.spec.registers import BITS, MAGIC, PASS_LOG, REGISTERS, VERSION, ErrorCode, offset, pack_log
 
 from .machine import Machine, ProgramStopped
@@ -150,8 +150,8 @@ class GoldenDevice:
 
     def _start(self) -> None:
         self._bytes_read = self._bytes_written = 0
-        bases = {Stream.WEIGHTS: self._wide("WEIGHTS"), Stream.GATES: self._wide("GATES"),
-                 Stream.IMAGE: self._wide("IMAGE")}
+        bases = {Region.WEIGHTS: self._wide("WEIGHTS"), Region.GATES: self._wide("GATES"),
+                 Region.IMAGE: self._wide("IMAGE")}
         code, pc, address = ErrorCode.NONE, 0, 0
         try:
             self._machine.run(bases, self._wide("OUTPUT"), self._wide("PROGRAM"),

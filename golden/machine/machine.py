@@ -7,9 +7,9 @@ import numpy as np
 
 from moevit.golden.integer.norm import norm_rows
 from moevit.spec.arrays import MachineConfig
-from moevit.spec.isa import INSTRUCTION_BYTES, Opcode, Stream, decode
+from moevit.spec.isa import INSTRUCTION_BYTES, Opcode, Region, decode
 from moevit.spec.registers import ErrorCode
-from moevit.spec.trace import Kind
+from moevit.spec.trace import TraceKind
 
 from .array_pass import run_pass
 from .state import Finished, Run, State
@@ -38,7 +38,7 @@ class Machine:
         self.config, self.state = config, State(config)
         self._read, self._write = read, write
 
-    def run(self, bases: dict[Stream, int], output: int, program: int, length: int) -> Run:
+    def run(self, bases: dict[Region, int], output: int, program: int, length: int) -> Run:
         """Execute ``length`` instructions at address ``program``; ``bases`` are the stream base addresses."""
         words = self._read(program, length * INSTRUCTION_BYTES).view("<u4").reshape(length, -1)
         state = self.state
@@ -67,7 +67,7 @@ class Machine:
         except ValueError as error:
             raise ProgramStopped(ErrorCode.ILLEGAL_OPCODE, pc, str(error)) from error
 
-    def _guarded(self, instruction: dict[str, int], pc: int, expert: int, bases: dict[Stream, int],
+    def _guarded(self, instruction: dict[str, int], pc: int, expert: int, bases: dict[Region, int],
                  output: int) -> None:
         """Execute; whatever does not fit the memories or the stream is the RTL's OPERAND error."""
         try:
@@ -75,17 +75,17 @@ class Machine:
         except (IndexError, ValueError) as error:
             raise ProgramStopped(ErrorCode.OPERAND, pc, f"a field is out of range: {error}") from error
 
-    def _execute(self, instruction: dict[str, int], pc: int, expert: int, bases: dict[Stream, int],
+    def _execute(self, instruction: dict[str, int], pc: int, expert: int, bases: dict[Region, int],
                  output: int) -> None:
         state, beats = self.state, np.zeros(0, np.uint8)
         rows = instruction["rows"]
         if instruction.get("queued"):
             rows = len(state.queues[expert].tokens)
-        if instruction.get("stream"):
-            offset = instruction["stream_offset"]
+        if instruction.get("region"):
+            offset = instruction["region_offset"]
             offset += expert * instruction.get("expert_beats", 0) * self.config.bus_bytes
-            beats = self._read(bases[Stream(instruction["stream"])] + offset,
-                               instruction["stream_beats"] * self.config.bus_bytes)
+            beats = self._read(bases[Region(instruction["region"])] + offset,
+                               instruction["region_beats"] * self.config.bus_bytes)
         macs = 0
         match instruction["opcode"]:
             case Opcode.LOAD:
@@ -97,7 +97,7 @@ class Machine:
             case Opcode.PASS:
                 macs = run_pass(state, instruction, beats, rows, expert)
             case Opcode.STORE:
-                self._write(output + instruction["stream_offset"],
+                self._write(output + instruction["region_offset"],
                             self._rows(instruction).astype("<i2").reshape(-1).view(np.uint8))
         state.run.finished.append(Finished(pc, expert, rows, macs, len(beats) // self.config.bus_bytes))
         state.sequence += 1
@@ -139,7 +139,7 @@ class Machine:
         norm = norm_rows(rows.reshape(len(rows), -1), state.gain, instruction["dim"], instruction["inverse_dim"],
                          instruction["epsilon"], total)
         state.norm = norm
-        state.record(Kind.NORM, np.arange(len(rows)),
+        state.record(TraceKind.NORM, np.arange(len(rows)),
                      np.stack([norm.mean, norm.peak.m, norm.peak.e, norm.scale.mantissa, norm.scale.exponent], axis=1))
 
 

@@ -10,7 +10,7 @@ from moevit.golden.integer.rounding import wrap
 from moevit.golden.integer.router import Queue
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ROW_SUM_BITS
-from moevit.spec.trace import Kind, record_dtype
+from moevit.spec.trace import TraceKind, record_dtype
 
 __all__ = ["Finished", "Run", "State"]
 
@@ -64,7 +64,7 @@ class State:
         np.add.at(self.sums, row % self.config.max_tokens, change)
         self.sums = wrap(self.sums, ROW_SUM_BITS)
 
-    def record(self, kind: Kind, address: np.ndarray, data: np.ndarray) -> None:
+    def record(self, kind: TraceKind, address: np.ndarray, data: np.ndarray) -> None:
         """Note stores at ``address`` (any shape) of ``data`` (that shape, at most k_lanes)."""
         records = np.zeros(address.size, record_dtype(self.config.k_lanes))
         records["kind"], records["sequence"], records["address"] = kind, self.sequence, address.ravel()

@@ -37,10 +37,10 @@ from moevit.spec.quantised import HEADS, QuantisedModel, tensor_shapes
 from .calibrate import PARTS, Statistics, calibrate
 from .errors import RangeError
 from .fold import Affine, fold, offsets
+from .layerwise import Layerwise
 from .linear import bias_integers, quantise_weights, scale_and_shift
 from .moments import Moments
 from .order import expert_order, renumber, speculated
-from .stream import Stream
 
 __all__ = ["LOG2_E", "layer_count", "quantise"]
 
@@ -79,7 +79,7 @@ def quantise(network: Network, tensors: Mapping[str, np.ndarray], images: np.nda
     images = np.asarray(images)
     statistics = calibrate(model, complete, images)
     fraction = _residual_fraction(statistics.residual)
-    stream = Stream(model, images, fraction) if compensate else None
+    stream = Layerwise(model, images, fraction) if compensate else None
     quantised = _Quantiser(network, complete, statistics, fraction, stream, watch or (lambda layer: None)).run()
     check(model_bounds(quantised))
     heads = {name: np.asarray(tensor) for name, tensor in tensors.items() if name.startswith(HEADS)}
@@ -96,7 +96,7 @@ class _Quantiser:
     """Collects the integer tensors of one network, block by block along ``stream``; without one, from weights alone."""
 
     def __init__(self, network: Network, tensors: Mapping[str, np.ndarray], statistics: Statistics, fraction: int,
-                 stream: Stream | None, watch: Callable[[str], None]):
+                 stream: Layerwise | None, watch: Callable[[str], None]):
         self.network, self.tensors, self.statistics, self.stream = network, tensors, statistics, stream
         self.layers, self.watch, self.residual_fraction = fold(network, tensors), watch, fraction
         self.out: dict[str, Any] = {}

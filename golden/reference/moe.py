@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from moevit.spec.networks import Network
 
-__all__ = ["ACTIVATIONS", "Experts", "Gate", "GateError", "Mlp", "MoE", "Routing", "top_k"]
+__all__ = ["ACTIVATIONS", "Experts", "Gate", "GateError", "Mlp", "MoE", "FloatRouting", "top_k"]
 
 Activation = Callable[[Tensor], Tensor]
 Keep = Callable[[str, Tensor], None]
@@ -42,7 +42,7 @@ class GateError(ValueError):
 
 
 @dataclass(frozen=True)
-class Routing:
+class FloatRouting:
     """What a gate says of each token. ``logits`` are before the mask; the others are after it."""
 
     logits: Tensor  # (B, N, experts), with bias
@@ -95,7 +95,7 @@ class Gate(nn.Module):
                 raise GateError(f"the mask of task {task} allows {count} experts, but a token uses {self.top_k}: "
                                 f"allow at least {self.top_k}")
 
-    def forward(self, x: Tensor, task: int) -> Routing:
+    def forward(self, x: Tensor, task: int) -> FloatRouting:
         logits = F.linear(x, self.weight[task], self.bias[task])
         allowed = logits.masked_fill(~self.mask[task], -torch.inf)
         probs = allowed.sigmoid() if self.score == "sigmoid" else allowed.softmax(-1)
@@ -104,7 +104,7 @@ class Gate(nn.Module):
             winners = torch.zeros_like(self.mask[task]).expand_as(allowed).scatter(-1, index, True)
             chosen = (F.logsigmoid(allowed) if self.score == "sigmoid" else allowed).masked_fill(~winners, -torch.inf)
             probs = chosen.softmax(-1)
-        return Routing(logits, probs, index, probs.gather(-1, index))
+        return FloatRouting(logits, probs, index, probs.gather(-1, index))
 
     def _ranked(self, allowed: Tensor, probs: Tensor, task: int) -> Tensor:
         """What the experts are chosen by."""

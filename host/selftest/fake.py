@@ -76,7 +76,7 @@ def fake_bundle() -> Bundle:
     """Two tasks, an image of 8 x 8, one token of 8 values."""
     manifest = {
         "network": {"name": "fake"}, "config": "fake", "config_hash": _HASH, "bus_bytes": 16, "batch": 1,
-        "slow_cycles": 1000, "tasks": ["one", "two"], "gate_stride": 4096,
+        "deadline_cycles": 1000, "tasks": ["one", "two"], "gate_stride": 4096,
         "image": {"height": 8, "width": 8, "patch": 8, "cell": 8},
         "output": {"tokens": 1, "words": 1, "lanes": 8, "dim": 8, "fraction": 0}, "host": {},
         "instructions": [{"name": "end", "opcode": "END", "macs_per_row": 0}],

@@ -9,8 +9,8 @@ import pytest
 from moevit.host.doctor import examine
 from moevit.host.errors import NoMachine
 from moevit.host.runtime import Accelerator
+from moevit.kit.npz import read_npz
 from moevit.spec.bundle import Bundle
-from moevit.spec.npz import read_npz
 from moevit.spec.registers import offset
 
 from .fake import FakeDevice, fake_bundle

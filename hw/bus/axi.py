@@ -3,7 +3,7 @@
 
 One ID, INCR bursts of the full bus width. All signatures are seen from the master.
 
-The rules, which ``sim/axi_checker.sv`` holds the machine to: a burst has at most 16 beats (AXI3 takes no more), begins
+The rules, which ``sim/verilator/axi_checker.sv`` holds the machine to: a burst has at most 16 beats (AXI3 takes no more), begins
 at a multiple of the bus width and crosses no multiple of 4 KiB; ``len`` is its beats less one. What was offered stays,
 unchanged, until it is taken. VALID is low in the first cycle after reset. ``last`` marks the last beat of a burst.
 """

@@ -22,7 +22,7 @@ def _turned(values: list[Value], turn: Value) -> list[Value]:
 
 
 class Prefetch(Component):
-    """Holds ``config.stream_beats`` beats of the stream; whoever pushes has reserved their room.
+    """Holds ``config.prefetch_beats`` beats of the stream; whoever pushes has reserved their room.
 
     Beats go to ``tile_beats`` banks in turn, so that as many that follow each other lie in different ones. A bank's
     memory (block or UltraRAM, which may lie far away) is enabled and read by registers alone: ``taken`` does not reach
@@ -52,7 +52,7 @@ class Prefetch(Component):
         fronts, held = [], []
         for index in range(banks):
             # One more than its share, for the memory's own output register.
-            bank = SyncFIFOBuffered(width=width, depth=self._config.stream_beats // banks + 1)
+            bank = SyncFIFOBuffered(width=width, depth=self._config.prefetch_beats // banks + 1)
             m.submodules[f"bank_{index}"] = bank
             m.d.comb += [
                 bank.w_en.eq(self.i.valid & in_bank(into, index // bus_beats, turns)),

@@ -102,7 +102,7 @@ class ReadMaster(Component):
         connect(m, prefetch.o, flipped(self.beats))
 
         # Issue: room in beats of the stream is reserved with AR and returned as they leave.
-        depth, bus_beats = self._config.stream_beats, self._config.bus_beats
+        depth, bus_beats = self._config.prefetch_beats, self._config.bus_beats
         room = Signal(range(depth + 1), init=depth)
         issue, enough = Signal(), room >= BURST_BEATS * bus_beats
         reserved = Signal(range(BURST_BEATS * bus_beats + 1))

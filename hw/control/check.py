@@ -14,9 +14,9 @@ from moevit.spec.isa import (
     Opcode,
     Operand,
     Peak,
+    Region,
+    RowSource,
     Saturation,
-    Source,
-    Stream,
     WeightSource,
 )
 from moevit.spec.registers import ErrorCode
@@ -68,7 +68,7 @@ class Check(wiring.Component):
     - more than GROUPS groups, groups in a queued pass, or a gap without groups
     - a router pass with more than one n-tile, more columns than experts, top_k of 0 or beyond columns, in EXPERTS
     - rows, tiles or peaks beyond the end of their memory
-    - stream_beats other than what the instruction consumes, or without a stream
+    - region_beats other than what the instruction consumes, or without a stream
 
     READ_WINDOW, WRITE_WINDOW: the bytes lie beyond the bus's 40 address bits.
 
@@ -82,7 +82,7 @@ class Check(wiring.Component):
     instruction : ``rows`` is that of the queue when queued
     repeated, expert : it is in the body of EXPERTS, for this expert
     tokens : rows that the router saw; the queues name no others
-    base : byte address that ``stream_offset`` counts from
+    base : byte address that ``region_offset`` counts from
     fault : ``ErrorCode`` (NONE: go ahead), and where the bytes are (0 after ILLEGAL_OPCODE and OPERAND)
     """
 
@@ -121,7 +121,7 @@ class Check(wiring.Component):
             last_k.eq(instruction.k_tiles - 1),
             last_n.eq(instruction.n_tiles - 1),
             last_column.eq(instruction.columns - 1),
-            n_tile_beats.eq(Mux(instruction.weights == WeightSource.STREAM, k_tiles << k_lanes, 0)
+            n_tile_beats.eq(Mux(instruction.weights == WeightSource.BUS, k_tiles << k_lanes, 0)
                           + Mux(instruction.constant, 0, COLUMN_BEATS)),
         ]
 
@@ -160,7 +160,7 @@ class Check(wiring.Component):
             with m.Case(_SOURCE):
                 m.d.sync += term.eq(source)
             with m.Case(_KV_K):
-                with m.If(is_pass & (instruction.weights != WeightSource.STREAM)):
+                with m.If(is_pass & (instruction.weights != WeightSource.BUS)):
                     m.d.sync += _put(term, last_k, instruction.kv_k_stride, 0, 0, config.kv_words)
                     m.d.sync += term.chained.eq(1)
             with m.Case(_EXPERT):
@@ -172,7 +172,7 @@ class Check(wiring.Component):
         with m.If(step == _CHUNKS + _DEPTH):
             m.d.sync += chunks.eq(total)
         with m.If(step == _EXPERT + _DEPTH):
-            m.d.sync += offset.eq((total << exact_log2(config.bus_bytes)) + instruction.stream_offset)
+            m.d.sync += offset.eq((total << exact_log2(config.bus_bytes)) + instruction.region_offset)
         self._source(m, source, is_opcode, last_source, last_k)
         self._destination(m, destination, is_opcode, last_row, last_k, last_column, chunks)
         m.d.sync += beats_term.eq(_no_term())
@@ -202,7 +202,7 @@ class Check(wiring.Component):
         m.d.sync += beats.eq(Mux(is_image, (total + (1 << chunk_bits) - 1) >> chunk_bits,
                                  total >> exact_log2(config.bus_beats)))
         with m.If(step == _BEATS + _DEPTH + 1):
-            m.d.sync += wrong_beats.eq(beats != instruction.stream_beats)
+            m.d.sync += wrong_beats.eq(beats != instruction.region_beats)
 
         # Where the bytes are.
         address = Signal(65)
@@ -215,7 +215,7 @@ class Check(wiring.Component):
         m.d.sync += refused.eq(Cat(rules).any())
         moves, beyond = Signal(), Signal()
         m.d.sync += [
-            moves.eq(is_store | ((is_pass | is_norm | is_load | is_image) & (instruction.stream != Stream.NONE))),
+            moves.eq(is_store | ((is_pass | is_norm | is_load | is_image) & (instruction.region != Region.NONE))),
             beyond.eq(moves & address[ADDRESS_BITS:].any()),
         ]
         with m.If(decode.illegal):
@@ -231,7 +231,7 @@ class Check(wiring.Component):
     def _source(self, m, term, is_opcode, last_source, last_k) -> None:
         """Where the last word read is; of a LOAD, the last one written, behind what its copies add to the base."""
         config, instruction = self._config, self.instruction
-        depth = Mux(instruction.source == Source.HIDDEN, config.hidden_words, config.residual_words)
+        depth = Mux(instruction.source == RowSource.HIDDEN, config.hidden_words, config.residual_words)
         m.d.sync += term.eq(_no_term())
         with m.If(is_opcode[Opcode.PASS] | is_opcode[Opcode.NORM] | is_opcode[Opcode.STORE]):
             m.d.sync += _put(term, last_source, instruction.source_stride, instruction.source_base, last_k, depth)
@@ -269,7 +269,7 @@ class Check(wiring.Component):
         has_rows = is_pass | is_norm | is_image | is_opcode[Opcode.LOAD] | is_opcode[Opcode.STORE]
         routes = instruction.destination == Destination.ROUTER
         by_peak = (instruction.operand == Operand.ROW) | (instruction.operand == Operand.EXP)
-        streamed = instruction.weights == WeightSource.STREAM
+        streamed = instruction.weights == WeightSource.BUS
         peaks = PEAK_ENTRIES * config.max_tokens
         source_peak, destination_peak = Signal(TOKEN_BITS + 1), Signal(TOKEN_BITS + 2)
         m.d.sync += source_peak.eq(instruction.source_peak + last_source)
@@ -289,7 +289,7 @@ class Check(wiring.Component):
             "rowwise": instruction.rowwise & (instruction.gather | instruction.copy),
             "rows": has_rows & ((instruction.rows == 0) | (instruction.rows > config.max_tokens)),
             "k_tiles": has_rows & ~is_image & (instruction.k_tiles == 0),
-            "stream": (instruction.stream == Stream.NONE) != (instruction.stream_beats == 0),
+            "region": (instruction.region == Region.NONE) != (instruction.region_beats == 0),
             "n_tiles": is_pass & (instruction.n_tiles == 0),
             "columns": is_pass & ((instruction.columns == 0)
                                   | ((last_column >> exact_log2(config.n_lanes)) != last_n)),

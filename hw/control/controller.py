@@ -17,8 +17,8 @@ from .counters import Counters
 from .error_latch import ErrorLatch
 from .origin import Origin
 from .pass_log import PassLog
-from .sequencer import Sequencer
-from .walk import UNITS
+from .program_walk import UNITS
+from .run_lifecycle import RunLifecycle
 from .watchdog import Watchdog
 
 __all__ = ["Controller"]
@@ -41,7 +41,7 @@ class Controller(wiring.Component):
     read_base, read_limit, write_base, write_limit, output : the host's addresses
     read_fault, write_fault, beat_read, beat_written, drained : from the bus masters
     dispatch, finished, finishing, lengths, dropped : to and from the units, see ``Walk``
-    abort, clear : see ``Sequencer``
+    abort, clear : see ``RunLifecycle``
     activity, row, saturated : for the counters
     progress : something moved in a unit
     """
@@ -77,7 +77,7 @@ class Controller(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.registers = registers = Registers(self._config)
-        m.submodules.sequencer = sequencer = Sequencer(self._config)
+        m.submodules.sequencer = sequencer = RunLifecycle(self._config)
         m.submodules.counters = counters = Counters(self._config)
         m.submodules.pass_log = pass_log = PassLog(_UNDER_WAY)
         connect(m, flipped(self.host), registers.bus)
@@ -131,7 +131,7 @@ class Controller(wiring.Component):
         self._errors(m, registers, sequencer)
         return m
 
-    def _errors(self, m: Module, registers: Registers, sequencer: Sequencer) -> None:
+    def _errors(self, m: Module, registers: Registers, sequencer: RunLifecycle) -> None:
         m.submodules.origin = origin = Origin(_UNDER_WAY)
         m.submodules.latch = latch = ErrorLatch(4)
         m.submodules.watchdog = watchdog = Watchdog()

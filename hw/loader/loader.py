@@ -86,7 +86,7 @@ class Loader(wiring.Component):
         # One instruction at a time; `allowed` stays once it is true.
         instruction = self.dispatch.payload.instruction
         gaining, gain_left = Signal(), Signal(13)  # beats
-        dropping, drop_left = Signal(), Signal.like(instruction.stream_beats)
+        dropping, drop_left = Signal(), Signal.like(instruction.region_beats)
         idle, allowed = Signal(), Signal()
         sequence, overlap = Signal(SEQUENCE_BITS), Signal.like(instruction.overlap)
         m.d.comb += idle.eq(~(tiles.busy | words.busy | image.busy | gaining | dropping))
@@ -120,7 +120,7 @@ class Loader(wiring.Component):
             self.dropped.eq(drop & (drop_left == 1)),
         ]
         with m.If(taken & (instruction.opcode == DROP)):
-            m.d.sync += [dropping.eq(1), drop_left.eq(instruction.stream_beats)]
+            m.d.sync += [dropping.eq(1), drop_left.eq(instruction.region_beats)]
         with m.Elif(drop):
             m.d.sync += [dropping.eq(~self.dropped), drop_left.eq(drop_left - 1)]
         m.d.comb += self.beats.taken.eq(tiles.beats.taken | words.beats.taken | image.beats.taken | gained

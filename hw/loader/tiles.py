@@ -69,7 +69,7 @@ class Tiles(wiring.Component):
                 self.busy.eq(1),
                 constant.eq(instruction.constant),
                 in_columns.eq(~instruction.constant),
-                from_stream.eq(instruction.weights == WeightSource.STREAM),
+                from_stream.eq(instruction.weights == WeightSource.BUS),
                 by_row.eq(instruction.weights == WeightSource.VALUES),
                 k_stride.eq(instruction.kv_k_stride),
                 n_stride.eq(instruction.kv_n_stride),

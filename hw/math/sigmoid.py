@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from moevit.spec.formats import GATE_LOGIT_BITS, SCORE_FRACTION
 from moevit.spec.tables import SIGMOID_GUARD, SIGMOID_STEP_BITS, log2_sigmoid_table, sigmoid_table
 
-from ..reader.timeline import Timeline
+from ..plumbing.timeline import Timeline
 from .rounding import round_shift
 
 __all__ = ["Sigmoid"]

@@ -10,9 +10,9 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import OPERAND_BITS
 
 from ..interfaces import Accumulate, Flow, row_layout
-from .credit import Credit
-from .fifo import ReservedFifo
-from .scale import tag_entry_layout
+from ..plumbing.credit import Credit
+from ..plumbing.fifo import ReservedFifo
+from .operand_scale import tag_entry_layout
 from .tags import entering_layout
 
 __all__ = ["DEPTH", "Entrance", "waiting_layout"]

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from moevit.spec.arrays import MachineConfig
-from moevit.spec.isa import Operand, Source
+from moevit.spec.isa import Operand, RowSource
 
 from ..interfaces import (
     PEAK_ENTRIES,
@@ -22,9 +22,9 @@ from ..interfaces import (
     queue_entry_layout,
     word_layout,
 )
+from ..plumbing.timeline import Timeline
 from .gain import gain_read
-from .sequence import Kind, step_layout
-from .timeline import Timeline
+from .read_loop import ReadPurpose, step_layout
 
 __all__ = ["Fetch", "fetched_row_layout", "fetched_word_layout"]
 
@@ -32,7 +32,7 @@ __all__ = ["Fetch", "fetched_row_layout", "fetched_word_layout"]
 def fetched_row_layout() -> data.StructLayout:
     """The row of a step: ``source`` row read, destination row, gate score, tracked peak."""
     return data.StructLayout({
-        "kind": Kind,
+        "kind": ReadPurpose,
         "operand": 2,
         "final": 1,
         "source": TOKEN_BITS,
@@ -53,7 +53,7 @@ def fetched_word_layout(config: MachineConfig) -> data.StructLayout:
             data.StructLayout({"data": word_layout(config), "gain": word_layout(config)}), config.norm_words),
         "mean": mean_shape(),
         "keys": config.k_lanes,
-        "kind": Kind,
+        "kind": ReadPurpose,
         "operand": 2,
         "low": 1,
         "row": TOKEN_BITS,
@@ -148,7 +148,7 @@ class Fetch(wiring.Component):
                          copy_places[bank].eq((start + copy_place + up) >> bank_bits)]
         m.d.comb += [self.peaks.enable.eq(pipe.at(3, "valid")), self.peaks.address.eq(peak)]
         # Stage 4: read the word and the mean; hand out the row.
-        from_hidden = pipe.at(4, "source") == Source.HIDDEN
+        from_hidden = pipe.at(4, "source") == RowSource.HIDDEN
         bits = max(bank_bits, 1)  # a signal without any is no Verilog
         pipe.put(4, bank=address[:bits], copy_back=(-copy_address)[:bits])
         asked = _turned([1, *pipe.at(4, "more")[:len(behind)], *absent], (-address)[:bits])
@@ -171,8 +171,8 @@ class Fetch(wiring.Component):
         keys, word, whole = pipe.at(4, "keys"), pipe.at(4, "word"), pipe.at(4, "keys")[lane_bits:]
         pipe.put(4, rest=keys[:lane_bits], below=word < whole, at_end=word == whole,
                  **{f"copy_place_{bank}": copy_places[bank] for bank in banks},
-                 centred=(pipe.at(4, "kind") == Kind.PEAKS) | (
-                     (pipe.at(4, "kind") == Kind.PASS) & (pipe.at(4, "operand") == Operand.NORM)))
+                 centred=(pipe.at(4, "kind") == ReadPurpose.PEAKS) | (
+                     (pipe.at(4, "kind") == ReadPurpose.PASS) & (pipe.at(4, "operand") == Operand.NORM)))
         # Stage 5: take the words; read the gain.
         values = [Signal(word_layout(config), name=f"value_{index}", reset_less=True)
                   for index in range(config.norm_words)]
@@ -180,7 +180,7 @@ class Fetch(wiring.Component):
         lanes = Signal(config.k_lanes, reset_less=True)
         residual = _turned([read.data for read in self.residual], pipe.at(5, "bank"))
         m.d.sync += [
-            values[0].eq(Mux(pipe.at(5, "source") == Source.HIDDEN, self.hidden.data, residual[0])),
+            values[0].eq(Mux(pipe.at(5, "source") == RowSource.HIDDEN, self.hidden.data, residual[0])),
             *(values[index].eq(Mux(pipe.at(5, "more")[index - 1], residual[index], 0)) for index in behind),
             mean.eq(Mux(pipe.at(5, "centred"), self.mean.data, 0)),
             *(lanes[lane].eq(pipe.at(5, "below") | (pipe.at(5, "at_end") & (lane < pipe.at(5, "rest"))))
@@ -193,7 +193,7 @@ class Fetch(wiring.Component):
                  *(Mux(more[index - 1], self.gain.data[index], 0) for index in behind)]
         for each, value, gain in zip(word.words, values, gains, strict=True):
             m.d.comb += [each.data.eq(value), each.gain.eq(gain)]
-        copies = pipe.at(6, "valid") & self.copy & (pipe.at(6, "kind") == Kind.PEAKS)
+        copies = pipe.at(6, "valid") & self.copy & (pipe.at(6, "kind") == ReadPurpose.PEAKS)
         enables = _turned([1, *more[:len(behind)], *absent], pipe.at(6, "copy_back"))
         copied = _turned([*values, *absent], pipe.at(6, "copy_back"))
         for bank, written in enumerate(self.written):

@@ -14,9 +14,9 @@ from ..math.exp2 import Exp2
 from ..math.rounding import round_shift
 from ..math.row_scale import operand_digit
 from ..math.square import Square
+from ..plumbing.timeline import Timeline
 from .fetch import fetched_word_layout
-from .sequence import Kind
-from .timeline import Timeline
+from .read_loop import ReadPurpose
 
 __all__ = ["FACTOR_UNIT", "VALUE_BITS", "Lanes", "factor_layout"]
 
@@ -83,8 +83,8 @@ class Lanes(wiring.Component):
         word, pipe = self.word.payload, Timeline(m)
         m.submodules.exp2 = exp2 = Exp2(self._config.k_lanes)
         m.d.comb += [exp2.logits.eq(word.words[0].data), exp2.maximum.eq(self.maximum), exp2.enable.eq(word.keys)]
-        passing, operand = word.kind == Kind.PASS, word.operand
-        pipe.put(0, valid=self.word.valid & passing, low=word.low, peaks=word.kind == Kind.PEAKS,
+        passing, operand = word.kind == ReadPurpose.PASS, word.operand
+        pipe.put(0, valid=self.word.valid & passing, low=word.low, peaks=word.kind == ReadPurpose.PEAKS,
                  gained=~passing | (operand == Operand.NORM), raw=passing & (operand == Operand.RAW),
                  exp=passing & (operand == Operand.EXP))
         pipe.put(3, shift=self.factor.shift)

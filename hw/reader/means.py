@@ -14,7 +14,7 @@ from moevit.spec.formats import INVERSE_DIM_FRACTION, ROW_SUM_BITS
 from ..interfaces import TOKEN_BITS, Flow, MemoryRead, mean_shape, row_sum_layout, word_layout
 from ..math.rounding import round_shift
 from ..math.wide_multiply import WideMultiply
-from .timeline import Timeline, tree, tree_stages
+from ..plumbing.timeline import Timeline, tree, tree_stages
 
 __all__ = ["Means", "means_layout"]
 

@@ -13,11 +13,11 @@ from moevit.spec.formats import ROW_BITS
 from ..interfaces import TOKEN_BITS, Flow, MemoryRead, mean_shape
 from ..math.rounding import round_shift
 from ..math.row_scale import PeakScale
+from ..plumbing.timeline import Timeline, tree
 from .lanes import VALUE_BITS, Lanes
 from .means import means_layout
-from .scale import norm_scale_layout
+from .operand_scale import norm_scale_layout
 from .spread import Spread
-from .timeline import Timeline, tree
 
 __all__ = ["NormScale", "norm_row_layout"]
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ROW_SUM_BITS
 from moevit.spec.isa import Operand
-from moevit.spec.trace import Kind as TraceKind
+from moevit.spec.trace import TraceKind
 
 from ..interfaces import (
     PEAK_ENTRIES,
@@ -27,17 +27,17 @@ from ..interfaces import (
     trace_layout,
     word_layout,
 )
+from ..plumbing.timeline import Timeline
 from .entrance import Entrance
 from .fetch import Fetch
 from .gain import Gain
 from .lanes import Lanes
 from .means import Means
 from .norm_scale import NormScale
-from .scale import Scale
-from .sequence import Kind, Sequence, store_command_layout
+from .operand_scale import OperandScale
+from .read_loop import ReadLoop, ReadPurpose, store_command_layout
 from .store import Store
 from .tags import Tags
-from .timeline import Timeline
 
 __all__ = ["RowReader"]
 
@@ -109,10 +109,10 @@ class RowReader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        m.submodules.sequence = sequence = Sequence(config)
+        m.submodules.sequence = sequence = ReadLoop(config)
         m.submodules.fetch = fetch = Fetch(config)
         m.submodules.gain = gain = Gain(config)
-        m.submodules.scale = scale = Scale(config)
+        m.submodules.scale = scale = OperandScale(config)
         m.submodules.lanes = lanes = Lanes(config)
         m.submodules.means = means = Means(config)
         m.submodules.norm_scale = norm_scale = NormScale(config)
@@ -134,8 +134,8 @@ class RowReader(wiring.Component):
             sequence.measured.eq(means.measured),
             sequence.norm_done.eq(norm_scale.done),
             self.done.eq(sequence.done),
-            entrance.started.eq(sequence.step.valid & (step.kind == Kind.PASS)),
-            store.started.eq(sequence.step.valid & (step.kind == Kind.STORE)),
+            entrance.started.eq(sequence.step.valid & (step.kind == ReadPurpose.PASS)),
+            store.started.eq(sequence.step.valid & (step.kind == ReadPurpose.STORE)),
         ]
         # Read it.
         wiring.connect(m, sequence.step, fetch.step)
@@ -182,9 +182,9 @@ class RowReader(wiring.Component):
         inverse_dim, dim, epsilon = (
             Signal.like(current[name], name=name, reset_less=True) for name in ("inverse_dim", "dim", "epsilon"))
         m.d.sync += [inverse_dim.eq(current.inverse_dim), dim.eq(current.dim), epsilon.eq(current.epsilon)]
-        pipe.put(0, peaks_valid=fetch.word.valid & (word.kind == Kind.PEAKS))
+        pipe.put(0, peaks_valid=fetch.word.valid & (word.kind == ReadPurpose.PEAKS))
         m.d.comb += [
-            means.valid.eq(fetch.word.valid & (word.kind == Kind.MEANS)),
+            means.valid.eq(fetch.word.valid & (word.kind == ReadPurpose.MEANS)),
             means.first.eq(word.first),
             means.final.eq(word.final),
             means.end.eq(word.end),
@@ -210,7 +210,7 @@ class RowReader(wiring.Component):
         wiring.connect(m, means.sums, wiring.flipped(self.sums))
         # Send it out.
         m.d.comb += [
-            store.word.valid.eq(fetch.word.valid & (word.kind == Kind.STORE)),
+            store.word.valid.eq(fetch.word.valid & (word.kind == ReadPurpose.STORE)),
             store.word.payload.eq(word.words[0].data),
         ]
         wiring.connect(m, store.o, wiring.flipped(self.store))

@@ -12,7 +12,7 @@ from moevit.spec.formats import ROW_BITS, ROW_SUM_BITS, SPREAD_BITS
 from ..interfaces import Flow, row_scale_layout
 from ..math.rsqrt import Rsqrt
 from ..math.wide_multiply import WideMultiply
-from .timeline import Timeline, tree, tree_stages
+from ..plumbing.timeline import Timeline, tree, tree_stages
 
 __all__ = ["Spread"]
 

@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In, Out
 from moevit.spec.arrays import MachineConfig
 
 from ..interfaces import Flow, word_layout
-from .credit import Credit
-from .fifo import ReservedFifo
+from ..plumbing.credit import Credit
+from ..plumbing.fifo import ReservedFifo
 
 __all__ = ["Store"]
 

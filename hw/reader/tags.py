@@ -14,8 +14,8 @@ from moevit.spec.formats import OPERAND_BITS
 
 from ..interfaces import Flow, tag_layout
 from ..math.reciprocal import Reciprocal
-from .scale import tag_entry_layout
-from .timeline import Timeline, tree, tree_stages
+from ..plumbing.timeline import Timeline, tree, tree_stages
+from .operand_scale import tag_entry_layout
 
 __all__ = ["SUM_BITS", "Tags", "entering_layout"]
 

@@ -18,7 +18,7 @@ from moevit.spec.formats import (
 from ..interfaces import EXPERT_BITS, Flow, logits_layout
 from ..math.rounding import saturate
 from ..math.sigmoid import Sigmoid
-from ..reader.timeline import Timeline
+from ..plumbing.timeline import Timeline
 
 __all__ = ["Candidates", "candidates_layout"]
 

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ROW_BITS, SCORE_FRACTION
-from moevit.spec.trace import Kind
+from moevit.spec.trace import TraceKind
 
 from ..interfaces import (
     EXPERT_BITS,
@@ -19,7 +19,7 @@ from ..interfaces import (
     queue_entry_layout,
     trace_layout,
 )
-from ..reader.timeline import Timeline
+from ..plumbing.timeline import Timeline
 from .candidates import Candidates
 from .queues import Queues
 from .softmax import GateSoftmax
@@ -134,14 +134,14 @@ class Router(wiring.Component):
             with m.If(reporting):
                 m.d.comb += [
                     self.trace.valid.eq(index < experts),
-                    record.kind.eq(Kind.QUEUE),
+                    record.kind.eq(TraceKind.QUEUE),
                     record.address.eq(index),
                     record.data.eq(Array(self.lengths)[index]),
                 ]
             with m.Else():
                 m.d.comb += [
                     self.trace.valid.eq(queues.append),
-                    record.kind.eq(Kind.ROUTE),
+                    record.kind.eq(TraceKind.ROUTE),
                     record.address.eq(Cat(winner.rank, queues.entry.token)),
                     record.data.eq(Cat(value | C(0, ROW_BITS) for value in (
                         winner.expert, winner.score[:ROW_BITS], winner.score[SCORE_FRACTION:]))),

@@ -11,7 +11,7 @@ from moevit.spec.formats import SCORE_FRACTION
 from ..interfaces import Flow, row_scale_layout
 from ..math.exp2_wide import LOGIT_BITS, Exp2Wide
 from ..math.reciprocal import Reciprocal
-from ..reader.timeline import Timeline, tree, tree_stages
+from ..plumbing.timeline import Timeline, tree, tree_stages
 from .candidates import candidates_layout
 from .rank import Rank, ranks_layout
 

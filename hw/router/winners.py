@@ -10,7 +10,7 @@ from moevit.spec.formats import SCORE_FRACTION
 
 from ..interfaces import EXPERT_BITS, Flow, row_scale_layout
 from ..math.rounding import round_shift
-from ..reader.timeline import Timeline
+from ..plumbing.timeline import Timeline
 from .softmax import shares_layout
 
 __all__ = ["Winners", "winner_layout"]

@@ -10,7 +10,7 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Destination
 
 from ..interfaces import TOKEN_BITS, instruction_layout
-from .walk import WORD_BITS
+from .write_loop import WORD_BITS
 
 __all__ = ["Address"]
 

@@ -12,8 +12,8 @@ from moevit.spec.isa import Saturation
 from ..interfaces import word_layout
 from ..math.gelu import ACTIVATION_BITS, Gelu
 from ..math.rounding import round_shift, saturate
-from ..reader.timeline import Timeline
-from .scale import BIASED_BITS
+from ..plumbing.timeline import Timeline
+from .sum_scale import BIASED_BITS
 
 __all__ = ["Finish"]
 

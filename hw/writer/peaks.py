@@ -11,7 +11,7 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Peak
 
 from ..interfaces import PEAK_ENTRIES, MemoryRead, peak_layout, word_layout
-from ..reader.timeline import Timeline
+from ..plumbing.timeline import Timeline
 
 __all__ = ["PeakTable"]
 

@@ -5,7 +5,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..reader.timeline import tree, tree_stages
+from ..plumbing.timeline import tree, tree_stages
 
 __all__ = ["PopCount"]
 

@@ -13,7 +13,7 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ROW_BITS, ROW_SUM_BITS
 
 from ..interfaces import Flow, MemoryRead, row_sum_layout, word_layout
-from ..reader.timeline import Timeline, tree, tree_stages
+from ..plumbing.timeline import Timeline, tree, tree_stages
 
 __all__ = ["RowSums"]
 

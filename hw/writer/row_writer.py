@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ACCUMULATOR_BITS, ROW_SUM_BITS, SCORE_FRACTION
 from moevit.spec.isa import Destination, Peak
-from moevit.spec.trace import Kind
+from moevit.spec.trace import TraceKind
 
 from ..interfaces import (
     PEAK_ENTRIES,
@@ -28,16 +28,16 @@ from ..interfaces import (
     trace_layout,
     word_layout,
 )
-from ..reader.timeline import Timeline
+from ..plumbing.timeline import Timeline
 from .address import Address
 from .columns import ColumnStore
 from .finish import Finish
-from .gate import HOW_TO_ROUTE, Gate
+from .gate_logits import HOW_TO_ROUTE, GateLogits
 from .peaks import PeakTable
 from .popcount import PopCount
 from .row_sums import RowSums
-from .scale import Scale
-from .walk import Walk
+from .sum_scale import SumScale
+from .write_loop import WriteLoop
 
 __all__ = ["RowWriter"]
 
@@ -75,7 +75,7 @@ class RowWriter(wiring.Component):
 
     def __init__(self, config: MachineConfig):
         self._config = config
-        self._scale, self._finish, self._peaks = Scale(config), Finish(config), PeakTable(config)
+        self._scale, self._finish, self._peaks = SumScale(config), Finish(config), PeakTable(config)
         self._saturated, self._row_sums = PopCount(config.k_lanes), RowSums(config)
         self._biased = 1 + self._scale.latency
         self._stored = self._biased + self._finish.latency
@@ -125,9 +125,9 @@ class RowWriter(wiring.Component):
         config = self._config
         m.submodules.sums = sums = SyncFIFOBuffered(width=sums_layout(config).size, depth=config.sums_depth)
         m.submodules.tags = tags = SyncFIFOBuffered(width=tag_layout(config).size, depth=config.sums_depth)
-        m.submodules.walk = walk = Walk(config)
+        m.submodules.walk = walk = WriteLoop(config)
         m.submodules.columns = columns = ColumnStore(config)
-        m.submodules.gate = gate = Gate(config)
+        m.submodules.gate = gate = GateLogits(config)
         connect(m, flipped(self.dispatch), walk.dispatch)
         connect(m, flipped(self.columns), columns.beats)
         instruction, step = walk.current.instruction, walk.step
@@ -251,7 +251,7 @@ class RowWriter(wiring.Component):
         ]
         if config.trace:
             stored = [line.at(self._stored, name) for name in ("valid_residual", "valid_hidden", "valid_kv")]
-            kinds = Kind.RESIDUAL, Kind.HIDDEN, Kind.KV
+            kinds = TraceKind.RESIDUAL, TraceKind.HIDDEN, TraceKind.KV
             m.d.comb += [
                 self.trace.valid.eq(Cat(stored).any()),
                 self.trace.payload.sequence.eq(line.at(self._stored, "sequence")),
@@ -261,7 +261,7 @@ class RowWriter(wiring.Component):
             for valid, kind in zip(stored, kinds, strict=True):
                 with m.If(valid):
                     m.d.comb += self.trace.payload.kind.eq(kind)
-                    if kind == Kind.KV and config.ratio == 2:
+                    if kind == TraceKind.KV and config.ratio == 2:
                         m.d.comb += self.trace.payload.address.eq(Cat(part, at))
 
     def _track(self, m: Module, line: Timeline) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from moevit.bench.frame import Frame, measure
+from moevit.bench.frame import FrameRun, measure
 from moevit.bench.pictures import gantt, where_cycles_went
 from moevit.bench.report import FRAME, TOKENS, document, readme_with
 from moevit.bench.rows import ROWS, Row
@@ -36,7 +36,7 @@ def bench(
         stages = Stages(root / "performance.md", output / "bench.json")
     except OSError as error:
         raise typer.BadParameter(str(error), param_hint="--output") from error
-    frames: list[Frame] = []
+    frames: list[FrameRun] = []
     for each in chosen:
 
         def show(state: str, share: float, name: str = each.name) -> None:

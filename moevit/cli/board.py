@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from moevit.host.doctor import examine, table
-from moevit.spec import release
+from moevit.kit import release
 
 from .commands import COMMANDS
 

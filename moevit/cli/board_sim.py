@@ -9,9 +9,9 @@ import typer
 from rich.table import Table
 
 from moevit.host.errors import AccelError, WrongInput
-from moevit.sim.board import SimulatedBoard
-from moevit.sim.board_sim import measure, unexpected
-from moevit.sim.scenes import read_scenes
+from moevit.sim.board.scenes import read_scenes
+from moevit.sim.board.simulated_board import SimulatedBoard
+from moevit.sim.pynq.trial import measure, unexpected
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.bundle import Bundle
 

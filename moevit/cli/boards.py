@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from moevit.compiler.estimate import Estimate, estimate
-from moevit.compiler.onchip import dsp_slices, on_chip, shortages
 from moevit.compiler.plan import DoesNotFit
+from moevit.estimator.estimate import Estimate, estimate
+from moevit.estimator.onchip import dsp_slices, on_chip, shortages
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS, Board
 from moevit.spec.networks import Network

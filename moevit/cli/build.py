@@ -8,9 +8,9 @@ import numpy as np
 import typer
 
 from moevit.compiler.assemble import compile_model
-from moevit.compiler.estimate import estimate
-from moevit.compiler.onchip import shortages
 from moevit.compiler.plan import DoesNotFit
+from moevit.estimator.estimate import estimate
+from moevit.estimator.onchip import shortages
 from moevit.golden.importers import ImportFailed, import_checkpoint
 from moevit.golden.integer.bounds import BoundsError
 from moevit.golden.integer.model import IntegerModel

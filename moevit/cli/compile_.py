@@ -9,11 +9,11 @@ import typer
 
 from moevit.compiler.assemble import compile_model
 from moevit.compiler.plan import DoesNotFit
+from moevit.kit.npz import NpzError, read_npz
 from moevit.spec.boards import BOARDS
 from moevit.spec.heads import HeadError
 from moevit.spec.isa import ProgramError
 from moevit.spec.networks import Network
-from moevit.spec.npz import NpzError, read_npz
 from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
 from .screen import board_named, config_named, say, told

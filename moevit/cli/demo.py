@@ -16,7 +16,7 @@ from moevit.golden.demo.recipe import Recipe
 from moevit.golden.demo.train import train as trained
 from moevit.golden.quant import score as scores
 from moevit.golden.reference import CheckpointError, checkpoint
-from moevit.spec.npz import NpzError, write_npz
+from moevit.kit.npz import NpzError, write_npz
 from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
 from .screen import console, say, told

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from moevit.spec.markdown import DOCUMENTS
+from moevit.pages.contract import DOCUMENTS
 
 from .screen import say, told
 from .stages import Stages

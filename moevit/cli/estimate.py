@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from moevit.compiler.estimate import Estimate
-from moevit.compiler.estimate import estimate as predict
-from moevit.compiler.onchip import dsp_slices, on_chip, shortages
 from moevit.compiler.plan import DoesNotFit
+from moevit.estimator.estimate import Estimate
+from moevit.estimator.estimate import estimate as predict
+from moevit.estimator.onchip import dsp_slices, on_chip, shortages
 from moevit.spec.arrays import CONFIGS, MachineConfig
 from moevit.spec.boards import BOARDS, Board
 from moevit.spec.networks import NETWORKS, Network, NetworkError

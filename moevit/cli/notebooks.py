@@ -8,7 +8,7 @@ import nbformat
 import typer
 from nbclient.exceptions import CellExecutionError
 
-from moevit.sim.notebooks import SOURCES, convert, execute, pictures
+from moevit.notebooks.execute import SOURCES, convert, execute, pictures
 
 from .screen import say, told
 from .stages import Stages

@@ -21,8 +21,8 @@ from moevit.golden.quant.quantiser import layer_count
 from moevit.golden.quant.quantiser import quantise as quantised
 from moevit.golden.reference import CheckpointError, load_state, read
 from moevit.golden.reference.checkpoint import HEADS
+from moevit.kit.npz import write_npz
 from moevit.spec.networks import Network
-from moevit.spec.npz import write_npz
 
 from . import verdict
 from .screen import console, say, told

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from moevit.kit import release as format_
 from moevit.rtl_gen import release
 from moevit.rtl_gen.vivado.exits import VivadoError
-from moevit.spec import release as format_
 from moevit.spec.boards import BOARDS
 from moevit.spec.bundle import BundleError
 

@@ -8,17 +8,17 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from moevit.compiler.estimate import estimate
 from moevit.compiler.plan import DoesNotFit
+from moevit.estimator.estimate import estimate
 from moevit.golden.pictures import PictureError, read_pictures
 from moevit.host.arena import shared_bytes
 from moevit.host.errors import AccelError, MissingFile, WrongInput
 from moevit.host.heads import Head, HeadError, read_heads
 from moevit.host.runtime import Accelerator
+from moevit.kit.npz import write_npz
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.bundle import Bundle, BundleError
 from moevit.spec.networks import Network, NetworkError
-from moevit.spec.npz import write_npz
 
 from .screen import say, told
 from .stages import Stages
@@ -88,7 +88,7 @@ def opened(on: str, bundle: Bundle, watch: Callable[[str], object], progress: Ca
         from moevit.golden.machine.device import GoldenDevice
 
         return GoldenDevice(config, memory)
-    from moevit.sim.board import SimulatedBoard
+    from moevit.sim.board.simulated_board import SimulatedBoard
 
     return SimulatedBoard(config, trace=False, watch=watch, progress=progress, memory_bytes=memory)
 

@@ -14,13 +14,13 @@ from rich.table import Column, Table
 from moevit.host.errors import AccelError
 from moevit.host.report import RunReport
 from moevit.host.runtime import Accelerator
-from moevit.sim.board import SimulatedBoard
-from moevit.sim.scenes import read_scenes
-from moevit.sim.settings import MemorySettings
+from moevit.kit.npz import write_npz
+from moevit.kit.output import make_room
+from moevit.sim.board.scenes import read_scenes
+from moevit.sim.board.simulated_board import SimulatedBoard
+from moevit.sim.verilator.settings import MemorySettings
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.bundle import Bundle
-from moevit.spec.npz import write_npz
-from moevit.spec.output import make_room
 
 from .screen import console, say, told
 from .stages import Stages

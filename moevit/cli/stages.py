@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from moevit.spec.output import make_room
+from moevit.kit.output import make_room
 
 from .screen import errors
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from moevit.spec.ip import CONTROL_BASE, CONTROL_BASE_7SERIES
 
-__all__ = ["BOARD_DATA", "BoardData", "Family", "MemoryPort"]
+__all__ = ["BOARD_DATA", "BoardData", "DeviceFamily", "MemoryPort"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class MemoryPort:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Family:
+class DeviceFamily:
     """The processor block of a family of devices.
 
     Parameters
@@ -60,7 +60,7 @@ class Family:
     memory_gib: int
 
 
-_ULTRASCALE = Family(
+_ULTRASCALE = DeviceFamily(
     processor="xilinx.com:ip:zynq_ultra_ps_e", rule="xilinx.com:bd_rule:zynq_ultra_ps_e",
     control="M_AXI_HPM0_FPD", control_clock="maxihpm0_fpd_aclk", clock="pl_clk0", reset="pl_resetn0",
     interrupt="pl_ps_irq0",
@@ -70,7 +70,7 @@ _ULTRASCALE = Family(
     memory_bits=128, base=CONTROL_BASE, memory_gib=16,
     properties={"PSU__USE__M_AXI_GP0": 1, "PSU__MAXIGP0__DATA_WIDTH": 32, "PSU__USE__M_AXI_GP1": 0,
                 "PSU__USE__M_AXI_GP2": 0, "PSU__USE__IRQ0": 1, "PSU__FPGA_PL0_ENABLE": 1})
-_SERIES7 = Family(
+_SERIES7 = DeviceFamily(
     processor="xilinx.com:ip:processing_system7", rule="xilinx.com:bd_rule:processing_system7",
     control="M_AXI_GP0", control_clock="M_AXI_GP0_ACLK", clock="FCLK_CLK0", reset="FCLK_RESET0_N",
     interrupt="IRQ_F2P",
@@ -95,7 +95,7 @@ class BoardData:
     own : processor properties where board files are absent
     """
 
-    family: Family
+    family: DeviceFamily
     part: str
     board_part: str
     paid: bool = False

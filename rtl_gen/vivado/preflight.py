@@ -7,8 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from moevit.kit.output import make_room
 from moevit.spec.boards import Board
-from moevit.spec.output import make_room
 
 from .boards import BOARD_DATA
 from .exits import ExitCode, VivadoError

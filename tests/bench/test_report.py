@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import pytest
 from typer.testing import CliRunner
 
-from moevit.bench.frame import BINS, Frame
+from moevit.bench.frame import BINS, FrameRun
 from moevit.bench.pictures import gantt, where_cycles_went
 from moevit.bench.report import document, readme_with
 from moevit.cli.app import app
@@ -24,7 +24,7 @@ def frame(**changes):
     figures = {**copy.deepcopy(FIGURES), **changes}
     passes = [("patch_embed", 0, 200_000), ("blocks.0.norm1", 0, 210_000), ("blocks.1.moe.fc1", 3, 600_000)]
     predicted = [("patch_embed", 10.0, 200_000.0, 150_000), ("blocks.1.moe.fc1", 210_000.0, 600_000.0, 300_000)]
-    return Frame(figures, passes, [10] * BINS, predicted)
+    return FrameRun(figures, passes, [10] * BINS, predicted)
 
 
 def test_document():

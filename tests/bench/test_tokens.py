@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from moevit.bench.tokens import cycles_against_tokens, lengths, picture
-from moevit.compiler.onchip import shortages
+from moevit.estimator.onchip import shortages
 from moevit.spec.boards import BOARDS
 
 

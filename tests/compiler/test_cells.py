@@ -51,7 +51,7 @@ def test_lines_beyond_the_patch_are_not_multiplied():
     bundle = compile_model(model_of(network(14, 28, 42))[0], CONFIGS["8x8"])
     fields = [decode(words) for words in np.frombuffer(bundle.program, "<u4").reshape(-1, 16)]
     image, embed = fields[0], fields[2]
-    assert (image["opcode"], image["patch"], image["segment"], image["stream_beats"]) == (Opcode.IMAGE, 16, 6, 6 * 96)
+    assert (image["opcode"], image["patch"], image["segment"], image["region_beats"]) == (Opcode.IMAGE, 16, 6, 6 * 96)
     assert (embed["k_tiles"], embed["source_stride"]) == (84, 96)
     assert bundle.manifest["image"] == {"height": 28, "width": 42, "patch": 14, "cell": 16}
     assert bundle.manifest["instructions"][2]["macs_per_row"] == 3 * 14 * 14 * 32

@@ -14,7 +14,7 @@ from moevit.golden.quant.synthetic import synthetic_model
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.bundle import Bundle
 from moevit.spec.heads import HeadError
-from moevit.spec.isa import Opcode, Stream, decode
+from moevit.spec.isa import Opcode, Region, decode
 from moevit.spec.networks import NETWORKS
 from moevit.spec.quantised import QuantisedModelError
 
@@ -29,21 +29,21 @@ def instructions(bundle: Bundle) -> list[dict[str, int]]:
 def test_streams_are_contiguous_and_used_once(tiny_model, config):
     """Every weight byte belongs to exactly one instruction (and expert), in the order of their use."""
     bundle = compile_model(tiny_model, config)
-    experts, at = tiny_model.network.experts, {Stream.WEIGHTS: 0, Stream.GATES: 0}
+    experts, at = tiny_model.network.experts, {Region.WEIGHTS: 0, Region.GATES: 0}
     for instruction in instructions(bundle):
-        if instruction.get("stream") in at:
-            stream = Stream(instruction["stream"])
-            assert instruction["stream_offset"] == at[stream]
+        if instruction.get("region") in at:
+            stream = Region(instruction["region"])
+            assert instruction["region_offset"] == at[stream]
             copies = experts if instruction.get("expert_beats") else 1
-            at[stream] += copies * instruction["stream_beats"] * config.bus_bytes
-    assert at[Stream.WEIGHTS] == len(bundle.weights)
-    assert at[Stream.GATES] <= bundle.manifest["gate_stride"]
+            at[stream] += copies * instruction["region_beats"] * config.bus_bytes
+    assert at[Region.WEIGHTS] == len(bundle.weights)
+    assert at[Region.GATES] <= bundle.manifest["gate_stride"]
     assert len(bundle.gates) == len(bundle.tasks) * bundle.manifest["gate_stride"]
 
 
 def test_tasks_share_everything_but_the_gates(tiny_model):
     bundle = compile_model(tiny_model, CONFIGS["8x8"])
-    gates = [i for i in instructions(bundle) if i.get("stream") == Stream.GATES]
+    gates = [i for i in instructions(bundle) if i.get("region") == Region.GATES]
     assert len(gates) == 1 and bundle.tasks == ("semseg", "depth")
     stride = bundle.manifest["gate_stride"]
     assert bundle.gates[:stride] != bundle.gates[stride:]

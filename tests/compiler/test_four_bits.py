@@ -4,8 +4,8 @@ docs/quantisation.md."""
 
 import pytest
 
-from moevit.compiler import timing, units
-from moevit.compiler.estimate import estimate
+from moevit.estimator import timing, units
+from moevit.estimator.estimate import estimate
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
 from moevit.spec.networks import NETWORKS

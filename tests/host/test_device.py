@@ -13,7 +13,7 @@ from moevit.host.arena import shared_bytes
 from moevit.host.device import Buffer, Device
 from moevit.host.errors import OutOfContiguousMemory
 from moevit.host.runtime import Accelerator
-from moevit.sim.board import SimulatedBoard
+from moevit.sim.board.simulated_board import SimulatedBoard
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.registers import BITS, MAGIC, REGISTERS, ErrorCode, offset
 

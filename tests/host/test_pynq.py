@@ -227,7 +227,7 @@ def test_timeout(loaded, board, tiny_image, tokens):
 
 
 def test_the_deadline_is_the_bundles(loaded, bundle):
-    assert loaded.deadline == pytest.approx(1 + 10 * bundle.manifest["slow_cycles"] / 200e6)
+    assert loaded.deadline == pytest.approx(1 + 10 * bundle.manifest["deadline_cycles"] / 200e6)
 
 
 def interrupt(_):

@@ -196,7 +196,7 @@ def test_the_machine_may_touch_what_is_loaded_and_no_more(loaded, device, bundle
 
 @pytest.mark.parametrize("slow, watchdog", [(5, 200_000), (3_000_000, 3_000_000), (1 << 40, (1 << 32) - 1)])
 def test_the_watchdog_waits_as_long_as_a_slow_memory(loaded, device, bundle, slow, watchdog):
-    loaded.load(dataclasses.replace(bundle, manifest={**bundle.manifest, "slow_cycles": slow}))
+    loaded.load(dataclasses.replace(bundle, manifest={**bundle.manifest, "deadline_cycles": slow}))
     assert device.read_register(offset("WATCHDOG")) == watchdog
 
 

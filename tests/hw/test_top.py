@@ -9,11 +9,22 @@ from amaranth.hdl import Shape
 
 from moevit.golden.machine.device import GoldenDevice
 from moevit.hw.interfaces import trace_layout
-from moevit.hw.top import Accelerator
-from moevit.sim.board import SimulatedBoard
-from moevit.sim.settings import Fault, FaultKind, MemorySettings
+from moevit.hw.top import Core
+from moevit.sim.board.simulated_board import SimulatedBoard
+from moevit.sim.verilator.settings import Fault, FaultKind, MemorySettings
 from moevit.spec.arrays import CONFIGS
-from moevit.spec.isa import Destination, Opcode, Operand, Peak, Saturation, Source, Stream, WeightSource, decode, encode
+from moevit.spec.isa import (
+    Destination,
+    Opcode,
+    Operand,
+    Peak,
+    Region,
+    RowSource,
+    Saturation,
+    WeightSource,
+    decode,
+    encode,
+)
 from moevit.spec.registers import BITS, ErrorCode, offset
 from moevit.spec.trace import record_dtype, sort_records
 
@@ -29,7 +40,7 @@ class Program:
         print(f"{config.name}, seed {seed}")
         self.config, self.random = config, np.random.default_rng(seed)
         self.words, self.image = [], bytearray()
-        self.streams = {Stream.WEIGHTS: bytearray(), Stream.GATES: bytearray()}
+        self.regions = {Region.WEIGHTS: bytearray(), Region.GATES: bytearray()}
         self.names = []
         self.stored = 0
         self.tops = {}
@@ -50,13 +61,13 @@ class Program:
         self.names.append(Opcode(fields["opcode"]).name)
         self.words.append(encode(**fields))
 
-    def stream(self, content, stream=Stream.WEIGHTS):
-        """Bytes for a stream, and the fields that name them."""
+    def region(self, content, region=Region.WEIGHTS):
+        """Bytes for a region, and the fields that name them."""
         size = self.config.bus_bytes
-        at = len(self.streams[stream])
-        self.streams[stream] += content
+        at = len(self.regions[region])
+        self.regions[region] += content
         assert not len(content) % size
-        return {"stream": stream, "stream_offset": at, "stream_beats": len(content) // size}
+        return {"region": region, "region_offset": at, "region_beats": len(content) // size}
 
     def s16(self, *shape):
         return self.random.integers(-32768, 32768, shape).astype("<i2")
@@ -68,8 +79,8 @@ class Program:
         if small:  # within what a norm sees in a network
             content >>= self.between(0, 8)
         self.add(opcode=Opcode.LOAD, rows=rows, k_tiles=k, destination_base=base, copies=copies,
-                 destination_stride=stride, **self.stream(content.tobytes()))
-        return {"rows": rows, "k_tiles": k, "source": Source.RESIDUAL,
+                 destination_stride=stride, **self.region(content.tobytes()))
+        return {"rows": rows, "k_tiles": k, "source": RowSource.RESIDUAL,
                 "source_base": base + self.between(0, copies) * stride, "source_stride": k}
 
     def norm(self, source):
@@ -80,10 +91,10 @@ class Program:
         copy = {"copy": 1, "destination_base": self.place("residual", rows["rows"] * rows["k_tiles"])} \
             if self.chance() else {}
         self.add(opcode=Opcode.NORM, dim=dim, inverse_dim=(1 << 24) // dim, epsilon=self.between(1, 1 << 20), **rows,
-                 **copy, **self.stream(gain.tobytes()))
+                 **copy, **self.region(gain.tobytes()))
         return source | {"operand": Operand.NORM}
 
-    def tiles(self, n_tiles, k_tiles, constant=0, experts=1, stream=Stream.WEIGHTS):
+    def tiles(self, n_tiles, k_tiles, constant=0, experts=1, region=Region.WEIGHTS):
         """Column parameters and tiles of a pass, for each expert."""
         size, content = self.config.n_lanes, b""
         for _ in range(n_tiles * experts):
@@ -92,11 +103,11 @@ class Program:
                                     self.s16(size).view(np.uint16)], axis=1)
                 content += columns.astype("<u2").tobytes()
             content += self.random.integers(-127, 128, (k_tiles * self.config.k_lanes, size)).astype(np.int8).tobytes()
-        fields = self.stream(content, stream)
-        beats = fields["stream_beats"] // experts
-        return fields | {"stream_beats": beats} | ({"expert_beats": beats} if experts > 1 else {})
+        fields = self.region(content, region)
+        beats = fields["region_beats"] // experts
+        return fields | {"region_beats": beats} | ({"expert_beats": beats} if experts > 1 else {})
 
-    def run(self, source, destination, *, n_tiles=None, experts=1, overlap=0, tiles=None, stream=Stream.WEIGHTS,
+    def run(self, source, destination, *, n_tiles=None, experts=1, overlap=0, tiles=None, region=Region.WEIGHTS,
             **fields):
         """A PASS; returns how to read what it wrote."""
         lanes, wide = self.config.k_lanes, self.config.n_lanes
@@ -115,7 +126,7 @@ class Program:
         if tiles is None:
             constant = self.chance(0.3) if destination != Destination.ROUTER else 0
             k_tiles = source["k_tiles"] * (self.config.gate_sweeps if fields.get("digits") else 1)
-            tiles = self.tiles(n_tiles, k_tiles, constant, experts, stream)
+            tiles = self.tiles(n_tiles, k_tiles, constant, experts, region)
             tiles |= {"constant": constant, "constant_scale": self.between(1, 65535) * constant}
         defaults = {"shift": self.between(16, 40), "activation": self.chance(0.4) * self.between(1, 2),
                     "saturation": self.between(0, 2)}
@@ -125,7 +136,7 @@ class Program:
             defaults = {"shift": self.between(20, 30)}
         self.add(opcode=Opcode.PASS, destination=destination, destination_base=base, destination_stride=stride,
                  n_tiles=n_tiles, columns=columns, overlap=overlap, **tiles, **{**defaults, **source, **fields})
-        return {"rows": source["rows"], "k_tiles": words, "source": Source(destination == Destination.HIDDEN),
+        return {"rows": source["rows"], "k_tiles": words, "source": RowSource(destination == Destination.HIDDEN),
                 "source_base": base, "source_stride": words}
 
     def tracked(self, source, peak, **fields):
@@ -144,7 +155,7 @@ class Program:
         normed = self.norm(self.load(self.between(1, 12), self.between(1, 3), small=True))
         hidden = self.tracked(normed, Peak.ABSOLUTE)
         self.run(hidden | {"operand": Operand.ROW}, Destination.RESIDUAL,
-                 stream=Stream.GATES if self.chance() else Stream.WEIGHTS)
+                 region=Region.GATES if self.chance() else Region.WEIGHTS)
 
     def attention(self):
         self.begin()
@@ -177,9 +188,9 @@ class Program:
         if biased:
             self.run(normed | {"operand": Operand.RAW, "rows": 1, "k_tiles": 1}, Destination.ROUTER, n_tiles=1,
                      columns=experts, top_k=1, sets_bias=1, overlap=1,
-                     tiles=self.tiles(1, 0, stream=Stream.GATES) | {"weights": WeightSource.VALUES})
+                     tiles=self.tiles(1, 0, region=Region.GATES) | {"weights": WeightSource.VALUES})
         self.run(normed, Destination.ROUTER, n_tiles=1, columns=experts, digits=1, top_k=self.between(1, experts),
-                 renormalise=self.chance(), sigmoid=self.chance(), biased=biased, overlap=biased, stream=Stream.GATES)
+                 renormalise=self.chance(), sigmoid=self.chance(), biased=biased, overlap=biased, region=Region.GATES)
         self.add(opcode=Opcode.EXPERTS, body=2)
         queued = {"queued": 1, "experts": experts, "most_rows": rows}
         hidden = self.tracked(normed | {"rows": 0}, Peak.ABSOLUTE, gather=1, overlap=self.chance(), **queued)
@@ -194,16 +205,16 @@ class Program:
         k, rows = -(-patch * segment * 8 // self.config.k_lanes), across * down
         base, at = self.place("hidden", rows * k), len(self.image)
         self.image += content
-        self.add(opcode=Opcode.IMAGE, stream=Stream.IMAGE, stream_offset=at, stream_beats=len(content) // size,
+        self.add(opcode=Opcode.IMAGE, region=Region.IMAGE, region_offset=at, region_beats=len(content) // size,
                  rows=rows, patch=patch, segment=segment, patches_x=across, destination_base=base,
                  destination_stride=k)
-        self.run({"rows": rows, "k_tiles": k, "source": Source.HIDDEN, "source_base": base, "source_stride": k},
+        self.run({"rows": rows, "k_tiles": k, "source": RowSource.HIDDEN, "source_base": base, "source_stride": k},
                  Destination.RESIDUAL)
 
     def store(self):
         rows, k = self.between(1, 12), self.between(1, 4)
         self.add(opcode=Opcode.STORE, rows=rows, k_tiles=k, source_base=self.between(0, 100),
-                 source_stride=self.between(0, 10), stream_offset=self.stored)
+                 source_stride=self.between(0, 10), region_offset=self.stored)
         self.stored += rows * k * self.config.k_lanes * 2
 
     def write(self, phrases):
@@ -223,8 +234,8 @@ def execute(device, program, settings=(), prepare=lambda buffers: None):
 
     words = np.concatenate(program.words).astype("<u4").tobytes()
     buffers = {}
-    for name, content in (("PROGRAM", words), ("WEIGHTS", program.streams[Stream.WEIGHTS]),
-                          ("GATES", program.streams[Stream.GATES]), ("IMAGE", program.image),
+    for name, content in (("PROGRAM", words), ("WEIGHTS", program.regions[Region.WEIGHTS]),
+                          ("GATES", program.regions[Region.GATES]), ("IMAGE", program.image),
                           ("OUTPUT", bytes(OUTPUT_BYTES))):
         buffers[name] = buffer = device.allocate(max(len(content), 64))
         buffer.array[:len(content)] = np.frombuffer(bytes(content), np.uint8)
@@ -299,7 +310,7 @@ def test_errors_name_the_instruction(board):
     """A write and a read outside their windows: the code, and whose fault it is."""
     program = Program(CONFIGS["8x8"], 1)
     program.feed_forward()
-    program.add(opcode=Opcode.STORE, rows=1, k_tiles=1, stream_offset=OUTPUT_BYTES)
+    program.add(opcode=Opcode.STORE, rows=1, k_tiles=1, region_offset=OUTPUT_BYTES)
     program.add(opcode=Opcode.END)
     _, errors = execute(board, program)
     assert errors["ERROR_CODE"] == ErrorCode.WRITE_WINDOW and errors["ERROR_PC"] == len(program.words) - 2
@@ -308,7 +319,7 @@ def test_errors_name_the_instruction(board):
     program.feed_forward()
     at = len(program.words)
     program.run(program.load(2, 1), Destination.HIDDEN, n_tiles=1)
-    program.words[at + 1][1:2] = 1 << 30  # stream_offset
+    program.words[at + 1][1:2] = 1 << 30  # region_offset
     program.add(opcode=Opcode.END)
     _, errors = execute(board, program)
     assert errors["ERROR_CODE"] == ErrorCode.READ_WINDOW and errors["ERROR_PC"] == at + 1
@@ -319,9 +330,9 @@ def test_memory_errors_name_the_instruction(board, share):
     """Beats come far ahead of execution; an error is still that of the instruction whose beats they are."""
     program = Program(CONFIGS["8x8"], 4).write(3)
     fields = [decode(words) for words in program.words]
-    streamed = [pc for pc, each in enumerate(fields) if each.get("stream") == Stream.WEIGHTS and pc]
+    streamed = [pc for pc, each in enumerate(fields) if each.get("region") == Region.WEIGHTS and pc]
     for pc in streamed[::3]:
-        at = fields[pc]["stream_offset"] + 8 * int(share * (fields[pc]["stream_beats"] - 1))
+        at = fields[pc]["region_offset"] + 8 * int(share * (fields[pc]["region_beats"] - 1))
 
         def fail(buffers, at=at):
             first = buffers["WEIGHTS"].address + at
@@ -338,7 +349,7 @@ def test_standstill(board):
     program = Program(CONFIGS["8x8"], 5)
     program.feed_forward()
     program.add(opcode=Opcode.END)
-    at = decode(program.words[2])["stream_offset"]
+    at = decode(program.words[2])["region_offset"]
 
     def fail(buffers):
         first = buffers["WEIGHTS"].address + at
@@ -356,7 +367,7 @@ def test_reset_in_the_middle(board):
     result = decode(program.words[-1])
     program.add(opcode=Opcode.LOAD, rows=result["rows"], k_tiles=result["destination_stride"],
                 destination_base=result["destination_base"],
-                **program.stream(program.s16(result["rows"] * result["destination_stride"] * 8).tobytes()))
+                **program.region(program.s16(result["rows"] * result["destination_stride"] * 8).tobytes()))
     program.words[-2:] = program.words[:-3:-1]  # the rows that are added to come first
     program.add(opcode=Opcode.STORE, rows=result["rows"], k_tiles=result["destination_stride"],
                 source_base=result["destination_base"], source_stride=result["destination_stride"])
@@ -388,7 +399,7 @@ def test_stop_after(board):
 def test_trace_ports_only_when_asked_for(unused_allowed):
     for trace in (False, True):
         config = dataclasses.replace(CONFIGS["8x16"], trace=trace)
-        names = set(Accelerator(config).signature.members)
+        names = set(Core(config).signature.members)
         traces = {"trace_writer", "trace_reader", "trace_router"}
         assert names == {"control", "read", "write", "interrupt"} | (traces if trace else set())
         assert Shape.cast(trace_layout(config)).width == 8 * record_dtype(config.k_lanes).itemsize
@@ -396,4 +407,4 @@ def test_trace_ports_only_when_asked_for(unused_allowed):
 
 def test_refuses_what_is_not_a_configuration(unused_allowed):
     with pytest.raises(TypeError, match="'8x8'"):
-        Accelerator("8x8")
+        Core("8x8")

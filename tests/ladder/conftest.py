@@ -9,12 +9,12 @@ import pytest
 from moevit.compiler.assemble import compile_model
 from moevit.golden.machine.device import GoldenDevice
 from moevit.host.runtime import Accelerator
-from moevit.sim.board import SimulatedBoard
-from moevit.sim.settings import MemorySettings
+from moevit.sim.board.simulated_board import SimulatedBoard
+from moevit.sim.verilator.settings import MemorySettings
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import decode
 from moevit.spec.quantised import QuantisedModel
-from moevit.spec.trace import Kind, sort_records
+from moevit.spec.trace import TraceKind, sort_records
 
 from ..configs import TEST_CONFIGS
 
@@ -86,7 +86,7 @@ class Pair:
     def idle_bytes(self) -> int:
         """Weights of the experts that may be fetched early and had no tokens in the last run."""
         program, ran = self.program, {(done.pc, done.expert) for done in self.golden_device.last.finished}
-        beats = [program[inner]["stream_beats"] for pc, fields in enumerate(program) if "body" in fields
+        beats = [program[inner]["region_beats"] for pc, fields in enumerate(program) if "body" in fields
                  for inner in range(pc + 1, pc + 1 + fields["body"]) for expert in range(fields["speculate"])
                  if (inner, expert) not in ran]
         return sum(beats) * self.rtl.bundle.manifest["bus_bytes"]
@@ -101,7 +101,7 @@ def compare_traces(got: np.ndarray, want: np.ndarray, pair: Pair) -> None:
     """Fails with the first instruction, memory and word in which the traces differ."""
     finished = pair.golden_device.last.finished
     for sequence in np.unique(want["sequence"]):
-        for kind in Kind:
+        for kind in TraceKind:
             mine, theirs = (part[(part["sequence"] == sequence) & (part["kind"] == kind)] for part in (got, want))
             if np.array_equal(mine, theirs):
                 continue

@@ -10,7 +10,7 @@ from moevit.compiler.assemble import compile_model
 from moevit.golden.machine.device import GoldenDevice
 from moevit.host.errors import AcceleratorTimeout, BusError, ProgramRefused
 from moevit.host.runtime import Accelerator
-from moevit.sim.settings import Fault, FaultKind, MemorySettings
+from moevit.sim.verilator.settings import Fault, FaultKind, MemorySettings
 from moevit.spec.isa import Opcode, decode, encode
 from moevit.spec.registers import ErrorCode, offset
 
@@ -101,7 +101,7 @@ def test_expert_loop_past_the_end(stops, bundle):
 
 
 @pytest.mark.parametrize("fields", [
-    {"rows": 0}, {"rows": 33}, {"k_tiles": 0}, {"n_tiles": 0}, {"stream_beats": 5}, {"group": 1}, {"gap": 1},
+    {"rows": 0}, {"rows": 33}, {"k_tiles": 0}, {"n_tiles": 0}, {"region_beats": 5}, {"group": 1}, {"gap": 1},
 ], ids=str)
 def test_operand_out_of_range(stops, bundle, fields):
     pc = pc_of(bundle, "blocks.0.attn.key")
@@ -127,17 +127,17 @@ def test_first_word(boards, tiny_model, tiny_image, name, step, fields):
 
 def test_read_outside_the_window(stops, bundle):
     pc = pc_of(bundle, "blocks.0.mlp.fc1")
-    stops(changed(bundle, pc, stream_offset=1 << 26), BusError, ErrorCode.READ_WINDOW)
+    stops(changed(bundle, pc, region_offset=1 << 26), BusError, ErrorCode.READ_WINDOW)
 
 
 def test_write_outside_the_window(stops, bundle):
     pc = pc_of(bundle, "output")
-    stops(changed(bundle, pc, stream_offset=8192), BusError, ErrorCode.WRITE_WINDOW)  # past the second output
+    stops(changed(bundle, pc, region_offset=8192), BusError, ErrorCode.WRITE_WINDOW)  # past the second output
 
 
 def test_unaligned_address(stops, bundle):
     pc = pc_of(bundle, "blocks.0.mlp.fc1")
-    stops(changed(bundle, pc, stream_offset=4), BusError, ErrorCode.ALIGNMENT)
+    stops(changed(bundle, pc, region_offset=4), BusError, ErrorCode.ALIGNMENT)
 
 
 @pytest.mark.parametrize("kind, error, code", [

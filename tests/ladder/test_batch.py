@@ -8,7 +8,7 @@ import pytest
 
 from moevit.golden.integer.model import IntegerModel
 from moevit.golden.quant.synthetic import synthetic_model
-from moevit.sim.settings import MemorySettings
+from moevit.sim.verilator.settings import MemorySettings
 from moevit.spec.networks import NETWORKS
 
 from ..conftest import model_of

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moevit.compiler.estimate import shape_steps, usual_loads
+from moevit.estimator.estimate import shape_steps, usual_loads
 from moevit.golden.integer.gelu import gelu
 from moevit.rtl_gen.machine import machine_rtl
-from moevit.sim.records import beat_counts
+from moevit.sim.verilator.records import beat_counts
 from moevit.spec import tables
-from moevit.spec.isa import Opcode, Stream, decode
+from moevit.spec.isa import Opcode, Region, decode
 from moevit.spec.networks import NETWORKS
-from moevit.spec.trace import Kind
+from moevit.spec.trace import TraceKind
 
 from ..conftest import model_of, random_image
 from .conftest import config_of
@@ -35,7 +35,7 @@ def test_attention_reads_one_row_word_a_cycle_whatever_the_width(pair):
         program = np.frombuffer(both.rtl.bundle.program, "<u4").reshape(-1, 16)
         fields = [decode(words) for words in program]
         attention = [pc for pc, entry in enumerate(both.names) if ".logit." in entry or ".mix." in entry]
-        assert attention and all(fields[pc]["stream"] == Stream.NONE for pc in attention)
+        assert attention and all(fields[pc]["region"] == Region.NONE for pc in attention)
         words = sum(done.rows * fields[done.pc]["k_tiles"] * fields[done.pc]["n_tiles"]
                     * (config.gate_sweeps if fields[done.pc]["digits"] else 1)
                     for done in both.golden_device.last.finished if fields[done.pc]["opcode"] == Opcode.PASS)
@@ -57,7 +57,7 @@ def test_logits_are_written_once_and_read_once(pair):
     program = np.frombuffer(both.rtl.bundle.program, "<u4").reshape(-1, 16)
     for sequence, done in enumerate(finished):
         if ".logit." in both.names[done.pc]:
-            written = trace[(trace["sequence"] == sequence) & (trace["kind"] == Kind.HIDDEN)]
+            written = trace[(trace["sequence"] == sequence) & (trace["kind"] == TraceKind.HIDDEN)]
             assert len(written) == len(np.unique(written["address"])) == words
         if ".mix." in both.names[done.pc]:
             fields = decode(program[done.pc])
@@ -138,8 +138,8 @@ def test_active_experts_are_fetched_once_and_idle_ones_never(pair, task, specula
         if not fields.get("expert_beats"):
             continue
         for expert in range(experts):
-            start = fields["stream_offset"] // config.bus_bytes + expert * fields["expert_beats"]
-            part = slice(start, start + fields["stream_beats"])
+            start = fields["region_offset"] // config.bus_bytes + expert * fields["expert_beats"]
+            part = slice(start, start + fields["region_beats"])
             expert_beats[part] = True
             assert set(reads[part]) <= ({1} if expert in active else {0, 1} if expert < speculate else {0}), expert
     assert (reads[:len(both.rtl.bundle.weights) // config.bus_bytes][~expert_beats[:len(

@@ -13,7 +13,7 @@ from moevit.golden.quant.images import photographs
 from moevit.golden.quant.synthetic import synthetic_model
 from moevit.golden.reference.checkpoint import HEADS, read
 from moevit.host.errors import WrongInput
-from moevit.sim.settings import MemorySettings
+from moevit.sim.verilator.settings import MemorySettings
 from moevit.spec.isa import Destination
 from moevit.spec.networks import NETWORKS
 

@@ -9,7 +9,7 @@ import pytest
 from moevit.golden.integer.model import IntegerModel
 from moevit.golden.quant import quantise
 from moevit.golden.quant.synthetic import synthetic_checkpoint
-from moevit.sim.settings import MemorySettings
+from moevit.sim.verilator.settings import MemorySettings
 from moevit.spec.networks import NETWORKS
 from moevit.spec.quantised import QuantisedModel
 

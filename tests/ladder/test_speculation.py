@@ -9,7 +9,7 @@ import pytest
 from moevit.compiler.assemble import compile_model
 from moevit.host.errors import BusError, ProgramRefused
 from moevit.host.runtime import Accelerator
-from moevit.sim.settings import Fault, FaultKind, MemorySettings
+from moevit.sim.verilator.settings import Fault, FaultKind, MemorySettings
 from moevit.spec.formats import BIAS_MASKED
 from moevit.spec.isa import decode, encode
 from moevit.spec.registers import ErrorCode, offset
@@ -86,7 +86,7 @@ def test_memory_fails_on_an_expert_that_nobody_needs(world, boards, tiny_image):
     names = [entry["name"] for entry in bundle.manifest["instructions"]]
     pc = names.index("blocks.1.moe.fc1")
     fields = decode(np.frombuffer(bundle.program, "<u4").reshape(-1, 16)[pc])
-    first = accelerator.addresses["weights"] + fields["stream_offset"]
+    first = accelerator.addresses["weights"] + fields["region_offset"]
     for kind, code in ((FaultKind.SLVERR, ErrorCode.READ_SLAVE), (FaultKind.LAST_EARLY, ErrorCode.READ_PROTOCOL)):
         boards("8x8").memory = MemorySettings(fault=Fault(kind=kind, base=first + 64, limit=first + 72))
         with pytest.raises(BusError, match=f"{code.name} at instruction {pc} "):
@@ -97,9 +97,9 @@ def test_memory_fails_on_an_expert_that_nobody_needs(world, boards, tiny_image):
 
 
 @pytest.mark.parametrize("body, fields, error, code", [
-    ("fc1", {"stream_offset": 1 << 26}, BusError, ErrorCode.READ_WINDOW),
-    ("fc1", {"stream_offset": 4}, BusError, ErrorCode.ALIGNMENT),
-    ("fc2", {"stream_beats": 3}, ProgramRefused, ErrorCode.OPERAND),
+    ("fc1", {"region_offset": 1 << 26}, BusError, ErrorCode.READ_WINDOW),
+    ("fc1", {"region_offset": 4}, BusError, ErrorCode.ALIGNMENT),
+    ("fc2", {"region_beats": 3}, ProgramRefused, ErrorCode.OPERAND),
     ("experts", {"speculate": 9}, ProgramRefused, ErrorCode.OPERAND),
 ], ids=str)
 def test_bad_instructions_are_named(world, tiny_image, body, fields, error, code):

@@ -9,11 +9,11 @@ import pytest
 from moevit.compiler.assemble import compile_model
 from moevit.compiler.plan import check_fit
 from moevit.compiler.steps import schedule
-from moevit.compiler.stream import MemoryTiming
-from moevit.compiler.timing import frame_timing
+from moevit.estimator.prefetch import MemoryTiming
+from moevit.estimator.timing import frame_timing
 from moevit.golden.quant.synthetic import synthetic_images, synthetic_model
 from moevit.host.runtime import Accelerator
-from moevit.sim.settings import MemorySettings
+from moevit.sim.verilator.settings import MemorySettings
 from moevit.spec.networks import NETWORKS, Network
 
 from .conftest import config_of

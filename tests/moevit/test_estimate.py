@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from moevit.cli.app import app
 from moevit.cli.boards import best, candidates
-from moevit.compiler.estimate import estimate
+from moevit.estimator.estimate import estimate
 from moevit.golden.quant.synthetic import synthetic_checkpoint
 from moevit.golden.reference import load_state, save
 from moevit.spec.arrays import CONFIGS

@@ -14,8 +14,8 @@ from moevit.cli.app import app
 from moevit.golden.integer.model import IntegerModel
 from moevit.golden.quant.synthetic import synthetic_checkpoint
 from moevit.golden.reference import load_state, pixels, save
+from moevit.kit.npz import read_npz
 from moevit.spec.networks import Network
-from moevit.spec.npz import read_npz
 from moevit.spec.quantised import QuantisedModel
 
 VIT = Network(name="vit", height=28, width=42, patch=14, dim=32, heads=2, depth=2, hidden=64, final_norm=True)

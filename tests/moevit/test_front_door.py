@@ -123,7 +123,7 @@ def test_a_reader_that_has_enough(tmp_path, without):
 
 def test_names_of_the_package():
     from moevit.compiler.assemble import compile_model
-    from moevit.compiler.estimate import estimate
+    from moevit.estimator.estimate import estimate
     from moevit.golden.importers import import_checkpoint
     from moevit.golden.quant import quantise
     from moevit.host.runtime import Accelerator

@@ -14,8 +14,8 @@ from moevit.cli.app import app
 from moevit.golden.quant.fidelity import BLOCK_TENSORS
 from moevit.golden.quant.synthetic import synthetic_checkpoint, synthetic_images
 from moevit.golden.reference import load_state, save
+from moevit.kit.npz import read_npz
 from moevit.spec.networks import NETWORKS
-from moevit.spec.npz import read_npz
 from moevit.spec.quantised import QuantisedModel
 
 TINY = NETWORKS["tiny_test"]

@@ -10,7 +10,7 @@ from moevit.cli.app import app
 from moevit.spec.bundle import Bundle
 
 MANIFEST = {
-    "network": {"name": "small"}, "config": "8x8", "config_hash": 7, "bus_bytes": 8, "batch": 1, "slow_cycles": 90,
+    "network": {"name": "small"}, "config": "8x8", "config_hash": 7, "bus_bytes": 8, "batch": 1, "deadline_cycles": 90,
     "tasks": ["semseg", "depth"], "gate_stride": 8,
     "image": {"height": 16, "width": 32, "patch": 8, "cell": 8}, "host": {},
     "output": {"tokens": 9, "words": 4, "lanes": 8, "dim": 32, "fraction": 9},

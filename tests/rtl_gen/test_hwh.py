@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from moevit.cli.app import app
 from moevit.rtl_gen import hwh
 from moevit.rtl_gen.ports import PortError, PortTable
-from moevit.sim.pynq_device import Overlay  # imports pynq without its words about computers that are no boards
+from moevit.sim.pynq.device import Overlay  # imports pynq without its words about computers that are no boards
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
 from moevit.spec.ip import VLNV

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from moevit.cli import board
 from moevit.cli.app import app
 from moevit.compiler.assemble import compile_model
+from moevit.kit.release import verify
 from moevit.rtl_gen import release
 from moevit.spec.arrays import CONFIGS
-from moevit.spec.release import verify
 
 from ..conftest import model_of
 from .vivado.conftest import bare_rtl, vivado  # noqa: F401  (a fixture)
@@ -100,7 +100,8 @@ def test_the_wheel_installs_offline_and_needs_numpy_alone(wheel, bundle, tmp_pat
     target = tmp_path / "site"
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index",
                     "--no-deps", "--find-links", str(wheel.parent), "--target", str(target), "moevit"], check=True)
-    for file in ("rtl_gen/vivado/tcl/build.tcl", "py.typed", "cli/app.py", "golden/pictures.py", "sim/memory.sv"):
+    for file in ("rtl_gen/vivado/tcl/build.tcl", "py.typed", "cli/app.py", "golden/pictures.py",
+                 "sim/verilator/memory.sv"):
         assert (target / "moevit" / file).exists(), file
     assert (target / "bin" / "moevit").exists()
     script = (f"import sys; sys.path.insert(0, {str(target)!r})\n"

@@ -12,7 +12,7 @@ from amaranth.hdl import Fragment
 
 from moevit.cli.synth import _chosen
 from moevit.hw.array.compute import Compute
-from moevit.hw.top import Accelerator
+from moevit.hw.top import Core
 from moevit.rtl_gen.area import TOP, folded, report
 from moevit.rtl_gen.synth import UNITS, units
 from moevit.rtl_gen.targets import TARGETS, Target
@@ -24,7 +24,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "area.md"
 
 
 def test_units_are_those_of_the_machine():
-    machine, narrow = (Fragment.get(Accelerator(CONFIGS[name]), None) for name in ("8x16", "8x8"))
+    machine, narrow = (Fragment.get(Core(CONFIGS[name]), None) for name in ("8x16", "8x8"))
     assert {name for _, name, _ in machine.subfragments} == set(UNITS)
     assert {name for _, name, _ in narrow.subfragments} == set(units(CONFIGS["8x8"]))
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from moevit.rtl_gen.generate import generate
-from moevit.sim.board import SimulatedBoard
-from moevit.sim.testbench import bench
+from moevit.sim.board.simulated_board import SimulatedBoard
+from moevit.sim.verilator.testbench import bench
 from moevit.spec.registers import offset
 
 from .example import CopyMachine
@@ -28,7 +28,7 @@ def shared_board(design):
 @pytest.fixture
 def board(shared_board):
     """A board as new: one simulator serves many tests."""
-    from moevit.sim.settings import MemorySettings
+    from moevit.sim.verilator.settings import MemorySettings
 
     shared_board.memory = MemorySettings()
     shared_board.reset()

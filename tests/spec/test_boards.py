@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from moevit.estimator.loads import MEASURED, expert_loads
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
-from moevit.spec.loads import MEASURED, expert_loads
 from moevit.spec.networks import NETWORKS, Network
 
 TINY = NETWORKS["m3vit_tiny"]

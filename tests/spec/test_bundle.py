@@ -5,7 +5,7 @@ import pytest
 from moevit.spec.bundle import Bundle, BundleError
 
 MANIFEST = {
-    "network": {}, "config": "8x8", "config_hash": 7, "bus_bytes": 8, "batch": 1, "slow_cycles": 90,
+    "network": {}, "config": "8x8", "config_hash": 7, "bus_bytes": 8, "batch": 1, "deadline_cycles": 90,
     "tasks": ["semseg"], "gate_stride": 77,
     "image": {"height": 16, "width": 32, "patch": 8, "cell": 8},
     "output": {"tokens": 9, "words": 4, "lanes": 8, "dim": 32, "fraction": 9}, "host": {"heads": {"a": {}}},
@@ -71,7 +71,7 @@ def test_other_version(path):
     ("tasks", None, "tasks = None"), ("tasks", [], r"tasks = \[\]"), ("tasks", ["a", "a"], "2 tasks"),
     ("gate_stride", 78, "78 bytes"), ("gate_stride", -1, "gate_stride = -1"),
     ("config_hash", "x", "config_hash = 'x'"), ("config", 3, "config = 3"), ("bus_bytes", True, "bus_bytes = True"),
-    ("slow_cycles", 0, "slow_cycles = 0"), ("batch", 0, "batch = 0"), ("batch", 9, "batch = 9"),
+    ("deadline_cycles", 0, "deadline_cycles = 0"), ("batch", 0, "batch = 0"), ("batch", 9, "batch = 9"),
     ("image", {"height": 16}, "image.width = None"), ("image", {**MANIFEST["image"], "patch": 6}, "patches of 6 in"),
     ("image", {**MANIFEST["image"], "cell": 7}, "cells of 7"),
     ("image", {**MANIFEST["image"], "patch": 0}, "patch = 0"),

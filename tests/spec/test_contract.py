@@ -8,7 +8,7 @@ import numpy as np
 
 from moevit.spec import bundle, formats, isa, manifest, registers, tables
 
-LOCKED = {(0x00_02_00_00, 3): "ba259c355ff5629d"}
+LOCKED = {(0x00_02_00_00, 4): "1052afd9f534f425"}
 
 
 def _parts():

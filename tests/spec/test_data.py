@@ -75,8 +75,8 @@ def test_contradictory_network_is_refused(change, message):
 
 @pytest.mark.parametrize("change, message", [
     ({"k_lanes": 12}, "power of two"), ({"k_lanes": 4}, "8..64"), ({"n_lanes": 64}, "twice"),
-    ({"max_experts": 99}, "max_experts"), ({"stream_beats": 16}, "two bursts of 16"),
-    ({"bus_beats": 2, "stream_beats": 32}, "two bursts of 32"), ({"bus_beats": 3}, "1 or 2"),
+    ({"max_experts": 99}, "max_experts"), ({"prefetch_beats": 16}, "two bursts of 16"),
+    ({"bus_beats": 2, "prefetch_beats": 32}, "two bursts of 32"), ({"bus_beats": 3}, "1 or 2"),
     ({"norm_words": 4}, "norm_words must be 1, 2 or 3"),
     ({"tile_beats": 3}, "power of two"), ({"tile_beats": 1}, "2..k_lanes / 4.* not 1"),
     ({"tile_beats": 8}, "2..k_lanes / 4.* not 8"),

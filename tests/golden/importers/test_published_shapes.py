@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from moevit.compiler.assemble import compile_model
-from moevit.compiler.estimate import estimate
+from moevit.estimator.estimate import estimate
 from moevit.golden.importers.vitpose import TASKS
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.networks import Network

@@ -141,14 +141,14 @@ def test_equal_to_the_compiled_program(change):
     from moevit.compiler.assemble import compile_model
     from moevit.golden.machine.machine import Machine
     from moevit.spec.arrays import CONFIGS
-    from moevit.spec.isa import Stream
+    from moevit.spec.isa import Region
 
     network = dataclasses.replace(TINY, **change)
     config, seed = CONFIGS["8x8"], 6
     model, image = synthetic_model(network, seed), synthetic_images(network, seed, 1)[0]
     bundle = compile_model(model, config)
     for task in range(len(network.tasks)):
-        memory = {Stream.WEIGHTS: 1 << 20, Stream.GATES: 1 << 28, Stream.IMAGE: 1 << 29}
+        memory = {Region.WEIGHTS: 1 << 20, Region.GATES: 1 << 28, Region.IMAGE: 1 << 29}
         parts = {0: bundle.program, 1 << 20: bundle.weights, 1 << 29: image.tobytes(),
                  1 << 28: bundle.gates[task * bundle.manifest["gate_stride"]:]}
         out = {}

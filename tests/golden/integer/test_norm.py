@@ -3,14 +3,14 @@ import numpy as np
 import pytest
 
 from moevit.golden.integer.norm import apply_gain, norm_rows
-from moevit.golden.integer.row_scale import PeakScale, quantise
+from moevit.golden.integer.row_scale import RoundedPeak, quantise
 
 
 def normalised(x: np.ndarray, gain: np.ndarray, epsilon: int) -> np.ndarray:
     """What the machine makes of rows ``x``: operand x row scale x dim, in units of gain / 2^8."""
     dim = x.shape[1]
     norm = norm_rows(x, gain, dim, round((1 << 24) / dim), epsilon)
-    peak = PeakScale(norm.peak.m[:, None], norm.peak.e[:, None])
+    peak = RoundedPeak(norm.peak.m[:, None], norm.peak.e[:, None])
     q = quantise(apply_gain(x, norm.mean[:, None], gain), peak)
     return q / 32640 * (norm.scale.mantissa * 2.0 ** (norm.scale.exponent - 15))[:, None] * dim
 

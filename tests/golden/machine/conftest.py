@@ -7,7 +7,7 @@ from moevit.golden.machine.machine import Machine
 from moevit.golden.machine.state import Run
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.bundle import Bundle
-from moevit.spec.isa import Stream
+from moevit.spec.isa import Region
 
 
 def run_bundle(bundle: Bundle, config: MachineConfig, image: np.ndarray, task: int) -> tuple[np.ndarray, Run]:
@@ -26,8 +26,8 @@ def run_bundle(bundle: Bundle, config: MachineConfig, image: np.ndarray, task: i
         bytes_[address:address + len(content)] = content
 
     machine = Machine(config, lambda address, size: bytes_[address:address + size].copy(), write)
-    run = machine.run({Stream.WEIGHTS: base["weights"], Stream.IMAGE: base["image"],
-                       Stream.GATES: base["gates"] + task * bundle.manifest["gate_stride"]},
+    run = machine.run({Region.WEIGHTS: base["weights"], Region.IMAGE: base["image"],
+                       Region.GATES: base["gates"] + task * bundle.manifest["gate_stride"]},
                       base["output"], base["program"], bundle.program_length)
     tokens = bytes_[base["output"]:].view("<i2").reshape(out["tokens"], -1)[:, :out["dim"]]
     return tokens, run

@@ -12,7 +12,7 @@ from moevit.golden.machine.device import GoldenDevice
 from moevit.golden.machine.machine import Machine, ProgramStopped
 from moevit.golden.quant.synthetic import synthetic_model
 from moevit.spec.arrays import CONFIGS
-from moevit.spec.isa import Opcode, Stream, encode
+from moevit.spec.isa import Opcode, Region, encode
 from moevit.spec.networks import NETWORKS
 from moevit.spec.registers import BITS, ErrorCode, offset
 
@@ -57,7 +57,7 @@ def machine_of(memory: np.ndarray) -> Machine:
 
 def run_program(*instructions: np.ndarray):
     program = np.concatenate(instructions).astype("<u4").view(np.uint8)
-    return machine_of(program).run({Stream.WEIGHTS: 0}, 0, 0, len(instructions))
+    return machine_of(program).run({Region.WEIGHTS: 0}, 0, 0, len(instructions))
 
 
 def test_bad_programs_stop_with_the_code_of_the_rtl():
@@ -75,12 +75,12 @@ def test_bad_programs_stop_with_the_code_of_the_rtl():
 def test_a_load_for_a_batch(stride):
     """A word goes to all of its places before the next one, also where copies overlap."""
     words = np.random.default_rng(3).integers(-32768, 32768, (6, 8))
-    program = [encode(opcode=Opcode.LOAD, stream=Stream.WEIGHTS, stream_offset=128, stream_beats=12, rows=2, k_tiles=3,
+    program = [encode(opcode=Opcode.LOAD, region=Region.WEIGHTS, region_offset=128, region_beats=12, rows=2, k_tiles=3,
                       destination_base=10, destination_stride=stride, copies=2), encode(opcode=Opcode.END)]
     machine = machine_of(np.concatenate([np.concatenate(program).astype("<u4").view(np.uint8),
                                          words.astype("<i2").reshape(-1).view(np.uint8)]))
     expected = machine.state.residual.copy()
-    machine.run({Stream.WEIGHTS: 0}, 0, 0, 2)
+    machine.run({Region.WEIGHTS: 0}, 0, 0, 2)
     for index, word in enumerate(words):
         for copy in range(3):
             expected[10 + copy * stride + index] = word

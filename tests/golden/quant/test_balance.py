@@ -4,11 +4,11 @@
 import numpy as np
 import pytest
 
+from moevit.estimator.loads import MEASURED, expert_loads
 from moevit.golden.integer.model import IntegerModel
 from moevit.golden.quant.balance import balance, biases_for
 from moevit.golden.quant.quantiser import quantise
 from moevit.golden.quant.synthetic import synthetic_checkpoint, synthetic_images
-from moevit.spec.loads import MEASURED, expert_loads
 from moevit.spec.networks import NETWORKS
 
 

@@ -8,7 +8,7 @@ import pytest
 from cocotb_tools.check_results import get_results
 
 from moevit.rtl_gen.generate import generate
-from moevit.sim.verilator import build, tail
+from moevit.sim.verilator.build import build, tail
 from moevit.spec.arrays import CONFIGS
 
 HERE = Path(__file__).parent

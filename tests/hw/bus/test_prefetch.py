@@ -15,7 +15,7 @@ CASES = [(tile_beats, bus_beats) for tile_beats in (2, 4, 8) for bus_beats in (1
 
 
 def config_of(tile_beats, bus_beats):
-    return replace(TEST_CONFIGS["32x32"], tile_beats=tile_beats, bus_beats=bus_beats, ports=1, stream_beats=64)
+    return replace(TEST_CONFIGS["32x32"], tile_beats=tile_beats, bus_beats=bus_beats, ports=1, prefetch_beats=64)
 
 
 def play(config, wishes, pushes, seed=1):
@@ -27,7 +27,7 @@ def play(config, wishes, pushes, seed=1):
     taken, pushed, pushed_at = {}, [], []
 
     async def bench(ctx):
-        room, offered = config.stream_beats, 0
+        room, offered = config.prefetch_beats, 0
         for cycle in range(600):
             push = room >= config.bus_beats and pushes(cycle)
             ctx.set(unit.i.valid, push)
@@ -80,9 +80,9 @@ def test_a_full_fifo_is_emptied_without_a_gap(tile_beats, bus_beats, before):
     before %= tile_beats
     taken, pushed, _ = play(config, lambda cycle: before if cycle == 99 else tile_beats if cycle >= 100 else 0,
                             lambda cycle: cycle < 90)
-    assert len(pushed) == config.stream_beats
+    assert len(pushed) == config.prefetch_beats
     counts = [len(taken[cycle]) for cycle in range(99, 600)]
-    whole, rest = divmod(config.stream_beats - before, tile_beats)
+    whole, rest = divmod(config.prefetch_beats - before, tile_beats)
     assert counts == [before] + whole * [tile_beats] + [rest] + (len(counts) - whole - 2) * [0]
 
 

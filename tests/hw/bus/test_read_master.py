@@ -97,7 +97,7 @@ def test_data_arrive_in_order_whatever_stalls(kit, config, seed):
 @pytest.mark.parametrize("bus_beats", [1, 2])
 def test_a_bus_beat_every_cycle(kit, latency, bus_beats):
     beats = 512
-    bench = Bench(kit, replace(CONFIGS["16x16"], bus_beats=bus_beats, stream_beats=512 * bus_beats),
+    bench = Bench(kit, replace(CONFIGS["16x16"], bus_beats=bus_beats, prefetch_beats=512 * bus_beats),
                   [(BASE, beats // 2), (BASE + 0x4000, beats // 2)], slave={"latency": latency})
 
     async def testbench(ctx):
@@ -121,7 +121,7 @@ def test_room_is_reserved_before_the_burst_is_issued(kit, config):
             await ctx.tick().repeat(200)
             size = BURST_BEATS * bench.config.bus_beats
             issued = sum(length for _, length in bench.slave.bursts) * bench.config.bus_beats
-            assert issued == bench.config.stream_beats + len(bench.sink.items) // size * size
+            assert issued == bench.config.prefetch_beats + len(bench.sink.items) // size * size
         bench.sink.accept = True
         await kit.until(ctx, lambda: len(bench.sink.items) == len(bench.expected((BASE, 200))))
 

@@ -18,9 +18,9 @@ from moevit.spec.isa import (
     Operand,
     Peak,
     ProgramError,
+    Region,
+    RowSource,
     Saturation,
-    Source,
-    Stream,
     WeightSource,
     decode,
     encode,
@@ -31,17 +31,17 @@ from ...configs import TEST_CONFIGS
 
 #: Sizes that the addresses below are at the edge of.
 CONFIG = replace(CONFIGS["8x8"], max_tokens=32, residual_words=256, hidden_words=512, kv_words=512)
-LOAD = {"opcode": Opcode.LOAD, "stream": Stream.WEIGHTS, "rows": 4, "k_tiles": 3, "destination_base": 10}
-IMAGE = {"opcode": Opcode.IMAGE, "stream": Stream.IMAGE, "rows": 6, "patch": 8, "segment": 3, "patches_x": 3,
+LOAD = {"opcode": Opcode.LOAD, "region": Region.WEIGHTS, "rows": 4, "k_tiles": 3, "destination_base": 10}
+IMAGE = {"opcode": Opcode.IMAGE, "region": Region.IMAGE, "rows": 6, "patch": 8, "segment": 3, "patches_x": 3,
          "destination_stride": 25}
-NORM = {"opcode": Opcode.NORM, "stream": Stream.WEIGHTS, "rows": 4, "k_tiles": 3, "dim": 20, "epsilon": 1,
+NORM = {"opcode": Opcode.NORM, "region": Region.WEIGHTS, "rows": 4, "k_tiles": 3, "dim": 20, "epsilon": 1,
         "source_stride": 3, "inverse_dim": 1 << 20}
 STORE = {"opcode": Opcode.STORE, "rows": 4, "k_tiles": 3, "source_stride": 3}
-PASS = {"opcode": Opcode.PASS, "stream": Stream.WEIGHTS, "rows": 4, "k_tiles": 3, "n_tiles": 2, "columns": 9,
+PASS = {"opcode": Opcode.PASS, "region": Region.WEIGHTS, "rows": 4, "k_tiles": 3, "n_tiles": 2, "columns": 9,
         "source_stride": 3, "destination_stride": 3, "destination": Destination.HIDDEN, "overlap": 2}
-KEYS = PASS | {"stream": Stream.NONE, "constant": 1, "constant_scale": 5, "weights": WeightSource.KEYS,
+KEYS = PASS | {"region": Region.NONE, "constant": 1, "constant_scale": 5, "weights": WeightSource.KEYS,
                "kv_n_stride": 20, "kv_k_stride": 50}
-GATE = PASS | {"stream": Stream.GATES, "operand": Operand.NORM, "digits": 1, "n_tiles": 1, "columns": 6, "top_k": 2,
+GATE = PASS | {"region": Region.GATES, "operand": Operand.NORM, "digits": 1, "n_tiles": 1, "columns": 6, "top_k": 2,
                "destination": Destination.ROUTER}
 QUEUED = {"queued": 1, "gather": 1, "expert_beats": 100}
 
@@ -61,8 +61,8 @@ CASES = [
       {"rows": 0}, {"k_tiles": 0}, {"overlap": 1}]),
     (STORE, [{"source_base": 244}, {"rows": 32}], [{"source_base": 245}, {"rows": 0}, {"k_tiles": 0}]),
     (PASS, [{"columns": 16}, {"overlap": 15}, {"activation": max(Activation)},
-            {"stream": Stream.GATES}, {"stream": Stream.GATES, "destination": Destination.RESIDUAL},
-            {"source": Source.HIDDEN, "source_base": 500},
+            {"region": Region.GATES}, {"region": Region.GATES, "destination": Destination.RESIDUAL},
+            {"source": RowSource.HIDDEN, "source_base": 500},
             {"operand": Operand.ROW, "source_peak": 124}, {"peak": Peak.ABSOLUTE, "destination_peak": 124},
             {"operand": Operand.EXP, "keys": 1}, {"destination": Destination.RESIDUAL, "destination_base": 245},
             {"destination_base": 501},
@@ -76,7 +76,7 @@ CASES = [
      [{"columns": 0}, {"columns": 8}, {"columns": 17}, {"n_tiles": 0}, {"k_tiles": 0}, {"rows": 0}, {"rows": 33},
       {"weights": 3}, {"first_word": 1}, {"activation": max(Activation) + 1}, {"sigmoid": 1}, {"biased": 1},
       {"rows": 1, "sets_bias": 1}, {"destination": 5}, {"saturation": max(Saturation) + 1}, {"peak": 3},
-      {"source": Source.HIDDEN, "source_base": 501},
+      {"source": RowSource.HIDDEN, "source_base": 501},
       {"operand": Operand.ROW, "source_peak": 125}, {"peak": Peak.ABSOLUTE, "destination_peak": 125},
       {"operand": Operand.EXP, "keys": 0}, {"destination": Destination.RESIDUAL, "destination_base": 246},
       {"destination_base": 502}, {"digits": 1}, {"digits": 1, "operand": Operand.NORM},
@@ -87,8 +87,8 @@ CASES = [
       {"rows": 9, "group": 4, "gap": 2, "destination_base": 513 - 12 * 3 - 2},
       {"group": 2, "gap": 3, "destination": Destination.KEYS, "destination_base": 503},
       {"group": 2, "gap": 3, "peak": Peak.ABSOLUTE, "destination_peak": 122}]),
-    (KEYS, [{"kv_base": 512 - 20 - 100 - 8}, {"constant": 0, "stream": Stream.GATES}],
-     [{"kv_base": 512 - 20 - 100 - 7}, {"digits": 1, "operand": Operand.ROW}, {"stream": Stream.WEIGHTS}]),
+    (KEYS, [{"kv_base": 512 - 20 - 100 - 8}, {"constant": 0, "region": Region.GATES}],
+     [{"kv_base": 512 - 20 - 100 - 7}, {"digits": 1, "operand": Operand.ROW}, {"region": Region.WEIGHTS}]),
     (GATE, [{"top_k": 6}, {"columns": 8}, {"operand": Operand.ROW}, {"weights": WeightSource.KEYS, "digits": 0},
             {"sigmoid": 1, "biased": 1}, {"rows": 1, "sets_bias": 1}],
      [{"top_k": 0}, {"top_k": 7}, {"n_tiles": 2, "columns": 9}, {"columns": 9}, {"rep": 1}, {"operand": Operand.RAW},
@@ -105,7 +105,7 @@ TOKENS, EXPERT = 11, 3  # that the router saw; whose body it is
 def beats(config, fields):
     """Beats of the bus that the instruction consumes, or 0 without a stream."""
     get = fields.get
-    if not get("stream"):
+    if not get("region"):
         return 0
     match fields["opcode"]:
         case Opcode.LOAD:
@@ -149,9 +149,9 @@ def examine(config, cases, base=0x1_0000_0000):
 def encoded(config, fields):
     fields = dict(fields)
     repeated = fields.pop("rep", 0)
-    fields = {"stream_beats": beats(config, fields), **fields}
-    if not fields["stream_beats"]:
-        del fields["stream_beats"]
+    fields = {"region_beats": beats(config, fields), **fields}
+    if not fields["region_beats"]:
+        del fields["region_beats"]
     return encode(**fields), repeated
 
 
@@ -185,14 +185,14 @@ def test_beats(name):
     config = TEST_CONFIGS[name]
     columns = {"columns": config.n_lanes + 1, "n_tiles": 2}
     instructions = [LOAD, NORM | {"dim": 3 * config.k_lanes}, PASS | columns, PASS | columns | {"constant": 1}, GATE,
-                    KEYS | columns | {"constant": 0, "stream": Stream.WEIGHTS}]
+                    KEYS | columns | {"constant": 0, "region": Region.WEIGHTS}]
     if config.bus_bytes <= 16:
         instructions += [IMAGE | {"rows": 3}, IMAGE | {"rows": 3, "patch": 3, "segment": 1}]
     cases, expected = [], []
     for fields in instructions:
         right = beats(config, fields)
         for wrong in (0, 1, -1, 1 << 20):
-            cases.append((encode(**fields | {"stream_beats": right + wrong}), 0))
+            cases.append((encode(**fields | {"region_beats": right + wrong}), 0))
             expected.append(ErrorCode.OPERAND if wrong else ErrorCode.NONE)
     assert [code for code, _ in examine(config, cases)] == expected
 
@@ -217,13 +217,13 @@ def test_unused_fields_are_illegal():
 @pytest.mark.parametrize("base", [0, 0x12_3456_7890, (1 << 40) - 0x1000, 1 << 40, (1 << 64) - 0x100])
 @pytest.mark.parametrize("name", ["8x16", "8x8_wide"])
 def test_addresses(name, base):
-    """base + stream_offset + expert x expert_beats x bus_bytes; beyond 40 bits it is refused."""
+    """base + region_offset + expert x expert_beats x bus_bytes; beyond 40 bits it is refused."""
     config = TEST_CONFIGS[name]
     columns = {"columns": config.n_lanes + 1}
     instructions = [
-        PASS | columns | {"stream_offset": 0x400},
-        PASS | columns | QUEUED | {"stream_offset": 0xF000_0000, "expert_beats": (1 << 24) - 1, "rep": 1},
-        STORE | {"stream_offset": 0x1000},
+        PASS | columns | {"region_offset": 0x400},
+        PASS | columns | QUEUED | {"region_offset": 0xF000_0000, "expert_beats": (1 << 24) - 1, "rep": 1},
+        STORE | {"region_offset": 0x1000},
     ]
     offsets = [0x400, 0xF000_0000 + EXPERT * ((1 << 24) - 1) * 16, 0x1000]
     codes = [ErrorCode.READ_WINDOW, ErrorCode.READ_WINDOW, ErrorCode.WRITE_WINDOW]
@@ -244,7 +244,7 @@ def test_random_extents():
         rows, k, n = (int(v) for v in random.integers(1, (17, 6, 4)))
         columns = int(random.integers((n - 1) * 16, n * 16)) + 1
         destination = Destination(int(random.integers(0, 4)))
-        source = Source(int(random.integers(0, 2)))
+        source = RowSource(int(random.integers(0, 2)))
         strides = [int(v) for v in random.integers(0, 30, 4)]
         sizes = {Destination.RESIDUAL: config.residual_words, Destination.HIDDEN: config.hidden_words,
                  Destination.KEYS: config.kv_words, Destination.VALUES: config.kv_words}

@@ -2,7 +2,7 @@
 import pytest
 
 from moevit.hw.control.dispatch import Dispatch
-from moevit.sim.bench import StreamBench
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.isa import FIELDS
 
 UNITS = ("loader", "reader", "writer")

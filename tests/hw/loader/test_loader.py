@@ -10,7 +10,7 @@ from amaranth.sim import Simulator
 
 from moevit.hw.interfaces import DROP, dispatch_layout
 from moevit.hw.loader.loader import Loader
-from moevit.spec.isa import Opcode, Stream, WeightSource
+from moevit.spec.isa import Opcode, Region, WeightSource
 
 from ...configs import TEST_CONFIGS
 
@@ -153,7 +153,7 @@ class World:
 
 
 def stream_pass(n_tiles, k_tiles, **more):
-    return {"opcode": Opcode.PASS, "n_tiles": n_tiles, "k_tiles": k_tiles, "rows": 3, "stream": Stream.WEIGHTS, **more}
+    return {"opcode": Opcode.PASS, "n_tiles": n_tiles, "k_tiles": k_tiles, "rows": 3, "region": Region.WEIGHTS, **more}
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
@@ -267,9 +267,9 @@ def test_load_and_gain(name, stall):
     world = World(name, seed=6, stall=stall)
     config = world.config
     world.finish_at = {0: 4, 40: 5}
-    world.dispatch(4, opcode=Opcode.NORM, rows=2, k_tiles=3, stream=Stream.WEIGHTS)
+    world.dispatch(4, opcode=Opcode.NORM, rows=2, k_tiles=3, region=Region.WEIGHTS)
     gain = [number(beat, 8) for beat in world.payload(3 * config.word_beats)]
-    world.dispatch(5, opcode=Opcode.LOAD, rows=5, k_tiles=3, destination_base=20, stream=Stream.WEIGHTS)
+    world.dispatch(5, opcode=Opcode.LOAD, rows=5, k_tiles=3, destination_base=20, region=Region.WEIGHTS)
     words = np.concatenate(world.payload(15 * config.word_beats)).astype(np.uint8).view("<i2").reshape(15, -1)
     world.run(400)
     assert world.gain == gain
@@ -287,7 +287,7 @@ def test_drop(name, stall):
     world = World(name, seed=8, stall=stall)
     columns, tiles = [], []
     for beats in (1, 24, 5):
-        world.dispatch(7, **stream_pass(1, 2) | {"opcode": DROP, "stream_beats": beats, "overlap": 0})
+        world.dispatch(7, **stream_pass(1, 2) | {"opcode": DROP, "region_beats": beats, "overlap": 0})
         world.payload(beats * world.config.bus_beats)
         world.dispatch(7, **stream_pass(1, 1))
         columns += [number(beat, 8) for beat in world.payload(4)]
@@ -322,7 +322,7 @@ def test_image(name, patch, stall):
     world.beats.extend(flat.reshape(-1, config.beat_bytes))
     stride = -(-8 * segment * lines // config.k_lanes) + 1
     world.dispatch(0, opcode=Opcode.IMAGE, rows=down * across, patch=lines, segment=segment, patches_x=across,
-                   destination_base=3, destination_stride=stride, stream=Stream.IMAGE)
+                   destination_base=3, destination_stride=stride, region=Region.IMAGE)
     world.dispatch(1, **stream_pass(1, 1, constant=1))
     tile = world.tile(world.payload(config.k_lanes))
     world.run(int(image.size / 8 / (1 - stall) ** 2 * 1.3) + 12 * config.k_lanes)
@@ -354,7 +354,7 @@ def test_load_for_a_batch(name, stride, stall):
     """Rows that come once and are stored four times, a write a cycle; of copies that overlap the later word stays."""
     world = World(name, seed=9, stall=stall)
     world.dispatch(0, opcode=Opcode.LOAD, rows=4, k_tiles=3, destination_base=7, destination_stride=stride, copies=3,
-                   stream=Stream.WEIGHTS)
+                   region=Region.WEIGHTS)
     words = np.concatenate(world.payload(12 * world.config.word_beats)).astype(np.uint8).view("<i2").reshape(12, -1)
     world.run(300)
     assert world.residual == {7 + stride * copy + index: list(word)

@@ -9,11 +9,11 @@ import pytest
 from amaranth.sim import Simulator
 
 from moevit.golden.integer.norm import NormRows, apply_gain, norm_rows
-from moevit.golden.integer.row_scale import UNIT, PeakScale, RowScale, digits, peak_scale, quantise, reciprocal
+from moevit.golden.integer.row_scale import UNIT, RoundedPeak, RowScale, digits, peak_scale, quantise, reciprocal
 from moevit.golden.integer.softmax import exponentials
 from moevit.hw.interfaces import PEAK_ENTRIES, Accumulate, Activity, dispatch_layout
 from moevit.hw.reader.row_reader import RowReader
-from moevit.spec.isa import Opcode, Operand, Source
+from moevit.spec.isa import Opcode, Operand, RowSource
 
 from ...configs import TEST_CONFIGS
 
@@ -71,7 +71,7 @@ class World:
     # What must come out.
 
     def words(self, instruction, source_row):
-        memory = self.hidden if instruction.get("source", 0) == Source.HIDDEN else self.residual
+        memory = self.hidden if instruction.get("source", 0) == RowSource.HIDDEN else self.residual
         start = instruction["source_base"] + np.asarray(source_row)[:, None] * instruction["source_stride"]
         return memory[start + np.arange(instruction["k_tiles"])].reshape(len(source_row), -1)
 
@@ -97,11 +97,11 @@ class World:
                 scale = RowScale(np.full(rows, UNIT.mantissa), np.full(rows, UNIT.exponent))
             case Operand.ROW:
                 found = peak_scale(self.peaks[instruction["source_peak"] + source_row])
-                operands, scale = quantise(x, PeakScale(found.m[:, None], found.e[:, None])), found.row_scale
+                operands, scale = quantise(x, RoundedPeak(found.m[:, None], found.e[:, None])), found.row_scale
             case Operand.NORM:
                 mean, found, scale = self.norm.mean, self.norm.peak, self.norm.scale
                 value = apply_gain(x, mean[source_row, None], self.gain)
-                operands = quantise(value, PeakScale(found.m[source_row, None], found.e[source_row, None]))
+                operands = quantise(value, RoundedPeak(found.m[source_row, None], found.e[source_row, None]))
                 scale = RowScale(scale.mantissa[source_row], scale.exponent[source_row])
             case Operand.EXP:
                 operands = exponentials(x, self.peaks[instruction["source_peak"] + source_row], instruction["keys"])

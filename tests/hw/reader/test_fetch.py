@@ -4,9 +4,9 @@ import pytest
 
 from moevit.hw.interfaces import Accumulate
 from moevit.hw.reader.fetch import Fetch
-from moevit.hw.reader.sequence import Kind
+from moevit.hw.reader.read_loop import ReadPurpose
 from moevit.spec.arrays import CONFIGS
-from moevit.spec.isa import Operand, Source
+from moevit.spec.isa import Operand, RowSource
 
 from ...configs import TEST_CONFIGS
 
@@ -41,7 +41,7 @@ def test_random_steps(clocked, name, copy):
         more = int(random.integers(words)) if random.integers(3) else 0
         word = int(random.integers(6)) // (words if more else 1) * (words if more else 1)
         steps.append({
-            "kind": Kind.PEAKS if more else Kind(int(random.integers(4))), "more": (1 << more) - 1,
+            "kind": ReadPurpose.PEAKS if more else ReadPurpose(int(random.integers(4))), "more": (1 << more) - 1,
             "row": int(random.integers(32)), "word": word, "gain_address": word // words, "gain_place": word % words,
             "operand": int(random.integers(4)), "source": 0 if more else int(random.integers(2)), "lookup": 1,
             "gather": int(random.integers(2)), "scatter": int(random.integers(2)), "expert": int(random.integers(8)),
@@ -59,13 +59,13 @@ def test_random_steps(clocked, name, copy):
         row, (read, written, score) = ctx.get(unit.row.payload), source(step)
         assert (row.source, row.row, row.score) == (read, written, score)
         assert row.peak == memory["peaks"][step["source_peak"] + read]
-        assert (Kind(row.kind), row.operand, row.final) == (step["kind"], step["operand"], step["final"])
+        assert (ReadPurpose(row.kind), row.operand, row.final) == (step["kind"], step["operand"], step["final"])
 
     def check_word(ctx, step):
         word, (read, _, _) = ctx.get(unit.word.payload), source(step)
         offset = read * step["source_stride"] + step["word"]
         at = step["source_base"] + offset
-        stored = memory["hidden"][at] if step["source"] == Source.HIDDEN else residual[at]
+        stored = memory["hidden"][at] if step["source"] == RowSource.HIDDEN else residual[at]
         first, *behind = word.words
         assert list(first.data) == stored.tolist()
         assert list(first.gain) == gains[step["word"]].tolist()
@@ -73,16 +73,16 @@ def test_random_steps(clocked, name, copy):
             there = step["more"] >> (index - 1) & 1
             assert list(each.data) == (residual[at + index] * there).tolist()
             assert list(each.gain) == (gains[step["word"] + index] * there).tolist()
-        centred = step["kind"] == Kind.PEAKS or (step["kind"] == Kind.PASS and step["operand"] == Operand.NORM)
+        centred = step["kind"] == ReadPurpose.PEAKS or (step["kind"] == ReadPurpose.PASS and step["operand"] == Operand.NORM)
         assert word.mean == (memory["mean"][read] if centred else 0)
         valid = np.clip(step["keys"] - 8 * step["word"], 0, 8)
         assert word.keys == (1 << valid) - 1
-        assert Kind(word.kind) == step["kind"]
+        assert ReadPurpose(word.kind) == step["kind"]
         assert Accumulate(word.operation) == step["operation"]
         for field in ("operand", "low", "row", "first", "final", "end", "swap"):
             assert word[field] == step[field]
         copied = {}
-        if copy and step["kind"] == Kind.PEAKS:
+        if copy and step["kind"] == ReadPurpose.PEAKS:
             copied = {COPY_BASE + offset + index: residual[at + index].tolist()
                       for index in range(1, 1 + step["more"].bit_count())} | {COPY_BASE + offset: stored.tolist()}
         assert copied == {ctx.get(port.address) * banks + bank: list(ctx.get(port.data))

@@ -3,14 +3,14 @@ import numpy as np
 import pytest
 
 from moevit.hw.reader.row_reader import RowReader
-from moevit.spec.isa import Opcode, Operand, Source
+from moevit.spec.isa import Opcode, Operand, RowSource
 
 NAMES = ["8x8", "8x16_pairs", "8x16"]
 
 
 def array_pass(operand=Operand.RAW, **fields):
     """A PASS of five rows of three words from the hidden memory."""
-    return {"opcode": Opcode.PASS, "operand": operand, "source": Source.HIDDEN, "source_base": 17, "source_stride": 4,
+    return {"opcode": Opcode.PASS, "operand": operand, "source": RowSource.HIDDEN, "source_base": 17, "source_stride": 4,
             "source_peak": 0, "k_tiles": 3, "rows": 5, "n_tiles": 2, "overlap": 15, **fields}
 
 
@@ -46,7 +46,7 @@ def test_row(world, name, digits):
 
 def test_residual_rows(world):
     place = world("8x8", 3)
-    instruction = array_pass(Operand.ROW, source=Source.RESIDUAL, source_peak=40)
+    instruction = array_pass(Operand.ROW, source=RowSource.RESIDUAL, source_peak=40)
     place.fit_peaks(instruction, range(5))
     run_one(place, instruction)
 
@@ -111,7 +111,7 @@ def test_norm(world, name, digits):
     for row in range(6):
         place.residual[5 + 3 * row + 2, 5:] = 0
     records = place.apply_norm(statistics, gain)
-    instruction = array_pass(Operand.NORM, source=Source.RESIDUAL, source_base=5, source_stride=3, rows=6,
+    instruction = array_pass(Operand.NORM, source=RowSource.RESIDUAL, source_base=5, source_stride=3, rows=6,
                              digits=digits, overlap=0)
     seen = place.run([statistics, instruction], [gain])
     assert [(*record[:4], record[4] & 0xFFFF, record[5]) for record in seen.norms] == records
@@ -140,7 +140,7 @@ def test_norm_of_known_sums(world, name, k_tiles):
     place.sums[:10] = place.words(statistics, range(10)).sum(axis=1)
     gain = place.random.integers(-32768, 32768, 8 * k_tiles)
     records = place.apply_norm(statistics, gain)
-    instruction = array_pass(Operand.NORM, source=Source.RESIDUAL, source_base=5, source_stride=k_tiles,
+    instruction = array_pass(Operand.NORM, source=RowSource.RESIDUAL, source_base=5, source_stride=k_tiles,
                              k_tiles=k_tiles, rows=20, overlap=0)
     seen = place.run([statistics, instruction], [gain])
     assert [(record[0], *record[2:4], record[4] & 0xFFFF, record[5]) for record in seen.norms] == [
@@ -157,7 +157,7 @@ def test_variance_zero(world):
     statistics, gain = norm(rows=8), place.random.integers(-3000, 3000, 24)
     statistics["source_base"] = 0
     records = place.apply_norm(statistics, gain)
-    instruction = array_pass(Operand.NORM, source=Source.RESIDUAL, source_base=0, source_stride=3, rows=8)
+    instruction = array_pass(Operand.NORM, source=RowSource.RESIDUAL, source_base=0, source_stride=3, rows=8)
     seen = place.run([statistics, instruction], [gain])
     assert [(*record[:4], record[4] & 0xFFFF, record[5]) for record in seen.norms] == records
     place.check(seen, [place.expect_pass(instruction)])
@@ -178,7 +178,7 @@ def test_norms_close_together(world, name):
         statistics = norm(rows=2, k_tiles=1, dim=8, source_base=base)
         gains.append(place.random.integers(-3000, 3000, 8))
         records += place.apply_norm(statistics, gains[-1])
-        instruction = array_pass(Operand.NORM, source=Source.RESIDUAL, source_base=base, source_stride=1, k_tiles=1,
+        instruction = array_pass(Operand.NORM, source=RowSource.RESIDUAL, source_base=base, source_stride=1, k_tiles=1,
                                  rows=2)
         program += [statistics, instruction]
         expected.append(place.expect_pass(instruction))

@@ -6,7 +6,7 @@ import pytest
 
 from moevit.hw.interfaces import Activity
 from moevit.hw.reader.row_reader import RowReader
-from moevit.spec.isa import Opcode, Source
+from moevit.spec.isa import Opcode, RowSource
 
 NAMES = ["8x8", "8x16"]
 TAG_LATENCY = 8  # Tags.latency for 8 lanes
@@ -15,7 +15,7 @@ NORMS = {"8x8": (1, 37, 25), "8x16_pairs": (2, 38, 26), "8x16": (3, 38, 26)}
 
 
 def array_pass(rows=20, k_tiles=2, n_tiles=2, **fields):
-    return {"opcode": Opcode.PASS, "source": Source.HIDDEN, "source_base": 3, "source_stride": 3, "k_tiles": k_tiles,
+    return {"opcode": Opcode.PASS, "source": RowSource.HIDDEN, "source_base": 3, "source_stride": 3, "k_tiles": k_tiles,
             "rows": rows, "n_tiles": n_tiles, "overlap": 15, **fields}
 
 
@@ -26,7 +26,7 @@ def norm(rows, k_tiles, **fields):
 
 def store(rows=7, k_tiles=3, **fields):
     return {"opcode": Opcode.STORE, "source_base": 9, "source_stride": 4, "rows": rows, "k_tiles": k_tiles,
-            "stream_offset": 0x1234, **fields}
+            "region_offset": 0x1234, **fields}
 
 
 def count(seen, activity):
@@ -169,7 +169,7 @@ def test_norm_behind_its_gain(world):
     first, second = norm(5, 1), norm(4, 3, overlap=0)
     gains = [place.random.integers(-500, 500, 8), place.random.integers(-500, 500, 24)]
     place.apply_norm(first, gains[0])
-    normal = array_pass(operand=2, source=Source.RESIDUAL, source_base=5, source_stride=1, k_tiles=1, rows=5, overlap=0)
+    normal = array_pass(operand=2, source=RowSource.RESIDUAL, source_base=5, source_stride=1, k_tiles=1, rows=5, overlap=0)
     expected = place.expect_pass(normal)
     records = place.apply_norm(second, gains[1])
     seen = place.run([first, normal, second], gains)

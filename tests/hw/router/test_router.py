@@ -10,7 +10,7 @@ from moevit.golden.integer.router import queues, route
 from moevit.hw.interfaces import logits_layout
 from moevit.hw.router.router import Router
 from moevit.spec.arrays import CONFIGS
-from moevit.spec.trace import Kind
+from moevit.spec.trace import TraceKind
 
 LOW, HIGH = -(1 << 23), (1 << 23) - 1
 LIMIT = 20_000
@@ -115,7 +115,7 @@ def run(config, passes, gap=0.0, seed=0):
         if ctx.get(unit.trace.valid):
             trace = ctx.get(unit.trace.payload)
             seen.trace.append((trace["kind"], trace["sequence"], trace["address"], list(trace["data"])[:3]))
-            if trace["kind"] == Kind.ROUTE:
+            if trace["kind"] == TraceKind.ROUTE:
                 seen.stored.append(cycle)
 
     simulator = Simulator(unit)
@@ -133,9 +133,9 @@ def records(job, sequence):
     for token, (experts, scores) in enumerate(zip(routing.experts, routing.scores, strict=True)):
         for rank, (expert, score) in enumerate(zip(experts, scores, strict=True)):
             low = int(score) & 0xFFFF
-            yield Kind.ROUTE, sequence, token * 32 + rank, [int(expert), low - ((low & 0x8000) << 1), int(score) >> 16]
+            yield TraceKind.ROUTE, sequence, token * 32 + rank, [int(expert), low - ((low & 0x8000) << 1), int(score) >> 16]
     for expert, queue in enumerate(queues(routing, job.logits.shape[1])):
-        yield Kind.QUEUE, sequence, expert, [len(queue.tokens), 0, 0]
+        yield TraceKind.QUEUE, sequence, expert, [len(queue.tokens), 0, 0]
 
 
 def logits_of(random, tokens, experts, spread=20):

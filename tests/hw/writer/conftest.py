@@ -13,12 +13,12 @@ from moevit.golden.integer.rounding import round_shift
 from moevit.golden.integer.row_scale import RowScale
 from moevit.golden.integer.row_writer import gate_logits, write_rows
 from moevit.hw.interfaces import PEAK_ENTRIES, dispatch_layout
-from moevit.hw.writer.gate import HOW_TO_ROUTE
+from moevit.hw.writer.gate_logits import HOW_TO_ROUTE
 from moevit.hw.writer.row_writer import RowWriter
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.formats import DIGIT_BITS
 from moevit.spec.isa import Activation, Destination, Opcode, Peak, Saturation
-from moevit.spec.trace import Kind
+from moevit.spec.trace import TraceKind
 
 LIMIT = 20_000  # cycles after which a test has hung
 
@@ -123,8 +123,8 @@ class World:
                            for index, row in enumerate(rows)]
                 continue
             kind, address = self._addresses(job)
-            memory = {Kind.RESIDUAL: self.residual, Kind.HIDDEN: self.hidden, Kind.KV: self.kv}[kind]
-            adds = kind == Kind.RESIDUAL
+            memory = {TraceKind.RESIDUAL: self.residual, TraceKind.HIDDEN: self.hidden, TraceKind.KV: self.kv}[kind]
+            adds = kind == TraceKind.RESIDUAL
             written = write_rows(
                 *parameters, activation=Activation(instruction.get("activation", 0)),
                 score=job.score if instruction.get("score") else None,
@@ -166,13 +166,13 @@ class World:
         base, stride = instruction.get("destination_base", 0), instruction["destination_stride"]
         match instruction["destination"]:
             case Destination.RESIDUAL:
-                return Kind.RESIDUAL, base + row * stride + word
+                return TraceKind.RESIDUAL, base + row * stride + word
             case Destination.HIDDEN:
-                return Kind.HIDDEN, base + row * stride + word
+                return TraceKind.HIDDEN, base + row * stride + word
             case Destination.KEYS:
-                return Kind.KV, (base + word * stride + row // ratio) * ratio + row % ratio
+                return TraceKind.KV, (base + word * stride + row // ratio) * ratio + row % ratio
             case Destination.VALUES:
-                return Kind.KV, (base + word // ratio * stride + row) * ratio + word % ratio
+                return TraceKind.KV, (base + word // ratio * stride + row) * ratio + word % ratio
 
     # What goes in.
 
@@ -202,7 +202,8 @@ class World:
         """Simulates, compares with the golden functions, and returns what was seen.
 
         ``interrupted``: jobs that are under way when the machine is reset, before ``jobs`` come."""
-        memories = {Kind.RESIDUAL: self.residual.copy(), Kind.HIDDEN: self.hidden.copy(), Kind.KV: self.kv.copy()}
+        memories = {TraceKind.RESIDUAL: self.residual.copy(), TraceKind.HIDDEN: self.hidden.copy(),
+                    TraceKind.KV: self.kv.copy()}
         self.known = self.sums.copy()
         stores, logits, saturated = self.expect(jobs)
         self.unit, self.seen, reset = RowWriter(self.config), Seen(), Signal()
@@ -224,9 +225,9 @@ class World:
         seen, stores = self.seen, self._in_order(jobs, stores)
         assert [store[1:] for store in seen.stores] == [(kind, *store) for kind, _, *store in stores]
         assert seen.trace == stores
-        assert np.array_equal(memories[Kind.RESIDUAL], self.residual)
-        assert np.array_equal(memories[Kind.HIDDEN], self.hidden)
-        assert np.array_equal(memories[Kind.KV], self.kv)
+        assert np.array_equal(memories[TraceKind.RESIDUAL], self.residual)
+        assert np.array_equal(memories[TraceKind.HIDDEN], self.hidden)
+        assert np.array_equal(memories[TraceKind.KV], self.kv)
         assert seen.logits == logits
         assert all(found >= wanted for found, wanted in
                    zip(seen.saturated_at_done, np.cumsum(saturated), strict=True)), "counted after done"
@@ -282,7 +283,7 @@ class World:
             if ready and ctx.get(unit.logits.valid):
                 self._token(ctx)
             asked = ctx.get(unit.residual_read.address) if ctx.get(unit.residual_read.enable) else None
-            old = None if asked is None else [int(value) for value in memories[Kind.RESIDUAL][asked]]
+            old = None if asked is None else [int(value) for value in memories[TraceKind.RESIDUAL][asked]]
             self._store(ctx, cycle, memories)
             seen.saturated += ctx.get(unit.saturated)
             stored = ctx.get(unit.stored)
@@ -336,12 +337,13 @@ class World:
 
     def _store(self, ctx, cycle, memories):
         unit, lanes = self.unit, self.config.k_lanes
-        for port, kind in ((unit.residual, Kind.RESIDUAL), (unit.hidden, Kind.HIDDEN), (unit.kv, Kind.KV)):
+        for port, kind in ((unit.residual, TraceKind.RESIDUAL), (unit.hidden, TraceKind.HIDDEN),
+                           (unit.kv, TraceKind.KV)):
             enable = ctx.get(port.enable)
             if enable:
                 part = enable.bit_length() - 1
                 assert enable == 1 << part
-                address = ctx.get(port.address) * (self.config.ratio if kind == Kind.KV else 1) + part
+                address = ctx.get(port.address) * (self.config.ratio if kind == TraceKind.KV else 1) + part
                 word = list(ctx.get(port.data))[part * lanes:(part + 1) * lanes]
                 memories[kind][address] = word
                 self.seen.stores.append((cycle, kind, address, word))

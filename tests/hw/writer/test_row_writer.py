@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from moevit.spec.isa import Activation, Destination, Opcode, Peak, Saturation
-from moevit.spec.trace import Kind
+from moevit.spec.trace import TraceKind
 
 NAMES = ["8x8", "8x16"]
 each_config = pytest.mark.parametrize("name", NAMES)
@@ -261,7 +261,7 @@ def test_done_latency(world, name):
     seen = world.run([world.job(1, 8, **to(Destination.HIDDEN, constant=1, constant_scale=9))])
     assert seen.stores[0][0] - seen.sum_cycles[0] == world.unit.LATENCY
     assert seen.done_cycles[0] - seen.sum_cycles[0] == world.unit.DONE_LATENCY
-    assert seen.stores[0][1] == Kind.HIDDEN
+    assert seen.stores[0][1] == TraceKind.HIDDEN
 
 
 @each_config

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from amaranth.hdl import Elaboratable
 
-from moevit.hw.top import Accelerator
+from moevit.hw.top import Core
 from moevit.rtl_gen.generate import Rtl
 from moevit.rtl_gen.ports import port_table
 from moevit.rtl_gen.vivado import preflight, run
@@ -37,7 +37,7 @@ def bare_rtl(name: str) -> Rtl:
     silenced = getattr(Elaboratable, "_MustUse__silence", False)
     Elaboratable._MustUse__silence = True  # nothing is elaborated: only the ports are looked at
     try:
-        table = port_table(Accelerator(CONFIGS[name]))
+        table = port_table(Core(CONFIGS[name]))
         gc.collect()
     finally:
         Elaboratable._MustUse__silence = silenced

@@ -10,15 +10,15 @@ import pytest
 
 from moevit import sim
 from moevit.rtl_gen.generate import generate
-from moevit.sim.machine import machine_bench
-from moevit.sim.tools import find_tools
+from moevit.sim.verilator.machine import machine_bench
+from moevit.sim.verilator.tools import find_tools
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.registers import APERTURE
 
 from ...sim.example import CopyMachine
 from ..test_generate import FULL, LITE
 
-LINT = Path(sim.__path__[0]) / "lint.vlt"
+LINT = Path(sim.__path__[0]) / "verilator" / "lint.vlt"
 #: What slang remarks in cores, which are written by Yosys; nothing of it is in a wrapper.
 YOSYS_STYLE = {"SignConversion", "ArithOpMismatch", "CaseDefault", "WidthTruncate", "WidthExpand"}
 

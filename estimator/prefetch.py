@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When the beats of the memory bus reach the loader: bursts, ports, bandwidth, latency, room of the prefetch FIFO."""
+
+from collections import deque
+from dataclasses import dataclass
+from math import inf
+
+from moevit.spec.arrays import MachineConfig
+
+from .latency import BURST_BEATS, Latencies
+
+__all__ = ["MemoryTiming", "PrefetchTiming"]
+
+#: Bursts under way on the bus at most; cycles from a burst to the next.
+_OUTSTANDING, _BURST_CYCLES = 8, 2
+
+
+@dataclass(frozen=True)
+class MemoryTiming:
+    """A memory: cycles from an address to its data (from the last data to their response), bus beats per cycle."""
+
+    read_latency: int = 64
+    write_latency: int = 16
+    bandwidth: float = 1.0
+
+
+class PrefetchTiming:
+    """Stretches of stream beats, asked for and taken in the same order.
+
+    A bus beat has ``bus_beats`` stream beats. ``ask`` each stretch, then alternate
+    ``arrival`` of its next piece and ``take``, which makes room in the FIFO. A stretch is cut into bursts that end at
+    multiples of `BURST_BEATS` bus beats; a burst is asked for once the FIFO has room for it, and not more than eight
+    are under way. Each port brings its block of the burst at its share of the bandwidth; blocks leave in order.
+    """
+
+    def __init__(self, config: MachineConfig, memory: MemoryTiming):
+        latencies = Latencies(config)
+        self._depth = config.prefetch_beats
+        self._burst = BURST_BEATS * config.bus_beats
+        self._block = self._burst // config.ports
+        self._least = 1 / config.bus_beats  # cycles a beat
+        self._each = self._least / min(memory.bandwidth, 1.0)  # of the memory; `ports` times as many of one port
+        self._latency = memory.read_latency + latencies.ADDRESS + latencies.RECEIVE + latencies.spread
+        self._command = latencies.COMMAND
+        self._waiting: deque[tuple[int, int]] = deque()  # place and length of the bursts that are still to be asked for
+        self._issue = 0.0  # when the next of them may be
+        self._reserved = 0  # beats of all that were
+        self._bus = 0.0  # when the last of the beats so far has come
+        self._ports = [0.0] * config.ports  # from when on each is free for further beats
+        self._ends = deque([0.0] * _OUTSTANDING, _OUTSTANDING)  # when the last bursts ended
+        self._coming: deque[tuple[int, float]] = deque()  # blocks not yet taken: beats up to their end, and when
+        self._taken: deque[tuple[int, float]] = deque([(0, 0.0)])  # beats taken until then, and when
+        self.delivered = 0  #: beats so far
+
+    @property
+    def accepts(self) -> float:
+        """When the next stretch may be asked for: the bursts of the one before are; infinite while that depends on
+        beats that were not taken yet."""
+        self._run_ahead()
+        return inf if self._waiting else self._issue
+
+    def ask(self, time: float, beats: int, first: int = 0) -> None:
+        """``beats`` beats from beat address ``first`` on are asked for at ``time``, not before ``accepts``."""
+        self._issue = max(self._issue, time + self._command)
+        while beats > 0:
+            place = first % self._burst
+            length = min(beats, self._burst - place)
+            self._waiting.append((place, length))
+            beats, first = beats - length, first + length
+
+    def arrival(self, beats: int) -> float:
+        """When the last of the next ``beats`` beats can be taken from the FIFO."""
+        self.delivered += beats
+        while not self._coming or self._coming[-1][0] < self.delivered:
+            self._send()
+        while self._coming[0][0] < self.delivered:
+            self._coming.popleft()
+        end, time = self._coming[0]
+        return time - (end - self.delivered + 1) * self._each
+
+    def take(self, beats: int, time: float) -> None:
+        """The next ``beats`` beats leave the FIFO, one a cycle, the last one in the cycle before ``time``."""
+        self._taken.append((self._taken[-1][0] + beats, time))
+
+    def _send(self) -> None:
+        """Ask for the next burst."""
+        place, length = self._waiting.popleft()
+        issue = max(self._issue, self._room(self._reserved + self._burst - self._depth), self._ends[0])
+        self._issue = issue + _BURST_CYCLES
+        came, ports, bus = issue + self._latency, self._ports, self._bus
+        each = self._each * len(ports)
+        while length:
+            port, begin = divmod(place, self._block)
+            beats = min(length, self._block - begin)
+            ports[port] = free = (ports[port] if ports[port] > came else came) + beats * each
+            bus += beats * self._least
+            bus = free if free > bus else bus
+            self._reserved += beats
+            self._coming.append((self._reserved, bus))
+            place, length = place + beats, length - beats
+        self._bus = bus
+        self._ends.append(bus)
+
+    def _run_ahead(self) -> None:
+        """Ask for the bursts of which it is known when there is room."""
+        while self._waiting and self._reserved + self._burst - self._depth <= self._taken[-1][0]:
+            self._send()
+
+    def _room(self, beats: int) -> float:
+        """When that many beats had been taken."""
+        while self._taken[0][0] < beats and len(self._taken) > 1:
+            self._taken.popleft()
+        return self._taken[0][1] - max(0, self._taken[0][0] - beats) if beats > 0 else 0.0

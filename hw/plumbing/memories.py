@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The row memories, and who may write them when."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, connect, flipped
+from amaranth.utils import exact_log2
+
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.formats import ROW_BITS
+
+from ..interfaces import MemoryRead, MemoryWrite, in_bank, pick, word_layout
+from ..loader.image import CHUNK, hidden_write_layout
+from ..loader.words import residual_write_layout
+from .row_memory import RowMemory
+
+__all__ = ["Memories"]
+
+
+class Memories(wiring.Component):
+    """Residual and hidden rows, keys and values; all 0 after configuration, and kept from run to run.
+
+    A memory has one write port. Who may use it, the first one first:
+
+    ========  ===================================================================================================
+    residual  row writer; row reader (copy of a NORM: no pass writes then, since a NORM waits for all of them);
+              loader (LOAD: waits for the others)
+    hidden    row writer; loader (IMAGE: waits)
+    kv        row writer
+    ========  ===================================================================================================
+
+    A read gives what was stored before its cycle. Latency: one cycle. The residual memory is ``residual_banks`` banks,
+    word a in bank a mod ``residual_banks``, so that the row reader can read and copy consecutive words in one cycle.
+    The hidden memory is ``hidden_parts`` parts of each word, with an address each for what IMAGE writes.
+
+    Members
+    -------
+    residual_reader : reads of the row reader, by bank
+    residual_writer, hidden_reader, kv_reader : reads
+    residual_copy : writes of the row reader, by bank
+    residual_store, residual_load : writes of row writer and loader
+    hidden_store, hidden_load, kv_store : writes of row writer and loader, by 8 lanes; of keys and values, by granules
+    """
+
+    def __init__(self, config: MachineConfig):
+        self._config = config
+        word = word_layout(config)
+        kv = data.ArrayLayout(signed(8), config.n_lanes)
+        super().__init__({
+            "residual_reader": In(MemoryRead(config.residual_bank, word)).array(config.residual_banks),
+            "residual_writer": In(MemoryRead(config.residual_words, word)),
+            "residual_store": In(MemoryWrite(config.residual_words, word)),
+            "residual_copy": In(MemoryWrite(config.residual_bank, word)).array(config.residual_banks),
+            "residual_load": In(stream.Signature(residual_write_layout(config))),
+            "hidden_reader": In(MemoryRead(config.hidden_words, word)),
+            "hidden_store": In(MemoryWrite(config.hidden_words, word)),
+            "hidden_load": In(stream.Signature(hidden_write_layout(config))),
+            "kv_reader": In(MemoryRead(config.kv_words, kv)),
+            "kv_store": In(MemoryWrite(config.kv_words, kv, granules=config.ratio)),
+        })
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        config = self._config
+        m.submodules.kv = kv = RowMemory(config.kv_words, data.ArrayLayout(signed(8), config.n_lanes),
+                                         granules=config.ratio)
+        connect(m, flipped(self.kv_reader), kv.reads[0])
+        self._residual(m)
+        self._hidden(m)
+        connect(m, flipped(self.kv_store), kv.write)
+        return m
+
+    def _residual(self, m: Module) -> None:
+        banks, load, read = self._config.residual_banks, self.residual_load, self.residual_writer
+        bits = exact_log2(banks)
+        store, outputs = self.residual_store, []
+        chosen = Signal(range(max(banks, 2)))
+        m.d.comb += load.ready.eq(~(store.enable | Cat(copy.enable for copy in self.residual_copy).any()))
+        for index, (reader, copy) in enumerate(zip(self.residual_reader, self.residual_copy, strict=True)):
+            bank = RowMemory(self._config.residual_bank, word_layout(self._config), readers=2)
+            m.submodules[f"residual_{index}"] = bank
+            asked, stored, loaded = (in_bank(port.address, index, banks) for port in (read, store, load.payload))
+            connect(m, flipped(reader), bank.reads[0])
+            m.d.comb += [
+                bank.reads[1].enable.eq(read.enable & asked),
+                bank.reads[1].address.eq(read.address[bits:]),
+            ]
+            outputs.append(bank.reads[1].data)
+            with m.If(store.enable):
+                self._write(m, bank.write, stored, store.address[bits:], store.data)
+            with m.Elif(copy.enable):
+                self._write(m, bank.write, 1, copy.address, copy.data)
+            with m.Else():
+                loads = load.valid & load.ready & loaded
+                self._write(m, bank.write, loads, load.payload.address[bits:], load.payload.data)
+        with m.If(read.enable):
+            m.d.sync += chosen.eq(read.address[:bits])
+        m.d.comb += read.data.eq(pick(outputs, chosen))
+
+    def _hidden(self, m: Module) -> None:
+        config, read, store, load = self._config, self.hidden_reader, self.hidden_store, self.hidden_load
+        lanes = config.k_lanes // config.hidden_parts
+        m.d.comb += load.ready.eq(~store.enable)
+        for index in range(config.hidden_parts):
+            part = RowMemory(config.hidden_words, data.ArrayLayout(signed(ROW_BITS), lanes), granules=lanes // CHUNK)
+            m.submodules[f"hidden_{index}"] = part
+            of_read, of_store, of_load = (word.as_value().word_select(index, ROW_BITS * lanes)
+                                          for word in (read.data, store.data, load.payload.data))
+            m.d.comb += [
+                part.reads[0].enable.eq(read.enable),
+                part.reads[0].address.eq(read.address),
+                of_read.eq(part.reads[0].data),
+            ]
+            with m.If(store.enable):
+                self._write(m, part.write, ~0, store.address, of_store)
+            with m.Else():
+                enable = load.payload.enable.word_select(index, lanes // CHUNK)
+                self._write(m, part.write, Mux(load.valid, enable, 0), load.payload.address[index], of_load)
+
+    def _write(self, m: Module, port, enable, address, word) -> None:
+        m.d.comb += [port.enable.eq(enable), port.address.eq(address), port.data.eq(word)]

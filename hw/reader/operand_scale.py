@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What quantises a row, and the row scale that goes with it."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from moevit.spec.arrays import MachineConfig
+from moevit.spec.isa import Operand
+
+from ..interfaces import TOKEN_BITS, Flow, MemoryRead, peak_layout, row_scale_layout
+from ..math.row_scale import PeakScale, Quantiser, peak_scale_layout
+from ..plumbing.timeline import Timeline
+from .fetch import fetched_row_layout
+from .lanes import FACTOR_UNIT, factor_layout
+from .read_loop import ReadPurpose
+
+__all__ = ["OperandScale", "norm_scale_layout", "tag_entry_layout"]
+
+
+def norm_scale_layout() -> data.StructLayout:
+    """What NORM finds for a row, besides its mean: the scale of its peak, and that times 1/std."""
+    return data.StructLayout({"peak": peak_scale_layout(), "scale": row_scale_layout()})
+
+
+def tag_entry_layout() -> data.StructLayout:
+    """A tag as it waits for its row to enter the array; with ``exp`` the scale is still to come."""
+    return data.StructLayout({"row": TOKEN_BITS, "score": 17, "scale": row_scale_layout(), "exp": 1})
+
+
+class OperandScale(wiring.Component):
+    """Quantiser factor and row scale of each word's row, by operand: ROW from the tracked peak, NORM from the table.
+
+    One row per cycle, no back-pressure. Cycles after ``row``: ``maximum`` 2, ``entry`` 5, ``factor`` 5.
+
+    Members
+    -------
+    row : In(Flow(fetched_row_layout()))
+    norm : Out(MemoryRead(max_tokens, norm_scale_layout()))
+    maximum : Out(s17), the tracked peak
+    factor : Out(factor_layout())
+    entry : Out(Flow(tag_entry_layout())), for the last word of a PASS's row
+    """
+
+    ENTRY = 5
+    FACTOR = 5
+
+    def __init__(self, config: MachineConfig):
+        super().__init__({
+            "row": In(Flow(fetched_row_layout())),
+            "norm": Out(MemoryRead(config.max_tokens, norm_scale_layout())),
+            "maximum": Out(peak_layout()),
+            "factor": Out(factor_layout()),
+            "entry": Out(Flow(tag_entry_layout())),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        row, pipe = self.row.payload, Timeline(m)
+        m.submodules.peak_scale = peak_scale = PeakScale(16)
+        m.submodules.quantiser = quantiser = Quantiser()
+        passing = self.row.valid & (row.kind == ReadPurpose.PASS)
+        pipe.put(0, passing_valid=passing, final_valid=passing & row.final, peak=row.peak,
+                 **{field: row[field] for field in ("operand", "source", "row", "score")})
+        m.d.comb += self.maximum.eq(pipe.at(2, "peak"))
+        # Stages 1 to 3: scale of the tracked peak.
+        m.d.comb += [peak_scale.i.valid.eq(passing), peak_scale.i.payload.eq(row.peak[:16])]
+        assert peak_scale.latency == 3
+        # Stage 3: row of the norm table.
+        m.d.comb += [
+            self.norm.enable.eq(pipe.at(2, "passing_valid")),
+            self.norm.address.eq(pipe.at(2, "source")),
+        ]
+        # Stage 4: choose.
+        operand = pipe.at(3, "operand")
+        peak, entry = Signal(peak_scale_layout(), reset_less=True), self.entry.payload
+        scale = Signal(row_scale_layout(), reset_less=True)
+        m.d.sync += peak.eq(Mux(operand == Operand.NORM, self.norm.data.peak, peak_scale.o.payload))
+        with m.Switch(operand):
+            with m.Case(Operand.ROW):
+                m.d.sync += [
+                    scale.mantissa.eq(Cat(C(0, 7), peak_scale.o.payload.fraction, C(1, 1))),
+                    scale.exponent.eq(peak_scale.o.payload.e + 8),
+                ]
+            with m.Case(Operand.NORM):
+                m.d.sync += scale.eq(self.norm.data.scale)
+            with m.Default():
+                m.d.sync += [scale.mantissa.eq(1 << 15), scale.exponent.eq(0)]
+        # Stage 5: look up the multiplier; hand out the factor and the tag.
+        m.d.comb += [quantiser.i.valid.eq(1), quantiser.i.payload.eq(peak.fraction)]
+        pipe.put(4, scale=scale, e=peak.e)
+        m.d.comb += [
+            self.entry.valid.eq(pipe.at(5, "final_valid")),
+            entry.row.eq(pipe.at(5, "row")),
+            entry.score.eq(pipe.at(5, "score")),
+            entry.scale.eq(pipe.at(5, "scale")),
+            entry.exp.eq(pipe.at(5, "operand") == Operand.EXP),
+        ]
+        plain = (pipe.at(5, "operand") == Operand.RAW) | (pipe.at(5, "operand") == Operand.EXP)
+        m.d.comb += [
+            self.factor.multiplier.eq(Mux(plain, FACTOR_UNIT["multiplier"], quantiser.o.payload)),
+            self.factor.shift.eq(Mux(plain, FACTOR_UNIT["shift"], pipe.at(5, "e") + 8)),
+        ]
+        return m
