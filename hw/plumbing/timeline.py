@@ -18,22 +18,22 @@ class Timeline:
 
     def __init__(self, m: Module):
         m.submodules.pipe = self._m = Module()
-        self._chains: dict[str, tuple[int, list]] = {}
+        self._chains: dict[str, tuple[int, list, bool]] = {}
 
-    def put(self, stage: int, **values: ValueLike) -> None:
-        """Name ``values``, which are there in ``stage``."""
+    def put(self, stage: int, *, reset: bool = False, **values: ValueLike) -> None:
+        """Name ``values``, which are there in ``stage``. With ``reset``, a reset clears their registers."""
         for name, value in values.items():
             if name in self._chains:
                 raise ValueError(f"the pipeline has already a signal called {name!r}")
-            self._chains[name] = stage, [value]
+            self._chains[name] = stage, [value], reset
 
     def at(self, stage: int, name: str):
         """The signal called ``name`` as it is seen in ``stage``."""
-        start, chain = self._chains[name]
+        start, chain, reset = self._chains[name]
         if stage < start:
             raise ValueError(f"{name!r} is not there before stage {start}, so not in {stage}")
         while len(chain) <= stage - start:
-            register = Signal(chain[-1].shape(), name=f"{name}_{start + len(chain)}", reset_less="valid" not in name)
+            register = Signal(chain[-1].shape(), name=f"{name}_{start + len(chain)}", reset_less=not reset)
             self._m.d.sync += register.eq(chain[-1])
             chain.append(register)
         return chain[stage - start]

@@ -117,7 +117,8 @@ class Fetch(wiring.Component):
         banks, bank_bits = range(config.residual_banks), exact_log2(config.residual_banks)
         behind = range(1, config.norm_words)
         absent = [0] * (config.residual_banks - config.norm_words)
-        pipe.put(0, valid=self.step.valid, **{field: step[field] for field, _ in step_layout()})
+        pipe.put(0, reset=True, valid=self.step.valid)
+        pipe.put(0, **{field: step[field] for field, _ in step_layout()})
 
         # Stage 0: look the row up in the expert's queue.
         m.d.comb += [

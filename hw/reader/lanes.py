@@ -84,7 +84,8 @@ class Lanes(wiring.Component):
         m.submodules.exp2 = exp2 = Exp2(self._config.k_lanes)
         m.d.comb += [exp2.logits.eq(word.words[0].data), exp2.maximum.eq(self.maximum), exp2.enable.eq(word.keys)]
         passing, operand = word.kind == ReadPurpose.PASS, word.operand
-        pipe.put(0, valid=self.word.valid & passing, low=word.low, peaks=word.kind == ReadPurpose.PEAKS,
+        pipe.put(0, reset=True, valid=self.word.valid & passing)
+        pipe.put(0, low=word.low, peaks=word.kind == ReadPurpose.PEAKS,
                  gained=~passing | (operand == Operand.NORM), raw=passing & (operand == Operand.RAW),
                  exp=passing & (operand == Operand.EXP))
         pipe.put(3, shift=self.factor.shift)

@@ -75,15 +75,15 @@ class Means(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lanes, pipe = self._config.k_lanes, Timeline(m)
-        pipe.put(0, valid=self.valid, final_valid=self.valid & self.final, end_valid=self.valid & self.end,
-                 first=self.first, word_row=self.row)
+        pipe.put(0, reset=True, valid=self.valid, final_valid=self.valid & self.final, end_valid=self.valid & self.end)
+        pipe.put(0, first=self.first, word_row=self.row)
 
         # Stages 1 to `added`: add the lanes up. In the last of them: read the row's sum, if it is known.
         added = tree_stages(lanes, first=1)
         pipe.put(added, sum=tree(m, [self.word[lane] for lane in range(lanes)], add, "sum", first=1))
         m.d.comb += [self.sums.enable.eq(self.known.valid), self.sums.address.eq(self.known.payload)]
-        pipe.put(added - 1, known_valid=self.known.valid,
-                 row=Mux(self.known.valid, self.known.payload, pipe.at(added - 1, "word_row")))
+        pipe.put(added - 1, reset=True, known_valid=self.known.valid)
+        pipe.put(added - 1, row=Mux(self.known.valid, self.known.payload, pipe.at(added - 1, "word_row")))
         # Stage `added` + 1: take it, or add the words up.
         total = Signal(signed(ROW_SUM_BITS))
         with m.If(pipe.at(added, "known_valid")):

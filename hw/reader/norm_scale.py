@@ -79,8 +79,8 @@ class NormScale(wiring.Component):
         m = Module()
         pipe = Timeline(m)
         m.submodules.peak_scale, m.submodules.spread = peak_scale, spread = self._peak_scale, self._spread
-        pipe.put(0, valid=self.valid, final_valid=self.valid & self.final, end_valid=self.valid & self.end,
-                 first=self.first, row=self.row)
+        pipe.put(0, reset=True, valid=self.valid, final_valid=self.valid & self.final, end_valid=self.valid & self.end)
+        pipe.put(0, first=self.first, row=self.row)
 
         # Up to stage `widest`: the largest of the words that come in a cycle.
         largest, widest = self._largest(m, pipe)

@@ -60,8 +60,8 @@ class OperandScale(wiring.Component):
         m.submodules.peak_scale = peak_scale = PeakScale(16)
         m.submodules.quantiser = quantiser = Quantiser()
         passing = self.row.valid & (row.kind == ReadPurpose.PASS)
-        pipe.put(0, passing_valid=passing, final_valid=passing & row.final, peak=row.peak,
-                 **{field: row[field] for field in ("operand", "source", "row", "score")})
+        pipe.put(0, reset=True, passing_valid=passing, final_valid=passing & row.final)
+        pipe.put(0, peak=row.peak, **{field: row[field] for field in ("operand", "source", "row", "score")})
         m.d.comb += self.maximum.eq(pipe.at(2, "peak"))
         # Stages 1 to 3: scale of the tracked peak.
         m.d.comb += [peak_scale.i.valid.eq(passing), peak_scale.i.payload.eq(row.peak[:16])]

@@ -159,7 +159,7 @@ class RowReader(wiring.Component):
         m.d.comb += [lanes.maximum.eq(scale.maximum), lanes.factor.eq(scale.factor)]
         # Let them enter the array, send their tags.
         pipe = Timeline(m)
-        pipe.put(0, valid=fetch.word.valid, **{field: word[field] for field in (
+        pipe.put(0, **{field: word[field] for field in (
             "row", "operand", "swap", "operation", "first", "final", "end")})
         waiting = entrance.waiting.payload
         m.d.comb += [
@@ -182,7 +182,7 @@ class RowReader(wiring.Component):
         inverse_dim, dim, epsilon = (
             Signal.like(current[name], name=name, reset_less=True) for name in ("inverse_dim", "dim", "epsilon"))
         m.d.sync += [inverse_dim.eq(current.inverse_dim), dim.eq(current.dim), epsilon.eq(current.epsilon)]
-        pipe.put(0, peaks_valid=fetch.word.valid & (word.kind == ReadPurpose.PEAKS))
+        pipe.put(0, reset=True, peaks_valid=fetch.word.valid & (word.kind == ReadPurpose.PEAKS))
         m.d.comb += [
             means.valid.eq(fetch.word.valid & (word.kind == ReadPurpose.MEANS)),
             means.first.eq(word.first),

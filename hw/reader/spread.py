@@ -68,7 +68,8 @@ class Spread(wiring.Component):
         m = Module()
         pipe = Timeline(m)
         m.submodules.rsqrt = rsqrt = self._rsqrt
-        pipe.put(0, valid=self.valid, final_valid=self.valid & self.final, first=self.first)
+        pipe.put(0, reset=True, valid=self.valid, final_valid=self.valid & self.final)
+        pipe.put(0, first=self.first)
         # Stages 1 to `added`: add the lanes up. Stage `added` + 1: add the words up.
         added = self.total_delay - 1
         squares = tree(m, [self.squares[lane] for lane in range(self._lanes)], add, "squares", first=1)

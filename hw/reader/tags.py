@@ -62,8 +62,8 @@ class Tags(wiring.Component):
         m.submodules.reciprocal = reciprocal = self._reciprocal
         m.submodules.sums = sums = Memory(shape=SUM_BITS, depth=self._config.max_tokens, init=[])
         write, read = sums.write_port(), sums.read_port()
-        pipe.put(0, exp_valid=self.row.valid & row.exp, last_valid=self.row.valid & row.last,
-                 first=row.first, address=row.address, entry=row.entry)
+        pipe.put(0, reset=True, exp_valid=self.row.valid & row.exp, last_valid=self.row.valid & row.last)
+        pipe.put(0, first=row.first, address=row.address, entry=row.entry)
         # Stages 1 to `summed`: add the lanes up; read what the row has so far.
         summed = tree_stages(lanes, first=1)
         word = tree(m, [row.operands[lane][:8] for lane in range(lanes)], add, "word", first=1)

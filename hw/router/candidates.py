@@ -121,7 +121,8 @@ class Candidates(wiring.Component):
             return Signal(shape, name=name, reset_less=True)
 
         line = Timeline(m)
-        line.put(0, x=x, valid_inside=inside, first=first)
+        line.put(0, reset=True, valid_inside=inside)
+        line.put(0, x=x, first=first)
         # Stages 1 to 5: sigmoid.
         m.submodules.sigmoid = sigmoid = Sigmoid()
         m.d.comb += sigmoid.i.eq(x)

@@ -90,7 +90,8 @@ class Router(wiring.Component):
                 m.d.sync += [sequence.eq(self.sequence), experts.eq(logits.experts)]
 
         line = Timeline(m)
-        line.put(1, valid=candidates.o.valid, token=token, first=first, last=last, top_k=candidates.o.payload.top_k)
+        line.put(1, reset=True, valid=candidates.o.valid)
+        line.put(1, token=token, first=first, last=last, top_k=candidates.o.payload.top_k)
         m.d.comb += [
             candidates.i.valid.eq(taken),
             candidates.i.payload.eq(logits),

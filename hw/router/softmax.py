@@ -68,7 +68,8 @@ class GateSoftmax(wiring.Component):
         token = self.i.payload
         names = "experts", "top_k", "renormalise", "absolute", "given", "highest", "logits", "keys"
         line = Timeline(m)
-        line.put(0, valid=self.i.valid, **{name: token[name] for name in names})
+        line.put(0, reset=True, valid=self.i.valid)
+        line.put(0, **{name: token[name] for name in names})
         # Stages 1 and 2: rank.
         m.d.comb += rank.logits.eq(token.keys)
         line.put(2, ranks=rank.ranks)

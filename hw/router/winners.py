@@ -76,7 +76,8 @@ class Winners(wiring.Component):
         ]
         line = Timeline(m)
         line.put(1, rank=rank, is_last=is_last)
-        line.put(2, valid=valid, expert=expert, e=e)
+        line.put(2, reset=True, valid=valid)
+        line.put(2, expert=expert, e=e)
         # Stage `after`: the inverse, held likewise; so it is there from stage after + 1 on.
         inverse = Signal(row_scale_layout(), reset_less=True)
         with m.If(self.inverse.valid):

@@ -56,7 +56,8 @@ class PeakTable(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         line = Timeline(m)
-        line.put(0, valid=self.enable, entry=self.entry, start=self.start)
+        line.put(0, reset=True, valid=self.enable)
+        line.put(0, entry=self.entry, start=self.start)
         m.submodules.table = table = Memory(shape=peak_layout(), depth=self._depth, init=[])
         outside, inside, write = table.read_port(), table.read_port(), table.write_port()
         m.d.comb += [

@@ -55,7 +55,8 @@ class RowSums(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         line = Timeline(m)
-        line.put(0, valid=self.enable, row=self.row)
+        line.put(0, reset=True, valid=self.enable)
+        line.put(0, row=self.row)
         shape = signed(ROW_SUM_BITS)
         m.submodules.table = table = Memory(shape=shape, depth=self._config.max_tokens, init=[])
         outside, inside, write = table.read_port(), table.read_port(), table.write_port()

@@ -174,6 +174,10 @@ class RowWriter(wiring.Component):
             first=step.first,
             last=step.last,
             starts=instruction.peak_first & (step.word == instruction.first_word),
+        )
+        line.put(
+            0,
+            reset=True,
             valid_residual=added,
             valid_hidden=stored & (instruction.destination == Destination.HIDDEN),
             valid_kv=stored & ((instruction.destination == Destination.KEYS)
