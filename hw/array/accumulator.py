@@ -36,7 +36,7 @@ class Accumulator(wiring.Component):
 
     A last row's sums go out instead of being stored. Sums are s27 and must fit: the compiler keeps k below 2072.
     Golden: ``golden.integer.rounding.round_shift`` and numpy's integer addition.
-    One row per cycle, no back-pressure. ``LATENCY`` 1 from the dots to the sums. An address may come again after
+    One row per cycle, no back-pressure. ``latency`` 1 from the dots to the sums. An address may come again after
     ``REUSE`` cycles at the earliest. It never does sooner than a tile is loaded and taken: ``k_lanes / tile_beats + 1``
     cycles, 5 at least.
 
@@ -48,7 +48,7 @@ class Accumulator(wiring.Component):
     """
 
     LEAD = 3
-    LATENCY = 1
+    latency = 1
     REUSE = 5
 
     def __init__(self, config: MachineConfig):
@@ -69,7 +69,7 @@ class Accumulator(wiring.Component):
 
         steps = [self.ahead.payload]
         valid = [self.ahead.valid]
-        for stage in range(1, self.LEAD + self.LATENCY + 1):
+        for stage in range(1, self.LEAD + self.latency + 1):
             step = Signal(layout, name=f"step_{stage}", reset_less=True)
             flag = Signal(name=f"valid_{stage}")
             m.d.sync += [step.eq(steps[-1]), flag.eq(valid[-1])]

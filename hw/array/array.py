@@ -96,7 +96,7 @@ class Array(wiring.Component):
     before the swap, the next tile's first beat after it. Exact for operands in -255..255, weights in -127..127; columns
     do not mix and a zero operand makes any weight count nothing, so padded lanes reach no sum.
 
-    Golden: numpy's integer ``@``. One row and one load per cycle, no back-pressure. ``LATENCY`` cycles from a row to
+    Golden: numpy's integer ``@``. One row and one load per cycle, no back-pressure. ``latency`` cycles from a row to
     its ``dots``, whose ``address``, ``operation`` and ``last`` come ``lead`` cycles ahead of them.
 
     Parameters
@@ -114,7 +114,7 @@ class Array(wiring.Component):
     def __init__(self, config: MachineConfig, *, lead: int = 0):
         self.config = config
         self.packing = packing_of(config)
-        self.LATENCY = array_latency(config)
+        self.latency = array_latency(config)
         self.lead = lead
         super().__init__({
             "load": In(Flow(load_layout(config))),
@@ -169,8 +169,8 @@ class Array(wiring.Component):
                     self.dots[n].eq(column.dots[i]),
                 ]
 
-        # Stages 1 to LATENCY - lead: what to do with the dots.
-        ahead = _delays(m, Cat(row.address, row.operation, row.last), self.LATENCY - self.lead, "ahead")[-1]
-        valid = _delays(m, self.row.valid, self.LATENCY - self.lead, "valid", reset=True)[-1]
+        # Stages 1 to latency - lead: what to do with the dots.
+        ahead = _delays(m, Cat(row.address, row.operation, row.last), self.latency - self.lead, "ahead")[-1]
+        valid = _delays(m, self.row.valid, self.latency - self.lead, "valid", reset=True)[-1]
         m.d.comb += [self.ahead.valid.eq(valid), self.ahead.payload.eq(ahead)]
         return m

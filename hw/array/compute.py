@@ -18,7 +18,7 @@ class Compute(wiring.Component):
     """Rows x tiles -> sums: `Array` and `Accumulator`.
 
     Golden: numpy's integer ``@``, sums s27. One row and one beat per cycle, no back-pressure: whoever sends a last row
-    has room for its sums ``LATENCY`` cycles later. ``packed`` in the configuration halves the multipliers and changes
+    has room for its sums ``latency`` cycles later. ``packed`` in the configuration halves the multipliers and changes
     neither bits nor latency.
 
     Parameters
@@ -34,7 +34,7 @@ class Compute(wiring.Component):
 
     def __init__(self, config: MachineConfig):
         self.config = config
-        self.LATENCY = array_latency(config) + Accumulator.LATENCY
+        self.latency = array_latency(config) + Accumulator.latency
         super().__init__({
             "load": In(Flow(load_layout(config))),
             "row": In(Flow(row_layout(config))),

@@ -87,7 +87,7 @@ class _Lane(wiring.Component):
     COLUMNS: int
 
     def __init__(self, k_lanes: int, packing: Packing = DSP48E2):
-        self.LATENCY = lane_latency(k_lanes, packing)
+        self.latency = lane_latency(k_lanes, packing)
         self.packing = packing
         self.group = packing.group
         self.stride = k_lanes // packing.group
@@ -124,7 +124,7 @@ class DotProduct(_Lane):
     """``dots[0] = sum over k of weights[0][k] x operands[k]``, one multiplier per product.
 
     Exact for operands in -255..255 and weights in -127..127; a zero operand gives 0 with any weight.
-    Golden: numpy's integer ``@``. One dot product per cycle, no back-pressure. ``LATENCY`` cycles from position 0's
+    Golden: numpy's integer ``@``. One dot product per cycle, no back-pressure. ``latency`` cycles from position 0's
     ``swap`` to the first ``dots`` of the new weights; that row's operands come one cycle after ``swap``. ``weights``
     must still hold the tile in the cycle after ``swap``.
 

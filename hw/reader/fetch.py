@@ -74,7 +74,7 @@ class Fetch(wiring.Component):
     """Reads ``source_base + source row x source_stride + word``, and the words behind it that have a bit in ``more``:
     not in the hidden memory then. The source row comes from the queue when gathering.
 
-    One step per cycle; the row comes 4 cycles, the word :attr:`LATENCY` cycles after its step; no back-pressure.
+    One step per cycle; the row comes 4 cycles, the word :attr:`latency` cycles after its step; no back-pressure.
     With ``copy``, words that a NORM reads for their peaks go to ``copy_base + row x source_stride + word`` as well.
 
     Members
@@ -89,7 +89,7 @@ class Fetch(wiring.Component):
     busy : Out(1), a step has still to read mean or gain
     """
 
-    LATENCY = 6
+    latency = 6
 
     def __init__(self, config: MachineConfig):
         self._config = config

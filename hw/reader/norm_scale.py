@@ -14,15 +14,15 @@ from ..interfaces import TOKEN_BITS, Flow, MemoryRead, mean_shape
 from ..math.rounding import round_shift
 from ..math.row_scale import PeakScale
 from ..plumbing.timeline import Timeline, tree
-from .lanes import VALUE_BITS, Lanes
+from .inverse_std import InverseStd
 from .means import means_layout
+from .operand_lanes import VALUE_BITS, OperandLanes
 from .operand_scale import norm_scale_layout
-from .spread import Spread
 
 __all__ = ["NormScale", "norm_row_layout"]
 
 
-_SQUARES = Lanes.SQUARES - Lanes.VALUES[0]
+_SQUARES = OperandLanes.latency_squares - OperandLanes.latency_values[0]
 
 
 def norm_row_layout() -> data.StructLayout:
@@ -40,9 +40,9 @@ class NormScale(wiring.Component):
     -------
     valid, first, final, end : In(1), words of a row; its first; its last; the last of all
     row : In(12), the words' row
-    values : In(norm_words x k_lanes x s25), each word's as many cycles after the first one's as ``Lanes.VALUES`` says,
+    values : In(norm_words x k_lanes x s25), each word's as many cycles after the first one's as ``OperandLanes.latency_values`` says,
         which come with ``valid``; 0 where there is no word
-    squares : In(norm_words x k_lanes x u31), of all words, ``Lanes.SQUARES - Lanes.VALUES[0]`` cycles later
+    squares : In(norm_words x k_lanes x u31), of all words, ``OperandLanes.latency_squares - OperandLanes.latency_values[0]`` cycles later
     dim, epsilon : In, steady
     means : Out(MemoryRead(max_tokens, means_layout()))
     stored : Out(Flow(norm_row_layout())), each entry as it is written
@@ -53,7 +53,7 @@ class NormScale(wiring.Component):
     def __init__(self, config: MachineConfig):
         self._config = config
         self._lanes = config.norm_words * config.k_lanes
-        self._peak_scale, self._spread = PeakScale(VALUE_BITS), Spread(self._lanes, dsp48=config.packed)
+        self._peak_scale, self._spread = PeakScale(VALUE_BITS), InverseStd(self._lanes, dsp48=config.packed)
         super().__init__({
             "valid": In(1),
             "first": In(1),
@@ -149,7 +149,7 @@ class NormScale(wiring.Component):
                           for lane in range(lanes)]
             m.d.sync += [magnitude.eq(abs(self.values[word * lanes + lane]))
                          for lane, magnitude in enumerate(magnitudes)]
-            here = Lanes.VALUES[word] - Lanes.VALUES[0] + 1 + ceil_log2(lanes)
+            here = OperandLanes.latency_values[word] - OperandLanes.latency_values[0] + 1 + ceil_log2(lanes)
             largest = tree(m, magnitudes, larger, f"largest_{word}", levels=1)
             pipe.put(here, **{f"largest_{word}": largest})
             # Then the largest so far.

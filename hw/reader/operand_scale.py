@@ -12,7 +12,7 @@ from ..interfaces import TOKEN_BITS, Flow, MemoryRead, peak_layout, row_scale_la
 from ..math.row_scale import PeakScale, Quantiser, peak_scale_layout
 from ..plumbing.timeline import Timeline
 from .fetch import fetched_row_layout
-from .lanes import FACTOR_UNIT, factor_layout
+from .operand_lanes import FACTOR_UNIT, factor_layout
 from .read_loop import ReadPurpose
 
 __all__ = ["OperandScale", "norm_scale_layout", "tag_entry_layout"]
@@ -42,8 +42,8 @@ class OperandScale(wiring.Component):
     entry : Out(Flow(tag_entry_layout())), for the last word of a PASS's row
     """
 
-    ENTRY = 5
-    FACTOR = 5
+    latency_entry = 5
+    latency_factor = 5
 
     def __init__(self, config: MachineConfig):
         super().__init__({

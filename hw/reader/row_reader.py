@@ -28,15 +28,15 @@ from ..interfaces import (
     word_layout,
 )
 from ..plumbing.timeline import Timeline
-from .entrance import Entrance
 from .fetch import Fetch
 from .gain import Gain
-from .lanes import Lanes
 from .means import Means
 from .norm_scale import NormScale
+from .operand_lanes import OperandLanes
 from .operand_scale import OperandScale
 from .read_loop import ReadLoop, ReadPurpose, store_command_layout
-from .store import Store
+from .row_issue import RowIssue
+from .store_fifo import StoreFifo
 from .tags import Tags
 
 __all__ = ["RowReader"]
@@ -48,7 +48,7 @@ class RowReader(wiring.Component):
     Golden: ``golden.machine.array_pass``, ``golden.integer.norm``, ``row_scale``, ``softmax``; exact.
 
     A row enters the array every cycle when its tile is ready and the writer has room; no cycle is lost between rows,
-    tiles, or passes that may overlap. From an instruction's dispatch to its first row: :attr:`LATENCY` cycles. A tag
+    tiles, or passes that may overlap. From an instruction's dispatch to its first row: :attr:`latency` cycles. A tag
     follows its row by ``Tags.latency`` cycles (8 for 8 lanes, 9 for 16 and 32, 10 for 64). From a NORM's dispatch to
     its end, if it is ``summed``: ``k_tiles x word_beats + rows x ceil(k_tiles / norm_words) + 25`` cycles where
     ``k_lanes x norm_words`` is 8, 26 instead of 25 up to 32, 27 up to 128, 28 beyond. If it is not: ``rows x k_tiles +
@@ -75,7 +75,7 @@ class RowReader(wiring.Component):
     trace : Out(Flow(trace_layout(config))), kind NORM; silent unless ``config.trace``
     """
 
-    LATENCY = 16
+    latency = 16
 
     def __init__(self, config: MachineConfig):
         if not isinstance(config, MachineConfig):
@@ -113,12 +113,12 @@ class RowReader(wiring.Component):
         m.submodules.fetch = fetch = Fetch(config)
         m.submodules.gain = gain = Gain(config)
         m.submodules.scale = scale = OperandScale(config)
-        m.submodules.lanes = lanes = Lanes(config)
+        m.submodules.lanes = lanes = OperandLanes(config)
         m.submodules.means = means = Means(config)
         m.submodules.norm_scale = norm_scale = NormScale(config)
-        m.submodules.entrance = entrance = Entrance(config)
+        m.submodules.entrance = entrance = RowIssue(config)
         m.submodules.tags = tags = Tags(config)
-        m.submodules.store = store = Store(config)
+        m.submodules.store = store = StoreFifo(config)
         current, step, word = sequence.current.instruction, sequence.step.payload, fetch.word.payload
 
         # What to read.
@@ -165,11 +165,11 @@ class RowReader(wiring.Component):
         m.d.comb += [
             entrance.waiting.valid.eq(lanes.operands.valid),
             waiting.operands.eq(lanes.operands.payload),
-            waiting.address.eq(pipe.at(Lanes.LATENCY, "row")),
-            waiting.operation.eq(pipe.at(Lanes.LATENCY, "operation")),
-            waiting.swap.eq(pipe.at(Lanes.LATENCY, "swap")),
-            waiting.last.eq(pipe.at(Lanes.LATENCY, "final")),
-            waiting.exp.eq(pipe.at(Lanes.LATENCY, "operand") == Operand.EXP),
+            waiting.address.eq(pipe.at(OperandLanes.latency, "row")),
+            waiting.operation.eq(pipe.at(OperandLanes.latency, "operation")),
+            waiting.swap.eq(pipe.at(OperandLanes.latency, "swap")),
+            waiting.last.eq(pipe.at(OperandLanes.latency, "final")),
+            waiting.exp.eq(pipe.at(OperandLanes.latency, "operand") == Operand.EXP),
             entrance.tile_ready.eq(self.tile_ready),
             self.tile_taken.eq(entrance.tile_taken),
             entrance.released.eq(self.released),
@@ -196,11 +196,11 @@ class RowReader(wiring.Component):
             means.restart.eq(sequence.load_gain),
             self.summed.valid.eq(means.found.valid & ~current.rowwise),
             self.summed.payload.eq(means.found.payload),
-            norm_scale.valid.eq(pipe.at(Lanes.VALUES[0], "peaks_valid")),
-            norm_scale.row.eq(pipe.at(Lanes.VALUES[0], "row")),
-            norm_scale.first.eq(pipe.at(Lanes.VALUES[0], "first")),
-            norm_scale.final.eq(pipe.at(Lanes.VALUES[0], "final")),
-            norm_scale.end.eq(pipe.at(Lanes.VALUES[0], "end")),
+            norm_scale.valid.eq(pipe.at(OperandLanes.latency_values[0], "peaks_valid")),
+            norm_scale.row.eq(pipe.at(OperandLanes.latency_values[0], "row")),
+            norm_scale.first.eq(pipe.at(OperandLanes.latency_values[0], "first")),
+            norm_scale.final.eq(pipe.at(OperandLanes.latency_values[0], "final")),
+            norm_scale.end.eq(pipe.at(OperandLanes.latency_values[0], "end")),
             norm_scale.values.eq(lanes.values),
             norm_scale.squares.eq(lanes.squares),
             norm_scale.dim.eq(dim),

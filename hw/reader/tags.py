@@ -17,12 +17,12 @@ from ..math.reciprocal import Reciprocal
 from ..plumbing.timeline import Timeline, tree, tree_stages
 from .operand_scale import tag_entry_layout
 
-__all__ = ["SUM_BITS", "Tags", "entering_layout"]
+__all__ = ["SUM_BITS", "Tags", "issued_row_layout"]
 
 SUM_BITS = 20  # 255 x 4095 keys
 
 
-def entering_layout(config: MachineConfig) -> data.StructLayout:
+def issued_row_layout(config: MachineConfig) -> data.StructLayout:
     """A row entering the array: ``first`` word of its sums, ``last`` word; ``entry`` counts when last."""
     return data.StructLayout({
         "operands": data.ArrayLayout(signed(OPERAND_BITS), config.k_lanes),
@@ -42,14 +42,14 @@ class Tags(wiring.Component):
 
     Members
     -------
-    row : In(Flow(entering_layout(config)))
+    row : In(Flow(issued_row_layout(config)))
     tag : Out(Flow(tag_layout(config)))
     """
 
     def __init__(self, config: MachineConfig):
         self._config = config
         self._reciprocal = Reciprocal(SUM_BITS)
-        super().__init__({"row": In(Flow(entering_layout(config))), "tag": Out(Flow(tag_layout(config)))})
+        super().__init__({"row": In(Flow(issued_row_layout(config))), "tag": Out(Flow(tag_layout(config)))})
 
     @property
     def latency(self) -> int:

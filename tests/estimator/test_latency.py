@@ -16,7 +16,7 @@ from moevit.hw.control.dispatch import Dispatch
 from moevit.hw.loader import tiles
 from moevit.hw.reader.means import Means
 from moevit.hw.reader.norm_scale import NormScale
-from moevit.hw.reader.row_reader import Fetch, Lanes, RowReader
+from moevit.hw.reader.row_reader import Fetch, OperandLanes, RowReader
 from moevit.hw.router.router import Router
 from moevit.hw.writer.row_writer import RowWriter
 from moevit.spec.arrays import CONFIGS
@@ -34,11 +34,11 @@ def unused_allowed(monkeypatch):
 def test_pipelines(name):
     config = CONFIGS[name]
     latencies = Latencies(config)
-    assert latencies.compute == Compute(config).LATENCY
+    assert latencies.compute == Compute(config).latency
     assert latencies.writer_done == RowWriter(config).DONE_LATENCY
-    assert latencies.means == Fetch.LATENCY + Means(config).latency
-    assert latencies.norm == Fetch.LATENCY + Lanes.VALUES[0] + NormScale(config).latency + 1
-    assert latencies.READER == RowReader.LATENCY
+    assert latencies.means == Fetch.latency + Means(config).latency
+    assert latencies.norm == Fetch.latency + OperandLanes.latency_values[0] + NormScale(config).latency + 1
+    assert latencies.READER == RowReader.latency
     assert latencies.ROUTER == Router(config).LATENCY
     assert latencies.router_walk == Router(config).WALK
     assert latencies.WALK == Check.LATENCY + 7

@@ -22,7 +22,7 @@ def accumulate(rows: list[tuple | None]) -> list[list[int]]:
     seen = []
 
     async def bench(ctx):
-        for cycle in range(len(rows) + dut.LEAD + dut.LATENCY + 1):
+        for cycle in range(len(rows) + dut.LEAD + dut.latency + 1):
             row = rows[cycle] if cycle < len(rows) else None
             ctx.set(dut.ahead.valid, row is not None)
             if row is not None:
@@ -30,7 +30,7 @@ def accumulate(rows: list[tuple | None]) -> list[list[int]]:
             late = cycle - dut.LEAD
             if 0 <= late < len(rows) and rows[late] is not None:
                 ctx.set(dut.dots, [int(dot) for dot in rows[late][3]])
-            due = late - dut.LATENCY
+            due = late - dut.latency
             leaves = 0 <= due < len(rows) and rows[due] is not None and rows[due][2]
             assert ctx.get(dut.sums.valid) == leaves, f"cycle {cycle}"
             if leaves:

@@ -52,7 +52,7 @@ class Schedule:
 
 
 def packed_int(values: np.ndarray, bits: int) -> int:
-    """Lanes as one integer, lane 0 lowest."""
+    """OperandLanes as one integer, lane 0 lowest."""
     return sum((int(value) & ((1 << bits) - 1)) << (bits * lane) for lane, value in enumerate(values))
 
 
@@ -64,7 +64,7 @@ def unpacked(value: int, bits: int, lanes: int) -> np.ndarray:
 def simulate(config, schedule: Schedule, latency: int | None = None) -> dict[int, np.ndarray]:
     """The sums that leave, by the cycle in which their row entered."""
     dut = Compute(config)
-    assert latency in (None, dut.LATENCY)
+    assert latency in (None, dut.latency)
     seen = {}
 
     async def drive(ctx):
@@ -89,10 +89,10 @@ def simulate(config, schedule: Schedule, latency: int | None = None) -> dict[int
         ctx.set(dut.row.valid, 0)
 
     async def watch(ctx):
-        for cycle in range(schedule.cycles + dut.LATENCY + 1):
+        for cycle in range(schedule.cycles + dut.latency + 1):
             if ctx.get(dut.sums.valid):
                 value = ctx.get(dut.sums.payload.as_value())
-                seen[cycle - dut.LATENCY] = unpacked(value, ACCUMULATOR_BITS, config.n_lanes)
+                seen[cycle - dut.latency] = unpacked(value, ACCUMULATOR_BITS, config.n_lanes)
             await ctx.tick()
 
     simulator = Simulator(dut)

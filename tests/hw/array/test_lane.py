@@ -17,7 +17,7 @@ def dots_of(lane, weights: np.ndarray, operands: np.ndarray) -> np.ndarray:
     seen = []
 
     async def bench(ctx):
-        for cycle in range(rows + lane.LATENCY + lane.group):
+        for cycle in range(rows + lane.latency + lane.group):
             swap = 0
             for k in range(k_lanes):
                 position = k // lane.stride
@@ -28,7 +28,7 @@ def dots_of(lane, weights: np.ndarray, operands: np.ndarray) -> np.ndarray:
                 if 0 <= cycle - position - 1 < rows:
                     ctx.set(lane.operands[k], int(operands[cycle - position - 1, k]))
             ctx.set(lane.swap, swap)
-            if lane.LATENCY <= cycle < lane.LATENCY + rows:
+            if lane.latency <= cycle < lane.latency + rows:
                 seen.append([ctx.get(lane.dots[column]) for column in range(columns)])
             await ctx.tick()
 

@@ -104,7 +104,7 @@ def test_random_steps(clocked, name, copy):
             if ctx.get(port.enable):
                 value = memory[key][ctx.get(port.address)].tolist()
                 answers.append((key, {"token": value[0], "score": value[1]} if key == "queue" else value))
-        for delay, flow, check in ((ROW, unit.row, check_row), (Fetch.LATENCY, unit.word, check_word)):
+        for delay, flow, check in ((ROW, unit.row, check_row), (Fetch.latency, unit.word, check_word)):
             earlier = steps[cycle - delay] if 0 <= cycle - delay < len(steps) else None
             assert ctx.get(flow.valid) == (earlier is not None)
             if earlier:
@@ -112,7 +112,7 @@ def test_random_steps(clocked, name, copy):
         recent = [steps[at] for at in range(cycle - 5, cycle) if 0 <= at < len(steps)]
         assert ctx.get(unit.busy) == any(recent)
 
-    clocked(unit, len(steps) + Fetch.LATENCY + 2, step)
+    clocked(unit, len(steps) + Fetch.latency + 2, step)
 
 
 def test_queue_is_read_only_for_a_lookup(clocked):

@@ -3,14 +3,14 @@ import numpy as np
 import pytest
 
 from moevit.golden.integer.norm import norm_rows
-from moevit.hw.reader.lanes import Lanes
 from moevit.hw.reader.norm_scale import NormScale
+from moevit.hw.reader.operand_lanes import OperandLanes
 from moevit.spec.formats import GAIN_SHIFT
 
 from ...configs import TEST_CONFIGS
 
 SEED = 43
-LATER = Lanes.SQUARES - Lanes.VALUES[0]  # cycles from the first values of a step to its squares
+LATER = OperandLanes.latency_squares - OperandLanes.latency_values[0]  # cycles from the first values of a step to its squares
 
 
 @pytest.mark.parametrize("name", ["8x8", "8x16_pairs", "8x16", "16x16", "64x64"])
@@ -42,7 +42,7 @@ def test_random_rows(clocked, name, words):
             ctx.set(unit.end, cycle == count - 1)
             ctx.set(unit.row, cycle // words)
         for index, place in enumerate(range(0, lanes, config.k_lanes)):
-            at = cycle - Lanes.VALUES[index] + Lanes.VALUES[0]
+            at = cycle - OperandLanes.latency_values[index] + OperandLanes.latency_values[0]
             for lane in range(place, place + config.k_lanes):
                 ctx.set(unit.values[lane], int(values[at, lane]) if 0 <= at < count else -1 << 24)
         if 0 <= cycle - LATER < count:

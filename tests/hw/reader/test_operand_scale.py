@@ -2,7 +2,7 @@
 import numpy as np
 
 from moevit.golden.integer.row_scale import UNIT, peak_scale
-from moevit.hw.reader.lanes import FACTOR_UNIT
+from moevit.hw.reader.operand_lanes import FACTOR_UNIT
 from moevit.hw.reader.operand_scale import OperandScale
 from moevit.hw.reader.read_loop import ReadPurpose
 from moevit.spec.arrays import CONFIGS
@@ -58,13 +58,13 @@ def test_random_rows(clocked):
         row = earlier(MAXIMUM)
         if row:
             assert ctx.get(unit.maximum) == row["peak"]
-        row = earlier(OperandScale.ENTRY)
+        row = earlier(OperandScale.latency_entry)
         assert ctx.get(unit.entry.valid) == bool(row and row["final"])
         if row and row["final"]:
             entry, (mantissa, exponent) = ctx.get(unit.entry.payload), expected(row)[1]
             assert (entry.row, entry.score, entry.exp) == (row["row"], row["score"], row["operand"] == Operand.EXP)
             assert (entry.scale.mantissa, entry.scale.exponent) == (mantissa, exponent)
-        row = earlier(OperandScale.FACTOR)
+        row = earlier(OperandScale.latency_factor)
         if row:
             factor = ctx.get(unit.factor)
             assert {"multiplier": factor.multiplier, "shift": factor.shift} == expected(row)[0]

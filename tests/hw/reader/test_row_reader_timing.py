@@ -37,7 +37,7 @@ def test_latency_and_full_rate(world):
     place = world("8x8", 20)
     instruction = array_pass()
     seen = place.run([instruction])
-    assert seen.row_cycles[0] - seen.dispatched[0] == RowReader.LATENCY
+    assert seen.row_cycles[0] - seen.dispatched[0] == RowReader.latency
     assert np.all(np.diff(seen.row_cycles) == 1)
     lasts = [cycle for cycle, row in zip(seen.row_cycles, seen.rows, strict=True) if row[4]]
     assert [tag - row for tag, row in zip(seen.tag_cycles, lasts, strict=True)] == [TAG_LATENCY] * 40
@@ -89,9 +89,9 @@ def test_start_rule(world, overlap, first):
     place.check(seen, [place.expect_pass(instruction) for instruction in program])
     start = seen.row_cycles[3 * len(seen.rows) // 4]
     # The finished count is up one cycle after the pass; then the pipeline fills.
-    assert start - seen.finished_cycles[2 - overlap] >= RowReader.LATENCY + 1
+    assert start - seen.finished_cycles[2 - overlap] >= RowReader.latency + 1
     if not overlap:
-        assert start - seen.finished_cycles[2] == RowReader.LATENCY + 1
+        assert start - seen.finished_cycles[2] == RowReader.latency + 1
         assert count(seen, Activity.WAIT_DRAIN) >= 40
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from moevit.hw.interfaces import Accumulate
-from moevit.hw.reader.entrance import DEPTH, Entrance
+from moevit.hw.reader.row_issue import DEPTH, RowIssue
 from moevit.spec.arrays import CONFIGS
 
 SEED = 46
@@ -23,7 +23,7 @@ class Bench:
     """Feeds rows through a pipeline that cannot wait."""
 
     def __init__(self, name, rows):
-        self.unit, self.source = Entrance(CONFIGS[name]), deque(rows)
+        self.unit, self.source = RowIssue(CONFIGS[name]), deque(rows)
         self.pipeline, self.entries = deque([None] * PIPELINE), 0
         self.seen, self.cycles, self.waits = [], [], {"wait_tile": 0, "wait_writer": 0, "filling": 0}
 

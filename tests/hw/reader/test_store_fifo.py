@@ -4,7 +4,7 @@ from collections import deque
 import numpy as np
 import pytest
 
-from moevit.hw.reader.store import Store
+from moevit.hw.reader.store_fifo import StoreFifo
 from moevit.spec.arrays import CONFIGS
 
 SEED = 41
@@ -14,7 +14,7 @@ PIPELINE = 6
 @pytest.mark.parametrize("stall", [0.0, 0.5, 0.9])
 def test_words_behind_a_pipeline_that_cannot_wait(clocked, stall):
     print(f"seed {SEED}")
-    random, unit = np.random.default_rng(SEED), Store(CONFIGS["8x8"])
+    random, unit = np.random.default_rng(SEED), StoreFifo(CONFIGS["8x8"])
     words = random.integers(-32768, 32768, (40, 8)).tolist()
     source, pipeline, seen, cycles = deque(words), deque([None] * PIPELINE), [], []
 

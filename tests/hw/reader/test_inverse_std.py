@@ -4,7 +4,7 @@ import pytest
 
 from moevit.golden.integer.norm import norm_rows
 from moevit.golden.integer.row_scale import peak_scale
-from moevit.hw.reader.spread import Spread
+from moevit.hw.reader.inverse_std import InverseStd
 
 SEED = 44
 
@@ -12,7 +12,7 @@ SEED = 44
 def check(clocked, x, dim, epsilon, totals=None, dsp48=True):
     """Roots of rows ``x`` (rows, words, lanes) are golden ones; returns them."""
     rows, words, lanes = x.shape
-    unit, out = Spread(lanes, dsp48=dsp48), []
+    unit, out = InverseStd(lanes, dsp48=dsp48), []
     flat, totals = x.reshape(rows * words, -1), x.sum(axis=(1, 2)) if totals is None else totals
 
     def step(ctx, cycle):

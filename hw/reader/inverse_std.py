@@ -14,12 +14,12 @@ from ..math.rsqrt import Rsqrt
 from ..math.wide_multiply import WideMultiply
 from ..plumbing.timeline import Timeline, tree, tree_stages
 
-__all__ = ["Spread"]
+__all__ = ["InverseStd"]
 
 _SQUARES_BITS = 42
 
 
-class Spread(wiring.Component):
+class InverseStd(wiring.Component):
     """``1 / sqrt(dim x sum of squares - sum^2 + epsilon)`` of each row: mantissa x 2^(exponent - 20), which is 1/std
     without its factor ``dim``.
 

@@ -7,7 +7,7 @@ import pytest
 from moevit.golden.integer.norm import apply_gain
 from moevit.golden.integer.row_scale import RoundedPeak, digits, peak_scale, quantise
 from moevit.golden.integer.softmax import exponentials
-from moevit.hw.reader.lanes import FACTOR_UNIT, Lanes
+from moevit.hw.reader.operand_lanes import FACTOR_UNIT, OperandLanes
 from moevit.hw.reader.read_loop import ReadPurpose
 from moevit.spec.isa import Operand
 from moevit.spec.tables import quantiser_table
@@ -28,7 +28,7 @@ def run(clocked, words, factors, maximums=None, name="8x8", packed=True):
     """Operands (words, lanes) of fetched words, given as dicts with ``data`` and ``gain`` of the first one, ``next``
     with those of the words behind it; also the squares and values."""
     config = replace(TEST_CONFIGS[name], packed=packed)
-    unit, count = Lanes(config), len(words)
+    unit, count = OperandLanes(config), len(words)
     operands, squares, values = [], [], [[] for _ in range(config.norm_words)]
 
     def step(ctx, cycle):
@@ -40,17 +40,17 @@ def run(clocked, words, factors, maximums=None, name="8x8", packed=True):
             ctx.set(unit.maximum, int(maximums[cycle]) if maximums is not None else 0)
         if 0 <= cycle - FACTOR < count:
             ctx.set(unit.factor, factors[cycle - FACTOR])
-        if 0 <= cycle - Lanes.SQUARES < count:
+        if 0 <= cycle - OperandLanes.latency_squares < count:
             squares.append(list(ctx.get(unit.squares)))
         for index in range(config.norm_words):
-            if 0 <= cycle - Lanes.VALUES[index] < count:
+            if 0 <= cycle - OperandLanes.latency_values[index] < count:
                 values[index].append([ctx.get(unit.values[8 * index + lane]) for lane in range(8)])
-        passing = 0 <= cycle - Lanes.LATENCY < count and words[cycle - Lanes.LATENCY]["kind"] == ReadPurpose.PASS
+        passing = 0 <= cycle - OperandLanes.latency < count and words[cycle - OperandLanes.latency]["kind"] == ReadPurpose.PASS
         assert ctx.get(unit.operands.valid) == passing
         if passing:
             operands.append(list(ctx.get(unit.operands.payload)))
 
-    clocked(unit, count + Lanes.LATENCY, step)
+    clocked(unit, count + OperandLanes.latency, step)
     return np.array(operands), np.array(squares), np.concatenate(values, axis=1)
 
 

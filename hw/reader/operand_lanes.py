@@ -18,7 +18,7 @@ from ..plumbing.timeline import Timeline
 from .fetch import fetched_word_layout
 from .read_loop import ReadPurpose
 
-__all__ = ["FACTOR_UNIT", "VALUE_BITS", "Lanes", "factor_layout"]
+__all__ = ["FACTOR_UNIT", "VALUE_BITS", "OperandLanes", "factor_layout"]
 
 VALUE_BITS = 25  # (x - mean) x gain / 2^8
 _PIECE = 17  # of a value, unsigned, for multipliers of 18 x 18
@@ -33,7 +33,7 @@ def factor_layout() -> data.StructLayout:
 FACTOR_UNIT = {"multiplier": 1 << 15, "shift": 7}
 
 
-class Lanes(wiring.Component):
+class OperandLanes(wiring.Component):
     """Subtract the mean, multiply by the gain, quantise, take a digit; two multipliers a lane, three without
     ``packed``.
 
@@ -50,7 +50,7 @@ class Lanes(wiring.Component):
 
     ``golden.integer.row_scale.quantise`` and ``digits``, ``golden.integer.norm.apply_gain``,
     ``golden.integer.softmax.exponentials``, exactly, if no value exceeds the peak that the factor was made from.
-    One word (PEAKS: ``norm_words``) per cycle, :attr:`LATENCY` cycles, no back-pressure.
+    One word (PEAKS: ``norm_words``) per cycle, :attr:`latency` cycles, no back-pressure.
 
     Members
     -------
@@ -58,13 +58,13 @@ class Lanes(wiring.Component):
     maximum : In(s17), with the word (EXP)
     factor : In(factor_layout()), 3 cycles after the word
     operands : Out(Flow(k_lanes x s9))
-    values : Out(norm_words x k_lanes x s25), :attr:`VALUES` cycles after the words (PEAKS)
+    values : Out(norm_words x k_lanes x s25), :attr:`latency_values` cycles after the words (PEAKS)
     squares : Out(norm_words x k_lanes x u31), 5 cycles after the words (PEAKS)
     """
 
-    LATENCY = 8
-    VALUES = 3, 3, 6
-    SQUARES = 5
+    latency = 8
+    latency_values = 3, 3, 6
+    latency_squares = 5
 
     def __init__(self, config: MachineConfig):
         self._config = config
@@ -91,7 +91,7 @@ class Lanes(wiring.Component):
         pipe.put(3, shift=self.factor.shift)
         for lane in range(self._config.k_lanes):
             self._lane(m, pipe, lane, exp2.o[lane])
-        m.d.comb += self.operands.valid.eq(pipe.at(self.LATENCY, "valid"))
+        m.d.comb += self.operands.valid.eq(pipe.at(self.latency, "valid"))
         return m
 
     def _lane(self, m: Module, pipe: Timeline, lane: int, exponential: Value) -> None:
@@ -165,6 +165,6 @@ class Lanes(wiring.Component):
         """Stages 3 to 5: a square, without a multiplier."""
         m.submodules[f"square_{place}"] = square = Square()
         m.d.comb += [
-            square.i.eq(pipe.at(self.SQUARES - Square.latency, f"magnitude_{place}")),
+            square.i.eq(pipe.at(self.latency_squares - Square.latency, f"magnitude_{place}")),
             self.squares[place].eq(square.o),
         ]

@@ -11,12 +11,12 @@ from ..interfaces import Flow, word_layout
 from ..plumbing.credit import Credit
 from ..plumbing.fifo import ReservedFifo
 
-__all__ = ["Store"]
+__all__ = ["StoreFifo"]
 
 _DEPTH = 10  # cycles from a step to the count of its word's leaving, so that one word per cycle can leave
 
 
-class Store(wiring.Component):
+class StoreFifo(wiring.Component):
     """Puts the words of a STORE into a stream.
 
     Words come from a pipeline that cannot wait: ``room`` says that a further word may be started, ``started`` that one

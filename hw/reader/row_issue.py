@@ -13,14 +13,14 @@ from ..interfaces import Accumulate, Flow, row_layout
 from ..plumbing.credit import Credit
 from ..plumbing.fifo import ReservedFifo
 from .operand_scale import tag_entry_layout
-from .tags import entering_layout
+from .tags import issued_row_layout
 
-__all__ = ["DEPTH", "Entrance", "waiting_layout"]
+__all__ = ["DEPTH", "RowIssue", "pending_row_layout"]
 
 DEPTH = 32  # more than the cycles from a step to its row's entrance, or the pipeline could not run at full rate
 
 
-def waiting_layout(config: MachineConfig) -> data.StructLayout:
+def pending_row_layout(config: MachineConfig) -> data.StructLayout:
     """A row ready to enter the array."""
     return data.StructLayout({
         "operands": data.ArrayLayout(signed(OPERAND_BITS), config.k_lanes),
@@ -32,7 +32,7 @@ def waiting_layout(config: MachineConfig) -> data.StructLayout:
     })
 
 
-class Entrance(wiring.Component):
+class RowIssue(wiring.Component):
     """Lets rows into the array, one per cycle: the first of a sweep when its tile is loaded, a last one when the row
     writer has room for its sums.
 
@@ -43,13 +43,13 @@ class Entrance(wiring.Component):
     -------
     started : In(1)
     room : Out(1)
-    waiting : In(Flow(waiting_layout(config)))
+    waiting : In(Flow(pending_row_layout(config)))
     entry : In(Flow(tag_entry_layout())), for each last row, in order, not after the row
     tile_ready : In(1)
     tile_taken : Out(1)
     released : In(1), the row writer took the sums of a row
     row : Out(Flow(row_layout(config)))
-    entering : Out(Flow(entering_layout(config))), the same row for its tag
+    entering : Out(Flow(issued_row_layout(config))), the same row for its tag
     wait_tile, wait_writer, filling : Out(1), what the next row waits for; rows are under way but none is here
     """
 
@@ -58,13 +58,13 @@ class Entrance(wiring.Component):
         super().__init__({
             "started": In(1),
             "room": Out(1),
-            "waiting": In(Flow(waiting_layout(config))),
+            "waiting": In(Flow(pending_row_layout(config))),
             "entry": In(Flow(tag_entry_layout())),
             "tile_ready": In(1),
             "tile_taken": Out(1),
             "released": In(1),
             "row": Out(Flow(row_layout(config))),
-            "entering": Out(Flow(entering_layout(config))),
+            "entering": Out(Flow(issued_row_layout(config))),
             "wait_tile": Out(1),
             "wait_writer": Out(1),
             "filling": Out(1),
@@ -73,7 +73,7 @@ class Entrance(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        m.submodules.rows = rows = ReservedFifo(waiting_layout(config), DEPTH)
+        m.submodules.rows = rows = ReservedFifo(pending_row_layout(config), DEPTH)
         m.submodules.entries = entries = ReservedFifo(tag_entry_layout(), DEPTH)
         head = rows.o.payload
         m.submodules.reserved = reserved = Credit(DEPTH)
