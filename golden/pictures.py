@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures from files, as a network takes them: resized, cut in the centre, u8."""
+"""Pictures from files in the form that a network takes: resized, cut to its size around the centre, u8."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 __all__ = ["SUFFIXES", "PictureError", "classes_of", "files_of", "fitted", "read_picture", "read_pictures", "spread"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".npy")
-LARGEST = 80_000_000  # pixels: 240 MB as u8; a small file can claim any size
+LARGEST = 80_000_000  # pixels: 240 MB as u8. A small compressed file can claim any size.
 _METHODS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 class PictureError(ValueError):
-    """A file or folder that holds no pictures as asked for. The message names it."""
+    """A file or folder without a usable picture. The message names it."""
 
 
 def files_of(path: Path) -> list[Path]:
-    """The picture files (`SUFFIXES`) in and below a folder, sorted, or ``path`` itself. Raises PictureError."""
+    """The picture files (`SUFFIXES`) in a folder and below it, sorted. A file gives itself. Raises PictureError."""
     if not path.exists():
         raise PictureError(f"{path} is not there: give a picture, or a folder of pictures")
     found = sorted(each for each in path.rglob("*") if _is_picture(each)) if path.is_dir() else [path]
@@ -31,26 +31,26 @@ def files_of(path: Path) -> list[Path]:
 
 
 def classes_of(folder: Path) -> dict[str, list[Path]]:
-    """The picture files of each folder in ``folder``, by its name, sorted; empty if it has no such folders."""
+    """Folder name -> its picture files, sorted, for each folder in ``folder`` with pictures. Empty if there is none."""
     found = {each.name: sorted(path for path in each.iterdir() if _is_picture(path))
              for each in sorted(folder.iterdir()) if each.is_dir()} if folder.is_dir() else {}
     return {name: paths for name, paths in found.items() if paths}
 
 
 def spread(paths: Sequence[Path], count: int) -> list[Path]:
-    """At most ``count`` of ``paths``, from all over them."""
+    """At most ``count`` of ``paths``, at even distances from the first to the last."""
     if len(paths) <= count:
         return list(paths)
     return [paths[index] for index in np.linspace(0, len(paths) - 1, count).round().astype(int)]
 
 
 def read_pictures(paths: Sequence[Path], size: tuple[int, int], preprocess: Mapping[str, Any]) -> np.ndarray:
-    """u8 (pictures, height, width, 3): `read_picture` of each."""
+    """Read every file with `read_picture`: u8 (pictures, height, width, 3)."""
     return np.stack([read_picture(path, size, preprocess) for path in paths])
 
 
 def read_picture(path: Path, size: tuple[int, int], preprocess: Mapping[str, Any]) -> np.ndarray:
-    """u8 (height, width, 3) of a PNG, JPEG, or .npy with u8 (h, w, 3), as `fitted` makes it. Raises PictureError."""
+    """Read a PNG, a JPEG, or a .npy of u8 (h, w, 3), as u8 (height, width, 3). See `fitted`. Raises PictureError."""
     try:
         if path.suffix == ".npy":
             array = np.load(path, allow_pickle=False, mmap_mode="r")
@@ -58,7 +58,7 @@ def read_picture(path: Path, size: tuple[int, int], preprocess: Mapping[str, Any
                 raise PictureError(f"{path} is {array.dtype}{list(array.shape)}, a picture is uint8 [height, width, 3]")
             _check_size(path, array.shape[1], array.shape[0])
             return fitted(Image.fromarray(np.array(array)), size, preprocess)
-        with warnings.catch_warnings():  # of a bomb: the size is looked at here
+        with warnings.catch_warnings():  # Pillow's warning of too many pixels: `_check_size` checks the size.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(path, formats=("PNG", "JPEG"))
         with picture:
@@ -77,9 +77,12 @@ def read_picture(path: Path, size: tuple[int, int], preprocess: Mapping[str, Any
 
 
 def fitted(picture: Image.Image, size: tuple[int, int], preprocess: Mapping[str, Any]) -> np.ndarray:
-    """u8 (height, width, 3): the shorter side brought to ``preprocess["resize"]`` (else to what just covers ``size``),
-    the centre cut out; one that has the size already stays as it is. ``preprocess["pad"]``: rows and columns by which
-    it is then moved down and right, black."""
+    """Resize ``picture`` and cut out its centre: u8 (height, width, 3).
+
+    The shorter side becomes ``preprocess["resize"]`` pixels long, or, without that entry, just long enough to cover
+    ``size``. A picture that has the size already is not resized. ``preprocess["pad"]`` then moves the picture down and
+    right by (rows, columns); the space becomes black.
+    """
     height, width = size
     if picture.size != (width, height):
         least = max(height / picture.height, width / picture.width)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the machine computes, exactly, in numpy integers. Every function states its widths; all arrays are int64."""
+"""The machine's arithmetic in numpy integers. Every function states its widths; all arrays are int64."""

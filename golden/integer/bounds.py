@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proof, by interval arithmetic, that no width of the machine overflows for a network, whatever the image.
+"""Proves by interval arithmetic that no width of the machine overflows for a network, whatever the image.
 
-Each step's range follows from those of its inputs; a sum of n terms is bounded by n times the widest term, so partial
-sums are covered too. Sums over the inputs of a layer are bounded by the weights that are there, products within
-attention by the worst ones.
+The range of each result follows from the ranges of its inputs. A sum of n terms is bounded by n times the widest term,
+which also covers its partial sums. Sums over the inputs of a layer are bounded by the layer's own weights. Products
+within attention are bounded by the largest factors.
 """
 
 from collections.abc import Iterator
@@ -29,11 +29,11 @@ from moevit.spec.tables import reciprocal_table, rsqrt_table
 __all__ = ["Bound", "BoundsError", "Interval", "check", "model_bounds"]
 
 LOW_DIGIT_MAX = 1 << (DIGIT_BITS - 1)
-ROW_EXPONENT_MAX = 16  # of peak_scale(32768).row_scale
+ROW_EXPONENT_MAX = 16  # `peak_scale(32768).row_scale` has this exponent
 
 
 class BoundsError(ValueError):
-    """A network for which some width of the machine is too small."""
+    """A network that is too wide for some value of the machine."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Interval:
 
     @classmethod
     def of_bits(cls, bits: int) -> "Interval":
-        """Two's complement."""
+        """The range of a two's complement number of ``bits`` bits."""
         return cls(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
 
     @classmethod
@@ -67,7 +67,7 @@ class Interval:
         return Interval(min(products), max(products))
 
     def times(self, count: int) -> "Interval":
-        """The sum of up to ``count`` such values, in any order, at every step."""
+        """The sum of up to ``count`` values of this range, and every partial sum in any order."""
         return Interval(min(self.low * count, 0), max(self.high * count, 0))
 
     def round_shift(self, shift: int) -> "Interval":
@@ -77,7 +77,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Bound:
-    """The value called ``name`` stays within ``reached``; the machine has room for ``room``."""
+    """The value ``name`` stays within ``reached``. The machine has room for ``room``."""
 
     name: str
     reached: Interval
@@ -89,12 +89,12 @@ class Bound:
 
     @property
     def used(self) -> float:
-        """Share of the room, the worse side."""
+        """The used share of the room, on the side that is fuller."""
         return max(self.reached.high / max(self.room.high, 1), self.reached.low / min(self.room.low, -1))
 
 
 def check(bounds: list[Bound]) -> None:
-    """Raise BoundsError naming every bound that does not hold."""
+    """Raise BoundsError with the name of every bound that does not hold."""
     broken = [f"{bound.name} reaches {bound.reached.low}..{bound.reached.high}, there is room for "
               f"{bound.room.low}..{bound.room.high}" for bound in bounds if not bound.holds]
     if broken:
@@ -102,7 +102,7 @@ def check(bounds: list[Bound]) -> None:
 
 
 def model_bounds(model: QuantisedModel) -> list[Bound]:
-    """Bounds for the weights, gains and shifts of ``model``."""
+    """The bounds that follow from the weights, gains and shifts of ``model``, and those of its network."""
     return [*_weight_bounds(model), *_shift_bounds(model), *_fixed(model.network)]
 
 
@@ -118,7 +118,7 @@ def _weight_bounds(model: QuantisedModel) -> Iterator[Bound]:
             yield from _gate(layer, *(Interval.around(int(np.abs(digit).sum(axis=-1).max())) for digit in (low, high)))
         else:
             parts = channel_parts(tensor) if adds_to_residual(layer) else (slice(None),)
-            magnitude = np.abs(tensor)  # never -128
+            magnitude = np.abs(tensor)  # int8 that is never -128
             for index, part in enumerate(parts):
                 largest = int(magnitude[..., part].sum(axis=-1, dtype=np.int64).max())
                 part_name = f"{layer}[{index}]" if len(parts) > 1 else layer
@@ -126,7 +126,7 @@ def _weight_bounds(model: QuantisedModel) -> Iterator[Bound]:
 
 
 def _shift_bounds(model: QuantisedModel) -> Iterator[Bound]:
-    """A pass's shift less the row's exponent must not become negative: the row writer would hold it at 0."""
+    """A pass's shift less the row's exponent must not become negative. The row writer would clip it to 0."""
     for name, tensor in model.tensors.items():
         if not name.endswith(".shift"):
             continue
@@ -134,7 +134,7 @@ def _shift_bounds(model: QuantisedModel) -> Iterator[Bound]:
         block, part = layer.rpartition(".attn.")[0], layer.rpartition(".")[2]
         if part in ("proj", "fc2"):
             exponent = ROW_EXPONENT_MAX
-        elif part in ("patch_embed", "logit", "mix"):  # RAW rows, and 1/sum
+        elif part in ("patch_embed", "logit", "mix"):  # RAW rows have exponent 0; 1/sum has at most 0
             exponent = 0
         else:
             norm = f"{block}.norm1" if block else f"{'.'.join(layer.split('.')[:2])}.norm2"
@@ -143,17 +143,17 @@ def _shift_bounds(model: QuantisedModel) -> Iterator[Bound]:
 
 
 def _norm_exponent(model: QuantisedModel, norm: str) -> int:
-    """Largest exponent of a normalised row's scale.
+    """The largest exponent of a normalised row's scale.
 
-    No value is farther than sqrt(spread / dim) from the mean of its row, so ``peak / sqrt(spread)`` is at most
-    ``gain / 2^8 / sqrt(dim)``; what rounding the mean and the product adds weighs most at the least spread, epsilon.
+    No value is farther than sqrt(spread / dim) from the mean of its row. So ``peak / sqrt(spread)`` is at most
+    ``gain / 2^8 / sqrt(dim)``. Rounding of the mean and of the product adds most at the least spread, epsilon.
     """
     dim = model.network.dim
     gain = int(np.abs(model[f"{norm}.gain"].astype(np.int64)).max())
     mean_error = 0.5 + dim / 1024
     scale = gain / 2**GAIN_SHIFT / sqrt(dim)
     scale += (mean_error * gain / 2**GAIN_SHIFT + 0.5) / sqrt(int(model[f"{norm}.epsilon"]))
-    rounded_up = scale * (1 + 2.0**-8) * (1 + 2.0**-9)  # nine bits of the peak, ten of the spread
+    rounded_up = scale * (1 + 2.0**-8) * (1 + 2.0**-9)  # the peak keeps nine bits, the spread ten
     least_mantissa = (256 * int(rsqrt_table().min())) >> 9
     return ceil(log2(max(rounded_up, 1e-9) * 2**15 / least_mantissa))
 
@@ -163,9 +163,9 @@ def _accumulator(name: str, reached: Interval) -> Bound:
 
 
 def _gate(name: str, low_weights: Interval, high_weights: Interval) -> list[Bound]:
-    """Three digit products; the arguments bound sums of weight digits over the inputs.
+    """Bounds of the three digit products. The arguments bound the sums of weight digits over the inputs.
 
-    The last bound covers the third product alone, which has an accumulator of its own where a gate takes two sweeps.
+    With two sweeps the third product has an accumulator of its own. The last bound covers that case too.
     """
     first = low_weights * Interval(0, OPERAND_MAX) + high_weights * Interval(0, LOW_DIGIT_MAX)
     last = first.round_shift(DIGIT_BITS) + high_weights * Interval(0, OPERAND_MAX)
@@ -173,7 +173,7 @@ def _gate(name: str, low_weights: Interval, high_weights: Interval) -> list[Boun
 
 
 def _fixed(network: Network) -> list[Bound]:
-    """Bounds that hold for all weights: attention, LayerNorm, the row writer, the reciprocal."""
+    """Bounds that hold for all weights: attention, LayerNorm, row writer, reciprocal."""
     dim = network.dim
     row = Interval.of_bits(ROW_BITS)
     total, squares = row.times(dim), (row * row).times(dim)

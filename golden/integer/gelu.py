@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GELU as ReLU minus a small even table (Edge-MoE, section IV)."""
+"""GELU as ReLU less a small even table (Edge-MoE, section IV)."""
 
 from functools import cache
 
@@ -13,14 +13,14 @@ __all__ = ["gelu"]
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
-    """GELU of s16 Q7.9 as s16 Q7.9, within 2e-3 of the exact erf form: relu(x) - delta(abs(x)), interpolated."""
+    """GELU of ``x`` s16 Q7.9, as s16 Q7.9: relu(x) - delta(abs(x)), interpolated. Within 2e-3 of the exact erf form."""
     delta = _interpolated()
     return np.maximum(x, 0) - delta[np.minimum(np.abs(x), len(delta) - 1)]
 
 
 @cache
 def _interpolated() -> np.ndarray:
-    """Delta at every magnitude up to the last step of its table, and so beyond: it ends in zeros."""
+    """Delta at every magnitude up to the end of its table. The table ends in zeros, which also hold beyond it."""
     table = gelu_delta_table()
     magnitude = np.arange((len(table) - 1) << GELU_STEP_BITS)
     index, part = magnitude >> GELU_STEP_BITS, magnitude & ((1 << GELU_STEP_BITS) - 1)

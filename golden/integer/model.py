@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole frame in exact integers, layer by layer and without tiling: what the machine must return."""
+"""A whole frame in exact integers, layer by layer and without tiles. The machine must return the same integers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from moevit.spec.networks import Network
 from moevit.spec.quantised import QuantisedModel
 from moevit.spec.splits import adds_to_residual, channel_parts
 
+from .frame import Frame, FrameError
 from .norm import NormRows, apply_gain, norm_rows
 from .product import product
 from .rounding import round_shift
@@ -20,37 +21,11 @@ from .row_scale import UNIT, RoundedPeak, RowScale, digits, peak_scale, quantise
 from .row_writer import gate_logits, write_rows
 from .softmax import exponentials
 
-__all__ = ["Frame", "FrameError", "IntegerModel", "Normed", "patch_rows", "row_operands"]
-
-
-class FrameError(ValueError):
-    """An image or a task that the network does not take."""
-
-
-@dataclass
-class Frame:
-    """What a frame leaves behind.
-
-    ``tokens`` s16 (tokens, dim). ``trace`` names each stored row as `golden.reference` does: ``x_embed``; of block i
-    ``i.q, i.k, i.v`` (tokens, dim), ``i.attn_logits`` (heads, tokens, tokens), ``i.attn_out, i.x_post_attn, i.gelu,
-    i.x_post_mlp``; of a shared FFN ``i.shared_gelu``; with experts ``i.gelu`` is (tokens, k, hidden) by rank, and
-    ``i.gate_logits`` (tokens, experts) s24, ``i.top_k_index, i.top_k_score`` (tokens, k) are there too.
-    ``saturated[name]`` counts clipped values of the passes that wrote ``name``.
-    """
-
-    trace: dict[str, np.ndarray] = field(default_factory=dict)
-    saturated: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def tokens(self) -> np.ndarray:
-        return self.trace["tokens"]
-
-    def count(self, name: str, saturated: int) -> None:
-        self.saturated[name] = self.saturated.get(name, 0) + saturated
+__all__ = ["IntegerModel", "Normed", "patch_rows", "row_operands"]
 
 
 class IntegerModel:
-    """Runs frames of one quantised model. Weights are kept as float32 for `product`, which is exact."""
+    """Runs frames of one quantised model. Weights are stored as float32 for `product`, which is exact."""
 
     def __init__(self, model: QuantisedModel):
         self.model = model
@@ -58,7 +33,7 @@ class IntegerModel:
 
     @classmethod
     def of_part(cls, network: Network, tensors: Mapping[str, np.ndarray]) -> "IntegerModel":
-        """A model of which only these tensors are there: its steps run, as far as they have theirs."""
+        """A model with only the tensors of some layers. Only the methods that need no other tensors work."""
         model = cls.__new__(cls)
         model._set(network, tensors)
         return model
@@ -71,7 +46,7 @@ class IntegerModel:
         self._parts = {layer: channel_parts(tensors[f"{layer}.weight"]) for layer in layers if adds_to_residual(layer)}
 
     def run(self, image: np.ndarray, task: int = 0) -> Frame:
-        """One u8 image (H, W, 3) for the task at this place in ``network.tasks``. Raises FrameError."""
+        """Run one image u8 (H, W, 3) for the task with index ``task`` in ``network.tasks``. Raises FrameError."""
         network = self.network
         if image.shape != (network.height, network.width, 3) or image.dtype != np.uint8:
             raise FrameError(f"{network.name} takes u8 images ({network.height}, {network.width}, 3), "
@@ -83,7 +58,7 @@ class IntegerModel:
         return self.run_blocks(frame, frame.trace["x_embed"], task)
 
     def run_blocks(self, frame: Frame, x: np.ndarray, task: int) -> Frame:
-        """Continue with residual rows ``x`` s16 (tokens, dim), as ``x_embed`` would be."""
+        """Run all blocks on residual rows ``x`` s16 (tokens, dim), which take the place of ``x_embed``."""
         for block in range(self.network.depth):
             x = self.project(frame, block, self.attend(frame, block, x), x)
             x = (self.experts if self.network.is_moe(block) else self.dense)(frame, block, x, task)
@@ -92,6 +67,7 @@ class IntegerModel:
         return frame
 
     def embed(self, frame: Frame, image: np.ndarray) -> np.ndarray:
+        """Residual rows s16 (tokens, dim) of an image u8 (H, W, 3)."""
         x = self._tensors["position"].copy()
         patches = x[self.network.prefix_tokens:]
         pixels = patch_rows(self.network, image)
@@ -123,36 +99,39 @@ class IntegerModel:
         return out
 
     def project(self, frame: Frame, block: int, mixed: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """``x`` with the projection of ``mixed`` added."""
+        """``x`` plus the projection of ``mixed``."""
         name = f"{block}.x_post_attn"
         frame.trace[name] = self._linear(frame, name, f"blocks.{block}.attn.proj", *row_operands(mixed), residual=x)
         return frame.trace[name]
 
     def dense(self, frame: Frame, block: int, x: np.ndarray, task: int) -> np.ndarray:
+        """``x`` plus the output of a dense block's FFN."""
         normed = self.norm(f"blocks.{block}.norm2", x)
         return self._ffn(frame, block, "gelu", f"blocks.{block}.mlp", normed, x,
                          index=task if self.network.task_fc2 else None)
 
     def hidden(self, frame: Frame, name: str, layer: str, operands: np.ndarray, scale: RowScale,
                index: int | None = None) -> np.ndarray:
-        """Hidden rows of an FFN, traced as ``name``; ``layer``: its fc1, of expert ``index``."""
+        """Hidden rows of an FFN with the fc1 ``layer``. ``index``: the expert. Clipped values count for ``name``."""
         return self._linear(frame, name, layer, operands, scale, index=index,
                             activation=ACTIVATION_OF[self.network.activation])
 
     def contract(self, frame: Frame, block: int, layer: str, rows: np.ndarray, x: np.ndarray,
                  index: int | None = None) -> np.ndarray:
-        """``x`` with what ``layer``, an fc2, makes of hidden ``rows`` added; ``index``: which fc2."""
+        """``x`` plus the output of ``layer``, a fc2, for the hidden ``rows``. ``index``: the expert or task of a
+        stacked fc2."""
         return self._linear(frame, f"{block}.x_post_mlp", layer, *row_operands(rows), residual=x, index=index)
 
     def _ffn(self, frame: Frame, block: int, hidden: str, name: str, normed: "Normed", x: np.ndarray,
              index: int | None = None) -> np.ndarray:
-        """An FFN that all tokens use; its hidden rows are traced as ``hidden``; ``index``: which fc2."""
+        """``x`` plus the output of an FFN that all tokens use. Its hidden rows are traced as ``hidden``. ``index``:
+        which fc2."""
         rows = self.hidden(frame, f"{block}.{hidden}", f"{name}.fc1", normed.operands, normed.scale)
         frame.trace[f"{block}.{hidden}"] = rows
         return self.contract(frame, block, f"{name}.fc2", rows, x, index)
 
     def experts(self, frame: Frame, block: int, x: np.ndarray, task: int) -> np.ndarray:
-        """The shared FFN, then experts in increasing order: each adds to a copy of ``x``, clipped every time."""
+        """``x`` plus the shared FFN, then plus each expert in increasing order. Every addition is clipped."""
         network, name = self.network, f"blocks.{block}.moe"
         normed = self.norm(f"blocks.{block}.norm2", x)
         routing = self._route(frame, block, normed, task)
@@ -173,7 +152,7 @@ class IntegerModel:
         return x
 
     def _route(self, frame: Frame, block: int, normed: "Normed", task: int) -> Routing:
-        """The gate's product in three digit products: low x low is below the last bit and left out."""
+        """Route with three digit products. The product of the two low digits is below the last bit and left out."""
         name = f"blocks.{block}.moe.gate"
         weight_high, weight_low = digits(self._tensors[f"{name}.weight"][task])
         high, low = digits(normed.rows)
@@ -189,6 +168,7 @@ class IntegerModel:
         return routing
 
     def norm(self, name: str, x: np.ndarray) -> "Normed":
+        """Rows ``x`` after the LayerNorm ``name``, as 16-bit integers."""
         gain, dim = self._tensors[f"{name}.gain"], self.network.dim
         inverse_dim = round((1 << INVERSE_DIM_FRACTION) / dim)
         norm = norm_rows(x, gain, dim, inverse_dim, int(self._tensors[f"{name}.epsilon"]))
@@ -196,8 +176,12 @@ class IntegerModel:
 
     def _linear(self, frame: Frame, written: str, name: str, operands: np.ndarray, scale: RowScale, *,
                 index: int | None = None, **options) -> np.ndarray:
-        """Operands s9 (rows, inputs) through the linear ``name`` (expert or task ``index``); counts what was clipped.
-        A layer in several parts adds each to the rows that the one before has left; the bias comes with the first."""
+        """Operands s9 (rows, inputs) through the linear layer ``name`` (expert or task ``index``). Clipped values are
+        counted.
+
+        A layer in several parts adds each part to the rows that the part before it left. The bias comes with the first
+        part.
+        """
         weight, column_scale, bias = (self._tensors[f"{name}.{part}"] for part in ("weight", "column_scale", "bias"))
         if index is not None:
             weight, column_scale, bias = weight[index], column_scale[index], bias[index]
@@ -209,7 +193,7 @@ class IntegerModel:
         return result.rows
 
     def _product(self, frame: Frame, written: str, name: str, accumulator: np.ndarray, scale: RowScale) -> np.ndarray:
-        """Rows of a product within attention: one scale for all columns, no bias."""
+        """Rows of a product within attention, which has one scale for all columns and no bias."""
         columns = np.full(accumulator.shape[1], self._tensors[f"{name}.scale"])
         result = write_rows(accumulator, scale, columns, np.zeros_like(columns), int(self._tensors[f"{name}.shift"]))
         frame.count(written, result.saturated)
@@ -218,14 +202,14 @@ class IntegerModel:
 
 @dataclass(frozen=True)
 class Normed:
-    """Normalised rows as integers in +-32640, and the statistics that they came from."""
+    """Normalised rows as integers in +-32640, and their statistics."""
 
     rows: np.ndarray
     norm: NormRows
 
     @property
     def operands(self) -> np.ndarray:
-        """The high digits: s9."""
+        """The high digits s9."""
         return digits(self.rows)[0]
 
     @property
@@ -234,7 +218,8 @@ class Normed:
 
 
 def patch_rows(network: Network, image: np.ndarray) -> np.ndarray:
-    """Image (H, W, 3) -> (patches, 3 x patch x patch): patches row by row, each as (row, column, channel)."""
+    """Image (H, W, 3) -> (patches, 3 x patch x patch). Patches come row by row, each flattened as (row, column,
+    channel)."""
     patch = network.patch
     down, across = network.height // patch, network.width // patch
     blocks = image.reshape(down, patch, across, patch, 3).transpose(0, 2, 1, 3, 4)
@@ -250,6 +235,6 @@ def _columns(peak: RoundedPeak) -> RoundedPeak:
 
 
 def row_operands(rows: np.ndarray) -> tuple[np.ndarray, RowScale]:
-    """Stored rows s16 as operands, scaled by their own peak."""
+    """Stored rows s16 as operands s9 and row scales, each row scaled by its own peak."""
     peak = peak_scale(np.abs(rows).max(axis=1))
     return digits(quantise(rows, _columns(peak)))[0], peak.row_scale

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From accumulators to stored rows: scale, bias, activation, gate score, residual add, saturation."""
+"""From accumulators to stored rows: scale, bias, activation, gate score, residual, saturation."""
 
 from typing import NamedTuple
 
@@ -22,21 +22,21 @@ _RANGE = {
 
 
 class Written(NamedTuple):
-    """Rows as stored (rows, columns) and how many of their values were clipped."""
+    """Stored rows (rows, columns), and the number of their values that were clipped."""
 
     rows: np.ndarray
     saturated: int
 
 
 def scaled(accumulator: np.ndarray, scale: RowScale, column_scale: np.ndarray, shift: int) -> np.ndarray:
-    """``accumulator x row scale x column scale / 2^shift`` as s24, clipped.
+    """``accumulator x row scale x column scale / 2^shift``, clipped to s24.
 
-    accumulator s27 (rows, columns); the product of the scales is rounded to u17; the shift, less the row's exponent,
-    is held within 0..63.
+    accumulator s27 (rows, columns). The product of the two scales is rounded to u17. The shift less the row's exponent
+    is clipped to 0..63.
     """
     product = round_shift(scale.mantissa[:, None] * column_scale, 15)
     down = np.clip(shift - scale.exponent, 0, 63)[:, None]
-    value = round_shift(accumulator * product, np.minimum(down, 50))  # of s45
+    value = round_shift(accumulator * product, np.minimum(down, 50))  # the product is s45
     return np.clip(value, -(1 << 23), (1 << 23) - 1, out=value)
 
 
@@ -46,7 +46,7 @@ def write_rows(accumulator: np.ndarray, scale: RowScale, column_scale: np.ndarra
     """The stored value of each accumulator: ``sat(residual + score x activation(sat16(scaled + bias)))``.
 
     bias s16 (columns,); score u17 with 16 fraction bits (rows,); residual s16 (rows, columns).
-    A value counts as saturated once if either clip changed it.
+    A value that both clips change counts as one saturated value.
     """
     value, clipped = saturate(scaled(accumulator, scale, column_scale, shift) + bias, -32768, 32767)
     if activation == Activation.GELU:
@@ -63,6 +63,6 @@ def write_rows(accumulator: np.ndarray, scale: RowScale, column_scale: np.ndarra
 
 def gate_logits(accumulator: np.ndarray, scale: RowScale, column_scale: np.ndarray, bias: np.ndarray,
                 shift: int) -> np.ndarray:
-    """Gate logits s24 Q8.16 (log2 units): bias s16 Q8.8; a bias of -32768 masks the expert (most negative logit)."""
+    """Gate logits s24 Q8.16 in log2 units. bias s16 Q8.8; a bias of -32768 masks the expert (least logit)."""
     logit = scaled(accumulator, scale, column_scale, shift) + (bias << (GATE_FRACTION - LOGIT_FRACTION))
     return np.where(bias == BIAS_MASKED, -(1 << 23), np.clip(logit, -(1 << 23), (1 << 23) - 1))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sigmoid of a gate's logit, and its binary logarithm, from tables."""
+"""The sigmoid of a gate's logit and its binary logarithm, from tables."""
 
 import numpy as np
 
@@ -12,18 +12,18 @@ __all__ = ["log2_sigmoid", "sigmoid"]
 
 
 def log2_sigmoid(logit: np.ndarray) -> np.ndarray:
-    """Of s24 Q8.16 in log2 units, ``log2(1 / (1 + 2^-x))`` as s24 Q8.16, within 1e-4: min(x, 0) less an even table."""
+    """``log2(1 / (1 + 2^-x))`` of x s24 Q8.16, as s24 Q8.16: min(x, 0) less an even table. Within 1e-4."""
     return np.minimum(logit, 0) - _interpolated(log2_sigmoid_table(), logit)
 
 
 def sigmoid(logit: np.ndarray) -> np.ndarray:
-    """Of s24 Q8.16 in log2 units, ``1 / (1 + 2^-x)`` as u17 with 16 fraction bits, within 4e-5."""
+    """``1 / (1 + 2^-x)`` of x s24 Q8.16, as u17 with 16 fraction bits. Within 4e-5."""
     small = _interpolated(sigmoid_table(), logit)
     return np.where(logit < 0, small, (1 << SCORE_FRACTION) - small)
 
 
 def _interpolated(table: np.ndarray, logit: np.ndarray) -> np.ndarray:
-    """The table at ``abs(logit)``, rounded to 2^-12; 0 beyond its end."""
+    """The table at ``abs(logit)``, with the magnitude rounded to 2^-12. 0 beyond the table's end."""
     magnitude = round_shift(np.abs(logit), SIGMOID_GUARD)
     index, part = magnitude >> SIGMOID_STEP_BITS, magnitude & ((1 << SIGMOID_STEP_BITS) - 1)
     last = len(table) - 2

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine in Python: executes a bundle's program, byte for byte, with the same result as the RTL."""
+"""The golden machine: it executes a bundle's program in Python and returns the same bytes as the RTL."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PASS: rows to operands, operands x tiles, accumulators to stored rows."""
+"""A PASS in three parts: rows become operands, operands are multiplied by tiles, accumulators become stored rows."""
 
 import numpy as np
 
@@ -19,10 +19,15 @@ from .state import State
 __all__ = ["run_pass"]
 
 Instruction = dict[str, int]
+_TRACED = {Destination.RESIDUAL: TraceKind.RESIDUAL, Destination.HIDDEN: TraceKind.HIDDEN}
 
 
 def run_pass(state: State, instruction: Instruction, beats: np.ndarray, rows: int, expert: int) -> int:
-    """Execute one PASS on ``state``; returns the array's multiply-accumulates."""
+    """Execute one PASS on ``state`` and return the array's multiply-accumulates.
+
+    ``beats``: the bytes u8 that the pass takes from its region. ``rows``: how many rows it has. ``expert``: whose queue
+    it uses. Raises ValueError and IndexError for fields that the machine refuses.
+    """
     place = np.arange(rows)
     token, score = place, np.full(rows, 1 << SCORE_FRACTION)
     if instruction["gather"] or instruction["scatter"] or instruction["score"]:
@@ -38,7 +43,7 @@ def run_pass(state: State, instruction: Instruction, beats: np.ndarray, rows: in
         raise ValueError(f"selection biases of {rows} rows")
     weight, column_scale, bias = _tiles(state, instruction, beats)
     accumulator = _multiply(state.config, operands, weight, instruction["digits"])
-    row = token if instruction["scatter"] else _grouped(instruction, place)
+    row = token if instruction["scatter"] else _destination_rows(instruction, place)
     columns = _columns(state, instruction)
     parameters = (accumulator[:, columns], scale, column_scale[columns], bias[columns], instruction["shift"])
     if instruction["destination"] == Destination.ROUTER:
@@ -49,20 +54,20 @@ def run_pass(state: State, instruction: Instruction, beats: np.ndarray, rows: in
 
 
 def _k_tiles(state: State, instruction: Instruction) -> int:
-    """Tiles of an n-tile: k_tiles for each sweep over the rows."""
+    """Tiles in one n-tile: ``k_tiles`` for each sweep."""
     return instruction["k_tiles"] * (state.config.gate_sweeps if instruction["digits"] else 1)
 
 
 def _columns(state: State, instruction: Instruction) -> slice:
-    """Columns of a pass that are stored: from ``first_word`` on."""
+    """The stored columns of a pass, which begin at the word ``first_word``."""
     columns = slice(instruction["first_word"] * state.config.k_lanes, instruction["columns"])
     if instruction["first_word"] >= state.config.ratio or columns.start >= columns.stop:
         raise ValueError(f"no columns from word {instruction['first_word']} to {columns.stop}")
     return columns
 
 
-def _grouped(instruction: Instruction, place: np.ndarray) -> np.ndarray:
-    """Destination rows of a pass: after each group of rows some are left out."""
+def _destination_rows(instruction: Instruction, place: np.ndarray) -> np.ndarray:
+    """The destination row of each row: after every ``group`` rows, ``gap`` destination rows are left out."""
     size, gap = instruction["group"], instruction["gap"]
     if not size:
         if gap:
@@ -74,7 +79,7 @@ def _grouped(instruction: Instruction, place: np.ndarray) -> np.ndarray:
 
 
 def _operands(state: State, instruction: Instruction, row: np.ndarray) -> tuple[np.ndarray, RowScale]:
-    """Operands (rows, k lanes) s9, for ``digits`` those of each sweep side by side, and the row scales."""
+    """Operands s9 (rows, k lanes) and the row scales. With ``digits`` the operands of the sweeps stand side by side."""
     memory = state.residual if instruction["source"] == RowSource.RESIDUAL else state.hidden
     address = instruction["source_base"] + row[:, None] * instruction["source_stride"]
     x = memory[address + np.arange(instruction["k_tiles"])].reshape(len(row), -1)
@@ -104,33 +109,34 @@ def _take(part, row: np.ndarray):
 
 def _tiles(state: State, instruction: Instruction,
            beats: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights (k lanes, n lanes), column scales and biases (n lanes,) of the whole pass."""
+    """Weights (k lanes, n lanes), column scales (n lanes,) and biases (n lanes,) of the whole pass."""
     k, n = state.config.k_lanes, state.config.n_lanes
     n_tiles, k_tiles = instruction["n_tiles"], _k_tiles(state, instruction)
-    stream = beats.reshape(n_tiles, -1)
+    content = beats.reshape(n_tiles, -1)
     if instruction["constant"]:
         column_scale = np.full(n_tiles * n, instruction["constant_scale"])
         bias = np.zeros(n_tiles * n, np.int64)
     else:
-        columns = np.ascontiguousarray(stream[:, :4 * n]).view("<i2").reshape(-1, 2).astype(np.int64)
+        columns = np.ascontiguousarray(content[:, :4 * n]).view("<i2").reshape(-1, 2).astype(np.int64)
         column_scale, bias = columns[:, 0] & 0xFFFF, columns[:, 1]
-        stream = stream[:, 4 * n:]
+        content = content[:, 4 * n:]
     if instruction["weights"] == WeightSource.BUS:
-        tiles = np.ascontiguousarray(stream).view(np.int8).reshape(n_tiles, k_tiles, n, k).astype(np.int64)
+        tiles = np.ascontiguousarray(content).view(np.int8).reshape(n_tiles, k_tiles, n, k).astype(np.int64)
         return tiles.transpose(1, 3, 0, 2).reshape(k_tiles * k, n_tiles * n), column_scale, bias
     words = state.kv.reshape(-1, n)
     address = (instruction["kv_base"] + np.arange(n_tiles)[:, None, None] * instruction["kv_n_stride"]
                + np.arange(k_tiles)[:, None] * instruction["kv_k_stride"] + np.arange(k))
     tiles = words[address]  # (n_tiles, k_tiles, k beats, n bytes)
-    if instruction["weights"] == WeightSource.KEYS:  # a beat is `ratio` columns
+    if instruction["weights"] == WeightSource.KEYS:  # a beat holds `ratio` columns
         tiles = tiles.reshape(n_tiles, k_tiles, n, k).transpose(0, 1, 3, 2)
     return tiles.transpose(1, 2, 0, 3).reshape(k_tiles * k, n_tiles * n), column_scale, bias
 
 
 def _multiply(config: MachineConfig, operands: np.ndarray, weight: np.ndarray, with_digits: int) -> np.ndarray:
-    """operands @ weight in exact integers (double precision holds every sum).
+    """``operands @ weight`` in exact integers. Float64 holds every sum exactly.
 
-    digits: an expert's two sums meet at the end, or the sum is shifted before the third sweep.
+    A gate (``with_digits``) adds up digit products. With two sweeps, the two lanes of an expert are added at the end.
+    With three sweeps, the sum is shifted before the third.
     """
     if not with_digits:
         return _exact(operands, weight)
@@ -172,12 +178,11 @@ def _write(state: State, instruction: Instruction, parameters: tuple, row: np.nd
     if destination == Destination.RESIDUAL:
         state.add_to_sums(row, (stored - memory[address]).sum(axis=(1, 2)))
     memory[address] = stored
-    kind = {Destination.RESIDUAL: TraceKind.RESIDUAL, Destination.HIDDEN: TraceKind.HIDDEN}.get(destination, TraceKind.KV)
-    state.record(kind, address, stored)
-    _track(state, instruction, written.rows, row)
+    state.record(_TRACED.get(destination, TraceKind.KV), address, stored)
+    _update_peaks(state, instruction, written.rows, row)
 
 
-def _track(state: State, instruction: Instruction, rows: np.ndarray, row: np.ndarray) -> None:
+def _update_peaks(state: State, instruction: Instruction, rows: np.ndarray, row: np.ndarray) -> None:
     if instruction["peak"] == Peak.NONE:
         return
     peak = (np.abs(rows) if instruction["peak"] == Peak.ABSOLUTE else rows).max(axis=1)

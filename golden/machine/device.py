@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The golden machine behind the interface of a board: registers, memory, start and done.
 
-Has the methods of ``moevit.host.device.Device``, so that one runtime drives the board, the simulated RTL and this.
-It keeps no time: cycle counters read 0.
+It has the methods of ``moevit.host.device.Device``: the same runtime drives a board, the simulated RTL and this device.
+The golden machine does not count cycles. The cycle counters read 0.
 """
 
 from collections.abc import Callable
@@ -27,8 +27,11 @@ PAGE = 4096
 
 @dataclass
 class GoldenBuffer:
-    """Bytes that host and machine share. ``array`` is the host's copy; flush and invalidate move it. ``release`` gives
-    the memory back."""
+    """Bytes that host and machine share.
+
+    ``array`` is the host's copy, ``memory`` the machine's. ``flush`` copies to the machine, ``invalidate`` copies back.
+    ``release`` returns the memory to the device.
+    """
 
     address: int
     array: np.ndarray
@@ -47,15 +50,15 @@ class GoldenBuffer:
 
 
 class GoldenDevice:
-    """A board whose machine is ``Machine``. ``memory_bytes`` is all that can be allocated."""
+    """A board whose machine is a `Machine`. ``memory_bytes`` is the size of its memory."""
 
-    clock_hz = 300e6  # no time passes here
+    clock_hz = 300e6  # Hz; only converts cycles, which are 0 here
     interrupts = False
 
     def __init__(self, config: MachineConfig, memory_bytes: int = 1 << 26):
         self.config = config
         self._memory = np.zeros(memory_bytes, np.uint8)
-        self._ends: dict[int, int] = {}  # of buffers, by the order in which they were made
+        self._ends: dict[int, int] = {}  # end of each buffer in bytes; the key counts allocations
         self._made = count()
         self._machine = Machine(config, self._read, self._write)
         self._registers = {register.offset: 0 for register in REGISTERS}
@@ -69,7 +72,7 @@ class GoldenDevice:
 
     @property
     def last(self) -> Run:
-        """What the last run left behind, with its trace."""
+        """The last run, with its trace."""
         return self._machine.state.run
 
     def read_register(self, at: int) -> int:
@@ -93,7 +96,7 @@ class GoldenDevice:
         return -(-max(self._ends.values(), default=0) // PAGE) * PAGE
 
     def allocate(self, size: int) -> GoldenBuffer:
-        """Memory above all buffers that are not yet freed."""
+        """Reserve ``size`` bytes above all buffers that are in use. Raises MemoryError."""
         start = self._top
         if start + size > len(self._memory):
             raise MemoryError(f"{size} bytes do not fit the {len(self._memory) - start} that are left")
@@ -106,7 +109,7 @@ class GoldenDevice:
         return len(self._memory) - self._top
 
     def wait(self, timeout: float | None = None) -> None:
-        """A run is over when START returns."""
+        """Return at once: writing START runs the whole program."""
 
     def reset(self) -> None:
         self.write_register(offset("CONTROL"), 1 << BITS["RESET"])

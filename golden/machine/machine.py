@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Executes a program from memory as the RTL does, a whole pass at a time."""
+"""Executes a program from memory with the results of the RTL, one instruction at a time."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ WriteMemory = Callable[[int, np.ndarray], None]
 
 
 class ProgramStopped(RuntimeError):
-    """A program that the machine refuses; names the instruction and the ErrorCode that the RTL would latch."""
+    """A program that the machine refuses: the ErrorCode that the RTL would latch, the instruction, the address."""
 
     def __init__(self, code: ErrorCode, pc: int, reason: str, address: int = 0):
         super().__init__(f"instruction {pc}: {reason}")
@@ -29,7 +29,7 @@ class ProgramStopped(RuntimeError):
 
 
 class Machine:
-    """One machine with its on-chip state, which survives from run to run as in hardware.
+    """One machine with its on-chip state. The state survives from run to run, as in hardware.
 
     ``read(address, bytes) -> u8 array`` and ``write(address, u8 array)`` are the memory bus.
     """
@@ -39,7 +39,10 @@ class Machine:
         self._read, self._write = read, write
 
     def run(self, bases: dict[Region, int], output: int, program: int, length: int) -> Run:
-        """Execute ``length`` instructions at address ``program``; ``bases`` are the stream base addresses."""
+        """Execute the program of ``length`` instructions at ``program``. Raises ProgramStopped.
+
+        ``bases``: the base address of each region. ``output``, ``program``: addresses. All addresses are in bytes.
+        """
         words = self._read(program, length * INSTRUCTION_BYTES).view("<u4").reshape(length, -1)
         state = self.state
         state.run, state.sequence = Run(), 0
@@ -69,7 +72,7 @@ class Machine:
 
     def _guarded(self, instruction: dict[str, int], pc: int, expert: int, bases: dict[Region, int],
                  output: int) -> None:
-        """Execute; whatever does not fit the memories or the stream is the RTL's OPERAND error."""
+        """Execute one instruction. Fields that do not fit the memories or the region give the RTL's OPERAND error."""
         try:
             self._execute(instruction, pc, expert, bases, output)
         except (IndexError, ValueError) as error:
@@ -108,14 +111,14 @@ class Machine:
         return self.state.residual[instruction["source_base"] + row + np.arange(instruction["k_tiles"])]
 
     def _load(self, instruction: dict[str, int], beats: np.ndarray) -> None:
-        """Each word to all of its places before the next one: where copies overlap, the later word stays."""
+        """Write each word to all of its copies before the next word. Where copies overlap, the later word stays."""
         words = beats.view("<i2").reshape(-1, 1, self.config.k_lanes)
         place = instruction["destination_base"] + np.arange(instruction["rows"] * instruction["k_tiles"])
         copy = np.arange(instruction["copies"] + 1) * instruction["destination_stride"]
         self.state.residual[place[:, None] + copy] = words
 
     def _image(self, instruction: dict[str, int], beats: np.ndarray) -> None:
-        """HxWx3 u8 to one row per patch, a patch flattened as (row, column, channel)."""
+        """Turn H x W x 3 bytes into one row per patch. A patch is flattened as (row, column, channel)."""
         patch, across, lanes = instruction["patch"], instruction["patches_x"], self.config.k_lanes
         bytes_across = 8 * instruction["segment"]
         down = instruction["rows"] // across

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the machine keeps on chip, and what a run leaves behind."""
+"""The machine's on-chip state, and the record of a run."""
 
 from dataclasses import dataclass, field
 
@@ -17,9 +17,9 @@ __all__ = ["Finished", "Run", "State"]
 
 @dataclass(frozen=True)
 class Finished:
-    """An instruction of the run: its place in the program, its expert, its rows, and what it cost.
+    """A finished instruction: its place in the program, its expert, its rows and its cost.
 
-    ``macs`` are the array's: rows x tiles x k_lanes x n_lanes. ``beats`` came from the memory bus.
+    ``macs``: multiply-accumulates of the array, rows x tiles x k_lanes x n_lanes. ``beats``: bus beats read.
     """
 
     pc: int
@@ -31,7 +31,7 @@ class Finished:
 
 @dataclass
 class Run:
-    """What a run leaves behind besides its output."""
+    """The record of a run besides its output: finished instructions, clipped values, trace."""
 
     finished: list[Finished] = field(default_factory=list)
     saturated: int = 0
@@ -43,13 +43,13 @@ class Run:
 
 
 class State:
-    """Everything that the machine keeps on chip; memories hold one word per row of the array."""
+    """The machine's on-chip state. An address of a memory holds one word of k_lanes values."""
 
     def __init__(self, config: MachineConfig):
         self.config = config
         self.residual = np.zeros((config.residual_words, config.k_lanes), np.int64)
         self.hidden = np.zeros((config.hidden_words, config.k_lanes), np.int64)
-        self.kv = np.zeros((config.kv_words * config.ratio, config.k_lanes), np.int64)  # by parts
+        self.kv = np.zeros((config.kv_words * config.ratio, config.k_lanes), np.int64)  # in parts of k_lanes bytes
         self.peaks = np.zeros(4 * config.max_tokens, np.int64)
         self.sums = np.zeros(config.max_tokens, np.int64)  # of residual rows, s27
         self.norm: NormRows | None = None
@@ -60,12 +60,12 @@ class State:
         self.sequence = 0
 
     def add_to_sums(self, row: np.ndarray, change: np.ndarray) -> None:
-        """The sums of rows ``row`` (modulo max_tokens) change by ``change``, modulo 2^27."""
+        """Add ``change`` to the sums of the rows ``row`` (modulo max_tokens). Sums wrap at 27 bits."""
         np.add.at(self.sums, row % self.config.max_tokens, change)
         self.sums = wrap(self.sums, ROW_SUM_BITS)
 
     def record(self, kind: TraceKind, address: np.ndarray, data: np.ndarray) -> None:
-        """Note stores at ``address`` (any shape) of ``data`` (that shape, at most k_lanes)."""
+        """Add stored words to the trace. ``data`` has the shape of ``address`` and up to k_lanes values for each."""
         records = np.zeros(address.size, record_dtype(self.config.k_lanes))
         records["kind"], records["sequence"], records["address"] = kind, self.sequence, address.ravel()
         flat = data.reshape(address.size, -1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Post-training quantisation: float checkpoint and a few images -> `spec.quantised.QuantisedModel`."""
+"""Post-training quantisation: a float checkpoint and a few images -> `spec.quantised.QuantisedModel`."""
 
 from .errors import CalibrationError, QuantisationError, RangeError
 from .quantiser import quantise

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gate biases with which a synthetic network spreads its tokens over the experts as a trained one does."""
+"""Gate biases that spread the tokens of a synthetic network over the experts as a trained network does."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -12,15 +12,16 @@ from moevit.spec.networks import Network
 
 __all__ = ["balance", "biases_for"]
 
-_IDLE = -32.0  # of an expert that shall get no token; small enough to stay in the quantised bias
+_IDLE = -32.0  # the bias of an expert without tokens; it fits the quantised bias
 _ROUNDS = 400
 
 
 def biases_for(logits: np.ndarray, loads: Sequence[int], k: int) -> np.ndarray:
-    """Biases (experts,) f32 that make the top ``k`` of ``logits`` (tokens, experts) fall on the experts as ``loads``.
+    """Biases f32 (experts,) that make the top ``k`` of ``logits`` (tokens, experts) give each expert its count in
+    ``loads``.
 
-    Coordinate by coordinate: an expert with too few tokens gets more bias, with ever smaller steps. Returns the best
-    found; a few tokens may differ from ``loads``.
+    Each round raises the bias of experts with too few tokens, and lowers that of experts with too many. The steps
+    become smaller. Returns the best biases found. A few tokens may differ from ``loads``.
     """
     wanted = np.asarray(loads)
     bias = np.where(wanted == 0, _IDLE, 0.0)
@@ -41,10 +42,10 @@ def biases_for(logits: np.ndarray, loads: Sequence[int], k: int) -> np.ndarray:
 def balance(network: Network, tensors: Mapping[str, np.ndarray], image: np.ndarray,
             loads: Callable[[Network, int], Mapping[int, Sequence[int]]], keep: Collection[int] = ()
             ) -> dict[str, np.ndarray]:
-    """``tensors`` with gate biases such that ``image`` u8 (H, W, 3) is routed as ``loads(network, task)`` says.
+    """``tensors`` with gate biases that route ``image`` u8 (H, W, 3) as ``loads(network, task)`` says.
 
-    Block by block with the float model, since a block's routing decides what the next one sees. The gates of blocks in
-    ``keep`` stay as they are. The quantised network routes all but a few tokens like the float one.
+    It runs the float model block by block, because the routing of a block changes the input of the next. The gates of
+    blocks in ``keep`` stay as they are. The quantised network routes all but a few tokens like the float one.
     """
     floats = pixels(image[None])
     model = load_state(network, {name: torch.from_numpy(np.ascontiguousarray(tensor))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranges and loads that the quantiser must know before it begins, from the float model on a few images."""
+"""Calibration: ranges of values and loads of experts, from the float model on a few images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ PARTS = ("query", "key", "value")
 
 @dataclass
 class Range:
-    """Least and largest value of each channel (channels,), and the sums of values and squares over ``count`` rows."""
+    """Of ``count`` rows: least and largest value of each channel (channels,), sums of values and of squares."""
 
     low: np.ndarray
     high: np.ndarray
@@ -38,22 +38,22 @@ class Range:
 
     @property
     def reach(self) -> np.ndarray:
-        """Largest distance from the centre."""
+        """The largest distance from the centre."""
         return (self.high - self.low) / 2
 
     @property
     def peak(self) -> np.ndarray:
-        """Largest magnitude."""
+        """The largest magnitude."""
         return np.maximum(-self.low, self.high)
 
     @property
     def spread(self) -> np.ndarray:
-        """Standard deviation."""
+        """The standard deviation."""
         mean = self.total / self.count
         return np.sqrt(np.maximum(self.squares / self.count - mean**2, 0.0))
 
     def meet(self, values: np.ndarray) -> None:
-        """Widen to ``values`` (rows, channels)."""
+        """Widen the range to ``values`` (rows, channels)."""
         self.low, self.high = np.minimum(self.low, values.min(axis=0)), np.maximum(self.high, values.max(axis=0))
         self.total, self.squares = self.total + values.sum(axis=0), self.squares + np.square(values).sum(axis=0)
         self.count += len(values)
@@ -61,11 +61,11 @@ class Range:
 
 @dataclass
 class Statistics:
-    """What the float model does over all images and tasks.
+    """Figures of the float model over all images and tasks.
 
-    ``residual``: the largest magnitude of the residual stream. ``ranges`` of each block's ``query``, ``key``, ``value``
-    (dim,); keys and values are without the constants that `fold` moves elsewhere. ``loads[block]`` (images, tasks,
-    experts) counts the tokens of each expert.
+    ``residual``: the largest magnitude of the residual rows. ``ranges[block]``: of ``query``, ``key`` and ``value``
+    (dim,), without the constants that `fold` moves elsewhere. ``loads[block]`` (images, tasks, experts): the number of
+    tokens of each expert.
     """
 
     residual: float
@@ -75,7 +75,7 @@ class Statistics:
 
 @torch.no_grad()
 def calibrate(model: M3ViT, tensors: Mapping[str, np.ndarray], images: np.ndarray) -> Statistics:
-    """Run u8 ``images`` (images, H, W, 3) through all tasks. Raises CalibrationError."""
+    """Run ``images`` u8 (images, H, W, 3) through all tasks. Raises CalibrationError."""
     network = model.network
     images = _checked(network, images)
     found = Statistics(0.0, [{part: Range.empty(network.dim) for part in PARTS} for _ in range(network.depth)])

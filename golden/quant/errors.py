@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong while a network is quantised."""
+"""The errors of quantisation."""
 
 __all__ = ["CalibrationError", "QuantisationError", "RangeError"]
 
 
 class QuantisationError(ValueError):
-    """A network that cannot be quantised as it is."""
+    """The network cannot be quantised."""
 
 
 class CalibrationError(QuantisationError):
-    """Calibration images that say nothing about the network's ranges."""
+    """Calibration images that do not show the ranges of the network."""
 
 
 class RangeError(QuantisationError):
-    """A tensor whose values do not fit the machine's formats; names the tensor."""
+    """A tensor whose values do not fit the machine's formats. The message names the tensor."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far the integers of a quantised model are from the float model, tensor by tensor."""
+"""The distance between a quantised model and the float model, tensor by tensor."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -11,25 +11,27 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from moevit.golden.integer.model import Frame, IntegerModel
+from moevit.golden.integer.frame import Frame
+from moevit.golden.integer.model import IntegerModel
 from moevit.golden.reference import M3ViT, pixels
 from moevit.spec.formats import BIAS_MASKED, GATE_FRACTION, GELU_FRACTION, LOGIT_FRACTION
 from moevit.spec.quantised import QuantisedModel
 
 from .fold import offsets
-from .quantiser import LOG2_E
+from .integer_tensors import LOG2_E
 
 __all__ = ["BLOCK_TENSORS", "CLEAR", "Fidelity", "Routes", "compare", "dequantised", "routed", "sqnr"]
 
-#: Standard deviations of a gate's noise above which a lead is clear: the noise of a difference of two logits is 1.4 of
-#: them, so a clear token is routed otherwise in a few of a hundred cases at the margin, and hardly ever beyond.
+#: A token's lead is clear above this many standard deviations of the gate's noise. The difference of two logits has 1.4
+#: times the noise of one. So a token with a lead just above takes another expert in a few of a hundred cases, and
+#: hardly ever with a larger lead.
 CLEAR = 3.0
 
 BLOCK_TENSORS = ("q", "k", "v", "attn_logits", "attn_out", "x_post_attn", "gate_logits", "gelu", "x_post_mlp")
 
 
 def sqnr(reference: np.ndarray, value: np.ndarray) -> float:
-    """Signal to quantisation noise in dB."""
+    """Signal to quantisation noise ratio in dB."""
     return _decibel(float(np.square(reference).sum()), float(np.square(reference - value).sum()))
 
 
@@ -41,15 +43,15 @@ def _decibel(signal: float, noise: float) -> float:
 
 @dataclass
 class Fidelity:
-    """Figures over all images and tasks; tensors are named as in `dequantised`.
+    """Figures over all images and tasks. Tensors are named as in `dequantised`.
 
-    ``sqnr[name]`` in dB. ``cosines``: of every final token with the float model's, after the final norm if there is
-    one. ``saturated[name]`` of the ``written[name]`` values of a tensor were clipped.
+    ``sqnr[name]``: in dB. ``cosines``: of every final token and the float model's token, after the final norm if there
+    is one. ``saturated[name]`` of the ``written[name]`` values of a tensor were clipped.
 
-    Of a MoE block: ``gate_noise``, the standard deviation of the integers' gate logits around the float ones;
-    ``routing``, the share of tokens whose set of experts is the float model's; ``clear_routing``, the same among
-    ``clear`` tokens, whose last chosen expert leads the next one by more than ``CLEAR`` times that noise. All blocks
-    before it have run in integers.
+    Of each MoE block, with all blocks before it in integers: ``gate_noise`` is the standard deviation of the integer
+    gate logits around the float ones. ``routing`` is the share of tokens that go to the same experts as in the float
+    model. ``clear`` counts the tokens whose last chosen expert leads the next one by more than ``CLEAR`` times the
+    noise; ``clear_routing`` is ``routing`` among these.
     """
 
     sqnr: dict[str, float] = field(default_factory=dict)
@@ -63,7 +65,7 @@ class Fidelity:
 
 
 def compare(model: M3ViT, quantised: QuantisedModel, images: np.ndarray) -> Fidelity:
-    """Run u8 ``images`` (images, H, W, 3) through both, for every task."""
+    """Run ``images`` u8 (images, H, W, 3) through both models, for every task."""
     integer, network, found = IntegerModel(quantised), model.network, Fidelity()
     power: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(2))
     routes: dict[int, list[Routes]] = defaultdict(list)
@@ -94,7 +96,7 @@ def compare(model: M3ViT, quantised: QuantisedModel, images: np.ndarray) -> Fide
 
 @torch.no_grad()
 def _cosines(model: M3ViT, *tokens: np.ndarray) -> np.ndarray:
-    """Cosine (tokens,) of two sets of tokens (tokens, dim), after the final norm if there is one."""
+    """The cosine of each pair of tokens (tokens,) of two (tokens, dim), after the final norm if there is one."""
     one, other = (torch.from_numpy(each.astype(np.float32)) for each in tokens)
     if model.norm is not None:
         one, other = model.norm(one), model.norm(other)
@@ -103,12 +105,12 @@ def _cosines(model: M3ViT, *tokens: np.ndarray) -> np.ndarray:
 
 def dequantised(quantised: QuantisedModel, tensors: dict[str, np.ndarray], frame: Frame, trace: dict[str, np.ndarray],
                 task: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Names, the integers of ``frame`` as reals, and what the float model's ``trace`` has there.
+    """Yield for each tensor its name, the integers of ``frame`` as reals, and the values of the float ``trace``.
 
-    Names are ``x_embed, tokens`` and, of block i, ``i.`` and one of BLOCK_TENSORS. The float values are brought to what
-    is stored: without the constants that `fold` moves, attention logits less the mean of their row, gate logits in the
-    quantised model's order. A MoE block's
-    ``gelu`` is left out, since its rows are other experts' where the routing differs.
+    The names are ``x_embed``, ``tokens`` and, for block i, ``i.`` with one of BLOCK_TENSORS. Float values are converted
+    to what the machine stores: without the constants that `fold` moves, attention logits less the mean of their row,
+    gate logits in the order of the quantised model. ``gelu`` of a MoE block is left out: where the routing differs, its
+    rows belong to other experts.
     """
     units, residual = cast(dict[str, list[float]], quantised.notes["units"]), 2.0**-quantised.residual_fraction
     yield "x_embed", frame.trace["x_embed"] * residual, trace["x_embed"]
@@ -146,8 +148,8 @@ def _allowed(quantised: QuantisedModel, block: int, task: int) -> np.ndarray:
 
 
 class Routes(NamedTuple):
-    """Per token: whether both models chose the same experts, the float lead of the last chosen over the next; and the
-    errors (any,) of the logits of experts that the task may use."""
+    """Routing of both models. For each token: ``same``, both chose the same experts; ``lead``, the float lead of the
+    last chosen expert over the next one. ``error`` (any,): of the gate logits of experts that the task may use."""
 
     same: np.ndarray
     lead: np.ndarray
@@ -155,7 +157,7 @@ class Routes(NamedTuple):
 
 
 def routed(quantised: QuantisedModel, frame: Frame, trace: Mapping[str, np.ndarray], block: int, task: int) -> Routes:
-    """The choices of a MoE block in ``frame`` against those of the float ``trace``."""
+    """Compare the routing of a MoE block in ``frame`` with that of the float ``trace``."""
     k, order = quantised.network.top_k, quantised[f"blocks.{block}.moe.order"]
     allowed = _allowed(quantised, block, task)
     same = (np.sort(order[frame.trace[f"{block}.top_k_index"]], axis=1)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constants moved to where they cost nothing, in float: exact in real arithmetic.
+"""Moves constants of a float network to places where they cost nothing. The results are equal in real arithmetic.
 
-* LayerNorm's beta goes through the next linear into its bias: ``b + W beta``.
-* The key bias goes: it adds the same to all logits of a row, which softmax cancels.
-* The value bias goes through ``proj`` into its bias: the weights of a softmax sum to 1.
-* Weights that read a LayerNorm are centred: its channels sum to zero before gamma, so the same may be added to all
-  weights of an output, gamma undone. Then the machine's rounding of a row's mean cancels.
+* The beta of a LayerNorm passes through the next linear layer into its bias: ``b + W beta``.
+* The key bias is dropped. It adds the same to all logits of a row, and softmax cancels it.
+* The value bias passes through ``proj`` into its bias, because the weights of a softmax sum to 1.
+* Weights that read a LayerNorm are centred. The channels sum to zero before gamma, so a common value (divided by gamma)
+  may be added to all weights of an output. With centred weights, the rounding error of a row's mean cancels.
 """
 
 from collections.abc import Mapping
@@ -28,17 +28,17 @@ class Affine(NamedTuple):
 
 
 class Offsets(NamedTuple):
-    """Constants (dim,) that the float model's keys and values contain and the folded ones do not."""
+    """Constants (dim,) in the keys and values of the float model that are not in the folded ones."""
 
     key: np.ndarray
     value: np.ndarray
 
 
 def fold(network: Network, tensors: Mapping[str, np.ndarray]) -> dict[str, Affine]:
-    """All linear layers by their name in a quantised model. Gates: weight (tasks, experts, dim)."""
+    """All linear layers under their names in a quantised model. A gate has the weight (tasks, experts, dim)."""
     value = {name: np.asarray(tensor, np.float64) for name, tensor in tensors.items()}
     patch = value["patch_embed.proj.weight"]
-    # Patches are flattened as the image lies in memory: row, column, channel.
+    # A patch is flattened in the order of the image in memory: row, column, channel.
     layers = {"patch_embed": Affine(patch.transpose(0, 2, 3, 1).reshape(network.dim, -1), np.zeros(network.dim))}
     for block in range(network.depth):
         name = f"blocks.{block}"
@@ -66,10 +66,12 @@ def fold(network: Network, tensors: Mapping[str, np.ndarray]) -> dict[str, Affin
 
 
 def centred(weight: np.ndarray, gamma: np.ndarray) -> np.ndarray:
-    """``weight`` (..., outputs, inputs) plus multiples of 1/gamma: the same outputs for inputs ``gamma x`` whose ``x``
-    (inputs,) sum to zero, and none, or little, where all ``x`` are alike.
+    """Add multiples of 1/gamma to ``weight`` (..., outputs, inputs), so that a common value of all ``x`` gives almost
+    0.
 
-    An output whose largest weight would grow by more than ``GROWTH``, and so its rounding error, gets less of it.
+    Inputs ``gamma x`` whose ``x`` (inputs,) sum to zero give the same outputs as before. An output gets only a part of
+    the multiple if its largest weight would grow by more than the factor ``GROWTH``, since its rounding error grows
+    alike.
     """
     if not gamma.all():
         return weight
@@ -83,7 +85,7 @@ def centred(weight: np.ndarray, gamma: np.ndarray) -> np.ndarray:
 
 
 def offsets(tensors: Mapping[str, np.ndarray], block: int) -> Offsets:
-    """What `fold` takes out of the keys and values of ``block``."""
+    """The constants that `fold` removes from the keys and values of ``block``."""
     name = f"blocks.{block}"
     beta = np.asarray(tensors[f"{name}.norm1.bias"], np.float64)
     _, key, value = np.split(np.asarray(tensors[f"{name}.attn.qkv.weight"], np.float64), 3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration images for networks that bring none: crops of photographs that a Python package carries."""
+"""Calibration images for networks without their own: crops of photographs from scikit-image."""
 
 import numpy as np
 from skimage import data
@@ -12,9 +12,9 @@ PHOTOS = ("astronaut", "coffee", "chelsea", "immunohistochemistry")  # in colour
 
 
 def photographs(network: Network, count: int, seed: int = 0) -> np.ndarray:
-    """Images u8 (count, H, W, 3): seeded crops, as large as the photograph allows, shrunk by a whole factor.
+    """Images u8 (count, H, W, 3): seeded crops of photographs, shrunk by a whole factor.
 
-    A photograph that is smaller than the network's image is repeated.
+    A photograph that is smaller than the network's image is tiled.
     """
     rng = np.random.default_rng((seed, network.height, network.width))
     return np.stack([_crop(getattr(data, PHOTOS[index % len(PHOTOS)])(), network, rng) for index in range(count)])

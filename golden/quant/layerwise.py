@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calibration images on their way through both models, block by block: the float one, and the integers so far.
+"""Runs the calibration images block by block through the float model and through the integers made so far.
 
-So a layer is rounded for the inputs that it will really get, and its bias makes good what went wrong before it.
+Each layer is rounded for the inputs that the integers really give it. Its bias corrects the errors before it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from moevit.golden.integer.model import Frame, IntegerModel, patch_rows, row_operands
+from moevit.golden.integer.frame import Frame
+from moevit.golden.integer.model import IntegerModel, patch_rows, row_operands
 from moevit.golden.integer.row_scale import RowScale
 from moevit.golden.reference import M3ViT, pixels
 from moevit.golden.reference.moe import ACTIVATIONS
@@ -28,7 +29,7 @@ Tensors = Mapping[str, Any]
 
 @dataclass
 class _Sample:
-    """One image under one task: rows of the float model, and integers. ``float``: what the float block keeps."""
+    """One image under one task: rows of both models. ``float``: the tensors that the float block reports, by name."""
 
     image: np.ndarray
     task: int
@@ -40,7 +41,11 @@ class _Sample:
 
 @final
 class Layerwise:
-    """Steps through a network while its layers get their integers. ``tensors`` are those that a step needs."""
+    """Steps through a network while its layers get their integers.
+
+    ``tensors``, in every method, are the integer tensors made so far; a step uses those of its layers. ``fraction``:
+    the fraction bits of the residual rows.
+    """
 
     @torch.no_grad()
     def __init__(self, model: M3ViT, images: np.ndarray, fraction: int):
@@ -52,7 +57,7 @@ class Layerwise:
             self.samples += [_Sample(image, task, embedded) for task in range(len(self.network.tasks))]
 
     def pixels(self) -> Moments:
-        """Of the patch embedding."""
+        """Moments of the inputs of the patch embedding."""
         rows = (patch_rows(self.network, sample.image) / 256 for sample in self.samples if sample.task == 0)
         return Moments.of((row, row) for row in rows)
 
@@ -63,7 +68,8 @@ class Layerwise:
 
     @torch.no_grad()
     def enter(self, block: int) -> None:
-        """Run the float block; all other steps are about this one, in the order in which they stand here."""
+        """Run the float block. The other methods then work on this block, called in the order in which they stand
+        here."""
         self.block = block
         for sample in self.samples:
             sample.float, before = {}, sample.x_float
@@ -71,14 +77,15 @@ class Layerwise:
             sample.float = {"x": before[0], **{name: value[0] for name, value in sample.float.items()}}
 
     def normed(self, name: str, tensors: Tensors, unit: float) -> Moments:
-        """Of what reads ``norm1`` or ``norm2``, without beta; ``unit``: what operand x row scale is worth."""
+        """Moments of the layers that read ``norm1`` or ``norm2``, without beta. ``unit``: the value of operand x row
+        scale = 1."""
         integer, beta = self._integer(tensors), getattr(self.blocks[self.block], name).bias.detach()
         normed = ((integer.norm(f"blocks.{self.block}.{name}", sample.x), sample) for sample in self.samples)
         return Moments.of((_real(rows.operands, rows.scale) * unit, (sample.float[name] - beta).numpy())
                           for rows, sample in normed)
 
     def temper(self, tensors: Tensors) -> np.ndarray:
-        """The factor of each head's logits (heads,), for the exponentials' eight bits."""
+        """The factor of each head's logits (heads,) that suits exponentials of eight bits."""
         integer, heads = self._integer(tensors), self.network.heads
 
         def attention() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -90,7 +97,7 @@ class Layerwise:
         return temper(attention())
 
     def attend(self, tensors: Tensors, unit: np.ndarray, constant: np.ndarray) -> Moments:
-        """Of ``proj``; the integers' values lack ``constant``."""
+        """Moments of the inputs of ``proj``. The integers' values lack ``constant``. ``unit`` as in `normed`."""
         integer = self._integer(tensors)
         for sample in self.samples:
             sample.rows = integer.attend(Frame(), self.block, sample.x)
@@ -103,7 +110,8 @@ class Layerwise:
             sample.x = integer.project(Frame(), self.block, sample.rows, sample.x)
 
     def hidden(self, layer: str, kept: str, tensors: Tensors, unit: float, task: int | None = None) -> Moments:
-        """Of the fc2 of a dense or shared FFN after the fc1 ``layer``; ``kept``: what the float block calls it."""
+        """Moments of the inputs of fc2 in a dense or shared FFN whose fc1 is ``layer``. The float block calls them
+        ``kept``."""
         integer = self._integer(tensors)
         for sample in self._of(task):
             normed = integer.norm(f"blocks.{self.block}.norm2", sample.x)
@@ -119,9 +127,9 @@ class Layerwise:
 
     @torch.no_grad()
     def experts_hidden(self, tensors: Tensors, unit: float) -> Moments:
-        """Of the experts' fc2, stacked: each is shown all tokens."""
+        """Moments of the inputs of all experts' fc2, stacked. Every expert gets all tokens."""
         integer, name = self._integer(tensors), f"blocks.{self.block}"
-        moe: Any = self.blocks[self.block].moe  # a module; torch's types allow a tensor
+        moe: Any = self.blocks[self.block].moe  # torch's types would allow a tensor here
         experts = moe.experts
 
         def rows(expert: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -140,7 +148,7 @@ class Layerwise:
             sample.x = integer.experts(Frame(), self.block, sample.x, sample.task)
 
     def drift(self, name: str, task: int | None = None) -> np.ndarray:
-        """Mean over all tokens (dim,) of the float residual ``name`` less the integers' of now."""
+        """The mean over all tokens (dim,) of the float residual ``name`` less the integers' residual now."""
         return np.mean([(sample.float[name].numpy() - sample.x * self.unit).mean(axis=0)
                         for sample in self._of(task)], axis=0)
 

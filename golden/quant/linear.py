@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Integer weights, column scales and biases of one linear layer.
 
-A layer's output integer is ``accumulator x row scale x column_scale / 2^shift + bias``. The caller gives ``unit``: what
-``accumulator x row scale`` is worth in output integers when a weight integer is worth 1.
+A layer's output integer is ``accumulator x row scale x column_scale / 2^shift + bias``. The caller gives ``unit``: the
+value of ``accumulator x row scale = 1`` in output integers, for a weight of 1.
 """
 
 from typing import NamedTuple
@@ -21,28 +21,28 @@ COLUMN_SCALE_BITS = 16
 
 
 class Scaled(NamedTuple):
-    """``value x 2^shift`` as integers u16, the largest in [2^15, 2^16)."""
+    """``value x 2^shift`` as integers u16. The largest is in [2^15, 2^16)."""
 
     scale: np.ndarray
     shift: int
 
 
 class Weights(NamedTuple):
-    """Weights (..., outputs, inputs), column_scale u16 (..., outputs), shift u6 of the whole stack."""
+    """Weights (..., outputs, inputs), column_scale u16 (..., outputs), and one shift u6 for the whole stack."""
 
     weight: np.ndarray
     column_scale: np.ndarray
     shift: int
 
     def reals(self, unit: float | np.ndarray) -> np.ndarray:
-        """The weights that the integers stand for; ``unit`` as in `quantise_weights`."""
+        """The real weights that the integers stand for. ``unit`` as in `quantise_weights`."""
         return self.weight * _step(self.column_scale, self.shift, unit)[..., None]
 
 
 def scale_and_shift(name: str, value: np.ndarray) -> Scaled:
-    """Non-negative reals as u16 with one common shift, each rounded up; all zero gives zeros and shift 63.
+    """Non-negative reals as u16 with one common shift. If all are zero, the result is zeros and shift 63.
 
-    Rounded up, so that weights divided by the scale do not exceed their range. Raises RangeError.
+    Each is rounded up, so that weights divided by their scale stay in range. Raises RangeError.
     """
     largest = float(np.max(value))
     if largest == 0.0:
@@ -59,11 +59,11 @@ def scale_and_shift(name: str, value: np.ndarray) -> Scaled:
 
 def quantise_weights(name: str, weight: np.ndarray, unit: float | np.ndarray, *, limit: int = WEIGHT_MAX,
                      gram: np.ndarray | None = None) -> Weights:
-    """Symmetric weights in ``-limit..limit``, one scale per output; the stack shares one shift. Raises RangeError.
+    """Symmetric weights in ``-limit..limit`` with one scale per output and one shift for the stack. Raises RangeError.
 
-    weight (..., outputs, inputs); unit may be per output. The column scale is rounded first and the weights are divided
-    by what it then is, so that rounding it costs nothing. Weights are rounded to nearest, or, given the inputs' gram
-    (..., inputs, inputs), so that errors cancel.
+    weight (..., outputs, inputs); unit may be per output. The column scale is rounded first. Weights are then divided
+    by the rounded scale, so that its rounding costs nothing. Weights are rounded to nearest. With the inputs' ``gram``
+    (..., inputs, inputs), they are rounded so that errors cancel.
     """
     weight = np.asarray(weight, np.float64)
     column_scale, shift = scale_and_shift(f"{name}.weight", np.abs(weight).max(axis=-1) / limit * unit)
@@ -79,12 +79,12 @@ def quantise_weights(name: str, weight: np.ndarray, unit: float | np.ndarray, *,
 
 
 def _step(column_scale: np.ndarray, shift: int, unit: float | np.ndarray) -> np.ndarray:
-    """What a weight integer is worth (..., outputs)."""
+    """The value of a weight integer of 1 (..., outputs)."""
     return np.ldexp(np.divide(column_scale, unit, out=np.zeros(column_scale.shape), where=column_scale > 0), -shift)
 
 
 def bias_integers(name: str, bias: np.ndarray, fraction: float | np.ndarray, low: int = -32768) -> np.ndarray:
-    """``bias x fraction`` rounded to s16. Raises RangeError where it does not fit."""
+    """``bias x fraction``, rounded to s16. Raises RangeError if a value does not fit."""
     integers = np.rint(np.asarray(bias, np.float64) * fraction)
     if integers.size and (integers.min() < low or integers.max() > 32767):
         worst = np.unravel_index(np.abs(integers).argmax(), integers.shape)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a linear layer must know of its inputs: how they move together, and how far integers are from float there."""
+"""Statistics of the inputs of a linear layer: their means and correlations in integers, and their means in float."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,8 +13,11 @@ __all__ = ["Moments"]
 @final
 @dataclass(frozen=True)
 class Moments:
-    """Means over the rows of the calibration images: of the layer's inputs as the integers have them, as reals (...,
-    inputs), of what the float model has there, and of ``x x^T`` of the former (..., inputs, inputs)."""
+    """Means over the rows of the calibration images.
+
+    ``integer``: the layer's inputs (..., inputs) in the integer model, as reals. ``real``: the same inputs in the float
+    model. ``gram``: ``x x^T`` (..., inputs, inputs) of the integer model's.
+    """
 
     integer: np.ndarray
     real: np.ndarray
@@ -22,7 +25,7 @@ class Moments:
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> "Moments":
-        """Of integers' and float rows, each (rows, inputs); every pair counts alike."""
+        """Moments of pairs of integer and float rows, each (rows, inputs). Every pair has the same weight."""
         total: list[Any] = []
         count = 0
         for integer, real in pairs:
@@ -34,10 +37,10 @@ class Moments:
 
     @classmethod
     def stack(cls, moments: Iterable["Moments"]) -> "Moments":
-        """Of the layers of a stack, each with its own."""
+        """Moments of a stack of layers, each with its own inputs."""
         parts = zip(*((each.integer, each.real, each.gram) for each in moments), strict=True)
         return cls(*(np.stack(part) for part in parts))
 
     def scaled(self, unit: np.ndarray) -> "Moments":
-        """The same with each input in its ``unit`` (inputs,)."""
+        """The same moments, with each input divided by its ``unit`` (inputs,)."""
         return Moments(self.integer / unit, self.real / unit, self.gram / np.outer(unit, unit))

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order in which the machine numbers experts: those that every task needs first, so that it may fetch them early.
+"""The order in which the machine numbers the experts: those that every task needs come first.
 
-A load is (images, tasks, experts), the tokens of each expert.
+The machine may fetch the first experts early (``speculate``). A load (images, tasks, experts) counts the tokens of each
+expert.
 """
 
 import numpy as np
 
 __all__ = ["USUAL", "expert_order", "renumber", "speculated"]
 
-#: An expert is worth fetching before it is known to be needed if it has tokens in more than this share of the images,
-#: for every task: fetched early it saves the time that it costs if it was fetched in vain.
+#: The least share of images in which an expert must have tokens, for every task, to be fetched early. An early fetch
+#: saves as much time when the expert is needed as it costs when it is not.
 USUAL = 0.5
 
 
@@ -22,13 +23,14 @@ def expert_order(load: np.ndarray) -> np.ndarray:
 
 
 def speculated(load: np.ndarray, order: np.ndarray) -> int:
-    """How many experts, from the first on, have tokens for every task in more than ``USUAL`` of the images."""
+    """The number of experts, counted from the first, that have tokens for every task in more than ``USUAL`` of the
+    images."""
     usual = ((load > 0).mean(axis=0) > USUAL).all(axis=0)[order]
     return len(usual) if usual.all() else int(np.argmin(usual))
 
 
 def renumber(tensors: dict[str, np.ndarray], name: str, order: np.ndarray) -> None:
-    """Put the gates and experts of the integer ``tensors`` of MoE layer ``name`` into ``order``, all together."""
+    """Put the gates and experts of the integer ``tensors`` of MoE layer ``name`` into ``order``, in place."""
     for part in ("weight", "column_scale", "bias", "select_bias"):
         gate = f"{name}.gate.{part}"
         if gate in tensors:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The published part of m3vit_tiny: all of block 0, and of block 1 all but the experts' matrices.
+"""The published part of m3vit_tiny: block 0, and block 1 without the weight matrices of its experts.
 
-It is not part of the repository: two files in ``$MOEVIT_SHARED/data``, or in ``data`` of the folder ``shared`` beside
-the checkout.
+It is not part of the repository. It is two files in ``$MOEVIT_SHARED/data``, or in ``data`` of a folder ``shared``
+beside the checkout.
 """
 
 import os
@@ -16,14 +16,14 @@ from moevit.spec.networks import Network
 
 __all__ = ["BLOCKS", "FOLDER", "Published", "find_published", "overlay"]
 
-#: Blocks of which something is published.
+#: The number of blocks that are published in part.
 BLOCKS = 2
 FOLDER = Path(os.environ.get("MOEVIT_SHARED", Path(__file__).resolve().parents[3] / "shared")) / "data"
 _FILES = "m3vit_tiny_layers0-3.npz", "m3vit_tiny_golden.npz"
 
 
 class Published(NamedTuple):
-    """Weights under the names of their files, the image u8 (H, W, 3), and the float intermediates that came with it."""
+    """Weights under the names in their files, the image u8 (H, W, 3), and the float intermediates that belong to it."""
 
     weights: dict[str, np.ndarray]
     image: np.ndarray
@@ -31,7 +31,7 @@ class Published(NamedTuple):
 
 
 def find_published(folder: Path = FOLDER) -> Published | None:
-    """The published files, or None where they are not present."""
+    """The published files, or None if they are not present."""
     paths = [folder / name for name in _FILES]
     if not all(path.exists() for path in paths):
         return None
@@ -41,7 +41,7 @@ def find_published(folder: Path = FOLDER) -> Published | None:
 
 
 def overlay(network: Network, tensors: Mapping[str, np.ndarray], published: Published) -> dict[str, np.ndarray]:
-    """``tensors`` of a network of m3vit_tiny's shape with everything published in its place."""
+    """``tensors`` of a network in m3vit_tiny's shape, with the published ones in their places."""
     weights, result = published.weights, dict(tensors)
     result["patch_embed.proj.weight"] = weights["patch_embed_weight"]
     result["patch_embed.proj.bias"] = weights["patch_embed_bias"]

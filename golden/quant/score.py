@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What quantising the demo model costs on scenes that it has not seen."""
+"""The loss of quality from quantising the demo model, on scenes that it has not seen."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,10 +23,11 @@ METRICS = {"semseg": "miou", "depth": "rmse"}
 
 def score(weights: Path, model: QuantisedModel, count: int,
           watch: Callable[[str], None] = lambda task: None) -> dict[str, Any]:
-    """Metrics of float and integers over test scenes ``0 .. count - 1``, SQNR of the tokens, and what saturated.
+    """Metrics of float and integer tokens on test scenes ``0 .. count - 1``, the SQNR of the tokens, and saturated
+    values.
 
-    ``same_experts`` is the share of tokens of a block, over both tasks, that float and integers send to the same ones.
-    ``watch`` is called with the task after each scene. Raises CheckpointError, OSError.
+    ``same_experts`` is the share of a block's tokens, over both tasks, that float and integer model send to the same
+    experts. ``watch`` is called with the task after each scene. Raises CheckpointError, OSError.
     """
     reference, network = checkpoint.load(weights), model.network
     for each in (reference.network, network):
@@ -67,7 +68,7 @@ def score(weights: Path, model: QuantisedModel, count: int,
 
 
 def _written(network: Network) -> int:
-    """Values that the passes of one frame write."""
+    """The number of values that the passes of one frame write."""
     attention = network.tokens * (5 * network.dim + network.heads * network.tokens)
     dense = network.tokens * (network.hidden + network.dim)
     experts = network.tokens * network.top_k * (network.expert_hidden + network.dim)

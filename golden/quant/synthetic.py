@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random networks that behave like trained ones: for tests and for timing networks whose weights are not at hand."""
+"""Random networks that behave like trained ones, for tests and for timing networks without their weights."""
 
 import numpy as np
 
@@ -15,8 +15,9 @@ __all__ = ["synthetic_checkpoint", "synthetic_images", "synthetic_model"]
 def synthetic_checkpoint(network: Network, seed: int) -> dict[str, np.ndarray]:
     """Float32 tensors of ``network`` under the names of `golden.reference`, drawn from a seeded Gaussian.
 
-    Standard deviations are such that each layer's outputs are about as large as in m3vit_tiny: weights 1/sqrt(inputs),
-    gammas around 1, biases and betas a tenth, gates twice the weights' (logits that prefer some experts).
+    The standard deviations make each layer's outputs about as large as in m3vit_tiny: 1/sqrt(inputs) for weights, 0.1
+    for biases and betas, 0.1 around 1 for gammas. Gates have twice the weights, so that their logits prefer some
+    experts.
     """
     rng = np.random.default_rng((seed, network.dim, network.depth))
     tensors = {}
@@ -39,7 +40,7 @@ def synthetic_checkpoint(network: Network, seed: int) -> dict[str, np.ndarray]:
 
 
 def synthetic_images(network: Network, seed: int, count: int) -> np.ndarray:
-    """Images u8 (count, H, W, 3): random colours, a different one in each quarter patch."""
+    """Images u8 (count, H, W, 3) with a random colour in each quarter of a patch."""
     rng = np.random.default_rng((seed, count))
     size = max(network.patch // 2, 1)
     blocks = rng.integers(0, 256, (count, network.height // size, network.width // size, 3), dtype=np.uint8)
@@ -47,5 +48,5 @@ def synthetic_images(network: Network, seed: int, count: int) -> np.ndarray:
 
 
 def synthetic_model(network: Network, seed: int) -> QuantisedModel:
-    """A quantised `synthetic_checkpoint`, calibrated on two `synthetic_images`; weights are rounded to nearest."""
+    """A `synthetic_checkpoint`, quantised with two `synthetic_images`. Weights are rounded to nearest."""
     return quantise(network, synthetic_checkpoint(network, seed), synthetic_images(network, seed, 2), compensate=False)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a quantised model may be trusted: its worst tensor, what clips, where tokens go, a warning for each doubt.
+"""Judges a quantised model: its worst tensor, its clipped values, its routing, and a warning for each doubt.
 
-A mean over all tensors hides a layer that is lost, so every one is looked at.
+Every tensor is checked, because a mean over all tensors hides a broken layer.
 """
 
 from collections import defaultdict
@@ -16,19 +16,18 @@ from .fidelity import Fidelity
 
 __all__ = ["Verdict", "verdict"]
 
-#: Of the final tokens. Networks that work have a median of 0.999 and more; heads on top begin to answer otherwise where
-#: it is below.
+#: Of the final tokens. Networks that work have a median of 0.999 and more. Below it, heads begin to answer otherwise.
 LEAST_MEDIAN = 0.999
-#: Of the worst token: one that is farther from the float model says something else.
+#: Of the worst token. A token farther from the float model has another meaning.
 LEAST_COSINE = 0.98
-#: dB of any tensor. Blocks of networks that work have 20 dB and more up to the last one; noise as large as a third of
-#: the signal is a layer that does not do its work.
+#: dB of any tensor. Every block of a network that works has 20 dB and more. At 10 dB the noise is a third of the
+#: signal.
 LEAST_SQNR = 10.0
-#: Share of a tensor's values. Clipping that calibration did not foresee is a few values of a million.
+#: Share of a tensor's values. Normal clipping is a few values in a million.
 MOST_SATURATED = 1e-4
-#: Share of tokens with a clear lead that go to the float model's experts.
+#: Share of the tokens with a clear lead that go to the float model's experts.
 LEAST_CLEAR_ROUTING = 0.99
-#: Share of the residual's range that one constant takes for itself: the others have two bits less by it.
+#: Share of the residual's range that one constant may use. Beyond it, all other values have two bits less.
 MOST_CONSTANT = 0.25
 #: Largest distance of the machine's table, that of the erf form, to what a network declares (tests/golden/quant).
 ACTIVATION_ERROR = {"quick_gelu": 0.022}
@@ -36,11 +35,12 @@ ACTIVATION_ERROR = {"quick_gelu": 0.022}
 
 @dataclass(frozen=True)
 class Verdict:
-    """``worst``: the tensor (name as in `fidelity.dequantised`) with the least SQNR, ``worst_sqnr`` in dB.
+    """The judgement of a quantised model.
 
-    ``sqnr`` in dB and the cosines are of the final tokens. ``saturated[kind]``, kind as ``v`` or ``x_post_mlp``:
-    clipped values of how many, over all blocks. ``routing[block]`` is the share of tokens with a clear lead that go
-    where the float model sends them. ``warnings`` are sentences; none means that nothing is in doubt.
+    ``worst``: the tensor with the least SQNR (named as in `fidelity.dequantised`), ``worst_sqnr`` in dB. ``sqnr`` in dB
+    and the cosines are of the final tokens. ``saturated[kind]``: clipped values and all values of a kind of tensor
+    (``v``, ``x_post_mlp``), over all blocks. ``routing[block]``: the share of tokens with a clear lead that go to the
+    float model's experts. ``warnings``: sentences; without any, nothing is in doubt.
     """
 
     worst: str
@@ -54,7 +54,7 @@ class Verdict:
 
 
 def verdict(quantised: QuantisedModel, tensors: Mapping[str, np.ndarray], fidelity: Fidelity) -> Verdict:
-    """What ``fidelity``, of ``quantised`` against the float ``tensors``, amounts to."""
+    """Judge ``fidelity``, the comparison of ``quantised`` with the float ``tensors``."""
     worst = min(fidelity.sqnr, key=lambda name: fidelity.sqnr[name])
     saturated: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
     for name, clipped in fidelity.saturated.items():
@@ -95,7 +95,7 @@ def _routing(fidelity: Fidelity) -> Iterator[str]:
 
 
 def _constants(quantised: QuantisedModel, tensors: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Constants in the residual stream that set its scale all by themselves."""
+    """Warn of constants that alone set the scale of the residual rows."""
     limit = MOST_CONSTANT * 32767 * 2.0**-quantised.residual_fraction
     for name, tensor in tensors.items():
         if name.endswith(("proj.bias", "fc2.bias", "pos_embed")) and np.abs(tensor).max(initial=0.0) > limit:

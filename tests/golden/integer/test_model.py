@@ -6,7 +6,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from moevit.golden.integer.model import FrameError, IntegerModel, patch_rows
+from moevit.golden.integer.frame import FrameError
+from moevit.golden.integer.model import IntegerModel, patch_rows
 from moevit.golden.quant import quantise
 from moevit.golden.quant.synthetic import synthetic_checkpoint, synthetic_images, synthetic_model
 from moevit.spec.formats import BIAS_MASKED

@@ -43,11 +43,11 @@ def test_idle_experts_are_not_fetched(tiny_model, tiny_image):
     config = CONFIGS["8x8"]
     bundle = compile_model(tiny_model, config)
     _, run = run_bundle(bundle, config, tiny_image, 0)
-    names = [entry["name"] for entry in bundle.manifest["instructions"]]
-    for part in ("fc1", "fc2"):
-        experts = [done.expert for done in run.finished if names[done.pc] == f"blocks.1.moe.{part}"]
+    parts = [entry["part"] for entry in bundle.manifest["instructions"]]
+    for part in ("expert_fc1", "expert_fc2"):
+        experts = [done.expert for done in run.finished if parts[done.pc] == part]
         assert len(set(experts)) == len(experts)
-        rows = sum(done.rows for done in run.finished if names[done.pc] == f"blocks.1.moe.{part}")
+        rows = sum(done.rows for done in run.finished if parts[done.pc] == part)
         assert rows == tiny_model.network.tokens * tiny_model.network.top_k
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from moevit.golden.integer.model import Frame, IntegerModel
+from moevit.golden.integer.frame import Frame
+from moevit.golden.integer.model import IntegerModel
 from moevit.golden.quant import quantise
 from moevit.golden.quant.fidelity import CLEAR, dequantised, sqnr
 from moevit.golden.quant.images import photographs
-from moevit.golden.quant.quantiser import LOG2_E
+from moevit.golden.quant.integer_tensors import LOG2_E
 from moevit.spec.quantised import QuantisedModel
 
 IMAGES = 16

@@ -38,12 +38,12 @@ def test_moments_are_means_over_rows_and_pairs():
 
 @pytest.mark.parametrize("network", VARIANTS.values(), ids=VARIANTS.keys())
 def test_it_ends_where_the_integer_model_does(network, monkeypatch):
-    """Every step of the stream is a step of the frame, so the last residual rows are the frame's tokens."""
+    """Layerwise takes the steps of a frame, so its last residual rows are the frame's tokens."""
     kept, enter = [], Layerwise.enter
 
-    def keep(stream, block):
-        kept[:] = [stream]
-        enter(stream, block)
+    def keep(layerwise, block):
+        kept[:] = [layerwise]
+        enter(layerwise, block)
 
     monkeypatch.setattr(Layerwise, "enter", keep)
     images = synthetic_images(network, 3, 2)
