@@ -73,7 +73,7 @@ test-all: $(INSTALLED)  ## the test suite with the slow, exhaustive runs
 lint: $(INSTALLED)  ## ruff and mypy
 	$(VENV)/bin/ruff check .
 	rm -rf build/ns && mkdir -p build/ns/moevit
-	cd build/ns/moevit && ln -s $(addprefix ../../../,kit spec golden compiler estimator hw rtl_gen sim host bench notebooks $(wildcard moevit/*)) .
+	cd build/ns/moevit && ln -s $(addprefix ../../../,kit spec golden compiler estimator report hw rtl_gen sim host bench notebooks $(wildcard moevit/*)) .
 	MYPYPATH=build/ns $(VENV)/bin/mypy
 
 BOARD ?= zcu104

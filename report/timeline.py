@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What memory bus and array do at the same time: a lane each, bars from begin to end."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .colours import KIND_COLOURS
+from .svg import CHARACTER, Canvas
+
+__all__ = ["Bar", "Lane", "timeline"]
+
+_ROW, _GAP, _ROWS = 16, 8, 3
+
+
+class Bar(NamedTuple):
+    """Something from cycle ``start`` to cycle ``end``."""
+
+    name: str
+    start: float
+    end: float
+    colour: str
+
+
+class Lane(NamedTuple):
+    """``source`` says where its bars are from."""
+
+    label: str
+    source: str
+    bars: Sequence[Bar]
+
+
+def timeline(lanes: Sequence[Lane], begin: float, end: float, width: float, title: str) -> str:
+    """The cycles ``begin`` to ``end`` of all lanes. Bars that overlap lie below each other."""
+    rows = [_rows([bar for bar in lane.bars if bar.end > begin and bar.start < end]) for lane in lanes]
+    heights = [22 + _ROW * max(1, len(each)) + _GAP for each in rows]
+    used = {kind: colour for kind, colour in KIND_COLOURS.items()
+            if any(bar.colour == colour for row in rows for bars in row for bar in bars)}
+    legend = 18 * len(used) if width < 500 else 18 * 2
+    words = "; ".join(f"{lane.label} ({lane.source}): {len(lane.bars)} bars" for lane in lanes)
+    canvas = Canvas(width, sum(heights) + 44 + legend + 8, title, f"Cycles {begin:,.0f} to {end:,.0f}. {words}.")
+    scale = (width - 2) / (end - begin)
+    bottom = sum(heights)
+    top = 0.0
+    for lane, each, height in zip(lanes, rows, heights, strict=True):
+        canvas.text(0, top + 14, lane.label, bold=True)
+        canvas.text(CHARACTER * (len(lane.label) + 2), top + 14, lane.source, muted=True)
+        for row, bars in enumerate(each):
+            for bar in bars:
+                left = 1 + (max(bar.start, begin) - begin) * scale
+                right = 1 + (min(bar.end, end) - begin) * scale
+                canvas.rect(left, top + 22 + _ROW * row, max(0.7, right - left), _ROW - 2, bar.colour,
+                            f"{bar.name}: {bar.start:,.0f} to {bar.end:,.0f}, {bar.end - bar.start:,.0f} cycles")
+        top += height
+    _cycles(canvas, begin, end, bottom, width)
+    canvas.legend(0, bottom + 44, width, used)
+    return str(canvas)
+
+
+def _rows(bars: Sequence[Bar]) -> list[list[Bar]]:
+    """Bars that overlap go to different rows, as long as there are rows."""
+    rows: list[list[Bar]] = []
+    for bar in sorted(bars, key=lambda bar: bar.start):
+        free = next((row for row in rows if row[-1].end <= bar.start), None)
+        if free is None and len(rows) < _ROWS:
+            rows.append(free := [])
+        (free if free is not None else min(rows, key=lambda row: row[-1].end)).append(bar)
+    return rows
+
+
+def _cycles(canvas: Canvas, begin: float, end: float, bottom: float, width: float) -> None:
+    count = max(2, int(width // 130))
+    for index in range(count + 1):
+        x = 1 + (width - 2) * index / count
+        canvas.line([(x, bottom - 4), (x, bottom)])
+        anchor = "start" if index == 0 else "end" if index == count else "middle"
+        canvas.text(x, bottom + 13, f"{begin + (end - begin) * index / count:,.0f}", anchor=anchor, muted=True)
+    canvas.text(width / 2, bottom + 30, "cycles since START", anchor="middle", muted=True)
