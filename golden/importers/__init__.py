@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of other libraries become networks of the machine: one file per family, every fold exact and said."""
+"""Turns checkpoints of other libraries into networks of the machine. There is one file per family of checkpoints.
+
+Every fold is exact in real arithmetic, and the report names it.
+"""
 
 import re
 from os import PathLike
@@ -22,13 +25,13 @@ from .vmoe import VMoe
 
 __all__ = ["FAMILIES", "ImportFailed", "Imported", "Options", "Report", "import_checkpoint"]
 
-#: By name, for ``--family``.
+#: The families by name, for ``--family``.
 FAMILIES: dict[str, Family] = {family.name: family for family in (
     Own(), Timm(), Dinov2(), HuggingFace(), Torchvision(), M3Vit(), VMoe(), VitPose())}
 
 
 def import_checkpoint(path: str | PathLike, **options: Any) -> Imported:
-    """The network of a checkpoint file or folder. ``options`` are the fields of `Options`. Raises ImportFailed."""
+    """Import a checkpoint file or folder. ``options`` are the fields of `Options`. Raises ImportFailed."""
     return convert(path, Options(**options), _choose)
 
 
@@ -49,5 +52,5 @@ def _choose(source: CheckpointSource, options: Options) -> Family:
 
 
 def _readable(pattern: str) -> str:
-    """A tell-tale key without the marks of a regular expression."""
+    """A key of a family without its regular expression marks, for messages."""
     return re.sub(r"\\(?=\W)|\(\.\*.\)\?", "", pattern.replace(r"(.*\.)?", "").replace(r"\d+", "0"))

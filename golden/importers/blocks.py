@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transformer blocks by a name map: attention and dense FFN of any family under the names of `golden.reference`."""
+"""Transformer blocks of any family, given the names of their parts, under the names of `golden.reference`."""
 
 import re
 from collections.abc import Iterable
@@ -18,9 +18,10 @@ __all__ = ["BlockNames", "attention", "depth_of", "embedding", "ffn", "linear", 
 
 @dataclass(frozen=True)
 class BlockNames:
-    """Names of a block's parts in a source, without ``.weight`` and ``.bias``; ``{}`` is the block's number.
+    """Names of a block's parts in a source, without ``.weight`` and ``.bias``. ``{}`` stands for the block's number.
 
-    ``qkv`` is one name or three. ``scale1`` and ``scale2`` are whole names of LayerScale's vectors, if there may be.
+    ``qkv`` is one name, or three. ``scale1`` and ``scale2`` are the full names of LayerScale's vectors, for families
+    that may have them.
     """
 
     norm1: str
@@ -34,7 +35,7 @@ class BlockNames:
 
 
 def depth_of(names: Iterable[str], pattern: str) -> int:
-    """Number of blocks, whose names match ``pattern`` with the number as its group. Raises MissingTensor."""
+    """The number of blocks. Their names match ``pattern``, whose group is the block's number. Raises MissingTensor."""
     numbers = {int(found.group(1)) for name in names if (found := re.match(pattern, name))}
     for block in range(len(numbers)):
         if block not in numbers:
@@ -45,9 +46,10 @@ def depth_of(names: Iterable[str], pattern: str) -> int:
 
 
 def embedding(inventory: Inventory, name: str, options: Options | None = None) -> dict[str, Tensor]:
-    """A patch embedding: kernel (dim, 3, patch, patch) and, if there is one, bias.
+    """A patch embedding: the kernel (dim, 3, patch, patch), and the bias (dim,), zero if absent.
 
-    A convolution, or a linear layer over flattened patches, whose order ``options.patch_order`` says.
+    The source has a convolution, or a linear layer over flattened patches. ``options.patch_order`` says how such
+    patches were flattened. Raises NeedsOption, Unsupported.
     """
     if inventory.look(f"{name}.weight").ndim == 2:
         kernel = _unflattened(inventory, name, options)
@@ -74,7 +76,7 @@ def _unflattened(inventory: Inventory, name: str, options: Options | None) -> Te
 
 
 def norm(inventory: Inventory, name: str, dim: int) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a LayerNorm (dim,). Raises Unsupported for one without bias, which is an RMSNorm's mark."""
+    """Weight and bias (dim,) of a LayerNorm. Raises Unsupported for one without bias, which is probably an RMSNorm."""
     weight = inventory.take(f"{name}.weight", (dim,))
     if f"{name}.bias" not in inventory:
         raise Unsupported(f"{name}.weight has no bias beside it, as in RMSNorm, which subtracts no mean: the machine's "
@@ -83,9 +85,9 @@ def norm(inventory: Inventory, name: str, dim: int) -> tuple[Tensor, Tensor]:
 
 
 def linear(inventory: Inventory, name: str, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
-    """Weight (outputs, inputs), or a 1 x 1 convolution's, and bias, zero where there is none; -1 for any length.
+    """Weight (outputs, inputs) and bias of a linear layer or a 1 x 1 convolution. -1 stands for any length.
 
-    A name that ends in ``_`` is ``nn.MultiheadAttention``'s ``in_proj_``, which has no dot after it.
+    An absent bias is zero. A name that ends in ``_`` gets no dot: ``nn.MultiheadAttention`` has ``in_proj_weight``.
     """
     dotted = name if name.endswith("_") else f"{name}."
     if inventory.look(f"{dotted}weight").ndim == 4:
@@ -96,9 +98,9 @@ def linear(inventory: Inventory, name: str, outputs: int, inputs: int) -> tuple[
 
 
 def attention(inventory: Inventory, names: BlockNames, block: int, dim: int) -> dict[str, Tensor]:
-    """``blocks.<block>.norm1``, ``.attn.qkv``, ``.attn.proj`` and ``.norm2``, LayerScale folded.
+    """``norm1``, ``attn.qkv``, ``attn.proj`` and ``norm2`` of ``blocks.<block>``, with LayerScale folded.
 
-    Raises BadTensor for keys that heads share (grouped queries): qkv has 3 dim rows.
+    Raises BadTensor if heads share keys (grouped queries): qkv must have 3 dim rows.
     """
     qkv = names.qkv
     if isinstance(qkv, str):
@@ -115,7 +117,7 @@ def attention(inventory: Inventory, names: BlockNames, block: int, dim: int) -> 
 
 
 def ffn(inventory: Inventory, names: BlockNames, block: int, dim: int, hidden: int) -> dict[str, Tensor]:
-    """``blocks.<block>.mlp.fc1`` and ``.fc2``, LayerScale folded. Raises Unsupported for a gated FFN."""
+    """``mlp.fc1`` and ``mlp.fc2`` of ``blocks.<block>``, with LayerScale folded. Raises Unsupported for a gated FFN."""
     first, last = names.fc1.format(block), names.fc2.format(block)
     outputs, inputs = inventory.look(f"{first}.weight").shape[0], inventory.look(f"{last}.weight").shape[1]
     if outputs == 2 * inputs:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint of any family as a network of the machine, with its report."""
+"""Converts a checkpoint of any family into a network of the machine, with a report."""
 
 import json
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ from .source import CheckpointSource, read_source
 
 __all__ = ["Imported", "convert"]
 
-#: A proof below this many dB is no agreement: float32 gives 100 and more.
+#: dB. The proof fails below it. Equal models agree to 100 dB and more in float32.
 _PROVED_DB = 80.0
 #: Largest distance of an activation from the exact GELU over all inputs, rounded up.
 TABLE_ERROR = {"gelu_tanh": 0.0005, "quick_gelu": 0.021}
@@ -39,15 +39,15 @@ TABLE_ERROR = {"gelu_tanh": 0.0005, "quick_gelu": 0.021}
 
 @dataclass(frozen=True)
 class Imported:
-    """A checkpoint as the product takes it.
+    """An imported checkpoint.
 
     Parameters
     ----------
     network : its shape
-    tensors : float32, under the names of `golden.reference`; heads are not among them
+    tensors : float32, under the names of `golden.reference`, without heads
     heads : float32, ``heads.<name>.norm.weight``, ``.norm.bias``, ``.fc.weight`` (outputs, inputs), ``.fc.bias``
-    host : what the host does around the machine: ``preprocess``, ``heads``, ``source`` (docs/formats.md)
-    report : what was done
+    host : the host's part: ``preprocess``, ``heads``, ``source`` (docs/formats.md)
+    report : the steps of the import
     """
 
     network: Network
@@ -57,12 +57,12 @@ class Imported:
     report: Report
 
     def save(self, path: str | PathLike) -> None:
-        """Write a checkpoint of our own, which `golden.reference.read` and ``moevit quantise`` take."""
+        """Write a moevit checkpoint, which `golden.reference.read` and ``moevit quantise`` read."""
         save(path, load_state(self.network, self.tensors), self.heads, self.host)
 
 
 def convert(path: str | PathLike, options: Options, choose: Any) -> Imported:
-    """Read ``path`` and make a network of it. ``choose(source, options)`` gives the `Family`. Raises ImportFailed."""
+    """Import ``path``. ``choose(source, options)`` returns the `Family`. Raises ImportFailed."""
     report = Report()
     source = _kept(read_source(Path(path), options.state, report), options, report)
     refuse(source.tensors)
@@ -91,7 +91,8 @@ def convert(path: str | PathLike, options: Options, choose: Any) -> Imported:
 
 
 def _kept(source: CheckpointSource, options: Options, report: Report) -> CheckpointSource:
-    """The source without the tensors that ``--leave-out`` names. Raises ImportFailed for a pattern of nothing."""
+    """The source without the tensors that ``--leave-out`` names. Raises ImportFailed for a pattern that matches
+    nothing."""
     kept = dict(source.tensors)
     for pattern in options.leave_out:
         names = [name for name in kept if fnmatchcase(name, pattern)]
@@ -105,7 +106,7 @@ def _kept(source: CheckpointSource, options: Options, report: Report) -> Checkpo
 
 def _prove(source: CheckpointSource, family: Family, network: Network, tensors: dict[str, Tensor], how: Preprocess,
            options: Options, report: Report) -> None:
-    """Hold the float model against the source's own, or say why not. Raises ImportFailed where they differ."""
+    """Compare the float model with the source's own model, or report why not. Raises ImportFailed if they differ."""
     try:
         model = load_state(network, tensors)
     except CheckpointError as error:
@@ -123,7 +124,10 @@ def _prove(source: CheckpointSource, family: Family, network: Network, tensors: 
 
 
 def _told(source: CheckpointSource, options: Options) -> str:
-    """What a person said and the source's own model took over; an ONNX graph is a model by itself."""
+    """The options that the source's own model takes over too, so that the proof cannot check them.
+
+    An ONNX graph needs only the normalisation.
+    """
     names = ("normalise", "mean", "std") if source.graph is not None else (
         "normalise", "mean", "std", "heads", "activation", "norm_eps", "top_k", "renormalise")
     return ", ".join(f"{name} {value}" for name in names if (value := getattr(options, name)) is not None)
@@ -137,7 +141,7 @@ def _original(source: CheckpointSource, family: Family, network: Network, option
         return family.original(source, network, options)
     except NotProved:
         raise
-    except Exception as error:  # another library's: its failure is no reason to refuse the weights
+    except Exception as error:  # an error of another library is no reason to refuse the weights
         raise NotProved(f"the source's own model cannot be made: {first_line(error)}") from error
 
 
@@ -152,7 +156,7 @@ def _network(source: CheckpointSource, draft: Draft, options: Options) -> Networ
 
 
 def _fitted(draft: Draft, network: Network, report: Report) -> dict[str, Tensor]:
-    """The tensors for the network's image and for pixels as the machine reads them, in float32."""
+    """The tensors in float32, for the network's image and for pixels as the machine reads them (u8 / 256)."""
     tensors = dict(draft.tensors)
     grid = network.height // network.patch, network.width // network.patch
     if grid != draft.grid:
@@ -196,7 +200,7 @@ def _host_head(head: DraftHead) -> dict[str, Any]:
 
 
 def _scaled(draft: Draft, network: Network) -> Preprocess:
-    """The shorter side of a resized picture grows and shrinks with the image."""
+    """The preprocessing with the shorter side of a resized picture scaled to the network's image."""
     how = draft.preprocess or RAW
     if how.resize is None:
         return how

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DINOv2 as its authors publish it (``dinov2_vits14_pretrain.pth``), with or without registers.
+"""DINOv2 as published by its authors (``dinov2_vits14_pretrain.pth``), with or without registers.
 
-Names are nearly timm's. CLS and patches have positions, registers have none.
+Its names are almost timm's. CLS and patches have positions, registers have none.
 """
 
 import torch
@@ -28,7 +28,7 @@ _PREFIX = ("cls_token", "register_tokens")
 
 
 class Dinov2(Family):
-    """github.com/facebookresearch/dinov2, sizes S, B and L; the giant has SwiGLU and is refused."""
+    """github.com/facebookresearch/dinov2, sizes S, B and L. The giant has SwiGLU and is refused."""
 
     name = "dinov2"
     title = "DINOv2"
@@ -58,7 +58,7 @@ class Dinov2(Family):
         return Draft(fields, tensors | places, grid, options.preprocess(known, "DINOv2"), how)
 
     def original(self, source: CheckpointSource, network: Network, options: Options) -> Original:
-        """timm's model of DINOv2: the authors' own is no package."""
+        """timm's model of DINOv2, because the authors' own is not a package."""
         tensors = as_timm(source.tensors)
         grid, _ = find_grid("pos_embed", tensors["pos_embed"].shape[1], (0,), network.patch, options,
                             stated(source).image)
@@ -69,7 +69,7 @@ class Dinov2(Family):
 
 
 def as_timm(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The names and positions of timm's DINOv2: the position of CLS is added to CLS."""
+    """The tensors in the form of timm's DINOv2, where the position of CLS is added to CLS."""
     found = {name: value for name, value in tensors.items()
              if name != "mask_token" and not name.startswith(("dino_head.", "ibot_head."))}
     if "register_tokens" in found:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a family makes of a source: the network in float64, before positions and pixels are fitted to the image."""
+"""The result of a family: the network in float64, before positions and pixels are fitted to the image."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,7 @@ __all__ = ["Draft", "DraftHead", "inputs_of"]
 
 
 def inputs_of(pool: str, dim: int, prefix_tokens: int) -> int:
-    """Channels that a head with this ``pool`` reads of tokens of ``dim``."""
+    """The number of channels that a head with this ``pool`` reads from tokens of ``dim`` channels."""
     return dim * {"prefix": prefix_tokens, "cls_mean": 2}.get(pool, 1)
 
 
@@ -26,9 +26,9 @@ class DraftHead:
     pool : ``patches`` (every patch token), ``cls`` (token 0), ``mean`` (of the patch tokens), ``cls_mean`` (both,
         CLS first), ``prefix`` (all prefix tokens, concatenated)
     norm : ``tokens`` (LayerNorm, then pool), ``pooled`` (pool, then LayerNorm) or ``none``
-    weight, bias : of fc: (outputs, inputs), (outputs,); None for a head that gives features
-    norm_weight, norm_bias : of the LayerNorm (channels,); None with norm ``none``
-    task : the task whose tokens it reads; None for any
+    weight, bias : of fc, (outputs, inputs) and (outputs,); None for a head that returns features
+    norm_weight, norm_bias : of the LayerNorm, (channels,); None with norm ``none``
+    task : the task whose tokens it reads; None for any task
     classes : names of the outputs
     """
 
@@ -44,19 +44,19 @@ class DraftHead:
 
 @dataclass
 class Draft:
-    """A network whose shape is known, at the size of image it was trained for.
+    """A network of known shape, for the image size that it was trained with.
 
     Parameters
     ----------
     fields : of `spec.networks.Network`, without name, height and width
     tensors : under the names of `golden.reference`, float64; ``pos_embed`` (1, prefix + rows x columns of ``grid``,
         dim), with zeros for prefix tokens that have no position
-    grid : rows and columns of patches that ``pos_embed`` is for
-    heads : by name. ``features`` is added where there is a final norm
-    preprocess : its mean and std are folded into the patch embedding; None where pixels come as they are, u8 / 256
+    grid : rows and columns of the patches that ``pos_embed`` is for
+    preprocess : its mean and std are folded into the patch embedding; None if pixels enter as u8 / 256
     resampling : how the family's library fits positions to another grid
-    name : of the network, where the source has one
-    known_host : what an earlier import left to the host, which goes on
+    heads : by name; ``features`` is added if there is a final norm
+    name : of the network, if the source has one
+    known_host : the host's part of an earlier import, which stays
     """
 
     fields: dict[str, Any]

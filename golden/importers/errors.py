@@ -1,28 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a checkpoint is not imported. Each message is one line: what is wrong, where, what to do."""
+"""The errors of an import. Each message is one line: the problem, its place, the remedy."""
 
 __all__ = ["AmbiguousState", "BadTensor", "ImportFailed", "MissingTensor", "NeedsOption", "NotProved", "UnknownFamily",
            "UnmappedTensor", "Unreadable", "Unsupported"]
 
 
 class ImportFailed(ValueError):
-    """A checkpoint that does not become a network of the machine."""
+    """The checkpoint cannot become a network of the machine."""
 
 
 class Unreadable(ImportFailed):
-    """A file that is not what its name says, or that holds no tensors."""
+    """A file that does not match its suffix, or without tensors."""
 
 
 class AmbiguousState(ImportFailed):
-    """A file with several state dicts, or a choice of one that is not there: ``--state`` names one."""
+    """A file with several state dicts, or without the chosen one. ``--state`` names one."""
 
 
 class UnknownFamily(ImportFailed):
-    """No family, or more than one, recognises the tensors: ``--family`` names one."""
+    """No family recognises the tensors, or several do. ``--family`` names one."""
 
 
 class NeedsOption(ImportFailed):
-    """Something that shapes and configuration do not say. ``option`` is the option that says it."""
+    """A fact that shapes and configuration do not give. ``option`` is the option that gives it."""
 
     def __init__(self, option: str, message: str) -> None:
         super().__init__(f"{message}: give {option}")
@@ -30,20 +30,20 @@ class NeedsOption(ImportFailed):
 
 
 class Unsupported(ImportFailed):
-    """A part of the network that the machine does not have, with the tensor that shows it."""
+    """The machine lacks a part of the network. The message names the tensor that shows the part."""
 
 
 class MissingTensor(ImportFailed):
-    """A tensor that the family always has is not there."""
+    """A tensor of the family is missing."""
 
 
 class UnmappedTensor(ImportFailed):
-    """A tensor that the family does not know: nothing is left out in silence."""
+    """A tensor that the family does not know. No tensor is left out in silence."""
 
 
 class BadTensor(ImportFailed):
-    """A tensor with NaN, of another shape than its neighbours ask for, or not of floating point."""
+    """A tensor with NaN, with an unexpected shape, or not of floating point."""
 
 
 class NotProved(ImportFailed):
-    """The source's own model cannot be run here. An import goes on, and its report says so."""
+    """The source's own model cannot run here. The import goes on, and its report says so."""

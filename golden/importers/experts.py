@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Experts stacked in one tensor or one by one, gates of either orientation."""
+"""Experts in one stacked tensor or in one tensor each, and gates of either orientation."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ __all__ = ["shaped", "take_experts", "take_gates"]
 
 
 def take_experts(inventory: Inventory, name: str, parts: tuple[str, ...], kind: str) -> Tensor:
-    """``kind`` of one layer of all experts (experts, ...), from one tensor or from one per expert."""
+    """``kind`` (weight or bias) of one layer of all experts (experts, ...), stacked or one by one in the source."""
     for part in parts:
         if f"{name}.{part}.{kind}" in inventory:
             return inventory.take(f"{name}.{part}.{kind}")
@@ -30,9 +30,9 @@ def take_experts(inventory: Inventory, name: str, parts: tuple[str, ...], kind: 
 
 
 def take_gates(inventory: Inventory, name: str, dim: int) -> Tensor:
-    """Gates (tasks, experts, dim) of a tensor that may lack the first axis, or have the others in the other order.
+    """Gates (tasks, experts, dim). The source may lack the first axis, or have the other two swapped.
 
-    As many experts as channels leave the order open: it is taken as ours.
+    If there are as many experts as channels, the order cannot be seen: it is taken as (experts, dim).
     """
     weight = inventory.take(name)
     weight = weight[None] if weight.ndim == 2 else weight
@@ -43,7 +43,7 @@ def take_gates(inventory: Inventory, name: str, dim: int) -> Tensor:
 
 
 def shaped(name: str, value: Tensor, shape: Sequence[int]) -> Tensor:
-    """``value`` if it has this shape. Raises BadTensor."""
+    """``value`` if it has the ``shape``. Raises BadTensor."""
     if value.shape != tuple(shape):
         raise BadTensor(f"{name} has shape {tuple(value.shape)}, its neighbours ask for {tuple(shape)}")
     return value

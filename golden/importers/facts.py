@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What no tensor says of a network: heads, activation, epsilon, image, normalisation. Asked for, never guessed."""
+"""Facts of a network that no tensor shows: heads, activation, epsilon, image, normalisation. They are never guessed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from .source import CheckpointSource
 
 __all__ = ["Facts", "image_of", "settle", "stated", "triple"]
 
-#: Names of activations in configurations of Hugging Face, and our own (`spec.networks.ACTIVATIONS`).
+#: Names of activations in Hugging Face's configurations -> names in `spec.networks.ACTIVATIONS`.
 _ACTIVATIONS = {"gelu": "gelu", "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh",
                 "gelu_pytorch_tanh": "gelu_tanh", "gelu_python_tanh": "gelu_tanh", "gelu_accurate": "gelu_tanh",
                 "gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "relu": "relu"}
@@ -21,7 +21,7 @@ _BILINEAR, _BICUBIC = 2, 3  # PIL's numbers in preprocessor_config.json
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known; None is not known. ``image`` is (height, width) of the trained positions, in pixels."""
+    """Known facts; None is unknown. ``image`` is (height, width) in pixels of the trained positions."""
 
     heads: int | None = None
     activation: str | None = None
@@ -31,9 +31,9 @@ class Facts:
 
 
 def stated(source: CheckpointSource) -> Facts:
-    """What config.json and preprocessor_config.json of Hugging Face say, or an ONNX graph under the same names.
+    """The facts in Hugging Face's config.json and preprocessor_config.json, or in an ONNX graph under the same names.
 
-    Raises Unsupported for an activation that the machine has not, ImportFailed for a value of a wrong type.
+    Raises Unsupported for an activation that the machine lacks, ImportFailed for a value of a wrong type.
     """
     config = source.config
     activation = config.get("hidden_act")
@@ -52,14 +52,14 @@ def stated(source: CheckpointSource) -> Facts:
         raise ImportFailed(f"the configuration of {source.path} is not readable: {error!r}") from error
 
 
-#: How a person finds what is asked for.
+#: The option that gives each fact.
 _HINTS = {"heads": "--heads (often dim / 64)", "activation": "--activation", "norm_eps": "--norm-eps"}
 
 
 def settle(found: Facts, usual: Facts, options: Options, report: Report, whose: str) -> dict[str, Any]:
     """``heads``, ``activation``, ``norm_eps`` of a network: from the options, else ``found``, else ``usual``.
 
-    ``usual`` is what the documentation of ``whose`` fixes; it is said. Raises NeedsOption for what nobody says.
+    ``usual`` is fixed by the documentation of ``whose``; using it is reported. Raises NeedsOption for an unknown fact.
     """
     fields: dict[str, Any] = {}
     for field, hint in _HINTS.items():
@@ -76,7 +76,7 @@ def settle(found: Facts, usual: Facts, options: Options, report: Report, whose: 
 
 
 def image_of(size: Any) -> tuple[int, int]:
-    """(height, width) of a configuration's ``image_size``: a number, a pair, or an object."""
+    """(height, width) of a configuration's ``image_size``, which is a number, a pair, or an object."""
     if isinstance(size, Mapping):
         return int(size["height"]), int(size["width"])
     height, width = size if isinstance(size, list | tuple) else (size, size)
@@ -107,7 +107,8 @@ def _preprocess(config: Mapping[str, Any]) -> Preprocess | None:
 
 
 def _shorter_side(size: Any, cut: int | None) -> int | None:
-    """Of the picture before the centre is cut out; None where both sides are brought to the image's."""
+    """Length in pixels of the picture's shorter side before the centre is cut out; None if both sides become the
+    image's."""
     if isinstance(size, Mapping) and "shortest_edge" in size:
         return int(size["shortest_edge"])
     return None if cut is None or size is None else min(image_of(size))

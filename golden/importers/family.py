@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A family of checkpoints: how it is recognised, how its tensors become a network, how its own model is run."""
+"""A family of checkpoints: how to recognise it, how to convert its tensors, how to run its own model."""
 
 import re
 from abc import ABC, abstractmethod
@@ -18,24 +18,24 @@ from .source import CheckpointSource
 
 __all__ = ["Family", "Original"]
 
-#: Normalised images (B, 3, H, W) and a task's place in ``network.tasks`` -> tokens (B, tokens, dim), after the final
+#: Normalised images (B, 3, H, W) and a task's index in ``network.tasks`` -> tokens (B, tokens, dim), after the final
 #: norm if the network has one.
 Original = Callable[[Tensor, int], Tensor]
 
 
 class Family(ABC):
-    """One file and one test each. Its tell-tale keys are patterns (``re.fullmatch``) of tensor names."""
+    """A family of checkpoints. Its keys are patterns (``re.fullmatch``) of tensor names."""
 
     name: ClassVar[str]
-    #: For messages: whose checkpoints these are.
+    #: The origin of these checkpoints, for messages.
     title: ClassVar[str]
-    #: Each must be the name of a tensor.
+    #: Every key must match a tensor.
     keys: ClassVar[tuple[str, ...]]
-    #: None may be the name of a tensor: they tell of another family.
+    #: No tensor may match any of these; they belong to another family.
     without: ClassVar[tuple[str, ...]] = ()
 
     def tells(self, source: CheckpointSource) -> bool:
-        """Whether ``source`` is of this family. A network in its metadata makes it one of our own."""
+        """Whether ``source`` is of this family. A source with a network in its metadata is a moevit checkpoint."""
         return "network" not in source.metadata and all(_any(key, source.tensors) for key in self.keys) and not any(
             _any(key, source.tensors) for key in self.without)
 
@@ -44,7 +44,7 @@ class Family(ABC):
         """The network of ``source``. Every tensor is taken from ``inventory`` or dropped. Raises ImportFailed."""
 
     def original(self, source: CheckpointSource, network: Network, options: Options) -> Original:
-        """The library's own model with the weights of ``source``. Raises NotProved where it cannot be made."""
+        """The library's own model with the weights of ``source``. Raises NotProved if it cannot be made."""
         raise NotProved(f"the model of {self.title} is not available as a library here")
 
 

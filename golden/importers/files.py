@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of weight files. None of them runs code that a file brings along."""
+"""Readers of weight files. None of them runs code from a file."""
 
 import argparse
 import json
@@ -20,14 +20,14 @@ from .report import Report
 
 __all__ = ["Folder", "read_folder", "read_json", "read_npz", "read_safetensors", "read_torch"]
 
-#: Files of weights in a folder, the first that is there is read; an index names the shards.
+#: Weight files in a folder. The first that exists is read. An index beside it names its shards.
 _SAFETENSORS, _TORCH = "model.safetensors", "pytorch_model.bin"
-#: How deep state dicts are looked for in a PyTorch file.
+#: Levels of a PyTorch file that are searched for state dicts.
 _DEPTH = 3
 
 
 class Folder(NamedTuple):
-    """What a folder of Hugging Face or timm holds."""
+    """The content of a Hugging Face or timm folder."""
 
     tensors: dict[str, Tensor]
     config: dict[str, Any]
@@ -37,7 +37,7 @@ class Folder(NamedTuple):
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata. Raises Unreadable."""
+    """Tensors and metadata of a safetensors file. Raises Unreadable."""
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
@@ -46,7 +46,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def read_npz(path: Path, report: Report) -> dict[str, Tensor]:
-    """Arrays of a NumPy archive, as flax checkpoints are published: names with ``/``. Raises Unreadable."""
+    """Arrays of a NumPy archive. Flax checkpoints are published so, with ``/`` in their names. Raises Unreadable."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -56,9 +56,9 @@ def read_npz(path: Path, report: Report) -> dict[str, Tensor]:
 
 
 def read_torch(path: Path, state: str | None, report: Report) -> dict[str, Tensor]:
-    """The state dict of a PyTorch file, or the one that ``state`` names. Raises Unreadable, AmbiguousState."""
+    """The only state dict of a PyTorch file, or the one that ``state`` names. Raises Unreadable, AmbiguousState."""
     try:
-        with no_warnings(), torch.serialization.safe_globals([argparse.Namespace]):  # options of a training
+        with no_warnings(), torch.serialization.safe_globals([argparse.Namespace]):  # the options of a training
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise Unreadable(f"{path} is not a PyTorch file of plain tensors, and code of a file is not run: save its "
@@ -84,7 +84,7 @@ def read_torch(path: Path, state: str | None, report: Report) -> dict[str, Tenso
 
 
 def read_folder(path: Path, state: str | None, report: Report) -> Folder:
-    """``config.json`` and weights in one file or in shards. Raises Unreadable, AmbiguousState."""
+    """Read ``config.json`` and the weights, in one file or in shards. Raises Unreadable, AmbiguousState."""
     config, preprocessor = (read_json(path / name) for name in ("config.json", "preprocessor_config.json"))
     metadata: dict[str, str] = {}
     files = next((_files(path, name) for name in (_SAFETENSORS, _TORCH) if _files(path, name)), ())
@@ -116,7 +116,7 @@ def _files(path: Path, name: str) -> tuple[Path, ...]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """An object of names and values, empty where there is no file. Raises Unreadable."""
+    """A JSON object, empty if the file does not exist. Raises Unreadable."""
     if not path.exists():
         return {}
     try:
@@ -129,7 +129,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _states(content: object, name: str, depth: int) -> list[tuple[str, dict[str, Tensor]]]:
-    """State dicts in ``content``: its own tensors if it has some with two or more axes, else those further in."""
+    """State dicts in ``content``: its own tensors if one has two or more axes, else those of its members."""
     if not isinstance(content, Mapping):
         return []
     own = {key: value.detach() for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
@@ -142,7 +142,7 @@ def _states(content: object, name: str, depth: int) -> list[tuple[str, dict[str,
 
 
 def _tensor(name: str, array: np.ndarray, report: Report) -> Tensor:
-    if array.dtype.kind == "V" and array.dtype.itemsize == 2:  # NumPy has no name for it
+    if array.dtype.kind == "V" and array.dtype.itemsize == 2:  # NumPy has no bfloat16
         report.say("read", "arrays of two nameless bytes are read as bfloat16")
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     if array.dtype.kind not in "fiub":

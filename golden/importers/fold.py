@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constants of a source moved into its weights, in float64: exact in real arithmetic."""
+"""Moves constants of a source into its weights in float64. The results are equal in real arithmetic."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ __all__ = ["join", "kernel_from_linear", "normalisation", "padding", "scale_outp
 
 
 def normalisation(kernel: Tensor, bias: Tensor, how: Preprocess) -> tuple[Tensor, Tensor]:
-    """A patch embedding of ``(u8 / 255 - mean) / std`` as one of ``u8 / 256``, which the machine reads.
+    """Turn a patch embedding of ``(u8 / 255 - mean) / std`` into one of ``u8 / 256``, which the machine reads.
 
     kernel (dim, 3, patch, patch), bias (dim,). With p = u8 / 256 the input is ``(p * 256 / 255 - mean) / std``.
     """
@@ -21,10 +21,10 @@ def normalisation(kernel: Tensor, bias: Tensor, how: Preprocess) -> tuple[Tensor
 
 
 def padding(kernel: Tensor, how: Preprocess, grid: tuple[int, int]) -> Tensor:
-    """What positions gain (1, patches, dim) where a source pads its normalised picture with zeros.
+    """The correction (1, patches, dim) of the positions for a source that pads its normalised picture with zeros.
 
-    The image has black there, which normalises to ``-mean / std``: the patches of the first row and column lack that
-    much. kernel (dim, 3, patch, patch) is of normalised pixels.
+    The machine's image has black there, which normalises to ``-mean / std``. The correction gives the patches of the
+    first row and column what they lack. kernel (dim, 3, patch, patch) is of normalised pixels.
     """
     weighed = kernel * torch.tensor([m / s for m, s in zip(how.mean, how.std, strict=True)],
                                     dtype=kernel.dtype).reshape(1, 3, 1, 1)
@@ -36,19 +36,19 @@ def padding(kernel: Tensor, how: Preprocess, grid: tuple[int, int]) -> Tensor:
 
 
 def scale_outputs(weight: Tensor, bias: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
-    """LayerScale: ``gain * (weight x + bias)``. weight (outputs, inputs), bias and gain (outputs,)."""
+    """Fold LayerScale: ``gain * (weight x + bias)``. weight (outputs, inputs), bias and gain (outputs,)."""
     return weight * gain[:, None], bias * gain
 
 
 def join(parts: Sequence[Tensor]) -> Tensor:
-    """Separate q, k and v, rows one below the other: (3 dim, dim), or (3 dim,) of biases."""
+    """Separate q, k and v, one below the other: (3 dim, dim), or (3 dim,) for biases."""
     return torch.cat(list(parts))
 
 
 def kernel_from_linear(weight: Tensor, patch: int, channels_last: bool = False) -> Tensor:
-    """A patch kernel (dim, 3, patch, patch) of a linear layer over flattened patches (dim, 3 patch^2).
+    """The patch kernel (dim, 3, patch, patch) of a linear layer (dim, 3 patch^2) over flattened patches.
 
-    ``channels_last`` says that a patch was flattened row, column, channel; else channel, row, column.
+    With ``channels_last`` a patch was flattened as row, column, channel; else as channel, row, column.
     """
     if channels_last:
         return weight.unflatten(1, (patch, patch, 3)).permute(0, 3, 1, 2)

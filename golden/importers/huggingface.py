@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hugging Face's ViT, DeiT, DINOv2 and DINOv2 with registers: files of transformers 4 and 5, and 5's own names."""
+"""Hugging Face's ViT, DeiT, DINOv2 and DINOv2 with registers: files of transformers 4 and 5, in both naming schemes."""
 
 import re
 from typing import Any
@@ -22,7 +22,7 @@ from .source import CheckpointSource
 
 __all__ = ["HuggingFace"]
 
-#: model_type in config.json, and what its documentation fixes.
+#: model_type in config.json -> facts that its documentation fixes.
 _USUAL = {"vit": Facts(activation="gelu", norm_eps=1e-12), "deit": Facts(activation="gelu", norm_eps=1e-12),
           "vit_msn": Facts(activation="gelu", norm_eps=1e-6), "dinov2": Facts(activation="gelu", norm_eps=1e-6),
           "dinov2_with_registers": Facts(activation="gelu", norm_eps=1e-6)}
@@ -67,7 +67,7 @@ class HuggingFace(Family):
 
 
 def _root(source: CheckpointSource) -> str:
-    """What stands in front of the backbone's names: ``vit.``, ``deit.``, ``dinov2.`` or nothing."""
+    """The prefix of the backbone's names: ``vit.``, ``deit.``, ``dinov2.`` or nothing."""
     found = next((name for name in source.tensors if name.endswith(_PATCHES)), None)
     if found is None:
         raise MissingTensor(f"{_PATCHES} is missing: every ViT of Hugging Face has it")
@@ -75,7 +75,7 @@ def _root(source: CheckpointSource) -> str:
 
 
 def _kind(source: CheckpointSource, root: str) -> str:
-    """The model_type of config.json, or what the tensors show. Raises UnknownFamily for another."""
+    """The model_type in config.json, or the one that the tensors show. Raises UnknownFamily for an unknown one."""
     kind = source.config.get("model_type")
     if kind in _USUAL:
         return kind
@@ -89,7 +89,7 @@ def _kind(source: CheckpointSource, root: str) -> str:
 
 
 def _names(source: CheckpointSource, root: str) -> tuple[BlockNames, str]:
-    """The names of the blocks' parts, and a pattern with the block's number."""
+    """The names of the blocks' parts, and a pattern whose group is the block's number."""
     stems = [front + stem for front in dict.fromkeys((root, "")) for stem in ("encoder.layer.{}.", "layers.{}.")]
     stem = next((stem for stem in stems if any(name.startswith(stem.format(0)) for name in source.tensors)), stems[0])
 
@@ -109,7 +109,7 @@ def _names(source: CheckpointSource, root: str) -> tuple[BlockNames, str]:
 
 def _tokens(inventory: Inventory, root: str, dim: int, patch: int, facts: Facts, options: Options,
             ) -> tuple[dict[str, Tensor], tuple[int, int]]:
-    """``prefix_tokens`` (CLS, distillation, registers) and ``pos_embed``; registers have no position."""
+    """``prefix_tokens`` (CLS, distillation, registers) and ``pos_embed``. Registers have no position."""
     names = [f"{root}embeddings.{name}" for name in ("cls_token", "distillation_token", "register_tokens")]
     parts = [inventory.take(name, (1, -1, dim)) for name in names if name in inventory]
     prefix = torch.cat(parts, 1)
@@ -122,15 +122,16 @@ def _tokens(inventory: Inventory, root: str, dim: int, patch: int, facts: Facts,
             "pos_embed": torch.cat([positions[:, :placed], nothing, positions[:, placed:]], 1)}, grid
 
 
-def _heads(inventory: Inventory, source: CheckpointSource, fields: dict[str, Any], options: Options) -> dict[str, DraftHead]:
+def _heads(inventory: Inventory, source: CheckpointSource, fields: dict[str, Any],
+           options: Options) -> dict[str, DraftHead]:
     dim, prefix_tokens = fields["dim"], fields["prefix_tokens"]
     labels = _labels(source.config)
-    if "cls_classifier.weight" in inventory:  # DeiTForImageClassificationWithTeacher: the average of two
+    if "cls_classifier.weight" in inventory:  # DeiTForImageClassificationWithTeacher averages two classifiers
         first = linear(inventory, "cls_classifier", -1, dim)
         second = linear(inventory, "distillation_classifier", first[0].shape[0], dim)
         inventory.report.say("folded", "both classifiers of DeiT into one, which is their average")
         return {"classifier": DraftHead("prefix", "tokens", torch.cat([first[0], second[0]], 1) / 2,
-                                   (first[1] + second[1]) / 2, classes=labels)}
+                                        (first[1] + second[1]) / 2, classes=labels)}
     if "classifier.weight" not in inventory:
         return {}
     both = inventory.look("classifier.weight").shape[-1] == 2 * dim
@@ -140,7 +141,7 @@ def _heads(inventory: Inventory, source: CheckpointSource, fields: dict[str, Any
 
 
 def _labels(config: dict[str, Any]) -> tuple[str, ...] | None:
-    """Names of the classes, unless they are the placeholders LABEL_0, LABEL_1 ..."""
+    """The names of the classes; None if they are the placeholders LABEL_0, LABEL_1, ..."""
     labels = config.get("id2label")
     if not isinstance(labels, dict) or not labels:
         return None

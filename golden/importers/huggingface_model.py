@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models of transformers that prove an import. Nothing is downloaded: all they need is in the source."""
+"""The models of transformers that prove an import. They are made from the source alone, without any download."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,16 +14,16 @@ from .source import CheckpointSource
 
 __all__ = ["original"]
 
-#: Module and class of each model_type.
+#: model_type -> module and class.
 _MODELS = {"vit": ("vit", "ViT"), "deit": ("deit", "DeiT"), "vit_msn": ("vit_msn", "ViTMSN"),
            "dinov2": ("dinov2", "Dinov2"), "dinov2_with_registers": ("dinov2_with_registers", "Dinov2WithRegisters")}
 _HEADS = ("classifier.", "cls_classifier.", "distillation_classifier.", "pooler.")
-#: These have a pooler behind the tokens unless told otherwise, and positions that stay as they are unless told.
+#: These have a pooler after the tokens by default, and fixed positions by default.
 _POOLED = ("vit", "deit")
 
 
 def original(source: CheckpointSource, network: Network, root: str) -> Original:
-    """``ViTModel`` and its like with the tensors of ``source``, whose names begin with ``root``. Raises NotProved."""
+    """``ViTModel`` or a sibling with the tensors of ``source``, whose names begin with ``root``. Raises NotProved."""
     kind = source.config["model_type"]
     module, name = _MODELS[kind]
     package = library(f"transformers.models.{module}.modeling_{module}")
@@ -49,7 +49,7 @@ def original(source: CheckpointSource, network: Network, root: str) -> Original:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers says a lot while it loads a model."""
+    """Silence transformers, which prints much while it loads a model."""
     logging = library("transformers.utils.logging")
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

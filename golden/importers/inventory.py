@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tensors of a source, each of which a family takes, or leaves out and says why."""
+"""The tensors of a source. A family takes each of them, or drops it with a reason."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from .report import Report
 
 __all__ = ["Inventory"]
 
-#: Tensors of training alone, in any family.
+#: Tensors that only training uses, in any family.
 _TRAINING = {
     "*position_ids": "numbers 0, 1, 2 ...",
     "*num_batches_tracked": "a counter of training",
@@ -22,37 +22,37 @@ _TRAINING = {
 
 
 class Inventory:
-    """Tensors of one source by name. ``close`` fails while one of them has no explanation."""
+    """Tensors of one source by name. ``close`` fails if a tensor was neither taken nor dropped."""
 
     def __init__(self, tensors: dict[str, Tensor], family: str, report: Report) -> None:
         self.tensors, self.family, self.report = tensors, family, report
-        self._open = dict.fromkeys(tensors)  # keeps the order of the file
+        self._open = dict.fromkeys(tensors)  # in the order of the file
         self._absent: list[str] = []
 
     def __contains__(self, name: str) -> bool:
         return name in self._open
 
     def names(self, pattern: str = "*") -> list[str]:
-        """Names that are still to be explained and match."""
+        """Names that match and are neither taken nor dropped yet."""
         return [name for name in self._open if fnmatchcase(name, pattern)]
 
     def look(self, name: str) -> Tensor:
-        """A tensor that stays to be explained. Raises MissingTensor."""
+        """A tensor, without taking it. Raises MissingTensor."""
         if name not in self.tensors:
             raise MissingTensor(f"{name} is missing: every {self.family} checkpoint has it")
         return self.tensors[name]
 
     def take(self, name: str, shape: Sequence[int] | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
-        """A tensor as float64, for exact folds, or bool if ``dtype`` is; from now on it is explained.
+        """Take a tensor: as float64 for exact folds, or as bool for a bool ``dtype``.
 
-        ``shape`` is checked, -1 stands for any length. Raises MissingTensor, BadTensor.
+        ``shape`` is checked; -1 stands for any length. Raises MissingTensor, BadTensor.
         """
         value = self.look(name)
         self._open.pop(name, None)
         if value.dtype != dtype:
             raise BadTensor(f"{name} is {str(value.dtype).removeprefix('torch.')}, not {str(dtype)[6:]}, float16, "
                             "bfloat16 or float64: convert it (of quantised weights save the float model)")
-        if not value.sum(dtype=torch.float64).isfinite():  # the sum of finite float32 values is finite
+        if not value.sum(dtype=torch.float64).isfinite():  # a sum of finite float32 values is finite in float64
             raise BadTensor(f"{name} holds {int((~value.isfinite()).sum())} values that are NaN or infinite: "
                             "take a checkpoint from before the training failed")
         if shape is not None and (value.ndim != len(shape)
@@ -62,9 +62,9 @@ class Inventory:
         return value if dtype == torch.bool else value.double()
 
     def maybe(self, name: str, shape: Sequence[int]) -> Tensor:
-        """`take`, or zeros of ``shape`` where the tensor (a bias) is absent, which the report says.
+        """`take`, or zeros of ``shape`` if the tensor (a bias) is absent. The report says so.
 
-        It must be absent in every block: `close` looks.
+        It must be absent in every block; `close` checks this.
         """
         if name in self.tensors:
             return self.take(name, shape)
@@ -73,7 +73,7 @@ class Inventory:
         return torch.zeros(tuple(shape), dtype=torch.float64)
 
     def drop(self, pattern: str, why: str) -> None:
-        """Leave out what matches, and say so."""
+        """Leave out all tensors that match, and report it."""
         found = self.names(pattern)
         for name in found:
             del self._open[name]
@@ -82,8 +82,11 @@ class Inventory:
             self.report.say("dropped", f"{found[0]}{more}: {why}")
 
     def close(self) -> None:
-        """Raise UnmappedTensor if a tensor is neither taken nor left out, MissingTensor if a bias that is absent is
-        there in another block."""
+        """Check that every tensor is accounted for.
+
+        Raises UnmappedTensor if a tensor was neither taken nor dropped, MissingTensor if a bias is absent in some
+        blocks only.
+        """
         there = {_of_any_block(name): name for name in self.tensors}
         for name in self._absent:
             if _of_any_block(name) in there:
@@ -101,5 +104,5 @@ class Inventory:
 
 
 def _of_any_block(name: str) -> str:
-    """The name without its first number that stands alone, which is the block's."""
+    """The name without its first separate number, which is the block's."""
     return re.sub(r"(?<![a-zA-Z])\d+(?=[./])", "#", name, count=1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Libraries of the sources' own models. Each is imported only to prove an import, and may be absent."""
+"""Access to the libraries of the sources' own models. They are only used to prove an import, and may be absent."""
 
 import re
 import warnings
@@ -15,37 +15,37 @@ from .errors import NotProved
 
 __all__ = ["first_line", "library", "no_warnings"]
 
-#: torchvision's compiled operators. No vision transformer uses them, but the package does not load without them.
+#: torchvision's compiled operators. Vision transformers do not use them, but the package needs them to load.
 _OPERATORS = ("nms", "qnms", "roi_align", "qroi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_conv2d",
               "_roi_align_backward", "_roi_pool_backward", "_ps_roi_align_backward", "_ps_roi_pool_backward",
               "_deform_conv2d_backward")
-_declared: list[torch.library.Library] = []  # operators live as long as this
+_declared: list[torch.library.Library] = []  # operators exist as long as this list
 
 
 def library(name: str) -> ModuleType:
-    """The module ``name`` (``timm``, ``transformers.models.vit``). Raises NotProved where it cannot be imported.
+    """The module ``name`` (``timm``, ``transformers.models.vit``). Raises NotProved if it cannot be imported.
 
-    A torchvision whose compiled part was built for another torch (the wheels of PyPI beside a torch for CPUs) is
-    imported without its operators.
+    A torchvision that was compiled for another torch (PyPI's wheel beside a CPU build of torch) is imported without its
+    operators.
     """
     try:
         _torchvision()
         return import_module(name)
-    except Exception as error:  # whatever a foreign package does on being imported
+    except Exception as error:  # a foreign package may raise anything
         top = name.partition(".")[0]
         raise NotProved(f"{top} cannot be imported here ({first_line(error)}): pip install {top}") from error
 
 
 @contextmanager
 def no_warnings() -> Iterator[None]:
-    """Other packages warn of what concerns their own users."""
+    """Suppress warnings of other packages, which are meant for their own users."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def first_line(error: BaseException) -> str:
-    """What a foreign error says, in one line, without the colours of a terminal."""
+    """The first line of a foreign error's message, without terminal colours."""
     line = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().partition("\n")[0]
     return shorten(line, 200, placeholder=" ...") if line and not line.isdigit() else type(error).__name__
 
@@ -54,7 +54,7 @@ def _torchvision() -> None:
     try:
         import_module("torchvision")
     except ImportError:
-        return  # whoever needs it will say so
+        return  # a library that needs it reports it
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise

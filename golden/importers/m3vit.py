@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """M3ViT (VITA-Group/M3ViT): experts of fastmoe, stacked or one by one, and a gate per task.
 
-Sources: models/vision_transformer_moe.py, models/custom_moe_layer.py and models/gate_funs. A file with ``w_noise`` is
-of the gate ``noisy``, whose softmax is over the top k; ``noisy_vmoe`` has none, and its softmax is over all experts.
+Sources: models/vision_transformer_moe.py, models/custom_moe_layer.py and models/gate_funs. A file with ``w_noise`` has
+the gate ``noisy``, whose softmax is over the top k. The gate ``noisy_vmoe`` lacks it; its softmax is over all experts.
 """
 
 import re
@@ -29,12 +29,12 @@ _BLOCKS = BlockNames("blocks.{}.norm1", "blocks.{}.attn.qkv", "blocks.{}.attn.pr
                      "blocks.{}.mlp.fc1", "blocks.{}.mlp.fc2")
 _EXPERT = r"blocks\.(\d+)\.(mlp|moe)\.experts\.(\d+\.)?(htoh4|fc1)\.weight"
 _USUAL = Facts(activation="gelu", norm_eps=1e-6)
-#: A token's own part of the gates' inputs stands first, the task's embedding behind it.
+#: A gate's input is the token's channels, followed by this embedding of the task.
 _TASK = "gate_task_represent"
 
 
 class M3Vit(Family):
-    """Multi-task MoE ViTs, whose tasks have gates of their own."""
+    """Multi-task MoE ViTs with a gate for each task."""
 
     name = "m3vit"
     title = "VITA-Group M3ViT"
@@ -110,7 +110,7 @@ def _renormalise(inventory: Inventory, options: Options) -> bool:
 
 
 def _moe(inventory: Inventory, name: str, block: int, dim: int) -> dict[str, Tensor]:
-    """The tensors of a MoE block under our names; ``name`` is the source's."""
+    """The tensors of a MoE block under the names of `golden.reference`. ``name`` is the source's."""
     tensors = {}
     for part, names in (("fc1", ("htoh4", "fc1")), ("fc2", ("h4toh", "fc2"))):
         for kind in ("weight", "bias"):
@@ -125,7 +125,7 @@ def _moe(inventory: Inventory, name: str, block: int, dim: int) -> dict[str, Ten
 
 
 def _gates(inventory: Inventory, name: str, dim: int) -> tuple[Tensor, Tensor]:
-    """Weight (tasks, experts, dim) and bias (tasks, experts) of ``w_gate`` (inputs, experts), or of ``weight``."""
+    """Weight (tasks, experts, dim) and bias (tasks, experts), from ``w_gate`` (inputs, experts) or from ``weight``."""
     if f"{name}.weight" in inventory:
         weight = take_gates(inventory, f"{name}.weight", dim)
         return weight, inventory.maybe(f"{name}.bias", weight.shape[:2]).reshape(weight.shape[:2])
@@ -139,9 +139,9 @@ def _gates(inventory: Inventory, name: str, dim: int) -> tuple[Tensor, Tensor]:
 
 
 def _task_bias(inventory: Inventory, rows: Tensor) -> Tensor:
-    """What a task's embedding adds to the logits of a gate that all tasks share: (tasks, experts).
+    """The bias (tasks, experts) that task embeddings give to a gate that all tasks share.
 
-    ``rows`` of the gate belong to the embedding, which is the same for every token: exact.
+    ``rows`` are the gate's weights for the embedding. The embedding is the same for every token, so this is exact.
     """
     if not len(rows):
         return torch.zeros(1, rows.shape[1], dtype=torch.float64)
@@ -149,7 +149,7 @@ def _task_bias(inventory: Inventory, rows: Tensor) -> Tensor:
         raise Unsupported(f"{len(rows)} inputs of a gate are no channels of a token, and {_TASK} is not there")
     part = {name: inventory.take(f"{_TASK}.{name}") for name in (
         "fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias", "norm.weight", "norm.bias")}
-    hidden = F.gelu(part["fc1.weight"].T + part["fc1.bias"])  # of each task's unit vector
+    hidden = F.gelu(part["fc1.weight"].T + part["fc1.bias"])  # for the unit vector of each task
     embedded = F.layer_norm(F.linear(hidden, part["fc2.weight"], part["fc2.bias"]), (len(rows),), part["norm.weight"],
                             part["norm.bias"], 1e-6)
     inventory.report.say("folded", "task embeddings into a bias of each gate")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX files of vision transformers: their weights go to the families under the names that they had in PyTorch.
+"""ONNX files of vision transformers. Their weights go to the families under the names that they had in PyTorch.
 
-Weights are found by the paths of their nodes (`onnx_graph`). What no weight says is read from the graph (epsilon,
-activation, image, a normalisation in front of the patches) or from one run of it in onnxruntime (heads, positions that
-the graph computes). It stands in the configuration under the names of Hugging Face.
+`onnx_graph` finds the weights by the paths of their nodes. The graph gives the facts that no weight shows: epsilon,
+activation, image, a normalisation before the patches. One run in onnxruntime gives the heads, and positions that the
+graph computes. These facts become a configuration under Hugging Face's names.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ from .source import CheckpointSource
 
 __all__ = ["original", "read_onnx"]
 
-_FATAL = 4  # onnxruntime's level of what it prints
+_FATAL = 4  # onnxruntime's log level: print only fatal errors
 
 
 def read_onnx(path: Path, report: Report) -> CheckpointSource:
@@ -64,12 +64,12 @@ def read_onnx(path: Path, report: Report) -> CheckpointSource:
         report.say("read", "mean and std of the normalisation in the graph")
     preprocessor = {"image_mean": own[0], "image_std": own[1]} if own else {}
     return CheckpointSource(path, {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}, config,
-                  preprocessor, files=(path,), graph=running,
-                  other_heads=tuple(f"{head}*" for head in convolutional_heads(graph)))
+                            preprocessor, files=(path,), graph=running,
+                            other_heads=tuple(f"{head}*" for head in convolutional_heads(graph)))
 
 
 def original(running: "Running", network: Network) -> Original:
-    """The graph itself in onnxruntime. Raises NotProved where its tokens are not found or its image is another."""
+    """The graph itself in onnxruntime. Raises NotProved if its tokens are not found or its image has another size."""
     graph, tokens = running.graph, final_tokens(running.graph)
     if tokens is None:
         raise NotProved("the graph's last norm has no name")
@@ -81,7 +81,7 @@ def original(running: "Running", network: Network) -> Original:
 
     def forward(images: Tensor, task: int) -> Tensor:
         image = images.numpy()
-        if own:  # the graph normalises itself
+        if own:  # the graph normalises the image itself
             mean, std = (np.asarray(values, np.float32).reshape(1, 3, 1, 1) for values in own[:2])
             image = (image * std + mean) * (255 if own[2] else 1)
         return torch.from_numpy(running.run(image)[tokens].astype(np.float32))
@@ -90,9 +90,9 @@ def original(running: "Running", network: Network) -> Original:
 
 
 def _image(graph: OnnxGraph) -> tuple[int, int]:
-    """Height and width of the graph's image, or of the trained positions where it leaves them open: a square.
+    """Height and width of the graph's image. If the graph leaves them open: of the square that fits the positions.
 
-    Raises Unsupported where neither says it.
+    Raises Unsupported if neither tells.
     """
     if graph.image is not None:
         return graph.image
@@ -106,7 +106,7 @@ def _image(graph: OnnxGraph) -> tuple[int, int]:
 
 
 class Running:
-    """A graph in onnxruntime, on the CPU, that gives ``values`` instead of its own outputs."""
+    """A graph in onnxruntime on the CPU, whose outputs are replaced by ``values``."""
 
     def __init__(self, graph: OnnxGraph, values: Sequence[str]) -> None:
         self.graph, self.values = graph, list(dict.fromkeys(values))
@@ -114,15 +114,15 @@ class Running:
         del model.graph.output[:]
         model.graph.output.extend(helper.make_empty_tensor_value_info(value) for value in self.values)
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = _FATAL  # else warnings of weights that the graph cut short does not read
+        options.log_severity_level = _FATAL  # hides warnings about weights that the shortened graph does not read
         try:
             self.session = onnxruntime.InferenceSession(model.SerializeToString(), options,
                                                         providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors have no class in common
+        except Exception as error:  # onnxruntime's errors have no common class
             raise Unsupported(f"{graph.path}: onnxruntime does not load it: {_line(error)}") from error
 
     def run(self, image: NDArray) -> dict[str, NDArray]:
-        """The values for an image (1, 3, H, W) as the graph takes it. Raises Unsupported."""
+        """The values for an image (1, 3, H, W) in the graph's own form. Raises Unsupported."""
         kind = self.graph.input.type.tensor_type
         batch = np.repeat(image, kind.shape.dim[0].dim_value or 1, axis=0)
         dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
@@ -131,7 +131,7 @@ class Running:
         try:
             found = self.session.run(
                 self.values, {self.graph.input.name: batch.astype(dtype)}, options)
-        except Exception as error:  # as above
+        except Exception as error:  # see above
             raise Unsupported(f"{self.graph.path}: onnxruntime does not run it: {_line(error)}") from error
         return {name: value[:1] for name, value in zip(self.values, found, strict=True)}
 

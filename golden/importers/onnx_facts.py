@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the nodes of an ONNX graph say of its vision transformer and no weight does."""
+"""Facts of a vision transformer that its ONNX graph shows and no weight does."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -16,7 +16,7 @@ __all__ = ["activation", "attention_probs", "convolutional_heads", "final_tokens
 _BLOCK = re.compile(r"(^|\.)\d+\.")
 _ACTIVATIONS = {"Erf": "gelu", "Tanh": "gelu_tanh", "Relu": "relu", "Gelu": "gelu"}
 _QUICK = 1.702  # of x sigmoid(1.702 x)
-#: Between 1 / std of pixels in 0..1 (2 to 5) and of bytes (below 0.02).
+#: A limit between 1 / std of pixels in 0..1 (2 to 5) and of bytes (below 0.02).
 _BYTES = 0.1
 _HUGGING_FACE = "patch_embeddings.projection"
 _HUGGING_FACE_NAMES = {"positions": "position_embeddings", "cls": "cls_token", "second": "distillation_token",
@@ -26,7 +26,7 @@ _PASSES_ON = ("Cast", "Identity")
 
 
 def norm_eps(graph: OnnxGraph) -> float | None:
-    """The epsilon of the blocks' LayerNorms, None where none is found. Raises Unsupported if they differ."""
+    """The epsilon of the blocks' LayerNorms, or None. Raises Unsupported if they differ."""
     found = {float(value) for value in _epsilons(graph)}
     rounded = {float(f"{value:.3g}") for value in found}  # 1e-6 is stored as float32
     if len(rounded) > 1:
@@ -40,13 +40,13 @@ def _epsilons(graph: OnnxGraph) -> Iterator[float]:
             continue
         if node.op_type == "LayerNormalization":
             yield attribute(node, "epsilon", 1e-5)
-        elif node.op_type == "Sqrt":  # of variance + epsilon
+        elif node.op_type == "Sqrt":  # the root of variance + epsilon
             added = graph.maker[node.input[0]]
             yield from (graph.constants[name].item() for name in added.input if name in graph.constants)
 
 
 def activation(graph: OnnxGraph) -> str | None:
-    """The activation of the blocks' FFNs as in `spec.networks`, None where none is found. Raises Unsupported."""
+    """The activation of the blocks' FFNs as in `spec.networks`, or None. Raises Unsupported."""
     found = {name for node in graph.nodes if _BLOCK.search(module_of(node)) and (name := _activation(graph, node))}
     if len(found) > 1:
         raise Unsupported(f"{graph.path}: its blocks have several activations: {', '.join(sorted(found))}")
@@ -65,16 +65,16 @@ def _activation(graph: OnnxGraph, node: Any) -> str | None:
 
 
 def attention_probs(graph: OnnxGraph) -> str | None:
-    """The value (1, heads, tokens, tokens) of the first block's softmax."""
+    """The name of the value (1, heads, tokens, tokens) of the first block's softmax."""
     return next((node.output[0] for node in graph.nodes
                  if node.op_type == "Softmax" and _BLOCK.search(module_of(node))), None)
 
 
 def unnamed_tokens(graph: OnnxGraph) -> dict[str, str]:
-    """Prefix tokens and positions that are no weights with a name, by their names in PyTorch: values of the graph.
+    """Prefix tokens and positions that are not named weights: name in PyTorch -> name of the value in the graph.
 
-    On the way from the patches to the first block, prefix tokens are joined to what comes of the image, and positions
-    are added to it; neither depends on the image's pixels.
+    Between the patches and the first block, prefix tokens are concatenated with the tokens, and positions are added.
+    Both do not depend on the image's pixels.
     """
     module = module_of(graph.patches)
     huggingface = module.endswith(_HUGGING_FACE)
@@ -97,8 +97,8 @@ def unnamed_tokens(graph: OnnxGraph) -> dict[str, str]:
 
 
 def _kind(graph: OnnxGraph, node: Any, value: str, found: Mapping[str, str]) -> str | None:
-    """What a value that is joined or added to the tokens is: ``positions``, ``cls``, ``second`` (the distillation
-    token), ``registers``, or None."""
+    """The kind of a value that joins the tokens: ``positions``, ``cls``, ``second`` (the distillation token),
+    ``registers``, or None."""
     origin = value
     while origin in graph.maker and graph.maker[origin].op_type in ("Expand", *_PASSES_ON):
         origin = graph.maker[origin].input[0]
@@ -114,7 +114,7 @@ def _kind(graph: OnnxGraph, node: Any, value: str, found: Mapping[str, str]) -> 
 
 
 def final_tokens(graph: OnnxGraph) -> str | None:
-    """The value of the last LayerNorm outside the blocks, which norms every token."""
+    """The name of the value after the last LayerNorm outside the blocks, which norms every token."""
     norms = [name for name in graph.tensors if name.endswith("norm.bias") and not _BLOCK.search(name)]
     makers = [node for node in graph.nodes if any(name in node.input for name in norms)
               and node.op_type in ("Add", "LayerNormalization")]
@@ -122,7 +122,7 @@ def final_tokens(graph: OnnxGraph) -> str | None:
 
 
 def convolutional_heads(graph: OnnxGraph) -> list[str]:
-    """What the names of modules begin with that work on the final tokens alone, and convolve: ``decoder.``"""
+    """Prefixes of the names of modules that only read the final tokens and contain convolutions: ``decoder.``"""
     tokens = final_tokens(graph)
     after, behind, before = {tokens}, set(), set()
     for node in graph.nodes:
@@ -139,7 +139,7 @@ def convolutional_heads(graph: OnnxGraph) -> list[str]:
 
 
 def _top(module: str, before: Collection[str]) -> str | None:
-    """The shortest beginning of a module's path that no module of ``before`` has, None where there is none."""
+    """The shortest prefix of a module's path that no module of ``before`` has, or None."""
     parts = module.removesuffix(".").split(".")
     for length in range(1, len(parts) + 1):
         top = ".".join(parts[:length]) + "."
@@ -149,12 +149,12 @@ def _top(module: str, before: Collection[str]) -> str | None:
 
 
 def normalisation(graph: OnnxGraph) -> tuple[list[float], list[float], bool] | None:
-    """Mean and std, of pixels in 0..1, of a normalisation inside the graph, and whether the graph takes pixels of
-    0..255; None where the image goes straight in.
+    """A normalisation inside the graph: mean and std of pixels in 0..1, and whether the graph takes pixels of 0..255.
 
-    A graph that scales by less than `_BYTES` takes pixels of 0..255. Raises Unsupported for another operator there.
+    None if there is no normalisation. A graph that scales by less than `_BYTES` takes pixels of 0..255. Raises
+    Unsupported for another operator there.
     """
-    scale, shift = np.ones(3), np.zeros(3)  # of what reaches the patches: scale * pixel + shift
+    scale, shift = np.ones(3), np.zeros(3)  # the patches read scale * pixel + shift
     for node in reversed(_way_to_patches(graph)):
         if node.op_type in _PASSES_ON:
             continue

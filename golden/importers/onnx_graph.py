@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A vision transformer's weights in an ONNX file, under the names that they had in PyTorch.
+"""The weights of a vision transformer in an ONNX file, under the names that they had in PyTorch.
 
-``torch.onnx.export`` writes beside each node which module made it: in its name, ``/encoder/layer.0/mlp/fc1/MatMul``, or
-in its metadata (``dynamo=True``). A tensor keeps its name where the file holds it as it was, and gets a number,
-``onnx::MatMul_1234`` or ``val_64``, where the export transposed it; equal tensors share one name. Such a tensor is
-named here by the node that reads it, ``encoder.layer.0.mlp.fc1.weight``, and transposed back.
+``torch.onnx.export`` records which module made a node: in the node's name, ``/encoder/layer.0/mlp/fc1/MatMul``, or in
+its metadata (``dynamo=True``). A tensor keeps its name if the export stored it unchanged. A transposed tensor gets a
+number, ``onnx::MatMul_1234`` or ``val_64``. Equal tensors share one name. This module names such tensors after the node
+that reads them, ``encoder.layer.0.mlp.fc1.weight``, and transposes them back.
 """
 
 import re
@@ -28,9 +28,9 @@ _LINEAR = {"MatMul", "Gemm", "Conv", "LayerNormalization"}
 
 
 def module_of(node: Any) -> str:
-    """The module that made a node: ``/blocks/blocks.0/attn/qkv/MatMul`` -> ``blocks.0.attn.qkv``; "" where none.
+    """The module that made a node: ``/blocks/blocks.0/attn/qkv/MatMul`` -> ``blocks.0.attn.qkv``. "" if there is none.
 
-    A module of an ``nn.Sequential`` repeats the name of the sequence that it is in.
+    A module of an ``nn.Sequential`` repeats the name of its sequence, which is left out.
     """
     for item in node.metadata_props:
         if item.key == _SCOPES:  # "['', 'encoder', 'encoder.layer.0', 'linear']"
@@ -41,12 +41,12 @@ def module_of(node: Any) -> str:
 
 
 class OnnxGraph:
-    """An ONNX file: its nodes, its constants, and which values depend on the image.
+    """An ONNX file: its nodes, its constants, and the values that depend on the image.
 
     Attributes
     ----------
-    constants : every initialiser and Constant by the name of its value
-    tensors : the weights by their names in PyTorch
+    constants : every initialiser and Constant, by the name of its value
+    tensors : the weights, by their names in PyTorch
     """
 
     def __init__(self, path: str | PathLike) -> None:
@@ -71,13 +71,13 @@ class OnnxGraph:
 
     @property
     def image(self) -> tuple[int, int] | None:
-        """Height and width (pixels) of the image, None where the file leaves them open."""
+        """Height and width of the image in pixels, or None if the file leaves them open."""
         sides = [side.dim_value for side in self.input.type.tensor_type.shape.dim][-2:]
         return (sides[0], sides[1]) if len(sides) == 2 and all(sides) else None
 
     @property
     def patches(self) -> Any:
-        """The convolution that makes patches of the image. Raises Unsupported where there is none."""
+        """The convolution that turns the image into patches. Raises Unsupported if there is none."""
         conv = next((node for node in self.nodes if node.op_type == "Conv" and node.input[0] in self.pixels), None)
         if conv is None or not module_of(conv):
             raise Unsupported(f"{self.path}: no convolution with a module's name makes patches of the image")
@@ -92,12 +92,12 @@ class OnnxGraph:
             value = next((item for item in node.attribute if item.name == "value"), None)
             if value is not None:
                 self.constants[node.output[0]] = numpy_helper.to_array(value.t)
-        elif node.op_type == "Identity" and node.input[0] in self.constants:  # a weight equal to another
+        elif node.op_type == "Identity" and node.input[0] in self.constants:  # a weight that equals another
             self.constants[node.output[0]] = self.constants[node.input[0]]
             self.aliases.append(node.output[0])
 
     def _pixels(self) -> set[str]:
-        """Values that depend on the image's pixels, not on its shape alone."""
+        """Values that depend on the image's pixels. Its shape alone does not count."""
         values = {self.input.name}
         for node in self.nodes:
             if node.op_type not in ("Shape", "Size") and values.intersection(node.input):
@@ -109,7 +109,8 @@ class OnnxGraph:
         return {name: self.constants[name] for name in names if not _is_anonymous(name)}
 
     def _anonymous(self) -> dict[str, NDArray]:
-        """The tensors of a node's module that have no name of their own, or that of an equal tensor."""
+        """Tensors without a name of their own, or with the name of an equal tensor, named after the module of their
+        node."""
         found: dict[str, NDArray] = {}
         for node in self.nodes:
             if node.op_type not in _LINEAR and node.op_type != "Add":
@@ -126,7 +127,7 @@ class OnnxGraph:
             if value.ndim == 1 and (f"{module}.weight" in found or f"{module}.weight" in self.constants):
                 found[f"{module}.bias"] = value
             return
-        if node.op_type == "MatMul" and value.ndim != 2:  # a constant of the attention, no weight
+        if node.op_type == "MatMul" and value.ndim != 2:  # a constant of the attention, not a weight
             return
         if not module:
             raise Unsupported(f"{self.path}: node {node.name or node.output[0]} ({node.op_type}) names no module: "
@@ -136,11 +137,11 @@ class OnnxGraph:
 
 
 def _is_anonymous(name: str) -> bool:
-    """Whether an export made the name up."""
+    """Whether the export invented the name."""
     return "::" in name or name.startswith("/") or "." not in name and name not in ("pos_embed", "cls_token",
                                                                                    "dist_token", "reg_token")
 
 
 def attribute(node: Any, name: str, otherwise: Any) -> Any:
-    """The value of a node's attribute, ``otherwise`` where it has none of this name."""
+    """The value of a node's attribute, or ``otherwise``."""
     return next((onnx.helper.get_attribute_value(item) for item in node.attribute if item.name == name), otherwise)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person can say about a checkpoint that its file does not."""
+"""Options of an import: facts about a checkpoint that its file does not contain."""
 
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite
@@ -8,16 +8,16 @@ from .errors import ImportFailed, NeedsOption
 
 __all__ = ["NORMALISATIONS", "PATCH_ORDERS", "POOLS", "RAW", "Options", "Preprocess", "Triple"]
 
-#: (mean, std) of pixels in 0..1, per channel R, G, B.
+#: (mean, std) of pixels in 0..1, for the channels R, G, B.
 NORMALISATIONS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
-#: What a classifier reads: CLS, the mean of the patch tokens, both, all prefix tokens, every patch token.
+#: The input of a classifier: CLS, the mean of the patch tokens, both, all prefix tokens, every patch token.
 POOLS = ("cls", "mean", "cls_mean", "prefix", "patches")
-#: How a patch was flattened for a linear layer: a colour after the other, or the three colours of each pixel.
+#: How a patch was flattened for a linear layer: one colour after the other, or the three colours of each pixel.
 PATCH_ORDERS = ("rgb-first", "rgb-last")
 
 Triple = tuple[float, float, float]
@@ -27,10 +27,10 @@ Triple = tuple[float, float, float]
 class Preprocess:
     """How a picture becomes the network's input: ``(u8 / 255 - mean) / std`` per channel, after resizing.
 
-    ``resize`` is the length of the shorter side in pixels before the centre is cut out, None for the image itself.
-    ``crop`` is the side of the centre that ``resize`` goes with, None for the trained image; another image scales both.
-    ``pad`` rows of black lie above and as many columns left of the picture, whose last ones are cut: the padding of a
-    source's patch convolution, which is zero after the normalisation.
+    ``resize``: the length in pixels of the shorter side before the centre is cut out; None is the image's own.
+    ``crop``: the side of the centre that ``resize`` belongs to; None is the trained image's. Another image size scales
+    both. ``pad``: the rows above and the columns left of the picture that are black; as many at the other end are cut.
+    They stand for the padding of a source's patch convolution, which is zero after the normalisation.
     """
 
     mean: Triple
@@ -47,25 +47,25 @@ RAW = Preprocess((0.0, 0.0, 0.0), (256 / 255, 256 / 255, 256 / 255))
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Options of an import; each is an option of the command of the same name (``norm_eps`` is ``--norm-eps``).
+    """Options of an import. Each is also an option of the command (``norm_eps`` is ``--norm-eps``).
 
     Parameters
     ----------
     family : the name of a family, instead of recognising it
-    state : which state dict of a file that holds several
-    name : of the network; otherwise the file's
-    model : the name that the source's library gives the network (timm: ``vit_small_patch16_224.augreg_in21k_ft_in1k``)
-    image : height and width in pixels; other than the trained ones resamples the positions
-    grid : patches per column and per row of the trained positions, where their number is no square
+    state : which state dict of a file with several
+    name : of the network; the file's name by default
+    model : the name of the network in the source's library (timm: ``vit_small_patch16_224.augreg_in21k_ft_in1k``)
+    image : height and width in pixels; another size than the trained one resamples the positions
+    grid : patches per column and per row of the trained positions, if they are not a square
     heads, activation, norm_eps : as in `spec.networks.Network`
     normalise : one of `NORMALISATIONS`
     mean, std : of pixels in 0..1, three numbers each, instead of ``normalise``
-    pool : one of `POOLS`, where the classifier reads another one than its family's usual
-    patch_order : one of `PATCH_ORDERS`, where the patch embedding is a linear layer
-    leave_out : patterns (``decoder*``) of tensors that the person knows to be of no use
+    pool : one of `POOLS`, if the classifier reads another one than usual in its family
+    patch_order : one of `PATCH_ORDERS`, if the patch embedding is a linear layer
+    leave_out : patterns (``decoder*``) of tensors to leave out
     tasks : names of the tasks of a multi-task checkpoint
-    top_k : experts per token, where no file says it
-    renormalise : as in `spec.networks.Network`, where no file says it
+    top_k : experts per token, if no file says it
+    renormalise : as in `spec.networks.Network`, if no file says it
     """
 
     family: str | None = None
@@ -96,9 +96,9 @@ class Options:
             raise ImportFailed(f"--pool {self.pool}: it is one of {', '.join(POOLS)}")
 
     def preprocess(self, known: Preprocess | None, what: str) -> Preprocess:
-        """The normalisation: as the options say, else as ``known``, else it is asked for.
+        """The normalisation of the options, else ``known``. Raises NeedsOption if both are missing, ImportFailed.
 
-        ``what`` says whose normalisation is missing. Raises NeedsOption, ImportFailed.
+        ``what`` names the source in the message.
         """
         base = known or RAW
         if self.normalise is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of our own (`golden.reference.checkpoint`), as they are or with parts that a training of them adds."""
+"""moevit checkpoints (`golden.reference.checkpoint`), as they are or with parts that a training adds."""
 
 import json
 from dataclasses import asdict
@@ -25,14 +25,14 @@ from .timm import PREFIX, classifier
 
 __all__ = ["Own"]
 
-#: Absent ones are zero, or allow every expert.
+#: Tensors that may be absent. An absent bias is zero, an absent mask allows every expert.
 _OPTIONAL = (".gate.bias", ".gate.mask")
-#: LayerScale's vectors, and the layer that each is folded into.
+#: LayerScale's vectors -> the layer that each is folded into.
 _SCALES = {"ls1.gamma": "attn.proj", "ls2.gamma": "mlp.fc2"}
 
 
 class Own(Family):
-    """safetensors with ``network`` in the metadata; LayerScale and a classifier may be there under timm's names."""
+    """safetensors with ``network`` in the metadata. LayerScale and a classifier may be present under timm's names."""
 
     name = "moevit"
     title = "moevit"
@@ -103,13 +103,13 @@ def _json(source: CheckpointSource, field: str) -> dict[str, Any]:
 
 
 def _folded(host: dict[str, Any]) -> bool:
-    """Whether an earlier import has folded mean and std."""
+    """Whether an earlier import folded mean and std."""
     before = host.get("preprocess", {})
     return "mean" in before and (before["mean"], before["std"]) != (list(RAW.mean), list(RAW.std))
 
 
 def _prefix(inventory: Inventory, network: Network) -> Tensor:
-    """``prefix_tokens``, or tokens one by one under timm's names."""
+    """``prefix_tokens``, or the same tokens one by one under timm's names."""
     if "prefix_tokens" in inventory:
         return inventory.take("prefix_tokens", (1, network.prefix_tokens, network.dim))
     parts = [inventory.take(name, (1, -1, network.dim)) for name in PREFIX if name in inventory]
@@ -135,7 +135,7 @@ def _fold_scales(inventory: Inventory, tensors: dict[str, Tensor], depth: int) -
 
 
 def _own_heads(inventory: Inventory, network: Network, host: dict[str, Any]) -> dict[str, DraftHead]:
-    """Heads under ``heads.<name>.``: as the metadata describe them, else one linear layer per patch of a task."""
+    """Heads under ``heads.<name>.``, as the metadata describe them; else one linear layer per patch of a task."""
     described = host.get("heads", {})
     heads = {}
     for name in dict.fromkeys(full.split(".")[1] for full in inventory.names(f"{HEADS}*")):
@@ -145,6 +145,6 @@ def _own_heads(inventory: Inventory, network: Network, host: dict[str, Any]) -> 
                                      "task": name if name in network.tasks else None})
         classes = about.get("classes")
         heads[name] = DraftHead(about["pool"], about["norm"], parts.get("fc.weight"), parts.get("fc.bias"),
-                           parts.get("norm.weight"), parts.get("norm.bias"), about.get("task"),
-                           None if classes is None else tuple(classes))
+                                parts.get("norm.weight"), parts.get("norm.bias"), about.get("task"),
+                                None if classes is None else tuple(classes))
     return heads

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learned positions on another grid of patches, as each library does it: bicubic, with or without antialiasing."""
+"""Learned positions on another grid of patches, resampled as each library does it: bicubic, with or without
+antialiasing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ __all__ = ["DINOV2", "DINOV2_REGISTERS", "HUGGING_FACE", "HUGGING_FACE_REGISTERS
 
 @dataclass(frozen=True)
 class Resampling:
-    """Arguments of ``torch.nn.functional.interpolate``; ``offset`` is added to the new sizes, which then scale."""
+    """Arguments of ``torch.nn.functional.interpolate``. A nonzero ``offset`` is added to the new size, and their ratio
+    to the old size is passed as the scale factor."""
 
     library: str
     antialias: bool
@@ -36,9 +38,9 @@ DINOV2_REGISTERS = Resampling("facebookresearch/dinov2", antialias=True)
 
 
 def resample(positions: Tensor, old: tuple[int, int], new: tuple[int, int], how: Resampling) -> Tensor:
-    """``positions`` (1, prefix + old rows x columns, dim) for the grid ``new``; prefix rows stay.
+    """``positions`` (1, prefix + old rows x columns, dim) for the grid ``new``. The rows of prefix tokens stay.
 
-    In float32, as the libraries do. Nothing is computed where the grids are equal.
+    It computes in float32, as the libraries do. Equal grids return ``positions`` itself.
     """
     if old == new:
         return positions
@@ -52,11 +54,10 @@ def resample(positions: Tensor, old: tuple[int, int], new: tuple[int, int], how:
 
 def find_grid(name: str, rows: int, prefixes: Sequence[int], patch: int,
               options: Options, trained: tuple[int, int] | None = None) -> tuple[tuple[int, int], int]:
-    """The grid of ``rows`` positions and how many of them belong to prefix tokens (one of ``prefixes``).
+    """The grid of ``rows`` positions, and how many of them belong to prefix tokens (one of ``prefixes``).
 
-    ``--grid`` decides; else the ``trained`` image (pixels) of a configuration, or the wanted one, if its patches are as
-    many; else the grid must be a square.
-    Raises BadTensor, NeedsOption.
+    ``--grid`` decides. Without it, the ``trained`` image (pixels) of a configuration or the requested image decides, if
+    its number of patches fits. Otherwise the grid must be a square. Raises BadTensor, NeedsOption.
     """
     if options.grid is not None:
         height, width = options.grid

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The proof of an import: the float model of the machine against the source's own, on one picture."""
+"""The proof of an import: compares the float model with the source's own model on one picture."""
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ __all__ = ["normalised", "padded", "prove", "test_picture"]
 
 
 def test_picture(height: int, width: int) -> np.ndarray:
-    """u8 (1, H, W, 3) with all frequencies: a seeded noise on slow waves of colour."""
+    """An image u8 (1, H, W, 3) with all spatial frequencies: seeded noise on slow waves of colour."""
     rng = np.random.default_rng(20)
     row, column = np.mgrid[0:height, 0:width]
     waves = [np.sin(row / height * 7 + phase) + np.cos(column / width * 5 + 2 * phase) for phase in range(3)]
@@ -32,16 +32,16 @@ def normalised(images: np.ndarray, how: Preprocess) -> Tensor:
 
 
 def padded(images: np.ndarray, pad: int) -> np.ndarray:
-    """Images (B, H, W, 3) moved down and right by ``pad`` pixels, black where they were, the last ones cut."""
+    """Images (B, H, W, 3) moved down and right by ``pad`` pixels. The space is black, the other end is cut."""
     height, width = images.shape[1:3]
     return np.pad(images, ((0, 0), (pad, 0), (pad, 0), (0, 0)))[:, :height, :width]
 
 
 @torch.no_grad()
 def prove(model: M3ViT, original: Original, how: Preprocess, report: Report) -> None:
-    """Compare the final tokens (after the norm, if there is one) of each task; the least agreement counts.
+    """Compare the final tokens (after the norm, if there is one) of each task. The worst agreement counts.
 
-    Says it in ``report``. Raises NotProved if the source's model gives tokens of another shape.
+    The result goes into ``report``. Raises NotProved if the source's model gives tokens of another shape.
     """
     network = model.network
     image = test_picture(network.height, network.width)
@@ -62,5 +62,5 @@ def _theirs(original: Original, image: Tensor, task: int) -> Tensor:
         return original(image, task).double()
     except NotProved:
         raise
-    except Exception as error:  # another library's: its failure is no reason to refuse the weights
+    except Exception as error:  # an error of another library is no reason to refuse the weights
         raise NotProved(f"the source's own model does not run: {first_line(error)}") from error

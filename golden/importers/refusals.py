@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of vision transformers that the machine does not have, by the tensors that show them."""
+"""Refuses vision transformers with parts that the machine lacks, by the tensors that show these parts."""
 
 import re
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from .errors import Unsupported
 
 __all__ = ["REFUSALS", "refuse"]
 
-#: A pattern of a tensor's name, and why a network with such a tensor is refused.
+#: Pattern of a tensor's name -> why a network with such a tensor is refused.
 REFUSALS = {
     r"(^|\.)patch_embed\.(backbone|stem|conv\d)|(^|\.)conv_stem\.": (
         "a convolutional stem before the patches (hybrid ViTs): the machine's patches are one linear layer"),
@@ -39,7 +39,7 @@ _POSITIONS = re.compile(r"pos_?emb|position_emb")
 
 
 def refuse(names: Iterable[str]) -> None:
-    """Raise Unsupported for the first name that shows a part which the machine does not have."""
+    """Raise Unsupported for the first name that shows a part which the machine lacks."""
     names = list(names)
     for pattern, why in REFUSALS.items():
         for name in names:

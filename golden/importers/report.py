@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an import did, in lines that a person reads."""
+"""The report of an import, in lines for people."""
 
 from dataclasses import dataclass, field
 
 __all__ = ["KINDS", "Report"]
 
-#: Kinds of notes in the order in which they are printed.
+#: Kinds of notes, in the order of printing.
 KINDS = {
     "read": "what was read, and what became of prefixes and element types",
     "mapped": "tensors that have their place in the network",
@@ -21,10 +21,10 @@ KINDS = {
 
 @dataclass
 class Report:
-    """Notes by kind, each kind in the order in which its notes were made."""
+    """Notes by kind, each kind in the order of its notes."""
 
     notes: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
-    proof_db: float | None = None  # of the final tokens; None where nothing could be compared
+    proof_db: float | None = None  # of the final tokens; None if nothing was compared
 
     def say(self, kind: str, text: str) -> None:
         """Add a note once. ``kind`` is one of `KINDS`."""

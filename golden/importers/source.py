@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint as it lies on disk, read without running code of it: tensors by name, and its configuration."""
+"""A checkpoint as stored on disk: tensors by name, and its configuration. No code from the file runs."""
 
 import hashlib
 import re
@@ -17,31 +17,32 @@ from .report import Report
 
 __all__ = ["CheckpointSource", "read_source"]
 
-#: Wrappers of a network in front of all of its names (DataParallel, torch.compile, Lightning, mmseg).
+#: Prefixes that wrappers put before all names of a network (DataParallel, torch.compile, Lightning, mmseg).
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "student.", "teacher.")
-#: Names that tell where a network begins, when a wrapper is not in front of everything (heads stand beside it).
+#: Names at the root of a network. They show a wrapper even if heads stand beside the wrapped network.
 _ROOT = re.compile(r"(patch_embed|embeddings)\.|(cls_token|pos_embed)$")
 _CONVERTED = (torch.float16, torch.bfloat16, torch.float64)
 
 
 @dataclass
 class CheckpointSource:
-    """Tensors under their own names without wrappers; ``config`` is config.json or what an ONNX graph says.
+    """Tensors under their own names without prefixes of wrappers. ``config`` is config.json, or the facts of an ONNX
+    graph.
 
-    Floating tensors are float32; others keep their type, and are refused where a family takes them.
+    Floating tensors are float32. Others keep their type, and are refused if a family takes them.
     """
 
     path: Path
     tensors: dict[str, Tensor]
-    config: dict[str, Any] = field(default_factory=dict)  # of the library that wrote it
+    config: dict[str, Any] = field(default_factory=dict)  # of the library that wrote the file
     preprocessor: dict[str, Any] = field(default_factory=dict)  # preprocessor_config.json
     metadata: dict[str, str] = field(default_factory=dict)  # of a safetensors file
-    files: tuple[Path, ...] = ()  # that hold the tensors
+    files: tuple[Path, ...] = ()  # the files with the tensors
     graph: Any = None  # of an ONNX file, for its proof
-    other_heads: tuple[str, ...] = ()  # patterns of tensors that work on the final tokens, and are no linear layers
+    other_heads: tuple[str, ...] = ()  # patterns of heads that are not linear layers
 
     def sha256(self) -> str:
-        """Of the files that hold the tensors, one after the other, in hexadecimal."""
+        """The hash, in hexadecimal, of the files with the tensors, one after the other."""
         digest = hashlib.sha256()
         for path in self.files:
             with path.open("rb") as file:
@@ -53,7 +54,7 @@ class CheckpointSource:
 def read_source(path: str | Path, state: str | None = None, report: Report | None = None) -> CheckpointSource:
     """Read ``.safetensors``, ``.pth``, ``.pt``, ``.bin``, ``.npz``, ``.onnx``, or a folder of Hugging Face or timm.
 
-    ``<name>.json`` beside a single file is its configuration. ``state`` chooses one of several state dicts of a PyTorch
+    ``<name>.json`` beside a single file is its configuration. ``state`` chooses one of several state dicts in a PyTorch
     file. Raises Unreadable, AmbiguousState, ImportFailed.
     """
     path, report = Path(path), report or Report()
@@ -86,7 +87,8 @@ def _read(path: Path, state: str | None, report: Report) -> CheckpointSource:
     if suffix == ".npz":
         return CheckpointSource(path, read_npz(path, report), files=(path,))
     if suffix in (".pth", ".pt", ".bin", ".ckpt", ".tar"):
-        return CheckpointSource(path, read_torch(path, state, report), read_json(path.with_suffix(".json")), files=(path,))
+        tensors = read_torch(path, state, report)
+        return CheckpointSource(path, tensors, read_json(path.with_suffix(".json")), files=(path,))
     raise Unreadable(f"{path}: its name must end in .safetensors, .pth, .pt, .bin, .npz or .onnx, or be a folder")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""timm's ``vit_*`` and ``deit*``: LayerScale, registers, distillation, class token or none, fc_norm."""
+"""timm's ``vit_*`` and ``deit*``: with LayerScale, registers, distillation, with or without class token, fc_norm."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,9 +25,9 @@ __all__ = ["NAMES", "PREFIX", "Timm", "classifier", "prefix_and_positions"]
 NAMES = BlockNames(norm1="blocks.{}.norm1", qkv="blocks.{}.attn.qkv", proj="blocks.{}.attn.proj",
                    norm2="blocks.{}.norm2", fc1="blocks.{}.mlp.fc1", fc2="blocks.{}.mlp.fc2",
                    scale1="blocks.{}.ls1.gamma", scale2="blocks.{}.ls2.gamma")
-#: What timm's vit_* and deit* have in common; heads follow no rule.
+#: Common to timm's vit_* and deit*. The number of heads follows no rule.
 _USUAL = Facts(activation="gelu", norm_eps=1e-6)
-#: Prefix tokens in their order before the patches.
+#: Prefix tokens in their order.
 PREFIX = ("cls_token", "dist_token", "reg_token")
 
 
@@ -41,7 +41,7 @@ class Timm(Family):
                r"last_norm\..*")
 
     def tells(self, source: CheckpointSource) -> bool:
-        """Not of DINOv2's authors, whose names differ in nothing else than a mask token."""
+        """As in `Family`, but not for DINOv2's authors, whose names differ only by a mask token."""
         return super().tells(source) and not {"mask_token", "blocks.0.ls1.gamma"} <= source.tensors.keys()
 
     def convert(self, source: CheckpointSource, inventory: Inventory, options: Options) -> Draft:
@@ -72,7 +72,11 @@ class Timm(Family):
 
 
 def _names(source: CheckpointSource, options: Options) -> BlockNames:
-    """LayerScale has another name in DeiT-III's own files, and in networks with rotary positions, which are others."""
+    """The names of the blocks' parts. LayerScale has another name in DeiT-III's files and in networks with rotary
+    positions.
+
+    Raises NeedsOption if the file does not tell which of the two it is.
+    """
     if "blocks.0.gamma_1" not in source.tensors:
         return NAMES
     if options.model is None and "architecture" not in source.config:
@@ -82,7 +86,7 @@ def _names(source: CheckpointSource, options: Options) -> BlockNames:
 
 
 def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """timm's own names for what stands under older ones."""
+    """The tensors with timm's current names in place of older ones."""
     ends = {".gamma_1": ".ls1.gamma", ".gamma_2": ".ls2.gamma"}
     return {name[: -len(end)] + ends[end] if (end := name[-len(".gamma_1"):]) in ends else name: value
             for name, value in tensors.items()}
@@ -91,9 +95,9 @@ def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def prefix_and_positions(inventory: Inventory, names: tuple[str, ...], dim: int, patch: int, options: Options,
                          trained: tuple[int, int] | None, placed: int | None = None,
                          ) -> tuple[dict[str, Tensor], tuple[int, int]]:
-    """``prefix_tokens`` and ``pos_embed`` with zeros for prefix tokens without position, and the grid.
+    """``prefix_tokens``, ``pos_embed`` with zeros for prefix tokens without position, and the grid.
 
-    The first ``placed`` prefix tokens have a position; None for all of them or none, as the number of rows shows.
+    The first ``placed`` prefix tokens have a position. With None, all or none have one; the number of rows decides.
     """
     parts = [inventory.take(name, (1, -1, dim)) for name in names if name in inventory]
     prefix = torch.cat([torch.zeros(1, 0, dim, dtype=torch.float64), *parts], 1)
@@ -108,8 +112,9 @@ def prefix_and_positions(inventory: Inventory, names: tuple[str, ...], dim: int,
             "pos_embed": torch.cat([positions[:, :placed], unplaced, positions[:, placed:]], 1)}, grid
 
 
-def classifier(inventory: Inventory, fields: dict[str, Any], final_norm: bool, options: Options) -> dict[str, DraftHead]:
-    """The head ``classifier`` of ``head``, ``head_dist`` and ``fc_norm``, if there is one."""
+def classifier(inventory: Inventory, fields: dict[str, Any], final_norm: bool,
+               options: Options) -> dict[str, DraftHead]:
+    """The head ``classifier``, made of ``head``, ``head_dist`` and ``fc_norm``; empty if there is none."""
     if inventory.names("pre_logits.*"):
         for pattern in ("pre_logits.*", "head.*", "head_dist.*"):
             inventory.drop(pattern, "a classifier with a hidden layer (pre_logits and tanh), which the host has not")

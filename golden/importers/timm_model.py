@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""timm's own models: what a model's name says of it, and the model that proves an import."""
+"""timm's own models: the facts that a model's name gives, and the model that proves an import."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,9 +26,9 @@ _ACTIVATIONS = {"gelu": nn.GELU, "gelu_tanh": partial(nn.GELU, approximate="tanh
 
 
 def known_model(source: CheckpointSource, options: Options, report: Report) -> Facts:
-    """As far as a name or a configuration says it.
+    """The facts that a model's name or a configuration gives.
 
-    The name is ``--model`` or ``architecture`` in the config.json of a timm folder. Raises ImportFailed.
+    The name is ``--model``, or ``architecture`` in the config.json of a timm folder. Raises ImportFailed.
     """
     known = stated(source)
     config = source.config.get("pretrained_cfg") or {}
@@ -77,7 +77,7 @@ def original(tensors: Mapping[str, Tensor], network: Network, grid: tuple[int, i
     size = grid[0] * network.patch, grid[1] * network.patch
     arguments = {
         "img_size": size, "patch_size": network.patch, "embed_dim": network.dim, "depth": network.depth,
-        "num_heads": network.heads, "mlp_ratio": (network.hidden + 0.5) / network.dim,  # truncated by timm
+        "num_heads": network.heads, "mlp_ratio": (network.hidden + 0.5) / network.dim,  # timm truncates the product
         "class_token": cls, "reg_tokens": registers, "no_embed_class": placed < network.prefix_tokens,
         "global_pool": "token" if cls else "avg", "fc_norm": False, "final_norm": "norm.weight" in own,
         "init_values": 1.0 if "blocks.0.ls1.gamma" in own else None, "qkv_bias": "blocks.0.attn.qkv.bias" in own,

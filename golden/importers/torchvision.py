@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""torchvision's ``vit_b_16`` and its like."""
+"""torchvision's ``vit_b_16`` and its siblings."""
 
 import torch
 
@@ -19,9 +19,9 @@ from .source import CheckpointSource
 __all__ = ["Torchvision"]
 
 _LAYER = "encoder.layers.encoder_layer_{}."
-#: Heads of the published sizes, by (dim, depth): vit_b_*, vit_l_*, vit_h_14.
+#: (dim, depth) -> heads of the published sizes: vit_b_*, vit_l_*, vit_h_14.
 _HEADS = {(768, 12): 12, (1024, 24): 16, (1280, 32): 16}
-#: Published weights of vit_b_16 and others: ImageNet's normalisation, a centre of 224 of 256 pixels, bilinear.
+#: Published weights (vit_b_16 and others): ImageNet's normalisation, bilinear, a centre of 224 of 256 pixels.
 _PREPROCESS = Preprocess(*NORMALISATIONS["imagenet"], 256, "bilinear", crop=224)
 
 
@@ -79,7 +79,7 @@ class Torchvision(Family):
 
 
 def _names(source: CheckpointSource) -> BlockNames:
-    """Names of a block's parts; the FFN's have changed in torchvision 0.13."""
+    """The names of a block's parts. Those of the FFN changed in torchvision 0.13."""
     old = f"{_LAYER.format(0)}mlp.linear_1.weight" in source.tensors
     return BlockNames(norm1=f"{_LAYER}ln_1", qkv=f"{_LAYER}self_attention.in_proj_", norm2=f"{_LAYER}ln_2",
                       proj=f"{_LAYER}self_attention.out_proj", fc1=f"{_LAYER}mlp.{'linear_1' if old else '0'}",

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """ViTPose and ViTPose++ of transformers (``usyd-community/vitpose-plus-*``) and of ViTAE-Transformer/ViTPose (mmpose).
 
-ViTPose++ has an expert per data set, which gives the last channels of every FFN: it becomes one fc2 per task. The patch
-convolution pads the picture with two pixels, the position of a class token that is not there is added to every patch.
+ViTPose++ has an expert per data set. The expert computes the last channels of every FFN, so it becomes part of one fc2
+per task. The patch convolution pads the picture with two pixels. The position of an absent class token is added to
+every patch.
 
 Sources: transformers/models/vitpose_backbone/modeling_vitpose_backbone.py; mmpose/models/backbones/vit_moe.py.
 """
@@ -29,9 +30,9 @@ from .source import CheckpointSource
 
 __all__ = ["TASKS", "VitPose"]
 
-#: The data sets of ViTPose++ in the order of its experts.
+#: The data sets of ViTPose++, in the order of its experts.
 TASKS = ("coco", "aic", "mpii", "ap10k", "apt36k", "wholebody")
-#: Pixels that the patch convolution adds around the picture.
+#: Pixels of padding around the picture in the patch convolution.
 _PAD = 2
 _TRANSFORMERS = BlockNames(
     norm1="encoder.layer.{}.layernorm_before", proj="encoder.layer.{}.attention.output.dense",
@@ -47,7 +48,7 @@ _USUAL = Facts(activation="gelu", norm_eps=1e-6,
 
 
 class VitPose(Family):
-    """Pose networks: a ViT without class token, whose heatmap head runs elsewhere."""
+    """Pose networks: a ViT without class token. Its heatmap head runs elsewhere."""
 
     name = "vitpose"
     title = "ViTPose"
@@ -95,7 +96,7 @@ class VitPose(Family):
 
 def _positions(inventory: Inventory, name: str, dim: int, patch: int, facts: Facts,
                options: Options) -> tuple[tuple[int, int], Tensor]:
-    """The grid, and positions of the patches: each has its own and that of the missing class token."""
+    """The grid, and the positions of the patches: each is its own plus that of the absent class token."""
     positions = inventory.take(name, (1, -1, dim))
     grid, _ = find_grid(name, positions.shape[1], [1], patch, options, facts.image)
     inventory.report.say("folded", "the class token's position into that of every patch, as ViTPose adds it")
@@ -110,7 +111,7 @@ def _experts(inventory: Inventory, fc2: str) -> list[str]:
 
 
 def _ffn_per_task(inventory: Inventory, names: BlockNames, block: int, dim: int, tasks: int) -> dict[str, Tensor]:
-    """An FFN whose fc2 is one per task: the rows that all tasks share, then those of the task's expert."""
+    """An FFN with one fc2 per task: the rows that all tasks share, then the rows of the task's expert."""
     fc2, experts = names.fc2.format(block), _experts(inventory, names.fc2.format(block))
     if len(experts) != tasks:
         raise BadTensor(f"{fc2} has {len(experts)} experts beside it, block 0 has {tasks}")

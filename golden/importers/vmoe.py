@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """V-MoE (google-research/vmoe) and plain ViT (google-research/vision_transformer) in flax: kernels (inputs, outputs).
 
-Sources: vmoe/nn/vit_moe.py and vmoe/nn/routing.py; vit_jax/models_vit.py. A router's softmax is over all experts,
-before the top k, and its scores stay as they are.
+Sources: vmoe/nn/vit_moe.py and vmoe/nn/routing.py; vit_jax/models_vit.py. A router's softmax is over all experts, and
+the scores of the top k are used unchanged.
 """
 
 import re
@@ -26,14 +26,14 @@ __all__ = ["VMoe"]
 
 #: Defaults of flax's ``nn.gelu`` and ``nn.LayerNorm``.
 _USUAL = Facts(activation="gelu_tanh", norm_eps=1e-6)
-#: vmoe_b16_imagenet21k_randaug_strong and vmoe_s32_last2_ilsvrc2012_randaug_light1.
+#: Of vmoe_b16_imagenet21k_randaug_strong and vmoe_s32_last2_ilsvrc2012_randaug_light1.
 _PUBLISHED_EXPERTS, _PUBLISHED_TOP_K = 8, 2
 _ENCODER = re.compile(r"(?P<front>(?:.*/)?)(?P<encoder>Encoder|Transformer)/encoderblock_0/.*")
 
 
 @dataclass(frozen=True)
 class _Names:
-    """What the two repositories name differently. ``front`` stands before every name (``params/``)."""
+    """Names that differ between the two repositories. ``front`` stands before every name (``params/``)."""
 
     front: str
     encoder: str
@@ -46,7 +46,7 @@ class _Names:
 
 
 class VMoe(Family):
-    """V-MoE-B/16 and its like, and the ViTs that they come from."""
+    """V-MoE-B/16 and its siblings, and the ViTs that they are based on."""
 
     name = "vmoe"
     title = "google-research V-MoE or ViT (flax)"
@@ -100,7 +100,7 @@ def _positions(inventory: Inventory, names: _Names, tensors: dict[str, Tensor], 
 
 
 def _blocks(inventory: Inventory, names: _Names, tensors: dict[str, Tensor], options: Options) -> dict[str, Any]:
-    """Put every block's tensors into ``tensors``. Returns the fields of the network that they show."""
+    """Put the tensors of every block into ``tensors``. Returns the fields of the network that they show."""
     depth = depth_of(inventory.names(), re.escape(names.encoder) + r"/encoderblock_(\d+)/")
     dim = tensors["patch_embed.proj.bias"].shape[0]
     moe = tuple(block for block in range(depth) if names.block(block, "Moe/Mlp/Dense_0/kernel") in inventory)
@@ -133,7 +133,7 @@ def _blocks(inventory: Inventory, names: _Names, tensors: dict[str, Tensor], opt
 
 
 def _attention(inventory: Inventory, names: _Names, block: int, dim: int, tensors: dict[str, Tensor]) -> None:
-    """Query, key and value kernels are (dim, heads, channels), the output's (heads, channels, dim)."""
+    """Query, key and value kernels are (dim, heads, channels), the output kernel is (heads, channels, dim)."""
     ours = f"blocks.{block}"
     _norm(inventory, names.block(block, "LayerNorm_0"), dim, tensors, f"{ours}.norm1")
     _norm(inventory, names.block(block, names.norm2), dim, tensors, f"{ours}.norm2")
@@ -182,4 +182,5 @@ def _heads(inventory: Inventory, names: _Names, fields: dict[str, Any], options:
     if pool is None:
         raise NeedsOption("--pool cls|mean", f"{kernel} reads one vector, and without a class token no name says which")
     weight = inventory.take(kernel, (fields["dim"], -1)).T
-    return {"classifier": DraftHead(pool, "tokens", weight, inventory.maybe(f"{names.front}head/bias", weight.shape[:1]))}
+    bias = inventory.maybe(f"{names.front}head/bias", weight.shape[:1])
+    return {"classifier": DraftHead(pool, "tokens", weight, bias)}

@@ -7,7 +7,7 @@ import torch
 
 from moevit.golden.demo.scenes import Scenes
 from moevit.golden.integer.model import IntegerModel
-from moevit.golden.quant import quantise, quantiser
+from moevit.golden.quant import integer_tensors, quantise
 from moevit.golden.reference import checkpoint, pixels
 
 from ...published import ROOT
@@ -25,13 +25,13 @@ def test_experts_of_four_bits(monkeypatch):
     calibration, images = Scenes("train").batch(0, CALIBRATION)[0], Scenes("test").batch(0, SCENES)[0]
     with torch.no_grad():
         reference = [model(pixels(images), task).numpy() for task in model.network.tasks]
-    quantise_weights = quantiser.quantise_weights
+    quantise_weights = integer_tensors.quantise_weights
 
     def cosine(limit: int, compensate: bool) -> float:
         def limited(name, *arguments, **options):
             return quantise_weights(name, *arguments, **options, **({"limit": limit} if ".moe.fc" in name else {}))
 
-        monkeypatch.setattr(quantiser, "quantise_weights", limited)
+        monkeypatch.setattr(integer_tensors, "quantise_weights", limited)
         integer = IntegerModel(quantise(model.network, tensors, calibration, compensate=compensate))
         found = [_cosine(integer.run(image, task).tokens, wanted) for task, tokens in enumerate(reference)
                  for image, wanted in zip(images, tokens, strict=True)]
