@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from moevit.spec.arrays import MachineConfig
 
 from ..interfaces import MemoryRead, word_layout
-from .read_loop import WORD_BITS
+from .access import WORD_BITS
 
 __all__ = ["Gain", "gain_read", "gain_words"]
 

@@ -15,8 +15,7 @@ from ..math.rounding import round_shift
 from ..math.row_scale import operand_digit
 from ..math.square import Square
 from ..plumbing.timeline import Timeline
-from .fetch import fetched_word_layout
-from .read_loop import ReadPurpose
+from .access import ReadPurpose, fetched_word_layout
 
 __all__ = ["FACTOR_UNIT", "VALUE_BITS", "OperandLanes", "factor_layout"]
 
@@ -82,10 +81,10 @@ class OperandLanes(wiring.Component):
         m = Module()
         word, pipe = self.word.payload, Timeline(m)
         m.submodules.exp2 = exp2 = Exp2(self._config.k_lanes)
-        m.d.comb += [exp2.logits.eq(word.words[0].data), exp2.maximum.eq(self.maximum), exp2.enable.eq(word.keys)]
-        passing, operand = word.kind == ReadPurpose.PASS, word.operand
+        m.d.comb += [exp2.logits.eq(word.words[0].data), exp2.maximum.eq(self.maximum), exp2.enable.eq(word.key_mask)]
+        passing, operand = word.purpose == ReadPurpose.PASS, word.operand
         pipe.put(0, reset=True, valid=self.word.valid & passing)
-        pipe.put(0, low=word.low, peaks=word.kind == ReadPurpose.PEAKS,
+        pipe.put(0, low=word.low_digit, peaks=word.purpose == ReadPurpose.PEAKS,
                  gained=~passing | (operand == Operand.NORM), raw=passing & (operand == Operand.RAW),
                  exp=passing & (operand == Operand.EXP))
         pipe.put(3, shift=self.factor.shift)

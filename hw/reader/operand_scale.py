@@ -11,9 +11,8 @@ from moevit.spec.isa import Operand
 from ..interfaces import TOKEN_BITS, Flow, MemoryRead, peak_layout, row_scale_layout
 from ..math.row_scale import PeakScale, Quantiser, peak_scale_layout
 from ..plumbing.timeline import Timeline
-from .fetch import fetched_row_layout
+from .access import ReadPurpose, fetched_row_layout
 from .operand_lanes import FACTOR_UNIT, factor_layout
-from .read_loop import ReadPurpose
 
 __all__ = ["OperandScale", "norm_scale_layout", "tag_entry_layout"]
 
@@ -59,9 +58,9 @@ class OperandScale(wiring.Component):
         row, pipe = self.row.payload, Timeline(m)
         m.submodules.peak_scale = peak_scale = PeakScale(16)
         m.submodules.quantiser = quantiser = Quantiser()
-        passing = self.row.valid & (row.kind == ReadPurpose.PASS)
+        passing = self.row.valid & (row.purpose == ReadPurpose.PASS)
         pipe.put(0, reset=True, passing_valid=passing, final_valid=passing & row.final)
-        pipe.put(0, peak=row.peak, **{field: row[field] for field in ("operand", "source", "row", "score")})
+        pipe.put(0, peak=row.peak, **{field: row[field] for field in ("operand", "source_row", "destination_row", "score")})
         m.d.comb += self.maximum.eq(pipe.at(2, "peak"))
         # Stages 1 to 3: scale of the tracked peak.
         m.d.comb += [peak_scale.i.valid.eq(passing), peak_scale.i.payload.eq(row.peak[:16])]
@@ -69,7 +68,7 @@ class OperandScale(wiring.Component):
         # Stage 3: row of the norm table.
         m.d.comb += [
             self.norm.enable.eq(pipe.at(2, "passing_valid")),
-            self.norm.address.eq(pipe.at(2, "source")),
+            self.norm.address.eq(pipe.at(2, "source_row")),
         ]
         # Stage 4: choose.
         operand = pipe.at(3, "operand")
@@ -91,7 +90,7 @@ class OperandScale(wiring.Component):
         pipe.put(4, scale=scale, e=peak.e)
         m.d.comb += [
             self.entry.valid.eq(pipe.at(5, "final_valid")),
-            entry.row.eq(pipe.at(5, "row")),
+            entry.row.eq(pipe.at(5, "destination_row")),
             entry.score.eq(pipe.at(5, "score")),
             entry.scale.eq(pipe.at(5, "scale")),
             entry.exp.eq(pipe.at(5, "operand") == Operand.EXP),

@@ -28,13 +28,14 @@ from ..interfaces import (
     word_layout,
 )
 from ..plumbing.timeline import Timeline
+from .access import ReadPurpose, store_command_layout
 from .fetch import Fetch
 from .gain import Gain
 from .means import Means
 from .norm_scale import NormScale
 from .operand_lanes import OperandLanes
 from .operand_scale import OperandScale
-from .read_loop import ReadLoop, ReadPurpose, store_command_layout
+from .read_loop import ReadLoop
 from .row_issue import RowIssue
 from .store_fifo import StoreFifo
 from .tags import Tags
@@ -119,7 +120,7 @@ class RowReader(wiring.Component):
         m.submodules.entrance = entrance = RowIssue(config)
         m.submodules.tags = tags = Tags(config)
         m.submodules.store = store = StoreFifo(config)
-        current, step, word = sequence.current.instruction, sequence.step.payload, fetch.word.payload
+        current, step, word = sequence.current.instruction, sequence.access.payload, fetch.word.payload
 
         # What to read.
         wiring.connect(m, wiring.flipped(self.dispatch), sequence.dispatch)
@@ -134,14 +135,14 @@ class RowReader(wiring.Component):
             sequence.measured.eq(means.measured),
             sequence.norm_done.eq(norm_scale.done),
             self.done.eq(sequence.done),
-            entrance.started.eq(sequence.step.valid & (step.kind == ReadPurpose.PASS)),
-            store.started.eq(sequence.step.valid & (step.kind == ReadPurpose.STORE)),
+            entrance.started.eq(sequence.access.valid & (step.purpose == ReadPurpose.PASS)),
+            store.started.eq(sequence.access.valid & (step.purpose == ReadPurpose.STORE)),
         ]
         # Read it.
-        wiring.connect(m, sequence.step, fetch.step)
+        wiring.connect(m, sequence.access, fetch.access)
         for inner, outer in ((fetch.hidden, self.hidden), (fetch.queue, self.queue), (fetch.peaks, self.peaks),
                              *zip(fetch.residual, self.residual, strict=True),
-                             *zip(fetch.written, self.copy, strict=True)):
+                             *zip(fetch.copied, self.copy, strict=True)):
             wiring.connect(m, inner, wiring.flipped(outer))
         wiring.connect(m, fetch.gain, gain.read)
         wiring.connect(m, fetch.mean, means.mean)
@@ -182,15 +183,15 @@ class RowReader(wiring.Component):
         inverse_dim, dim, epsilon = (
             Signal.like(current[name], name=name, reset_less=True) for name in ("inverse_dim", "dim", "epsilon"))
         m.d.sync += [inverse_dim.eq(current.inverse_dim), dim.eq(current.dim), epsilon.eq(current.epsilon)]
-        pipe.put(0, reset=True, peaks_valid=fetch.word.valid & (word.kind == ReadPurpose.PEAKS))
+        pipe.put(0, reset=True, peaks_valid=fetch.word.valid & (word.purpose == ReadPurpose.PEAKS))
         m.d.comb += [
-            means.valid.eq(fetch.word.valid & (word.kind == ReadPurpose.MEANS)),
+            means.valid.eq(fetch.word.valid & (word.purpose == ReadPurpose.MEANS)),
             means.first.eq(word.first),
             means.final.eq(word.final),
             means.end.eq(word.end),
             means.row.eq(word.row),
             means.word.eq(word.words[0].data),
-            means.known.valid.eq(sequence.step.valid & current.summed),
+            means.known.valid.eq(sequence.access.valid & current.summed),
             means.known.payload.eq(step.row),
             means.inverse_dim.eq(inverse_dim),
             means.restart.eq(sequence.load_gain),
@@ -210,7 +211,7 @@ class RowReader(wiring.Component):
         wiring.connect(m, means.sums, wiring.flipped(self.sums))
         # Send it out.
         m.d.comb += [
-            store.word.valid.eq(fetch.word.valid & (word.kind == ReadPurpose.STORE)),
+            store.word.valid.eq(fetch.word.valid & (word.purpose == ReadPurpose.STORE)),
             store.word.payload.eq(word.words[0].data),
         ]
         wiring.connect(m, store.o, wiring.flipped(self.store))

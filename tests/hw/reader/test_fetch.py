@@ -3,15 +3,14 @@ import numpy as np
 import pytest
 
 from moevit.hw.interfaces import Accumulate
+from moevit.hw.reader.access import ReadPurpose
 from moevit.hw.reader.fetch import Fetch
-from moevit.hw.reader.read_loop import ReadPurpose
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Operand, RowSource
 
 from ...configs import TEST_CONFIGS
 
 SEED = 48
-ROW = 4  # cycles from a step to its row
 COPY_BASE = 31
 
 
@@ -41,14 +40,14 @@ def test_random_steps(clocked, name, copy):
         more = int(random.integers(words)) if random.integers(3) else 0
         word = int(random.integers(6)) // (words if more else 1) * (words if more else 1)
         steps.append({
-            "kind": ReadPurpose.PEAKS if more else ReadPurpose(int(random.integers(4))), "more": (1 << more) - 1,
-            "row": int(random.integers(32)), "word": word, "gain_address": word // words, "gain_place": word % words,
-            "operand": int(random.integers(4)), "source": 0 if more else int(random.integers(2)), "lookup": 1,
+            "purpose": ReadPurpose.PEAKS if more else ReadPurpose(int(random.integers(4))), "following_mask": (1 << more) - 1,
+            "row": int(random.integers(32)), "word": word, "gain_address": word // words, "gain_offset": word % words,
+            "operand": int(random.integers(4)), "source": 0 if more else int(random.integers(2)), "queue_lookup": 1,
             "gather": int(random.integers(2)), "scatter": int(random.integers(2)), "expert": int(random.integers(8)),
             "source_base": int(random.integers(50)), "source_stride": int(random.integers(6)),
             "source_peak": int(random.integers(90)), "keys": int(random.integers(1, 49)),
             "operation": Accumulate(int(random.integers(3))),
-            **{flag: int(random.integers(2)) for flag in ("low", "first", "final", "end", "swap")},
+            **{flag: int(random.integers(2)) for flag in ("low_digit", "first", "final", "end", "swap")},
         })
 
     def source(step):
@@ -57,9 +56,9 @@ def test_random_steps(clocked, name, copy):
 
     def check_row(ctx, step):
         row, (read, written, score) = ctx.get(unit.row.payload), source(step)
-        assert (row.source, row.row, row.score) == (read, written, score)
+        assert (row.source_row, row.destination_row, row.score) == (read, written, score)
         assert row.peak == memory["peaks"][step["source_peak"] + read]
-        assert (ReadPurpose(row.kind), row.operand, row.final) == (step["kind"], step["operand"], step["final"])
+        assert (ReadPurpose(row.purpose), row.operand, row.final) == (step["purpose"], step["operand"], step["final"])
 
     def check_word(ctx, step):
         word, (read, _, _) = ctx.get(unit.word.payload), source(step)
@@ -70,23 +69,23 @@ def test_random_steps(clocked, name, copy):
         assert list(first.data) == stored.tolist()
         assert list(first.gain) == gains[step["word"]].tolist()
         for index, each in enumerate(behind, 1):
-            there = step["more"] >> (index - 1) & 1
+            there = step["following_mask"] >> (index - 1) & 1
             assert list(each.data) == (residual[at + index] * there).tolist()
             assert list(each.gain) == (gains[step["word"] + index] * there).tolist()
-        centred = step["kind"] == ReadPurpose.PEAKS or (step["kind"] == ReadPurpose.PASS and step["operand"] == Operand.NORM)
+        centred = step["purpose"] == ReadPurpose.PEAKS or (step["purpose"] == ReadPurpose.PASS and step["operand"] == Operand.NORM)
         assert word.mean == (memory["mean"][read] if centred else 0)
         valid = np.clip(step["keys"] - 8 * step["word"], 0, 8)
-        assert word.keys == (1 << valid) - 1
-        assert ReadPurpose(word.kind) == step["kind"]
+        assert word.key_mask == (1 << valid) - 1
+        assert ReadPurpose(word.purpose) == step["purpose"]
         assert Accumulate(word.operation) == step["operation"]
-        for field in ("operand", "low", "row", "first", "final", "end", "swap"):
+        for field in ("operand", "low_digit", "row", "first", "final", "end", "swap"):
             assert word[field] == step[field]
         copied = {}
-        if copy and step["kind"] == ReadPurpose.PEAKS:
+        if copy and step["purpose"] == ReadPurpose.PEAKS:
             copied = {COPY_BASE + offset + index: residual[at + index].tolist()
-                      for index in range(1, 1 + step["more"].bit_count())} | {COPY_BASE + offset: stored.tolist()}
+                      for index in range(1, 1 + step["following_mask"].bit_count())} | {COPY_BASE + offset: stored.tolist()}
         assert copied == {ctx.get(port.address) * banks + bank: list(ctx.get(port.data))
-                          for bank, port in enumerate(unit.written) if ctx.get(port.enable)}
+                          for bank, port in enumerate(unit.copied) if ctx.get(port.enable)}
 
     answers = []
 
@@ -96,15 +95,15 @@ def test_random_steps(clocked, name, copy):
         here = steps[cycle] if cycle < len(steps) else None
         ctx.set(unit.copy, copy)
         ctx.set(unit.copy_base, COPY_BASE)
-        ctx.set(unit.step.valid, here is not None)
+        ctx.set(unit.access.valid, here is not None)
         if here:
-            ctx.set(unit.step.payload, here)
+            ctx.set(unit.access.payload, here)
         answers.clear()
         for key, port in ports.items():
             if ctx.get(port.enable):
                 value = memory[key][ctx.get(port.address)].tolist()
                 answers.append((key, {"token": value[0], "score": value[1]} if key == "queue" else value))
-        for delay, flow, check in ((ROW, unit.row, check_row), (Fetch.latency, unit.word, check_word)):
+        for delay, flow, check in ((Fetch.latency_row, unit.row, check_row), (Fetch.latency, unit.word, check_word)):
             earlier = steps[cycle - delay] if 0 <= cycle - delay < len(steps) else None
             assert ctx.get(flow.valid) == (earlier is not None)
             if earlier:
@@ -119,8 +118,8 @@ def test_queue_is_read_only_for_a_lookup(clocked):
     unit = Fetch(CONFIGS["8x8"])
 
     def step(ctx, cycle):
-        ctx.set(unit.step.valid, 1)
-        ctx.set(unit.step.payload, {"lookup": cycle % 2})
+        ctx.set(unit.access.valid, 1)
+        ctx.set(unit.access.payload, {"queue_lookup": cycle % 2})
         assert ctx.get(unit.queue.enable) == cycle % 2
 
     clocked(unit, 4, step)

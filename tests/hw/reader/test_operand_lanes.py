@@ -7,8 +7,8 @@ import pytest
 from moevit.golden.integer.norm import apply_gain
 from moevit.golden.integer.row_scale import RoundedPeak, digits, peak_scale, quantise
 from moevit.golden.integer.softmax import exponentials
+from moevit.hw.reader.access import ReadPurpose
 from moevit.hw.reader.operand_lanes import FACTOR_UNIT, OperandLanes
-from moevit.hw.reader.read_loop import ReadPurpose
 from moevit.spec.isa import Operand
 from moevit.spec.tables import quantiser_table
 
@@ -45,7 +45,7 @@ def run(clocked, words, factors, maximums=None, name="8x8", packed=True):
         for index in range(config.norm_words):
             if 0 <= cycle - OperandLanes.latency_values[index] < count:
                 values[index].append([ctx.get(unit.values[8 * index + lane]) for lane in range(8)])
-        passing = 0 <= cycle - OperandLanes.latency < count and words[cycle - OperandLanes.latency]["kind"] == ReadPurpose.PASS
+        passing = 0 <= cycle - OperandLanes.latency < count and words[cycle - OperandLanes.latency]["purpose"] == ReadPurpose.PASS
         assert ctx.get(unit.operands.valid) == passing
         if passing:
             operands.append(list(ctx.get(unit.operands.payload)))
@@ -62,14 +62,14 @@ def test_every_value_under_a_peak(clocked, peak, low):
         x = np.concatenate([x[:1000], x[::97], x[-1000:]])
     x = np.pad(x, (0, -len(x) % 8)).reshape(-1, 8)
     scale = peak_scale(np.full(len(x), peak))
-    words = [{"data": row, "kind": ReadPurpose.PASS, "operand": Operand.ROW, "low": low} for row in x.tolist()]
+    words = [{"data": row, "purpose": ReadPurpose.PASS, "operand": Operand.ROW, "low_digit": low} for row in x.tolist()]
     operands, _, _ = run(clocked, words, factor(scale))
     assert np.array_equal(operands, digits(quantise(x, RoundedPeak(scale.m[:, None], scale.e[:, None])))[low])
 
 
 def test_raw_values(clocked):
     x = np.arange(-32768, 32768, 13)[:5040].reshape(-1, 8)
-    words = [{"data": row, "kind": ReadPurpose.PASS, "operand": Operand.RAW} for row in x.tolist()]
+    words = [{"data": row, "purpose": ReadPurpose.PASS, "operand": Operand.RAW} for row in x.tolist()]
     operands, _, _ = run(clocked, words, [FACTOR_UNIT] * len(words))
     assert np.array_equal(operands, ((x + 256) & 511) - 256)
 
@@ -77,7 +77,7 @@ def test_raw_values(clocked):
 def test_every_exponential(clocked):
     x = np.arange(-4000, 4000).reshape(-1, 8)
     keys = np.arange(len(x)) % 9
-    words = [{"data": row, "kind": ReadPurpose.PASS, "operand": Operand.EXP, "keys": (1 << count) - 1}
+    words = [{"data": row, "purpose": ReadPurpose.PASS, "operand": Operand.EXP, "key_mask": (1 << count) - 1}
              for row, count in zip(x.tolist(), keys.tolist(), strict=True)]
     maximums = np.full(len(x), 3999)
     operands, _, _ = run(clocked, words, [FACTOR_UNIT] * len(words), maximums)
@@ -96,7 +96,7 @@ def test_norm_extremes(clocked, low, packed):
     x[200:], gain[200:], mean[200:] = (random.integers(-32768, 32768, shape) for shape in ((200, 8), (200, 8), 200))
     value = apply_gain(x, mean[:, None], gain)
     scale = peak_scale(np.abs(value).max(axis=1))
-    words = [{"data": row, "gain": by, "mean": middle, "kind": ReadPurpose.PASS, "operand": Operand.NORM, "low": low}
+    words = [{"data": row, "gain": by, "mean": middle, "purpose": ReadPurpose.PASS, "operand": Operand.NORM, "low_digit": low}
              for row, by, middle in zip(x.tolist(), gain.tolist(), mean.tolist(), strict=True)]
     operands, _, values = run(clocked, words, factor(scale), packed=packed)
     assert np.array_equal(values, value)
@@ -116,7 +116,7 @@ def test_statistics(clocked, name, packed):
     x[5, 8:] = gain[5, 8:] = 0  # as behind a last word
     x[7], gain[7], x[9], gain[9] = -32768, -32768, 32767, -32768
     kinds = [ReadPurpose.MEANS, ReadPurpose.PEAKS] * 30
-    words = [{"data": row[:8], "gain": by[:8], "mean": 0 if kind == ReadPurpose.MEANS else 77, "kind": kind,
+    words = [{"data": row[:8], "gain": by[:8], "mean": 0 if kind == ReadPurpose.MEANS else 77, "purpose": kind,
               "next": [{"data": row[at:at + 8], "gain": by[at:at + 8]} for at in range(8, lanes, 8)]}
              for row, by, kind in zip(x.tolist(), gain.tolist(), kinds, strict=True)]
     operands, squares, values = run(clocked, words, [FACTOR_UNIT] * 60, name=name, packed=packed)

@@ -2,9 +2,9 @@
 import numpy as np
 
 from moevit.golden.integer.row_scale import UNIT, peak_scale
+from moevit.hw.reader.access import ReadPurpose
 from moevit.hw.reader.operand_lanes import FACTOR_UNIT
 from moevit.hw.reader.operand_scale import OperandScale
-from moevit.hw.reader.read_loop import ReadPurpose
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Operand
 from moevit.spec.tables import quantiser_table
@@ -20,9 +20,9 @@ def test_random_rows(clocked):
              "scale": {"mantissa": int(random.integers(65536)), "exponent": int(random.integers(-128, 128))}}
             for _ in range(32)]
     rows = [None if random.integers(4) == 0 else {
-        "kind": ReadPurpose(int(random.integers(4))) if random.integers(4) == 0 else ReadPurpose.PASS,
-        "operand": int(random.integers(4)), "final": int(random.integers(2)), "source": int(random.integers(32)),
-        "row": int(random.integers(4096)), "score": int(random.integers(65537)), "peak": int(random.integers(32769)),
+        "purpose": ReadPurpose(int(random.integers(4))) if random.integers(4) == 0 else ReadPurpose.PASS,
+        "operand": int(random.integers(4)), "final": int(random.integers(2)), "source_row": int(random.integers(32)),
+        "destination_row": int(random.integers(4096)), "score": int(random.integers(65537)), "peak": int(random.integers(32769)),
     } for _ in range(400)]
     answer = None
 
@@ -34,7 +34,7 @@ def test_random_rows(clocked):
                 m, e, scale = found.m, found.e, found.row_scale
                 scale = (scale.mantissa, scale.exponent)
             case Operand.NORM:
-                entry = norm[row["source"]]
+                entry = norm[row["source_row"]]
                 m, e = 256 + entry["peak"]["fraction"], entry["peak"]["e"]
                 scale = (entry["scale"]["mantissa"], entry["scale"]["exponent"])
             case _:
@@ -53,7 +53,7 @@ def test_random_rows(clocked):
 
         def earlier(delay):
             row = rows[cycle - delay] if 0 <= cycle - delay < len(rows) else None
-            return row if row and row["kind"] == ReadPurpose.PASS else None
+            return row if row and row["purpose"] == ReadPurpose.PASS else None
 
         row = earlier(MAXIMUM)
         if row:
@@ -62,7 +62,7 @@ def test_random_rows(clocked):
         assert ctx.get(unit.entry.valid) == bool(row and row["final"])
         if row and row["final"]:
             entry, (mantissa, exponent) = ctx.get(unit.entry.payload), expected(row)[1]
-            assert (entry.row, entry.score, entry.exp) == (row["row"], row["score"], row["operand"] == Operand.EXP)
+            assert (entry.row, entry.score, entry.exp) == (row["destination_row"], row["score"], row["operand"] == Operand.EXP)
             assert (entry.scale.mantissa, entry.scale.exponent) == (mantissa, exponent)
         row = earlier(OperandScale.latency_factor)
         if row:

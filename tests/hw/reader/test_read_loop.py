@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from moevit.hw.interfaces import DROP, Accumulate, dispatch_layout
-from moevit.hw.reader.read_loop import ReadLoop, ReadPurpose
+from moevit.hw.reader.access import ReadPurpose
+from moevit.hw.reader.read_loop import ReadLoop
 from moevit.spec.isa import Opcode, Operand
 
 from ...configs import TEST_CONFIGS
@@ -20,7 +21,7 @@ class Bench:
 
     def __init__(self, program, name="8x8", **inputs):
         self.unit, self.program, self.inputs = ReadLoop(TEST_CONFIGS[name]), list(program), inputs
-        self.taken, self.steps, self.cycles, self.done, self.commands = [], [], [], [], []
+        self.taken, self.accesses, self.cycles, self.done, self.commands = [], [], [], [], []
         self.waiting = self.norm = self.reading = self.load_gain = 0
 
     def value(self, name, cycle):
@@ -40,8 +41,8 @@ class Bench:
         ctx.set(unit.store_command.ready, self.value("store_command", cycle))
         if offered and ctx.get(unit.dispatch.ready):
             self.taken.append(cycle)
-        if ctx.get(unit.step.valid):
-            self.steps.append(ctx.get(unit.step.payload))
+        if ctx.get(unit.access.valid):
+            self.accesses.append(ctx.get(unit.access.payload))
             self.cycles.append(cycle)
         if ctx.get(unit.done):
             self.done.append(cycle)
@@ -68,11 +69,11 @@ def test_loops_of_a_pass(clocked, name, digits, sweeps):
                 for row in range(3):
                     operation = Accumulate.ADD if word else OPERATIONS[group]
                     wanted.append((word, row, row == 0, operation, group == 1, group == sweeps - 1 and word == 1))
-    found = [(step.word, step.row, step.swap, Accumulate(step.operation), step.low, step.final) for step in bench.steps]
+    found = [(access.word, access.row, access.swap, Accumulate(access.operation), access.low_digit, access.final) for access in bench.accesses]
     assert found == wanted
-    assert [step.end for step in bench.steps] == [0] * (len(wanted) - 1) + [1]
-    assert {(ReadPurpose(step.kind), step.operand, step.source_base, step.source_stride, step.keys, step.expert)
-            for step in bench.steps} == {(ReadPurpose.PASS, Operand.NORM, 7, 9, 11, 5)}
+    assert [access.end for access in bench.accesses] == [0] * (len(wanted) - 1) + [1]
+    assert {(ReadPurpose(access.purpose), access.operand, access.source_base, access.source_stride, access.keys, access.expert)
+            for access in bench.accesses} == {(ReadPurpose.PASS, Operand.NORM, 7, 9, 11, 5)}
     assert bench.cycles == list(range(1, 1 + len(wanted)))
 
 
@@ -80,7 +81,7 @@ def test_loops_of_a_pass(clocked, name, digits, sweeps):
 def test_lookup(clocked, field):
     bench = Bench([array_pass(**{field: 1}), array_pass()])
     clocked(bench.unit, 40, bench.step)
-    assert [step.lookup for step in bench.steps] == [1] * 12 + [0] * 12
+    assert [access.queue_lookup for access in bench.accesses] == [1] * 12 + [0] * 12
 
 
 def test_passes_follow_without_a_gap(clocked):
@@ -103,7 +104,7 @@ def test_no_room(clocked):
 def test_start_rule(clocked, finished, overlap, starts):
     bench = Bench([array_pass(overlap=overlap)], finished=lambda cycle: finished)
     clocked(bench.unit, 40, bench.step)
-    assert len(bench.steps) == 12 * starts
+    assert len(bench.accesses) == 12 * starts
     assert bench.waiting == (0 if starts else 39)
     assert bench.reading == 12 * starts
 
@@ -125,7 +126,7 @@ def test_rows_as_they_are_stored(clocked, overlap):
                   stored=lambda cycle: (0xFFFF - overlap, min(max(cycle - FIRST, 0), ROWS - 1)),
                   finished=lambda cycle: (0xFFFF if cycle < 40 else 0) - overlap & 0xFFFF)
     clocked(bench.unit, 80, bench.step)
-    assert [step.row for step in bench.steps] == 4 * list(range(ROWS))
+    assert [access.row for access in bench.accesses] == 4 * list(range(ROWS))
     before = ROWS - 1  # the last one waits
     assert bench.cycles[:before] == [FIRST + row + 2 + 2 for row in range(before)]
     assert bench.cycles[before:] == list(range(41, 41 + 4 * ROWS - before))
@@ -143,7 +144,7 @@ def test_rows_that_may_not_be_read_yet(clocked, change):
     bench = Bench([array_pass(rows=ROWS, rowwise=values["rowwise"], overlap=0)],
                   stored=lambda cycle: (values["sequence"], values["row"]), finished=lambda cycle: values["finished"])
     clocked(bench.unit, 40, bench.step)
-    assert bench.steps == []
+    assert bench.accesses == []
     assert bench.waiting == 39
 
 
@@ -152,7 +153,7 @@ def test_stored_rows_are_those_of_one_instruction(clocked):
     program = [array_pass(rows=ROWS, k_tiles=1, n_tiles=1, rowwise=1, overlap=1), array_pass(rowwise=1, overlap=0)]
     bench = Bench(program, stored=lambda cycle: (0xFFFE, 7), finished=lambda cycle: 0xFFFE if cycle < 20 else 0xFFFF)
     clocked(bench.unit, 60, bench.step)
-    assert len(bench.steps) == ROWS
+    assert len(bench.accesses) == ROWS
 
 
 @pytest.mark.parametrize("cycle", range(1, 6))
@@ -163,7 +164,7 @@ def test_a_drop_leaves_nothing_behind(clocked, cycle):
                   finished=lambda cycle: 0xFFFF)
     clocked(bench.unit, 20, bench.step)
     assert bench.taken == [0, cycle]
-    assert bench.steps == []
+    assert bench.accesses == []
 
 
 def test_no_end_before_what_it_waits_for(clocked):
@@ -181,7 +182,7 @@ def test_norm(clocked):
                   measured=lambda cycle: cycle >= 30, norm_done=lambda cycle: cycle == 50)
     clocked(bench.unit, 80, bench.step)
     assert bench.load_gain == 5
-    found = [(step.row, step.word, step.first, step.final, step.end, ReadPurpose(step.kind)) for step in bench.steps[:12]]
+    found = [(access.row, access.word, access.first, access.final, access.end, ReadPurpose(access.purpose)) for access in bench.accesses[:12]]
     once = [(row, word, word == 0, word == 1) for row in range(3) for word in range(2)]
     assert found == ([(*place, index == 5, ReadPurpose.MEANS) for index, place in enumerate(once)]
                      + [(*place, index == 5, ReadPurpose.PEAKS) for index, place in enumerate(once)])
@@ -198,7 +199,7 @@ def test_norm_of_known_sums(clocked):
     bench = Bench([norm], gain_loaded=lambda cycle: cycle == 8, measured=lambda cycle: 0,
                   norm_done=lambda cycle: cycle == 50)
     clocked(bench.unit, 80, bench.step)
-    found = [(step.row, step.word, step.first, step.final, step.end, ReadPurpose(step.kind)) for step in bench.steps]
+    found = [(access.row, access.word, access.first, access.final, access.end, ReadPurpose(access.purpose)) for access in bench.accesses]
     assert found == [(row, word, word == 0, word == 1, (row, word) == (2, 1), ReadPurpose.PEAKS)
                      for row in range(3) for word in range(2)]
     assert bench.cycles == [*range(9, 15)]
@@ -215,8 +216,8 @@ def test_norm_by_several_words(clocked, name, k_tiles, summed):
     bench = Bench([norm, array_pass(k_tiles=k_tiles)], name, gain_loaded=lambda cycle: cycle == 8,
                   measured=lambda cycle: cycle >= 30, norm_done=lambda cycle: cycle == 60)
     clocked(bench.unit, 110, bench.step)
-    found = [(step.row, step.word, step.more, step.first, step.final, step.end, ReadPurpose(step.kind))
-             for step in bench.steps]
+    found = [(access.row, access.word, access.following_mask, access.first, access.final, access.end, ReadPurpose(access.purpose))
+             for access in bench.accesses]
     means = [] if summed else [
         (row, word, 0, word == 0, word == k_tiles - 1, (row, word) == (2, k_tiles - 1), ReadPurpose.MEANS)
         for row in range(3) for word in range(k_tiles)]
@@ -226,9 +227,9 @@ def test_norm_by_several_words(clocked, name, k_tiles, summed):
     assert found[:norms] == means + peaks
     start = 9 if summed else 30
     assert bench.cycles[:norms] == [*range(9, 9 + len(means)), *range(start, start + len(peaks))]
-    assert [(step.word, step.row, step.more) for step in bench.steps[norms:]] == 2 * [
+    assert [(access.word, access.row, access.following_mask) for access in bench.accesses[norms:]] == 2 * [
         (word, row, 0) for word in range(k_tiles) for row in range(3)]
-    assert all((step.gain_address, step.gain_place) == divmod(step.word, most) for step in bench.steps)
+    assert all((access.gain_address, access.gain_offset) == divmod(access.word, most) for access in bench.accesses)
 
 
 def test_store(clocked):
@@ -237,7 +238,7 @@ def test_store(clocked):
                   store_room=lambda cycle: cycle % 2, row_room=lambda cycle: cycle >= 40)
     clocked(bench.unit, 80, bench.step)
     assert bench.commands == [(19, 0xABCDEF01, 6)]
-    assert [(step.row, step.word, ReadPurpose(step.kind)) for step in bench.steps[:6]] == [
+    assert [(access.row, access.word, ReadPurpose(access.purpose)) for access in bench.accesses[:6]] == [
         (row, word, ReadPurpose.STORE) for row in range(3) for word in range(2)]
     assert bench.cycles[:7] == [21, 23, 25, 27, 29, 31, 40]
 
