@@ -27,7 +27,7 @@ from .rows import Row
 __all__ = ["BINS", "READ_LATENCY", "FrameRun", "measure", "measure_case"]
 
 READ_LATENCY = 64
-#: Stretches of time in which the beats of the memory bus are counted, for the picture.
+#: Equal parts of a frame in which the beats of the memory bus are counted, for the picture.
 BINS = 600
 
 
@@ -35,8 +35,8 @@ BINS = 600
 class FrameRun:
     """A measured row. ``figures`` are those of ``bench.json``; the rest is for the picture.
 
-    ``passes``: name, expert, cycle of the end, as the machine logged them. ``beats``: bus beats asked for in each of
-    `BINS` equal parts of the frame. ``predicted`` by the performance model: name, first row, end, cycles busy.
+    ``passes``: part, expert, cycle of the end, as the machine logged them. ``beats``: bus beats asked for in each of
+    `BINS` equal parts of the frame. ``predicted`` by the performance model: part, first row, end, cycles busy.
     """
 
     figures: dict[str, Any]
@@ -124,6 +124,6 @@ def _frame(row: Row, case: Case, predicted: Estimate, report: RunReport, tokens:
         "values": int(tokens.size),
         "weights": case.weights,
     }
-    return FrameRun(figures, [(each.name, each.expert, each.end) for each in report.passes],
+    return FrameRun(figures, [(each.part.value, each.expert, each.end) for each in report.passes],
                  beats.round().astype(int).tolist(),
-                 [(each.name, each.start, each.end, each.busy) for each in predicted.timing.passes])
+                 [(each.part.value, each.start, each.end, each.busy) for each in predicted.timing.passes])

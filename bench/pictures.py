@@ -7,6 +7,9 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from moevit.host.report import KINDS
+from moevit.spec.parts import Part
+
 from .frame import BINS, FrameRun
 
 matplotlib.use("Agg")
@@ -14,19 +17,9 @@ import matplotlib.pyplot as plt  # noqa: E402  (after the backend is chosen)
 
 __all__ = ["gantt", "where_cycles_went"]
 
-#: Part of an instruction's name and the kind of pass that it is; the first that fits.
-_KINDS = {
-    "norm": "norm", ".attn.logit": "logits", ".attn.mix": "mix", ".attn.proj": "projection",
-    ".attn.": "query, key, value", ".moe.gate": "gate", ".moe.": "experts", ".mlp.": "dense FFN",
-    "": "patches, output",
-}
-_COLOURS = {kind: f"C{index}" for index, kind in enumerate(dict.fromkeys(_KINDS.values()))}
+_COLOURS = {kind: f"C{index}" for index, kind in enumerate(dict.fromkeys(KINDS.values()))}
 _CAUSES = {"BUSY": "#4c9f70", "WAIT_WEIGHTS": "#e07a5f", "WAIT_NORM": "#f2cc8f", "WAIT_DRAIN": "#81a4cd",
            "WAIT_WRITER": "#9d6b9d", "WAIT_PROGRAM": "#b0b0b0"}
-
-
-def _kind(name: str) -> str:
-    return next(kind for part, kind in _KINDS.items() if part in name)
 
 
 def gantt(frame: FrameRun, path: Path) -> None:
@@ -37,10 +30,10 @@ def gantt(frame: FrameRun, path: Path) -> None:
     for kind, colour in _COLOURS.items():
         ends = [0, *(end for _, _, end in frame.passes)]
         logged = [(begin * scale, (end - begin) * scale)
-                  for (name, _, end), begin in zip(frame.passes, ends, strict=False) if _kind(name) == kind]
+                  for (part, _, end), begin in zip(frame.passes, ends, strict=False) if KINDS[Part(part)] == kind]
         axes[0].broken_barh(logged, (0, 1), color=colour, label=kind)
-        passes = np.array([(start, end - start, busy) for name, start, end, busy in frame.predicted
-                           if _kind(name) == kind and busy]).reshape(-1, 3)
+        passes = np.array([(start, end - start, busy) for part, start, end, busy in frame.predicted
+                           if KINDS[Part(part)] == kind and busy]).reshape(-1, 3)
         axes[1].bar(passes[:, 0] * scale, passes[:, 2] / passes[:, 1], passes[:, 1] * scale, align="edge", color=colour)
     axes[0].set_ylabel("instructions\n(RTL's log)")
     axes[1].set_ylabel("array busy\n(model)")

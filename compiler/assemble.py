@@ -24,9 +24,13 @@ PAGE = 4096  # a task's gates start on a page, so that its register value is eas
 
 def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str, np.ndarray] | None = None,
                   batch: int = 1, speculate: int | None = None) -> Bundle:
-    """Compile for one array configuration and ``batch`` images at a time. ``speculate``: experts fetched early, instead
-    of what the model says for each of its blocks. ``heads``: arrays of heads that are called by the tasks, instead of
-    the model's own heads. Raises DoesNotFit, QuantisedModelError, HeadError."""
+    """Compile ``model`` for one configuration and ``batch`` images at a time.
+
+    ``speculate``: experts fetched early in every MoE block; left out, as many as the model says for each. ``heads``:
+    arrays of heads, one for each task that has one, instead of the model's own heads.
+
+    Raises DoesNotFit, QuantisedModelError, HeadError.
+    """
     host = model.host if heads is None else {key: value for key, value in model.host.items() if key != "heads"}
     heads = model.heads if heads is None else heads
     check_heads(model.network, heads, host)
@@ -42,9 +46,7 @@ def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str,
         if step.payload and step.payload not in placed:
             placed[step.payload] = _place(step.payload, step, config, weights, gates)
         words.append(encode(**{**step.fields, **(placed[step.payload] if step.payload else {})}))
-        entries.append({"name": step.name, "opcode": Opcode(step.fields["opcode"]).name, "macs_per_row": step.macs})
-        if step.fields.get("queued"):
-            entries[-1]["experts"] = model[f"{step.name.partition('.moe.')[0]}.moe.order"].tolist()
+        entries.append(_entry(step, model))
     stride = max(PAGE, -(-len(gates[0]) // PAGE) * PAGE)
     network = model.network
     manifest: dict[str, Any] = {
@@ -66,28 +68,40 @@ def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str,
                   b"".join(bytes(task.ljust(stride, b"\0")) for task in gates), heads)
 
 
+def _entry(step: Step, model: QuantisedModel) -> dict[str, Any]:
+    """What the manifest says of ``step`` (`spec.manifest.ENTRY_KEYS`)."""
+    entry = {"name": step.name, "opcode": Opcode(step.fields["opcode"]).name, "part": step.part.value,
+             "block": step.block, "macs_per_row": step.macs}
+    if step.head is not None:
+        entry["head"] = step.head
+    if step.fields.get("queued"):
+        entry["experts"] = model[f"blocks.{step.block}.moe.order"].tolist()
+    return entry
+
+
 def _speculating(model: QuantisedModel, experts: int) -> QuantisedModel:
-    """The model with ``experts`` fetched early in every block."""
+    """``model`` with ``experts`` fetched early in every MoE block."""
     if not 0 <= experts <= model.network.experts:
         raise QuantisedModelError(f"{model.network.name} has {model.network.experts} experts, "
                                   f"{experts} cannot be fetched early")
-    return replace(model, tensors={name: np.full_like(tensor, experts) if name.endswith(".moe.speculate") else tensor
-                                   for name, tensor in model.tensors.items()})
+    blocks = filter(model.network.is_moe, range(model.network.depth))
+    early = {f"blocks.{block}.moe.speculate": np.array(experts, np.uint8) for block in blocks}
+    return replace(model, tensors={**model.tensors, **early})
 
 
 def _place(payload: Payload, step: Step, config: MachineConfig, weights: bytearray,
            gates: list[bytearray]) -> dict[str, int]:
-    """Append what ``step`` is the first to stream, and return where it lies."""
+    """Append the bytes of ``payload``, which ``step`` is the first to take, and return the fields that say where."""
     beats, rest = divmod(payload.size, config.bus_bytes)
-    parts = [payload.pack(index) for index in range(payload.count)]
-    assert not rest and {len(part) for part in parts} == {payload.size}, step.name
+    copies = [payload.pack(index) for index in range(payload.count)]
+    assert not rest and {len(copy) for copy in copies} == {payload.size}, step.name
     if step.fields["region"] == Region.GATES:
         offset = len(gates[0])
-        for gate, part in zip(gates, parts, strict=True):
-            gate += part
+        for gate, copy in zip(gates, copies, strict=True):
+            gate += copy
         return {"region_offset": offset, "region_beats": beats}
     offset = len(weights)
-    for part in parts:
-        weights += part
+    for copy in copies:
+        weights += copy
     experts = {"expert_beats": beats} if payload.count > 1 else {}
     return {"region_offset": offset, "region_beats": beats, **experts}

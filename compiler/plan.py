@@ -20,23 +20,24 @@ class DoesNotFit(ValueError):
 
 
 def ceil_div(a: int, b: int) -> int:
+    """``a / b`` rounded up."""
     return -(-a // b)
 
 
 class RowRange(NamedTuple):
-    """Rows that a pass takes together: ``start`` is the first of them."""
+    """Consecutive rows that a part of a block takes together: ``length`` of them from row ``start`` on."""
 
     start: int
-    rows: int
+    length: int
 
 
 @dataclass(frozen=True)
 class Plan:
     """Sizes in words and tiles of ``network`` on ``config``; word addresses of each region.
 
-    The rows of ``batch`` images lie one image after the other, in every memory. A sequence that is too long for that
-    is cut into blocks of rows, part by part, as few as the memories allow; each block fetches the weights again. Keys
-    and values stay whole. A head is padded to whole words among queries, keys and values, so that each head's pass
+    The rows of ``batch`` images lie one image after the other, in every memory. If a sequence is too long for that,
+    each part of a block is cut into row ranges, as few as the memories allow; each row range fetches the weights again.
+    Keys and values stay whole. A head is padded to whole words among queries, keys and values, so that each head's pass
     starts on a boundary. Padded lanes hold zeros.
     """
 
@@ -51,6 +52,7 @@ class Plan:
 
     # Widths of a row, in words of k_lanes.
     def words(self, channels: int) -> int:
+        """Of a row of ``channels`` values."""
         return ceil_div(channels, self.config.k_lanes)
 
     @property
@@ -78,9 +80,12 @@ class Plan:
     def patch_words(self) -> int:
         return self.words(self.network.cell_values)
 
-    def _blocks(self, rows: int, most: int, unit: int = 1) -> tuple[RowRange, ...]:
-        """``rows`` in blocks of whole units, none longer than ``most``, but none of fewer rows than k_lanes either: the
-        array would wait for its tiles. A batch is never cut. What is too long after that does not fit."""
+    def _ranges(self, rows: int, most: int, unit: int = 1) -> tuple[RowRange, ...]:
+        """``rows`` cut into row ranges of whole units and of at most ``most`` rows.
+
+        A row range has at least ``k_lanes`` rows even if ``most`` is less: the array would wait for its tiles. A batch
+        is never cut. A row range that is still too long does not fit (`reasons_against`).
+        """
         most = max(min(most, self.config.max_tokens) // unit, ceil_div(self.config.k_lanes, unit)) * unit
         if self.batch > 1 or rows <= most:
             return (RowRange(0, rows),)
@@ -89,19 +94,19 @@ class Plan:
 
     @property
     def whole_rows(self) -> tuple[RowRange, ...]:
-        """What passes by word: positions, keys and values, output. A block starts with a word of keys."""
-        return self._blocks(self.rows, self.config.max_tokens, self.config.ratio)
+        """Of parts that move whole rows: positions, keys and values, output. Each starts with a word of keys."""
+        return self._ranges(self.rows, self.config.max_tokens, self.config.ratio)
 
     @property
     def embedding(self) -> tuple[RowRange, ...]:
-        """Patches, by whole lines of them."""
-        return self._blocks(self.batch * self.network.patches, self.config.hidden_words // self.patch_words,
+        """Of the patches, in whole lines of patches."""
+        return self._ranges(self.batch * self.network.patches, self.config.hidden_words // self.patch_words,
                             self.network.width // self.network.patch)
 
     @property
     def attention(self) -> tuple[RowRange, ...]:
-        """Queries."""
-        return self._blocks(self.rows, self.config.hidden_words // (self.heads_words + 2 * self.logit_words))
+        """Of the queries."""
+        return self._ranges(self.rows, self.config.hidden_words // (self.heads_words + 2 * self.logit_words))
 
     @property
     def has_dense(self) -> bool:
@@ -109,17 +114,18 @@ class Plan:
 
     @property
     def dense(self) -> tuple[RowRange, ...]:
-        return self._blocks(self.rows, self.config.hidden_words // self.words(self.network.hidden))
+        """Of a dense FFN."""
+        return self._ranges(self.rows, self.config.hidden_words // self.words(self.network.hidden))
 
     @property
     def moe(self) -> tuple[RowRange, ...]:
-        """As long as all of its tokens may choose the same expert, and as its copy finds room."""
+        """Of a MoE block. All tokens of a row range may choose the same expert; its rows and their copy find room."""
         room = (self.config.residual_words - self.copy) // self.dim_words
-        return self._blocks(self.rows, min(room, self.config.hidden_words // self.moe_hidden_words))
+        return self._ranges(self.rows, min(room, self.config.hidden_words // self.moe_hidden_words))
 
     @property
     def whole(self) -> bool:
-        """No part is cut: behind the embedding a row has the same number in every instruction."""
+        """Whether no part is cut: behind the embedding a row has the same number in every instruction."""
         parts = [self.whole_rows, self.attention, *([self.dense] if self.has_dense else []),
                  *([self.moe] if self.network.experts else [])]
         return all(len(part) == 1 for part in parts)
@@ -127,24 +133,28 @@ class Plan:
     # Residual memory: all rows, and a copy of a MoE block's, which its experts read while they add to the rows.
     @property
     def copy(self) -> int:
+        """First word of the copy."""
         return self.rows * self.dim_words
 
     @property
     def residual_words(self) -> int:
-        return self.copy + (self.moe[0].rows * self.dim_words if self.network.experts else 0)
+        """Words of the residual memory that are used."""
+        return self.copy + (self.moe[0].length * self.dim_words if self.network.experts else 0)
 
     # Hidden memory during attention: queries, each replaced by its mixed row, and logits of two products of a head.
     def logits(self, index: int) -> int:
-        block = self.attention[0].rows
-        return block * self.heads_words + index * block // self.batch * self.logit_words
+        """First word of the logits of product ``index``, 0 or 1; 2: of what lies behind them."""
+        rows = self.attention[0].length
+        return rows * self.heads_words + index * rows // self.batch * self.logit_words
 
     @property
     def hidden_words(self) -> int:
+        """Words of the hidden memory that are used."""
         network = self.network
         return max(self.logits(min(self.batch * network.heads, 2)),
-                   self.dense[0].rows * self.words(network.hidden) if self.has_dense else 0,
-                   self.moe[0].rows * self.moe_hidden_words if network.experts else 0,
-                   self.embedding[0].rows * self.patch_words)
+                   self.dense[0].length * self.words(network.hidden) if self.has_dense else 0,
+                   self.moe[0].length * self.moe_hidden_words if network.experts else 0,
+                   self.embedding[0].length * self.patch_words)
 
     # Key and value memory, words of n_lanes. Tiles of an image may reach into the next image's keys and values: such
     # logits are no valid columns, and such exponentials are 0.
@@ -176,10 +186,12 @@ class Plan:
 
     @property
     def values(self) -> int:
+        """First word of the values, behind all keys."""
         return self.heads_words * self.key_tile_words
 
     @property
     def kv_words(self) -> int:
+        """Words of the key and value memory that are used."""
         return self.values + self.value_tiles * self.value_tile_words
 
 
@@ -192,7 +204,8 @@ def reasons_against(network: Network, config: MachineConfig, batch: int = 1) -> 
             reasons.append(f"{what}: needs {need}, has {have}")
 
     limit("images of a batch", batch, GROUPS)
-    limit("tokens", max(part[0].rows for part in (plan.whole_rows, plan.embedding, plan.attention)), config.max_tokens)
+    longest = max(part[0].length for part in (plan.whole_rows, plan.embedding, plan.attention))
+    limit("tokens", longest, config.max_tokens)
     limit("experts", network.experts, config.max_experts)
     limit("residual memory words", plan.residual_words, config.residual_words)
     limit("hidden memory words", plan.hidden_words, config.hidden_words)
@@ -208,7 +221,7 @@ def reasons_against(network: Network, config: MachineConfig, batch: int = 1) -> 
 
 
 def check_fit(network: Network, config: MachineConfig, batch: int = 1) -> Plan:
-    """The plan, or DoesNotFit with every reason and the nearest configuration that fits."""
+    """The plan. Raises DoesNotFit, with every reason and the nearest configuration that fits."""
     if batch < 1:
         raise DoesNotFit(f"a batch has at least 1 image, not {batch}")
     reasons = reasons_against(network, config, batch)

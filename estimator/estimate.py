@@ -81,13 +81,13 @@ def usual_loads(network: Network, batch: int) -> tuple[dict[int, list[int]], dic
 
 def _by_block_of_rows(loads: Sequence[int], plan: Plan) -> list[Sequence[int]]:
     """Loads of a MoE block's experts for each block of rows that the plan cuts it into: in proportion to the rows."""
-    left, rest = list(loads), sum(part.rows for part in plan.moe)
+    left, rest = list(loads), sum(part.length for part in plan.moe)
     parts: list[Sequence[int]] = []
     for part in plan.moe:
-        total = sum(left) * part.rows // rest
-        parts.append(share_out(left, total, part.rows))
+        total = sum(left) * part.length // rest
+        parts.append(share_out(left, total, part.length))
         left = [load - taken for load, taken in zip(left, parts[-1], strict=True)]
-        rest -= part.rows
+        rest -= part.length
     return parts
 
 

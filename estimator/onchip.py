@@ -44,7 +44,8 @@ def _bram36(depth: int, width: int) -> float:
 
 
 def _in_blocks(words: int) -> int:
-    """Words of a row memory in blocks: the few beyond a multiple of a block are in LUTs (``hw.plumbing.row_memory``)."""
+    """Words of a row memory in block RAMs: the few beyond a multiple of a block are in LUTs (`hw.plumbing.row_memory`).
+    """
     rest = words % 512
     return words - rest if words > 512 and rest <= 128 else words
 

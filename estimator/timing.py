@@ -17,6 +17,7 @@ from math import inf
 from moevit.compiler.builder import Step
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import INSTRUCTION_BYTES, Destination, Opcode, Region
+from moevit.spec.parts import Part
 
 from .latency import Latencies
 from .prefetch import MemoryTiming
@@ -36,6 +37,8 @@ class PassTiming:
     """
 
     name: str
+    part: Part
+    block: int | None
     pc: int
     expert: int
     rows: int
@@ -151,7 +154,7 @@ class _Machine:
         self.finished.append(max(end, self.finished[-1]) if self.finished else end)
         self.stored.append(self._stored(step, rows, end) if fields["opcode"] == Opcode.PASS else inf)
         busy = round(self.units.waits["BUSY"] - before)
-        self.passes.append(PassTiming(step.name, pc, expert, rows, start, end, busy, beats))
+        self.passes.append(PassTiming(step.name, step.part, step.block, pc, expert, rows, start, end, busy, beats))
 
     def _walk(self, beats: int, place: int) -> float:
         """When the next instruction is dispatched. Its bytes wait until those before are asked for."""

@@ -8,23 +8,39 @@ import numpy as np
 
 from moevit.spec.bundle import Bundle
 from moevit.spec.isa import Opcode, decode
+from moevit.spec.parts import Part
 from moevit.spec.registers import PASS_LOG, PASS_LOG_ENTRIES, unpack_log
 
 from .device import Device
 from .registers import RegisterFile
 
-__all__ = ["PassReport", "RunReport", "read_passes"]
+__all__ = ["KINDS", "PassReport", "RunReport", "read_passes"]
+
+#: Kinds of passes that a picture or a table tells apart, by part, in the order of a frame.
+KINDS: dict[Part, str] = {
+    Part.IMAGE: "image, output", Part.POSITION: "image, output", Part.EMBED: "image, output",
+    Part.NORM1: "norm", Part.QUERY: "query, key, value", Part.KEY: "query, key, value", Part.VALUE: "query, key, value",
+    Part.LOGIT: "logits", Part.MIX: "mix", Part.PROJ: "projection", Part.NORM2: "norm",
+    Part.FC1: "dense FFN", Part.FC2: "dense FFN", Part.TASK_FC2: "dense FFN",
+    Part.SELECT_BIAS: "gate", Part.GATE: "gate", Part.SHARED_FC1: "experts", Part.SHARED_FC2: "experts",
+    Part.EXPERTS: "experts", Part.EXPERT_FC1: "experts", Part.EXPERT_FC2: "experts",
+    Part.OUTPUT: "image, output", Part.END: "image, output",
+}
 
 
 @dataclass(frozen=True)
 class PassReport:
-    """One finished instruction: its name, expert (of an expert loop, else 0), rows, and the cycle of its end.
+    """One finished instruction.
 
-    ``expert`` is the checkpoint's number. ``cycles`` since the end of the one before; ``macs`` the network's (padding
-    not counted); ``bytes`` from memory.
+    ``block`` and ``head`` are None where the instruction belongs to no transformer block, to no head. ``expert`` is the
+    checkpoint's number in an expert loop, else 0. ``end``: cycle of its end. ``cycles``: since the end of the one
+    before. ``macs``: the network's, padding not counted. ``bytes``: read from memory.
     """
 
     name: str
+    part: Part
+    block: int | None
+    head: int | None
     expert: int
     rows: int
     end: int
@@ -37,7 +53,7 @@ class PassReport:
 class RunReport:
     """One run. ``counters`` by name (``moevit.spec.registers.COUNTERS``), ``passes`` in the order of their end.
 
-    What is made from ``passes`` is empty where they were not read (within a stream).
+    ``passes`` is empty within a stream, where only the counters are read; so is what is made from it.
     """
 
     task: str
@@ -46,23 +62,27 @@ class RunReport:
 
     @property
     def cycles(self) -> int:
+        """Clock cycles from START to DONE."""
         return self.counters["CYCLES"]
 
     @property
     def macs(self) -> int:
+        """Multiply-accumulates of the network, padding not counted."""
         return sum(each.macs for each in self.passes)
 
     @property
     def stalls(self) -> dict[str, int]:
-        """Cycles by what the row reader did in them; together they are ``cycles``."""
+        """Cycles by what the row reader did in them. Their sum is ``cycles``."""
         return {name: value for name, value in self.counters.items() if name == "BUSY" or name.startswith("WAIT_")}
 
     @property
     def bytes_read(self) -> int:
+        """From memory."""
         return self.counters["BYTES_READ"]
 
     @property
     def bytes_written(self) -> int:
+        """To memory."""
         return self.counters["BYTES_WRITTEN"]
 
     @property
@@ -71,18 +91,18 @@ class RunReport:
         return self.counters["SATURATED"]
 
     @property
-    def expert_rows(self) -> dict[str, dict[int, int]]:
-        """Tokens per active expert, by MoE block; experts as the checkpoint numbers them."""
-        loads: dict[str, dict[int, int]] = {}
+    def expert_rows(self) -> dict[int, dict[int, int]]:
+        """Tokens per active expert, by number of the MoE block; experts as the checkpoint numbers them."""
+        loads: dict[int, dict[int, int]] = {}
         for each in self.passes:
-            if each.name.endswith(".moe.fc1"):
-                load = loads.setdefault(each.name.removesuffix(".moe.fc1"), {})
+            if each.part is Part.EXPERT_FC1 and each.block is not None:
+                load = loads.setdefault(each.block, {})
                 load[each.expert] = load.get(each.expert, 0) + each.rows
         return loads
 
 
 def read_passes(device: Device, registers: RegisterFile, bundle: Bundle) -> tuple[PassReport, ...]:
-    """The pass log of the run that ended last, two register reads an entry; at most PASS_LOG_ENTRIES are kept."""
+    """The pass log of the run that ended last. It keeps the first `PASS_LOG_ENTRIES`; each is two register reads."""
     fields = [decode(words) for words in np.frombuffer(bundle.program, "<u4").reshape(-1, 16)]
     entries, beat = bundle.manifest["instructions"], bundle.manifest["bus_bytes"]
     passes, before = [], 0
@@ -90,10 +110,11 @@ def read_passes(device: Device, registers: RegisterFile, bundle: Bundle) -> tupl
         end = device.read_register(PASS_LOG + 8 * index)
         info = device.read_register(PASS_LOG + 8 * index + 4)
         pc, expert, rows = itemgetter("pc", "expert", "rows")(unpack_log(info))
-        if "experts" in entries[pc]:
-            expert = entries[pc]["experts"][expert]
-        macs = entries[pc]["macs_per_row"] * rows if fields[pc]["opcode"] == Opcode.PASS else 0
-        passes.append(PassReport(entries[pc]["name"], expert, rows, end, end - before, macs,
-                                 fields[pc].get("region_beats", 0) * beat))
+        entry = entries[pc]
+        if "experts" in entry:
+            expert = entry["experts"][expert]
+        macs = entry["macs_per_row"] * rows if fields[pc]["opcode"] == Opcode.PASS else 0
+        passes.append(PassReport(entry["name"], Part(entry["part"]), entry["block"], entry.get("head"), expert, rows,
+                                 end, end - before, macs, fields[pc].get("region_beats", 0) * beat))
         before = end
     return tuple(passes)

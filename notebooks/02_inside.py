@@ -12,10 +12,12 @@ import numpy as np
 from matplotlib.ticker import NullLocator
 
 from moevit.host.errors import MissingFile
+from moevit.host.report import KINDS
 from moevit.kit.npz import read_npz
 from moevit.notebooks import find, machine
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.networks import Network
+from moevit.spec.parts import Part
 
 # %%
 accelerator = machine(find("*.bundle"))
@@ -40,32 +42,25 @@ for task in bundle.tasks:
 # pass stored its last row. A bar goes from the end of the pass before to its own end, so the bars fill the frame.
 
 # %%
-KINDS = {"norm": "norm", ".attn.logit": "logits", ".attn.mix": "mix of values", ".attn.proj": "projection",
-         ".attn.": "query, key, value", ".moe.gate": "gate", ".moe.": "experts", ".mlp.": "dense FFN",
-         "": "image, output"}
 COLOURS = dict(zip(dict.fromkeys(KINDS.values()), plt.get_cmap("tab10").colors, strict=False))
-PARTS = ["patches", *(f"block {block}" for block in range(network.depth)), "output"]
+ROWS = ["patches", *(f"block {block}" for block in range(network.depth)), "output"]
 
 
-def kind(name):
-    return next(kind for part, kind in KINDS.items() if part in name)
-
-
-def part(each):
-    if each.name.startswith("blocks."):
-        return 1 + int(each.name.split(".")[1])
-    return 0 if each.end < reports[task].cycles / 2 else len(PARTS) - 1
+def row(each):
+    if each.block is not None:
+        return 1 + each.block
+    return len(ROWS) - 1 if each.part is Part.OUTPUT else 0
 
 
 task = bundle.tasks[0]
 figure, axis = plt.subplots(figsize=(12, 3.6), layout="constrained")
 for name, colour in COLOURS.items():
     for each in reports[task].passes:
-        if kind(each.name) == name:
+        if KINDS[each.part] == name:
             began = each.end - each.cycles
-            axis.barh(part(each), each.cycles / 1e3, left=began / 1e3, color=colour)
+            axis.barh(row(each), each.cycles / 1e3, left=began / 1e3, color=colour)
     axis.bar(0, 0, color=colour, label=name)
-axis.set_yticks(range(len(PARTS)), PARTS)
+axis.set_yticks(range(len(ROWS)), ROWS)
 axis.invert_yaxis()
 axis.set_xlim(0, reports[task].cycles / 1e3)
 axis.set_xlabel("thousand cycles")
@@ -94,7 +89,7 @@ figure, axis = plt.subplots(figsize=(9, 5), layout="constrained")
 line = np.geomspace(roof / bandwidth / 8, 2 * edge, 500)
 axis.loglog(line, np.minimum(roof, bandwidth * line), color="black", linewidth=1.5)
 for name, colour in COLOURS.items():
-    mine = [index for index, each in enumerate(passes) if kind(each.name) == name]
+    mine = [index for index, each in enumerate(passes) if KINDS[each.part] == name]
     rings = {"facecolors": "none", "edgecolors": [colour], "linewidths": 1.5}
     axis.scatter(np.minimum(intensity[mine], edge), reached[mine], area[mine], **rings)
     if mine:
@@ -150,7 +145,7 @@ plt.show()
 
 # %%
 blocks = [block for block in range(network.depth) if network.is_moe(block)]
-loads = {task: np.array([[report.expert_rows[f"blocks.{block}"].get(expert, 0) for expert in range(network.experts)]
+loads = {task: np.array([[report.expert_rows[block].get(expert, 0) for expert in range(network.experts)]
                          for block in blocks]) for task, report in reports.items()}
 most = max(load.max() for load in loads.values())
 

@@ -138,7 +138,7 @@ _LAYOUT = (
     ("overlap", 4, _ALL, "preceding instructions that may be unfinished when this one starts to read"),
     ("body", 4, (Opcode.EXPERTS,), "instructions repeated per active expert"),
     ("region", 2, _STREAMED, "Region: base register of the bytes taken from the bus"),
-    ("source", 1, _PASS, "Source: row memory read"),
+    ("source", 1, _PASS, "RowSource: row memory read"),
     ("operand", 2, _PASS, "Operand"),
     ("digits", 1, _PASS, "gate: read k_tiles gate_sweeps times: high digit, low; of three: (accumulator / 128) + high"),
     ("weights", 2, _PASS, "WeightSource"),

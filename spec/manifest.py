@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manifest of a bundle: what the host must know of the network and of where things lie."""
+"""The manifest of a bundle: what the host must know of the network, of its instructions, and of where things lie."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from .isa import GROUPS
+from .isa import GROUPS, Opcode
+from .parts import Part
 
-__all__ = ["MANIFEST_KEYS", "check_manifest"]
+__all__ = ["ENTRY_KEYS", "MANIFEST_KEYS", "check_manifest"]
 
 #: What a manifest must hold.
 MANIFEST_KEYS = ("network", "config", "config_hash", "bus_bytes", "batch", "deadline_cycles", "tasks", "gate_stride",
                  "image", "output", "instructions", "host")
+#: What each entry of ``instructions`` must hold; it may hold ``head`` and ``experts`` besides.
+ENTRY_KEYS = ("name", "opcode", "part", "block", "macs_per_row")
+_OPCODES, _PARTS = [opcode.name for opcode in Opcode], [part.value for part in Part]  # lists: a value may be unhashable
 #: Smallest and largest value of each integer, by path.
 _INTEGERS = {
     ("config_hash",): (0, (1 << 32) - 1), ("bus_bytes",): (1, 64), ("batch",): (1, GROUPS),
@@ -23,13 +27,18 @@ _INTEGERS = {
 
 
 def check_manifest(manifest: Any, program_length: int, gate_bytes: int) -> str:
-    """What is wrong with a manifest beside a program of so many instructions and so many bytes of gates; "" if right.
+    """What is wrong with ``manifest`` beside a program of ``program_length`` instructions; "" if nothing is.
 
-    An extra key is no error: a later version may say more. ``image`` are pixels: of an image, of a patch, of the cell
-    that a patch is laid in (`spec.cells`). ``host`` is what the host does around the machine (`QuantisedModel.host`).
-    ``deadline_cycles`` are cycles that a run takes on a memory far
-    slower than any board's: what is not done by then is stuck. An instruction of an expert loop may have ``experts``,
-    the checkpoint's number of each of the machine's experts.
+    An extra key is no error: a later version may say more.
+
+    - ``image``: pixels of an image, of a patch, and of the cell that a patch is laid in (`spec.cells`).
+    - ``host``: what the host does around the machine (`QuantisedModel.host`).
+    - ``deadline_cycles``: a run that takes longer is stuck, even on a memory far slower than any board's.
+    - ``instructions``: an entry for each. ``part`` is a value of `Part`, ``block`` the number of the transformer block
+      or null, ``head`` the attention head of a logit or mix pass. ``experts`` has the checkpoint's number of each of
+      the machine's experts, for an instruction of an expert loop. ``name`` is for people.
+
+    ``gate_bytes``: length of the gates of all tasks.
     """
     if not isinstance(manifest, Mapping):
         return "is not an object"
@@ -57,15 +66,28 @@ def check_manifest(manifest: Any, program_length: int, gate_bytes: int) -> str:
         return f"has output.dim = {output['dim']} in {output['words']} words of {output['lanes']}"
     if not isinstance(entries, list) or len(entries) != program_length:
         return f"does not name the {program_length} instructions of the program"
-    for index, entry in enumerate(entries):
-        if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str) \
-                or type(entry.get("macs_per_row")) is not int:
-            return f"names instruction {index} as {entry!r}, it must have a name and macs_per_row"
-        order = entry.get("experts", [0])
-        if not isinstance(order, list) or any(type(number) is not int for number in order) \
-                or sorted(order) != list(range(len(order))):
-            return f"has instruction {index} with experts = {order!r}, it must number each expert once"
-    return ""
+    return next((f"has instruction {index} {wrong}" for index, entry in enumerate(entries)
+                 if (wrong := _wrong_entry(entry))), "")
+
+
+def _wrong_entry(entry: Any) -> str:
+    if not isinstance(entry, Mapping):
+        return f"= {entry!r}, it must be an object"
+    missing = [key for key in ENTRY_KEYS if key not in entry]
+    if missing:
+        return f"without {', '.join(missing)}"
+    block, head, order = entry["block"], entry.get("head", 0), entry.get("experts", [0])
+    checks = (
+        ("name", isinstance(entry["name"], str), "a string"),
+        ("opcode", entry["opcode"] in _OPCODES, f"one of {', '.join(_OPCODES)}"),
+        ("part", entry["part"] in _PARTS, "a part that spec.parts knows"),
+        ("block", block is None or type(block) is int and block >= 0, "the number of a block, or null"),
+        ("head", type(head) is int and head >= 0, "the number of a head"),
+        ("macs_per_row", type(entry["macs_per_row"]) is int, "an integer"),
+        ("experts", isinstance(order, list) and all(type(number) is int for number in order)
+         and sorted(order) == list(range(len(order))), "the number of each expert, once"),
+    )
+    return next((f"with {key} = {entry[key]!r}, it must be {wanted}" for key, right, wanted in checks if not right), "")
 
 
 def _wrong_image(image: Mapping[str, int]) -> str:
@@ -76,7 +98,7 @@ def _wrong_image(image: Mapping[str, int]) -> str:
 
 
 def _wrong_host(host: Any) -> str:
-    """Heads are looked at by `host.heads`, with their arrays."""
+    """`spec.heads` checks the heads themselves, with their arrays."""
     heads = host.get("heads", {}) if isinstance(host, Mapping) else None
     if not isinstance(heads, Mapping) or not all(isinstance(head, Mapping) for head in heads.values()):
         return "has host that is not an object whose heads are objects, by name"

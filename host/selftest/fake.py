@@ -79,6 +79,6 @@ def fake_bundle() -> Bundle:
         "deadline_cycles": 1000, "tasks": ["one", "two"], "gate_stride": 4096,
         "image": {"height": 8, "width": 8, "patch": 8, "cell": 8},
         "output": {"tokens": 1, "words": 1, "lanes": 8, "dim": 8, "fraction": 0}, "host": {},
-        "instructions": [{"name": "end", "opcode": "END", "macs_per_row": 0}],
+        "instructions": [{"name": "end", "opcode": "END", "part": "end", "block": None, "macs_per_row": 0}],
     }
     return Bundle(manifest, encode(opcode=Opcode.END).astype("<u4").tobytes(), bytes(64), bytes(8192))

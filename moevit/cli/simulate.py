@@ -21,6 +21,7 @@ from moevit.sim.board.simulated_board import SimulatedBoard
 from moevit.sim.verilator.settings import MemorySettings
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.bundle import Bundle
+from moevit.spec.parts import Part
 
 from .screen import console, say, told
 from .stages import Stages
@@ -111,7 +112,7 @@ def pass_table(report: RunReport, macs_per_cycle: int) -> Table:
     table = Table(Column("pass", no_wrap=True), *numbers, title=f"task {report.task}", box=box.SIMPLE_HEAD,
                   pad_edge=False)
     for each in report.passes:
-        name = f"{each.name}[{each.expert}]" if ".moe.fc" in each.name else each.name
+        name = f"{each.name}[{each.expert}]" if each.part in (Part.EXPERT_FC1, Part.EXPERT_FC2) else each.name
         share = each.macs / (each.cycles * macs_per_cycle) if each.cycles else 0
         table.add_row(name, str(each.rows), f"{each.cycles:,}", f"{each.macs:,}", f"{share:.0%}" if each.macs else "",
                       f"{each.bytes:,}" if each.bytes else "")

@@ -60,7 +60,7 @@ def test_measure(tmp_path, monkeypatch):
     assert figures["macs_per_cycle"] * figures["cycles"] == pytest.approx(figures["macs"])
     assert len(found.beats) == BINS and sum(found.beats) * 8 == figures["bytes_read"]
     assert found.passes[-1][0] == "output" and found.passes[-1][2] <= figures["cycles"]
-    assert [name for name, *_ in found.passes] == [name for name, *_ in found.predicted]
+    assert [part for part, *_ in found.passes] == [part for part, *_ in found.predicted]
     assert ("building the simulation", 0) in seen
 
     monkeypatch.setattr(frame_module, "SimulatedBoard", None)  # would fail if it were used

@@ -22,8 +22,8 @@ FIGURES = {
 
 def frame(**changes):
     figures = {**copy.deepcopy(FIGURES), **changes}
-    passes = [("patch_embed", 0, 200_000), ("blocks.0.norm1", 0, 210_000), ("blocks.1.moe.fc1", 3, 600_000)]
-    predicted = [("patch_embed", 10.0, 200_000.0, 150_000), ("blocks.1.moe.fc1", 210_000.0, 600_000.0, 300_000)]
+    passes = [("embed", 0, 200_000), ("norm1", 0, 210_000), ("expert_fc1", 3, 600_000)]
+    predicted = [("embed", 10.0, 200_000.0, 150_000), ("expert_fc1", 210_000.0, 600_000.0, 300_000)]
     return FrameRun(figures, passes, [10] * BINS, predicted)
 
 

@@ -16,6 +16,7 @@ from moevit.spec.bundle import Bundle
 from moevit.spec.heads import HeadError
 from moevit.spec.isa import Opcode, Region, decode
 from moevit.spec.networks import NETWORKS
+from moevit.spec.parts import Part
 from moevit.spec.quantised import QuantisedModelError
 
 from ..configs import TEST_CONFIGS
@@ -73,6 +74,22 @@ def test_program_ends_and_names_every_instruction(tiny_model):
     assert len(text.splitlines()) == bundle.program_length and "blocks.1.moe.gate" in text and "operand=exp" in text
 
 
+def test_entries_say_what_instructions_are():
+    """Each tensor layer has its part, block and head; no part is missing between the two kinds of network."""
+    tiny = NETWORKS["tiny_test"]
+    more = dataclasses.replace(tiny, name="more", shared_hidden=32, task_fc2=True, select_bias=True, gate="sigmoid")
+    found = set()
+    for network in (tiny, more):
+        entries = compile_model(synthetic_model(network, 3), CONFIGS["8x8"]).manifest["instructions"]
+        found |= {entry["part"] for entry in entries}
+        for entry in entries:
+            part, block, name = Part(entry["part"]), entry["block"], entry["name"]
+            assert name.startswith(f"blocks.{block}.") if block is not None else not name.startswith("blocks.")
+            assert entry.get("head") == (int(name[-1]) if part in (Part.LOGIT, Part.MIX) else None)
+            assert ("experts" in entry) == (part in (Part.EXPERT_FC1, Part.EXPERT_FC2))
+    assert found == {part.value for part in Part}
+
+
 def test_network_that_does_not_fit_is_refused_with_the_nearest_that_does():
     with pytest.raises(DoesNotFit, match="m3vit_small does not fit 16x16 .*residual memory words.*nearest .* is 32x32"):
         check_fit(NETWORKS["m3vit_small"], CONFIGS["16x16"])
@@ -92,7 +109,7 @@ def test_a_batch_takes_the_weights_once(tiny_model, batch):
     bundle = compile_model(tiny_model, CONFIGS["8x16"], batch=batch)
     assert bundle.manifest["batch"] == batch
     assert len(bundle.weights) == len(compile_model(tiny_model, CONFIGS["8x16"]).weights)
-    logits = [entry["name"] for entry in bundle.manifest["instructions"] if ".logit." in entry["name"]]
+    logits = [entry["name"] for entry in bundle.manifest["instructions"] if entry["part"] == "logit"]
     assert len(set(logits)) == len(logits) == batch * tiny_model.network.heads * tiny_model.network.depth
 
 
@@ -109,7 +126,7 @@ def test_batch_that_does_not_fit_is_refused():
         check_fit(tiny, CONFIGS["64x64"], 0)
 
 
-def test_blocks_of_rows_share_their_weights():
+def test_row_ranges_share_their_weights():
     """49 tokens on a machine for 32: passes repeat, their bytes lie in memory once."""
     network = dataclasses.replace(NETWORKS["tiny_test"], name="tiny_48x64", height=48, width=64)
     model, config = synthetic_model(network, 3), CONFIGS["8x8"]
@@ -123,8 +140,8 @@ def test_blocks_of_rows_share_their_weights():
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "tiny_test"])
 @pytest.mark.parametrize("tokens", [200, 1200])
-def test_blocks_cover_all_rows_and_fit(name, tokens):
-    """Whatever the memories: each part's blocks follow one another, at unit boundaries, none longer than allowed."""
+def test_row_ranges_cover_all_rows_and_fit(name, tokens):
+    """Whatever the memories: row ranges of a part follow one another, begin with a unit, are as short as allowed."""
     network = dataclasses.replace(NETWORKS[name], height=20 * NETWORKS[name].patch,
                                   width=tokens // 20 * NETWORKS[name].patch)
     random = np.random.default_rng(12)
@@ -139,13 +156,13 @@ def test_blocks_cover_all_rows_and_fit(name, tokens):
                  "attention": (network.tokens, 1), "dense": (network.tokens, 1),
                  **({"moe": (network.tokens, 1)} if network.experts else {})}
         for part, (rows, unit) in parts.items():
-            blocks = getattr(plan, part)
-            assert [block.start for block in blocks] == [sum(b.rows for b in blocks[:i]) for i in range(len(blocks))]
-            assert sum(block.rows for block in blocks) == rows
-            assert all(block.start % unit == 0 and 0 < block.rows <= config.max_tokens for block in blocks)
-        copied = plan.moe[0].rows if network.experts else 0
+            ranges = getattr(plan, part)
+            ends = [0, *(each.start + each.length for each in ranges)]
+            assert [each.start for each in ranges] == ends[:-1] and ends[-1] == rows
+            assert all(each.start % unit == 0 and 0 < each.length <= config.max_tokens for each in ranges)
+        copied = plan.moe[0].length if network.experts else 0
         assert plan.copy + copied * plan.dim_words <= config.residual_words
-        rows = plan.attention[0].rows
+        rows = plan.attention[0].length
         assert rows * (plan.heads_words + 2 * plan.logit_words) <= config.hidden_words
 
 

@@ -16,6 +16,7 @@ from moevit.estimator.onchip import dsp_slices, on_chip, shortages
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
 from moevit.spec.networks import NETWORKS
+from moevit.spec.parts import Part
 from moevit.spec.quantised import QuantisedModel, tensor_shapes
 
 from ..conftest import model_of
@@ -66,17 +67,17 @@ def test_idle_experts_are_not_read():
 
 
 @pytest.mark.parametrize("image", [(256, 256), (384, 384), (480, 640)])
-def test_loads_of_a_long_sequence_are_shared_out_among_its_blocks_of_rows(image):
+def test_loads_of_a_long_sequence_are_shared_out_among_its_row_ranges(image):
     network, config = NETWORKS["m3vit_small"].for_image(*image), CONFIGS["32x64_long"]
     plan = Plan(network, config)
     timing = estimate(network, config).timing
     for block, loads in usual_loads(network, 1)[0].items():
-        passes = [each for each in timing.passes if each.name == f"blocks.{block}.moe.fc1"]
+        passes = [each for each in timing.passes if (each.block, each.part) == (block, Part.EXPERT_FC1)]
         by_rows = [list(group) for _, group in groupby(passes, key=lambda each: each.pc)]
         assert len(by_rows) == len(plan.moe)
         for part, group in zip(plan.moe, by_rows, strict=True):
-            assert sum(each.rows for each in group) == part.rows * network.top_k
-            assert max(each.rows for each in group) <= part.rows
+            assert sum(each.rows for each in group) == part.length * network.top_k
+            assert max(each.rows for each in group) <= part.length
         assert [sum(each.rows for each in passes if each.expert == expert) for expert in range(16)] == loads
 
 
@@ -134,7 +135,7 @@ def test_a_quantised_model_says_what_is_fetched_early_and_added_up_in_parts():
     assert estimate(plain, CONFIGS["32x64"]).cycles == estimate(network, CONFIGS["32x64"]).cycles
     assert 0 < estimate(split, CONFIGS["32x64"]).cycles - estimate(plain, CONFIGS["32x64"]).cycles < 5000
     names = [each.name for each in estimate(split, CONFIGS["32x64"]).timing.passes]
-    assert names.count("blocks.0.mlp.fc2") == names.count("blocks.0.mlp.fc2[1]") == 3  # blocks of rows
+    assert names.count("blocks.0.mlp.fc2") == names.count("blocks.0.mlp.fc2[1]") == 3  # row ranges
 
 
 def test_positions_of_one_image_name_no_copies():

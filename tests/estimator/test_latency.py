@@ -11,8 +11,8 @@ from moevit.estimator.timing import DISPATCH_DEPTH
 from moevit.estimator.units import COLUMN_BEATS
 from moevit.hw.array.compute import Compute
 from moevit.hw.bus import bursts
-from moevit.hw.control.check import Check
 from moevit.hw.control.dispatch import Dispatch
+from moevit.hw.control.program_walk import ProgramWalk
 from moevit.hw.loader import tiles
 from moevit.hw.reader.means import Means
 from moevit.hw.reader.norm_scale import NormScale
@@ -41,7 +41,7 @@ def test_pipelines(name):
     assert latencies.READER == RowReader.latency
     assert latencies.ROUTER == Router(config).LATENCY
     assert latencies.router_walk == Router(config).WALK
-    assert latencies.WALK == Check.LATENCY + 7
+    assert latencies.WALK == ProgramWalk.latency
 
 
 def test_units():

@@ -14,23 +14,24 @@ from moevit.estimator.prefetch import MemoryTiming, PrefetchTiming
 from moevit.estimator.timing import frame_timing
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Destination, Opcode, Region, WeightSource
+from moevit.spec.parts import Part
 
 CONFIG = CONFIGS["16x16"]
 TILE = CONFIG.k_lanes  # beats
 MEMORY = MemoryTiming()
-END = Step("end", {"opcode": Opcode.END})
+END = Step("end", Part.END, {"opcode": Opcode.END})
 
 
 def array_pass(rows, k_tiles=1, n_tiles=1, name="pass", **fields):
     beats = n_tiles * k_tiles * TILE
-    return Step(name, {"opcode": Opcode.PASS, "rows": rows, "k_tiles": k_tiles, "n_tiles": n_tiles, "constant": 1,
-                       "region": Region.WEIGHTS, "columns": n_tiles * CONFIG.n_lanes, "destination": Destination.HIDDEN,
-                       **fields}, Payload(beats * CONFIG.bus_bytes, bytes))
+    usual = {"opcode": Opcode.PASS, "rows": rows, "k_tiles": k_tiles, "n_tiles": n_tiles, "constant": 1,
+             "region": Region.WEIGHTS, "columns": n_tiles * CONFIG.n_lanes, "destination": Destination.HIDDEN}
+    return Step(name, Part.FC1, {**usual, **fields}, Payload(beats * CONFIG.bus_bytes, bytes))
 
 
 def norm(rows, k_tiles, **fields):
-    return Step("norm", {"opcode": Opcode.NORM, "rows": rows, "k_tiles": k_tiles, "region": Region.WEIGHTS, **fields},
-                Payload(k_tiles * CONFIG.word_beats * CONFIG.bus_bytes, bytes))
+    usual = {"opcode": Opcode.NORM, "rows": rows, "k_tiles": k_tiles, "region": Region.WEIGHTS}
+    return Step("norm", Part.NORM1, {**usual, **fields}, Payload(k_tiles * CONFIG.word_beats * CONFIG.bus_bytes, bytes))
 
 
 def cycles(*steps, memory=MEMORY, loads=()):
@@ -46,8 +47,8 @@ def test_few_rows_cost_a_tile_each():
         assert more - fewer == 8 * (TILE / config.tile_beats + 1)
     memory = replace(CONFIG, name="memory")
     kept = {"weights": WeightSource.KEYS, "overlap": 1, "region": Region.NONE}
-    fewer, more = (frame_timing([Step("keys", {**array_pass(1, n_tiles=n).fields, **kept}), END], memory, MEMORY).cycles
-                   for n in (4, 12))
+    steps = (Step("keys", Part.LOGIT, {**array_pass(1, n_tiles=n).fields, **kept}) for n in (4, 12))
+    fewer, more = (frame_timing([step, END], memory, MEMORY).cycles for step in steps)
     assert more - fewer == 8 * (TILE + 1)
     assert cycles(array_pass(1, n_tiles=32)) - cycles(array_pass(1, n_tiles=24)) == 8 * TILE  # as fast as they come
 
@@ -62,7 +63,7 @@ def test_rows_of_two_words_wait_for_the_row_writer():
 
     def waits(k_tiles, config=wide):
         kept = {"weights": WeightSource.KEYS, "region": Region.NONE, "columns": n_tiles * config.n_lanes}
-        step = Step("keys", {**array_pass(rows, k_tiles, n_tiles).fields, **kept})
+        step = Step("keys", Part.LOGIT, {**array_pass(rows, k_tiles, n_tiles).fields, **kept})
         return frame_timing([step, END], config, MEMORY).stalls["WAIT_WRITER"]
 
     # The last row enters when the one that many before it has left: two cycles for each of those, one for each row.
@@ -110,7 +111,7 @@ def test_norm_reads_every_row_twice():
 
 def test_idle_experts_cost_a_cycle_and_no_bytes():
     gate = array_pass(32, destination=Destination.ROUTER, top_k=2)
-    experts = Step("experts", {"opcode": Opcode.EXPERTS, "body": 1})
+    experts = Step("experts", Part.EXPERTS, {"opcode": Opcode.EXPERTS, "body": 1})
     body = array_pass(0, name="expert", overlap=1)
     some, more = (frame_timing([gate, experts, body, END], CONFIG, MEMORY, [loads])
                   for loads in ([8, 8], [8, 0, 0, 0, 8]))
@@ -127,7 +128,7 @@ def test_experts_are_fetched_while_the_router_works():
     body = array_pass(0, n_tiles=3, name="expert", overlap=1)
 
     def frame(speculate, loads):
-        experts = Step("experts", {"opcode": Opcode.EXPERTS, "body": 1, "speculate": speculate})
+        experts = Step("experts", Part.EXPERTS, {"opcode": Opcode.EXPERTS, "body": 1, "speculate": speculate})
         return frame_timing([before, gate, experts, body, END], CONFIG, slow, [loads])
 
     late, early = frame(0, [8, 8]), frame(2, [8, 8])
@@ -141,7 +142,7 @@ def test_experts_are_fetched_while_the_router_works():
 
 def test_speculation_ends_when_the_router_has_decided():
     gate = array_pass(1, destination=Destination.ROUTER, top_k=2)
-    experts = Step("experts", {"opcode": Opcode.EXPERTS, "body": 1, "speculate": 29})
+    experts = Step("experts", Part.EXPERTS, {"opcode": Opcode.EXPERTS, "body": 1, "speculate": 29})
     body = array_pass(0, name="expert")
     idle = [0] * 29 + [8]
     frame = frame_timing([gate, experts, body, END], CONFIG, MEMORY, [idle])

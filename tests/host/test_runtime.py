@@ -34,7 +34,7 @@ def test_runs_and_reports(loaded, tiny_model, tiny_image):
     assert tokens.shape == (network.tokens, network.dim) and tokens.dtype == np.float32
     np.testing.assert_array_equal(tokens * 2**tiny_model.residual_fraction, loaded.run_raw(tiny_image, "depth"))
     report = loaded.last_run
-    rows = report.expert_rows["blocks.1"]
+    rows = report.expert_rows[1]
     assert sum(rows.values()) == network.tokens * network.top_k and 0 not in rows.values()
     order = tiny_model["blocks.1.moe.order"]
     chosen = IntegerModel(tiny_model).run(tiny_image, network.tasks.index("depth")).trace["1.top_k_index"]
@@ -78,11 +78,11 @@ def test_a_batch_is_each_image_alone(loaded, device, tiny_model):
     images = np.random.default_rng(8).integers(0, 256, (3, network.height, network.width, 3), dtype=np.uint8)
     alone = {task: np.stack([loaded.run_raw(image, task) for image in images]) for task in loaded.tasks}
     np.testing.assert_array_equal(loaded.run_raw(images[:1], "depth"), alone["depth"][:1])
-    rows = {"alone": loaded.report.expert_rows["blocks.1"]}
+    rows = {"alone": loaded.report.expert_rows[1]}
     loaded.load(compile_model(tiny_model, CONFIG, batch=3))
     for task in loaded.tasks:
         np.testing.assert_array_equal(loaded.run_raw(images, task), alone[task])
-    assert sum(loaded.report.expert_rows["blocks.1"].values()) == 3 * sum(rows["alone"].values())
+    assert sum(loaded.report.expert_rows[1].values()) == 3 * sum(rows["alone"].values())
     assert loaded.run(images, "depth").shape == (3, network.tokens, network.dim)
     for wrong, message in ((images[0], "1 image, .*batch of 3.*Run uint8.3, 16, 32, 3., or compile with --batch 1"),
                            (images[:2], "2 images, .*--batch 2"), (images[None], "takes uint8.3, 16, 32, 3.")):

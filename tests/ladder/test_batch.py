@@ -38,7 +38,7 @@ def test_batch_both_tasks_with_and_without_stalls(pair, name, batch):
             assert report.counters["SATURATED"] == sum(sum(frame.saturated.values()) for frame in frames)
             order = model["blocks.1.moe.order"]
             chosen = order[np.concatenate([frame.trace["1.top_k_index"].ravel() for frame in frames])]
-            assert report.expert_rows["blocks.1"] == dict(zip(*np.unique(chosen, return_counts=True), strict=True))
+            assert report.expert_rows[1] == dict(zip(*np.unique(chosen, return_counts=True), strict=True))
 
 
 @pytest.mark.parametrize("dim, heads", [(32, 4), (48, 2)])
@@ -73,5 +73,5 @@ def test_weights_are_fetched_once(pair):
         found.append((both.rtl.report, 64 * both.rtl.bundle.program_length))
     (one, one_program), (three, three_program) = found
     assert three.counters["BYTES_READ"] - three_program == one.counters["BYTES_READ"] - one_program + 2 * image.size
-    assert three.expert_rows == {"blocks.1": {e: 3 * rows for e, rows in one.expert_rows["blocks.1"].items()}}
+    assert three.expert_rows == {1: {e: 3 * rows for e, rows in one.expert_rows[1].items()}}
     assert three.macs == 3 * one.macs

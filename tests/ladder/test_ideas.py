@@ -128,7 +128,7 @@ def test_active_experts_are_fetched_once_and_idle_ones_never(pair, task, specula
     bursts = both.board.bursts()
     reads = beat_counts(bursts, config.bus_bytes, both.rtl.addresses["weights"], len(both.rtl.bundle.weights))
     order = model["blocks.1.moe.order"].tolist()
-    active = {order.index(expert) for expert in both.rtl.report.expert_rows["blocks.1"]}
+    active = {order.index(expert) for expert in both.rtl.report.expert_rows[1]}
     experts = both.rtl.bundle.manifest["network"]["experts"]
     assert 0 < len(active) <= experts
     program = np.frombuffer(both.rtl.bundle.program, "<u4").reshape(-1, 16)

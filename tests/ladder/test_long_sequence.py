@@ -33,5 +33,5 @@ def test_49_tokens_on_a_machine_for_32(pair, name, heads):
             both.board.memory = memory
             np.testing.assert_array_equal(both.run(image, task), frame.tokens)
         experts, rows = np.unique(model["blocks.1.moe.order"][frame.trace["1.top_k_index"]], return_counts=True)
-        assert both.rtl.report.expert_rows["blocks.1"] == dict(zip(experts, rows, strict=True))
+        assert both.rtl.report.expert_rows[1] == dict(zip(experts, rows, strict=True))
         assert both.rtl.report.counters["SATURATED"] == sum(frame.saturated.values())

@@ -77,7 +77,7 @@ def test_routing_corner_cases(pair, tiny_model, tiny_image, block, biases, top_k
     model = dataclasses.replace(tiny_model, network=network, tensors={**tiny_model.tensors, **gate})
     both = pair(model, "8x8")
     both.run(tiny_image, "depth")
-    rows = both.rtl.report.expert_rows["blocks.1"]
+    rows = both.rtl.report.expert_rows[1]
     want = {expert: network.tokens for expert in sorted(range(4), key=lambda e: (-biases[e], e))[:top_k]}
     assert rows == dict(sorted(want.items()))
 

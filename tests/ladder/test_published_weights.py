@@ -17,7 +17,7 @@ def test_blocks_0_and_1_on_the_rtl(pair, published):
     for index, task in enumerate(published.network.tasks):
         tokens = both.run(published.image, task)
         np.testing.assert_array_equal(tokens, IntegerModel(model).run(published.image, index).tokens)
-        active = both.rtl.report.expert_rows["blocks.1"]
+        active = both.rtl.report.expert_rows[1]
         assert sum(active.values()) == 2 * published.network.tokens
         if task == "semseg":  # 12 of 16 experts have tokens on this image (shared float goldens)
             assert set(active) == set(np.unique(published.golden["l1_top2_idx_task0"]))

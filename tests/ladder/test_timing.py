@@ -15,6 +15,7 @@ from moevit.golden.quant.synthetic import synthetic_images, synthetic_model
 from moevit.host.runtime import Accelerator
 from moevit.sim.verilator.settings import MemorySettings
 from moevit.spec.networks import NETWORKS, Network
+from moevit.spec.parts import Part
 
 from .conftest import config_of
 
@@ -45,10 +46,11 @@ def both(boards, network, name, latency=64, bandwidth=Fraction(1)):
         accelerator.run_raw(synthetic_images(network, 50, 1)[0], "depth", timeout=10)
         report = accelerator.report
     order = model["blocks.1.moe.order"].tolist()
-    loads = [[report.expert_rows["blocks.1"].get(expert, 0) for expert in order]]
+    loads = [[report.expert_rows[1].get(expert, 0) for expert in order]]
     timing = frame_timing(schedule(model, check_fit(network, config)), config,
                           MemoryTiming(latency, 16, float(bandwidth)), loads)
-    passes = [replace(each, expert=order[each.expert] if ".moe.fc" in each.name else 0) for each in timing.passes]
+    looped = Part.EXPERT_FC1, Part.EXPERT_FC2
+    passes = [replace(each, expert=order[each.expert] if each.part in looped else 0) for each in timing.passes]
     return report, replace(timing, passes=passes)
 
 

@@ -14,7 +14,7 @@ MANIFEST = {
     "tasks": ["semseg", "depth"], "gate_stride": 8,
     "image": {"height": 16, "width": 32, "patch": 8, "cell": 8}, "host": {},
     "output": {"tokens": 9, "words": 4, "lanes": 8, "dim": 32, "fraction": 9},
-    "instructions": [{"name": "end", "opcode": "END", "macs_per_row": 0}],
+    "instructions": [{"name": "end", "opcode": "END", "part": "end", "block": None, "macs_per_row": 0}],
 }
 IMAGES = np.zeros((1, 16, 32, 3), np.uint8)
 

@@ -9,8 +9,8 @@ MANIFEST = {
     "tasks": ["semseg"], "gate_stride": 77,
     "image": {"height": 16, "width": 32, "patch": 8, "cell": 8},
     "output": {"tokens": 9, "words": 4, "lanes": 8, "dim": 32, "fraction": 9}, "host": {"heads": {"a": {}}},
-    "instructions": [{"name": "a", "opcode": "PASS", "macs_per_row": 1},
-                     {"name": "b", "opcode": "END", "macs_per_row": 0}],
+    "instructions": [{"name": "a", "opcode": "PASS", "part": "logit", "block": 3, "head": 1, "macs_per_row": 1},
+                     {"name": "b", "opcode": "END", "part": "end", "block": None, "macs_per_row": 0}],
 }
 
 
@@ -79,7 +79,12 @@ def test_other_version(path):
     ("image", 5, "image.height = None"),
     ("output", {**MANIFEST["output"], "fraction": -1}, "output.fraction = -1"),
     ("output", {**MANIFEST["output"], "dim": 33}, "dim = 33 in 4 words of 8"),
-    ("instructions", MANIFEST["instructions"][:1], "2 instructions"), ("instructions", [1, 2], "instruction 0 as 1"),
+    ("instructions", MANIFEST["instructions"][:1], "2 instructions"), ("instructions", [1, 2], "instruction 0 = 1"),
+    *(("instructions", [{**MANIFEST["instructions"][0], key: value}, MANIFEST["instructions"][1]],
+       f"instruction 0 with {key} = ")
+      for key, value in (("name", 3), ("opcode", "JUMP"), ("part", "norm3"), ("part", []), ("block", -1),
+                         ("block", True), ("head", None), ("macs_per_row", 1.5))),
+    ("instructions", [{"name": "a"}, 1], "instruction 0 without opcode, part, block, macs_per_row"),
     ("instructions", [{**MANIFEST["instructions"][0], "experts": [1, 1]}, MANIFEST["instructions"][1]],
      r"instruction 0 with experts = \[1, 1\]"),
     ("instructions", [MANIFEST["instructions"][0], {**MANIFEST["instructions"][1], "experts": 3}],

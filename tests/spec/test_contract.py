@@ -6,9 +6,9 @@ from enum import EnumMeta
 
 import numpy as np
 
-from moevit.spec import bundle, formats, isa, manifest, registers, tables
+from moevit.spec import bundle, formats, isa, manifest, parts, registers, tables
 
-LOCKED = {(0x00_02_00_00, 4): "1052afd9f534f425"}
+LOCKED = {(0x00_02_00_00, 4): "bcaf1119951f8aa4"}
 
 
 def _parts():
@@ -18,6 +18,7 @@ def _parts():
         yield enum.__name__, {member.name: int(member) for member in enum}
     yield "bundle", [getattr(bundle, name) for name in ("MAGIC", "_ALIGNMENT", "_REQUIRED")]
     yield "layout of a bundle", [bundle._HEADER.format, bundle._ENTRY.format, manifest.MANIFEST_KEYS]
+    yield "entries of a manifest", [manifest.ENTRY_KEYS, [part.value for part in parts.Part]]
     yield "fields", [(field[:4], sorted(map(int, field.opcodes))) for field in isa.FIELDS]
     yield "registers", [register[:3] for register in registers.REGISTERS]
     for module in (isa, registers, tables, formats):
