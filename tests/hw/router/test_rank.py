@@ -3,29 +3,16 @@ from itertools import product
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from moevit.hw.router.rank import Rank
+from moevit.sim.bench.stream_bench import StreamBench
 
 LOW, HIGH = -(1 << 23), (1 << 23) - 1
 
 
 def run(logits):
-    unit, out = Rank(logits.shape[1]), []
-
-    async def bench(ctx):
-        for cycle in range(len(logits) + unit.latency):
-            if cycle < len(logits):
-                ctx.set(unit.logits, logits[cycle].tolist())
-            if cycle >= unit.latency:
-                out.append(list(ctx.get(unit.ranks)))
-            await ctx.tick()
-
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
-    return np.array(out)
+    unit = Rank(logits.shape[1])
+    return np.array(StreamBench(unit).words({"logits": logits}, ["ranks"], unit.latency)["ranks"])
 
 
 def expected(logits):

@@ -3,10 +3,10 @@ from collections import deque
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from moevit.hw.interfaces import COLUMN_SLOTS
 from moevit.hw.writer.columns import ColumnStore
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.arrays import CONFIGS
 
 
@@ -25,34 +25,33 @@ def test_order_and_slots(name):
     random = np.random.default_rng(seed)
     tiles, beats = tiles_of(random, config, 25)
     unit, most = ColumnStore(config), 0
+    released, accepted, asked = 0, 0, None
 
-    async def bench(ctx):
-        nonlocal most
-        taken, accepted = 0, 0
-        while taken < len(tiles):
-            # Long pauses of the reader first, of the beats later.
-            offer = bool(beats) and random.random() < (0.9 if taken < 12 else 0.3)
-            ctx.set(unit.beats.valid, offer)
-            if offer:
-                ctx.set(unit.beats.payload, beats[0])
-            want = ctx.get(unit.full) and random.random() < (0.1 if taken < 12 else 0.9)
-            part = int(random.integers(config.ratio))
-            ctx.set(unit.part, part)
-            ctx.set(unit.release, want)
-            most = max(most, accepted // 4 - taken)
-            assert ctx.get(unit.full) == (accepted // 4 > taken)
-            if offer and ctx.get(unit.beats.ready):
-                beats.popleft()
-                accepted += 1
-            await ctx.tick()
-            if want:
-                lanes = tiles[taken, part * config.k_lanes:][:config.k_lanes]
-                assert [(lane["scale"], lane["bias"] & 0xFFFF) for lane in ctx.get(unit.o)] == [
-                    (int(lane) & 0xFFFF, int(lane) >> 16) for lane in lanes]
-                taken += 1
+    def step(ctx, cycle):
+        nonlocal most, released, accepted, asked
+        if asked is not None:
+            assert [(lane["scale"], lane["bias"] & 0xFFFF) for lane in ctx.get(unit.o)] == asked
+        # Long pauses of the reader first, of the beats later.
+        offer = bool(beats) and random.random() < (0.9 if released < 12 else 0.3)
+        ctx.set(unit.beats.valid, offer)
+        if offer:
+            ctx.set(unit.beats.payload, beats[0])
+        release = bool(ctx.get(unit.full)) and random.random() < (0.1 if released < 12 else 0.9)
+        part = int(random.integers(config.ratio))
+        ctx.set(unit.part, part)
+        ctx.set(unit.release, release)
+        most = max(most, accepted // 4 - released)
+        assert ctx.get(unit.full) == (accepted // 4 > released)
+        if offer and ctx.get(unit.beats.ready):
+            beats.popleft()
+            accepted += 1
+        asked = None
+        if release:
+            lanes = tiles[released, part * config.k_lanes:][:config.k_lanes]
+            asked = [(int(lane) & 0xFFFF, int(lane) >> 16) for lane in lanes]
+            released += 1
+        return released == len(tiles) and not release
 
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    StreamBench(unit).play(step, 5000)
+    assert released == len(tiles)
     assert most == COLUMN_SLOTS

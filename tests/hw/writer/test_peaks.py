@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from moevit.hw.writer.peaks import PeakTable
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Peak
 
@@ -28,23 +28,11 @@ def test_few_entries_in_any_order(name):
             table[entry] = peak if start else max(table[entry], peak)
         history.append(table[entry])
 
-    async def bench(ctx):
-        ctx.set(unit.read.enable, 1)
-        for cycle in range(count + unit.latency + 1):
-            index = cycle if cycle < count else 0
-            for port, values in ((unit.entry, entries), (unit.start, starts), (unit.kind, kinds), (unit.lanes, lanes)):
-                ctx.set(port, int(values[index]))
-            ctx.set(unit.word, [int(value) for value in words[index]])
-            ctx.set(unit.enable, bool(enables[index]) and cycle < count)
-            # The entry of the word that was written in the cycle before this one.
-            written = cycle - unit.latency - 1
-            if written >= 0:
-                ctx.set(unit.read.address, int(entries[written]))
-            await ctx.tick()
-            if written >= 0:
-                assert ctx.get(unit.read.data) == history[written], f"word {written}"
-
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    # The table is asked for the entry of a word in the cycle after it is written: `latency` + 1 cycles after the word.
+    later = unit.latency + 1
+    idle = [False] * later
+    inputs = {"word": words, "entry": entries, "start": starts, "kind": kinds, "lanes": lanes, "enable": enables}
+    inputs = {name: [*values, *(idle if name == "enable" else values[:later])] for name, values in inputs.items()}
+    inputs["read.address"] = [*entries[:later], *entries]
+    found = StreamBench(unit, settings={"read.enable": 1}).words(inputs, ["read.data"], 1)["read.data"]
+    assert found[later:] == history

@@ -1,27 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from moevit.hw.writer.popcount import PopCount
+from moevit.sim.bench.stream_bench import StreamBench
 
 
 def run(width, words):
-    unit, out = PopCount(width), []
-
-    async def bench(ctx):
-        for cycle in range(len(words) + unit.latency):
-            if cycle < len(words):
-                ctx.set(unit.i, words[cycle])
-            if cycle >= unit.latency:
-                out.append(ctx.get(unit.o))
-            await ctx.tick()
-
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
-    return out
+    unit = PopCount(width)
+    return StreamBench(unit).words({"i": words}, ["o"], unit.latency)["o"]
 
 
 def test_every_byte():

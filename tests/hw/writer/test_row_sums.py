@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from moevit.hw.writer.row_sums import RowSums
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.arrays import CONFIGS
 
 
@@ -24,28 +24,18 @@ def test_few_rows_in_any_order(name):
             table[row] = (table[row] + change + (1 << 26)) % (1 << 27) - (1 << 26)
         history.append(table[row])
 
-    async def bench(ctx):
-        ctx.set(unit.read.enable, 1)
-        for row, total in enumerate(start):
-            ctx.set(unit.set.valid, 1)
-            ctx.set(unit.set.payload, {"row": row, "total": total})
-            await ctx.tick()
-        ctx.set(unit.set.valid, 0)
-        for cycle in range(count + unit.latency + 1):
-            index = cycle if cycle < count else 0
-            ctx.set(unit.row, int(rows[index]))
-            ctx.set(unit.old, old[index].tolist())
-            ctx.set(unit.word, word[index].tolist())
-            ctx.set(unit.enable, bool(enables[index]) and cycle < count)
-            # The row of the word that was written in the cycle before this one.
-            written = cycle - unit.latency - 1
-            if written >= 0:
-                ctx.set(unit.read.address, int(rows[written]))
-            await ctx.tick()
-            if written >= 0:
-                assert ctx.get(unit.read.data) == history[written], f"word {written}"
-
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    # First the table is set. It is asked for the row of a word in the cycle after it is written: `latency` + 1 cycles
+    # after the word.
+    before, later = len(start), unit.latency + 1
+    enable = [False] * before + enables.tolist() + [False] * later
+    row = [0] * before + rows.tolist() + [0] * later
+    zeros = np.zeros((1, config.k_lanes), np.int64)
+    padded = {name: [*np.repeat(zeros, before, axis=0), *values, *np.repeat(zeros, later, axis=0)]
+              for name, values in (("old", old), ("word", word))}
+    found = StreamBench(unit).words({
+        "row": row, "enable": enable, **padded,
+        "set.valid": [1] * before + [0] * (len(row) - before),
+        "set.payload": [{"row": at, "total": total} for at, total in enumerate(start)]
+                       + [{"row": 1, "total": 77}] * (len(row) - before),
+        "read.enable": [1] * len(row), "read.address": [0] * later + row[:-later]}, ["read.data"], 1)["read.data"]
+    assert found[before + later:] == history

@@ -3,12 +3,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from moevit.golden.integer.rounding import round_shift
 from moevit.golden.integer.row_scale import RowScale
 from moevit.golden.integer.row_writer import scaled
 from moevit.hw.writer.sum_scale import SumScale
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.formats import DIGIT_BITS
 
@@ -42,28 +42,12 @@ def test_random_and_edges(name, packed):
     expected = np.concatenate([
         scaled(accumulator[i:i + 1], RowScale(mantissa[i:i + 1], exponent[i:i + 1]), used_scale[i], shift[i])
         for i in range(count)]) + aligned
+    columns = [[{"scale": scale, "bias": value} for scale, value in zip(scales, biases, strict=True)]
+               for scales, biases in zip(column_scale, bias, strict=True)]
+    scale = [{"mantissa": row, "exponent": power} for row, power in zip(mantissa, exponent, strict=True)]
     unit = SumScale(config)
-
-    async def bench(ctx):
-        for cycle in range(count + unit.latency):
-            if cycle < count:
-                ctx.set(unit.sums, sums[cycle].tolist())
-                ctx.set(unit.scale, {"mantissa": int(mantissa[cycle]), "exponent": int(exponent[cycle])})
-                ctx.set(unit.shift, int(shift[cycle]))
-                ctx.set(unit.columns, [{"scale": scale, "bias": value} for scale, value in
-                                       zip(column_scale[cycle].tolist(), bias[cycle].tolist(), strict=True)])
-                ctx.set(unit.constant, bool(constant[cycle]))
-                ctx.set(unit.constant_scale, int(constant_scale[cycle]))
-                ctx.set(unit.gate, bool(gate[cycle]))
-                ctx.set(unit.digits, bool(digits[cycle]))
-                ctx.set(unit.high, high[cycle].tolist())
-            done = cycle - unit.latency
-            if done >= 0:
-                assert list(ctx.get(unit.o)) == expected[done].tolist(), f"word {done}"
-                assert list(ctx.get(unit.bias)) == used_bias[done].tolist()
-            await ctx.tick()
-
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    found = StreamBench(unit).words(
+        {"sums": sums, "scale": scale, "shift": shift, "columns": columns, "constant": constant,
+         "constant_scale": constant_scale, "gate": gate, "digits": digits, "high": high}, ["o", "bias"], unit.latency)
+    assert np.array_equal(found["o"], expected)
+    assert np.array_equal(found["bias"], used_bias)
