@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole networks on board classes: frames on the RTL against the bounds, the performance model and published work."""
+"""Whole networks on boards: frames on the RTL, beside the bounds, the performance model and published work."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network with weights, an image, and the tokens that must come out."""
+"""A network with weights, images, and the tokens that must come out."""
 
 import hashlib
 import json
@@ -29,9 +29,9 @@ CALIBRATION = 8  # photographs; the measured images are not among them
 
 
 class Case(NamedTuple):
-    """``images`` u8 (batch, H, W, 3) give ``tokens`` s16 (batch, N, D); ``weights`` says where the weights are from.
+    """``images`` u8 (batch, H, W, 3) give ``tokens`` s16 (batch, N, D). ``weights`` names the origin of the weights.
 
-    ``loads``: tokens of each expert, all images together, by MoE block; experts as the quantised model numbers them.
+    ``loads``: the tokens of each expert over all images, by MoE block, in the quantised model's order of experts.
     """
 
     model: QuantisedModel
@@ -42,10 +42,10 @@ class Case(NamedTuple):
 
 
 def make_case(network: Network, batch: int, folder: Path) -> Case:
-    """Quantised weights for ``network``, and its integer model's tokens of ``batch`` images for its first task.
+    """Quantised weights for ``network``, and the integer model's tokens of ``batch`` images for its first task.
 
-    Weights are synthetic, gates tuned to the loads of ``estimator.loads``; what is published of m3vit_tiny takes its place
-    where it is present. Kept in ``folder`` until the sources change.
+    Weights are synthetic, with gates tuned to the loads of ``estimator.loads``. If the published part of m3vit_tiny is
+    present, it replaces the synthetic one. The case is kept in ``folder`` until the sources change.
     """
     published = find_published() if network == NETWORKS["m3vit_tiny"] else None
     weights = "synthetic weights" if published is None else "published in blocks 0 and 1, but for expert matrices"
@@ -74,7 +74,7 @@ def make_case(network: Network, batch: int, folder: Path) -> Case:
     model.save(model_file)
     partial = arrays_file.with_suffix(".partial")
     write_npz(partial, {"images": images, "tokens": tokens, "loads": loads})
-    partial.replace(arrays_file)  # the last to be there: with it, all is whole
+    partial.replace(arrays_file)  # renamed last: if it exists, both files are complete
     return Case(model, images, tokens, _by_block(loads), weights)
 
 

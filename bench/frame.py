@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One frame on the RTL: cycles, where they went, and whether every output value is the integer model's."""
+"""One frame on the RTL: its cycles, their use, and whether every output value equals the integer model's."""
 
 import hashlib
 import json
@@ -27,16 +27,16 @@ from .rows import Row
 __all__ = ["BINS", "READ_LATENCY", "FrameRun", "measure", "measure_case"]
 
 READ_LATENCY = 64
-#: Equal parts of a frame in which the beats of the memory bus are counted, for the picture.
+#: The picture counts bus beats in this many equal parts of a frame.
 BINS = 600
 
 
 @dataclass(frozen=True)
 class FrameRun:
-    """A measured row. ``figures`` are those of ``bench.json``; the rest is for the picture.
+    """A measured row. ``figures`` go into ``bench.json``; the rest is for the picture.
 
-    ``passes``: part, expert, cycle of the end, as the machine logged them. ``beats``: bus beats asked for in each of
-    `BINS` equal parts of the frame. ``predicted`` by the performance model: part, first row, end, cycles busy.
+    ``passes``: part, expert and last cycle, as the machine logged them. ``beats``: bus beats requested in each of
+    `BINS` equal parts of the frame. ``predicted``, by the performance model: part, first row, end, busy cycles.
     """
 
     figures: dict[str, Any]
@@ -46,16 +46,16 @@ class FrameRun:
 
 
 def measure(row: Row, root: Path, progress: Callable[[str, float], None]) -> FrameRun:
-    """Run ``row``, or take it from ``root`` if nothing that it comes from has changed since.
+    """Run ``row``, or read its result from ``root`` if none of its sources has changed.
 
-    ``progress``: what is being done, and the share of the frame that is simulated.
+    ``progress(activity, share)`` is called with the current activity and the simulated share of the frame.
     """
     progress("weights and integer model", 0)
     return measure_case(row, make_case(row.network, row.batch, root / "cases"), root, progress)
 
 
 def measure_case(row: Row, case: Case, root: Path, progress: Callable[[str, float], None]) -> FrameRun:
-    """`measure` with these weights and images."""
+    """`measure` with the weights and images of ``case``."""
     progress("compiling", 0)
     bundle = compile_model(case.model, row.config, batch=row.batch)
     progress("generating Verilog", 0)
@@ -84,7 +84,7 @@ def measure_case(row: Row, case: Case, root: Path, progress: Callable[[str, floa
 
 
 def _digest(row: Row, case: Case, bundle: Bundle, files: dict[str, str]) -> str:
-    """Of all that a frame comes from: the board, the Verilog, what is run and what must come out, and our own code."""
+    """A hash of everything that a frame depends on: board, Verilog, bundle, images, tokens, and the Python sources."""
     digest = hashlib.sha256(json.dumps([asdict(row.board), READ_LATENCY, files]).encode())
     for part in (json.dumps(bundle.manifest).encode(), bundle.program, bundle.weights, bundle.gates,
                  case.images.tobytes(), case.tokens.tobytes()):
@@ -100,8 +100,8 @@ def _frame(row: Row, case: Case, predicted: Estimate, report: RunReport, tokens:
            bursts: np.ndarray) -> FrameRun:
     config, board = row.config, row.board
     reads = bursts[bursts["write"] == 0]
-    cycles = (reads["cycle"] - reads["cycle"][0]).astype(np.int64)  # the program is the first thing to be read
-    beats, _ = np.histogram(cycles, BINS, (0, report.cycles), weights=reads["beats"] / config.ports)  # of the bus
+    cycles = (reads["cycle"] - reads["cycle"][0]).astype(np.int64)  # the machine reads the program first
+    beats, _ = np.histogram(cycles, BINS, (0, report.cycles), weights=reads["beats"] / config.ports)  # bus beats
     bytes_read = report.counters["BYTES_READ"]
     figures = {
         "class": board.name,

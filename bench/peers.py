@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published accelerators for M3ViT-tiny, as their papers (or those that compare with them) print them."""
+"""Published accelerators for M3ViT-tiny, with the figures that their papers, or papers that compare them, print."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ __all__ = ["PEERS", "Peer"]
 
 
 class Peer(NamedTuple):
-    """``dsp`` is None where it is not printed. Measured on boards, one frame at a time."""
+    """A published accelerator, measured on a board, one frame at a time. ``dsp`` is None if it is not printed."""
 
     name: str
     board: str

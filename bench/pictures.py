@@ -23,7 +23,7 @@ _CAUSES = {"BUSY": "#4c9f70", "WAIT_WEIGHTS": "#e07a5f", "WAIT_NORM": "#f2cc8f",
 
 
 def gantt(frame: FrameRun, path: Path) -> None:
-    """Instructions as the machine logged them; how full the array is, by the performance model; beats on the bus."""
+    """Draw a frame: instructions (the machine's log), use of the array (performance model), beats on the bus."""
     figures = frame.figures
     scale = 1e-3
     figure, axes = plt.subplots(3, 1, figsize=(16, 4.5), sharex=True, height_ratios=(1, 1, 1.4))
@@ -47,7 +47,7 @@ def gantt(frame: FrameRun, path: Path) -> None:
     axes[2].set_xlim(0, figures["cycles"] * scale)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper center", ncols=len(labels), frameon=False, bbox_to_anchor=(0.5, 0.94))
-    figure.suptitle(f"{figures['network']} on the {figures['class']} class ({figures['array']}): "
+    figure.suptitle(f"{figures['network']} on the {figures['class']} ({figures['array']}): "
                     f"{figures['cycles']:,} cycles")
     figure.tight_layout(rect=(0, 0, 1, 0.93))
     figure.savefig(path, dpi=120)
@@ -55,7 +55,7 @@ def gantt(frame: FrameRun, path: Path) -> None:
 
 
 def where_cycles_went(frames: Sequence[FrameRun], path: Path) -> None:
-    """A bar per frame: the shares of its cycles by what the row reader did in them."""
+    """Draw a bar per frame: the shares of its cycles by the activity of the row reader."""
     figure, axis = plt.subplots(figsize=(10, 1.2 + 0.45 * len(frames)))
     names = [f"{each.figures['network']}, {each.figures['class']}"
              + (f", batch {each.figures['batch']}" if each.figures["batch"] > 1 else "") for each in frames]

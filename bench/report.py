@@ -11,7 +11,7 @@ from .tokens import CONFIG, NETWORK, cycles_against_tokens, lengths
 
 __all__ = ["FRAME", "TOKENS", "document", "readme_with"]
 
-#: Pictures of ``docs/pictures`` that the document shows: one frame, and cycles against tokens.
+#: Pictures in ``docs/pictures`` that the document shows: one frame, and cycles against tokens.
 FRAME, TOKENS = "m3vit_tiny-zcu104", "cycles_against_tokens"
 
 _BEGIN, _END = "<!-- Written by `make bench`; do not edit. -->", "<!-- End of what `make bench` writes. -->"
@@ -23,7 +23,7 @@ _INTRODUCTION = f"""\
 # Performance
 
 Frames on the RTL (Verilator), one image at a time unless a batch is named. The memory model has {READ_LATENCY} cycles
-of read latency and the usable bandwidth of the class ([configurations](configurations.md)); every byte comes through
+of read latency and the usable bandwidth of the board ([configurations](configurations.md)); every byte comes through
 AXI4. Cycles are counted by the machine. **Clocks are assumed**: none of these machines was placed, routed or run on a
 board.
 
@@ -80,7 +80,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-_HEADER = ("network", "class", "array", "cycles", "MHz (assumed)", "ms", "bound, cycles", "share", "MACs / cycle",
+_HEADER = ("network", "board", "array", "cycles", "MHz (assumed)", "ms", "bound, cycles", "share", "MACs / cycle",
            "per MAC DSP", "predicted", "exact")
 
 
@@ -91,7 +91,7 @@ def _beside_peers(rows: Sequence[dict[str, Any]]) -> str:
     macs = mine[0]["macs"]
     lines = [[peer.name, peer.board, peer.bits, peer.clock_mhz, peer.dsp or "not printed", f"{peer.ms:.2f}",
               f"{macs / (peer.ms * 1e3 * peer.clock_mhz):,.0f}", peer.source] for peer in PEERS]
-    lines += [["moevit", f"{row['class']} class, simulated", "INT8", f"{row['clock_mhz']:g} (assumed)",
+    lines += [["moevit", f"{row['class']}, simulated", "INT8", f"{row['clock_mhz']:g} (assumed)",
                f"{row['mac_dsps']:,} for MACs", f"{row['ms']:.2f}", f"{row['macs_per_cycle']:,.0f}", "`make bench`"]
               for row in mine]
     return _PEERS_TEXT.format(macs=macs / 1e6) + "\n" + _table(
@@ -108,14 +108,14 @@ def _where(rows: Sequence[dict[str, Any]]) -> str:
               f"{row['compute_bound_cycles'] / row['stalls']['BUSY']:.1%}",
               *(f"{row['stalls'].get(cause, 0) / row['cycles']:.1%}" for cause in causes)] for row in rows]
     return (_WHERE_TEXT
-            + _table(("network", "class", "of the array", "unpadded", *causes), lines)
+            + _table(("network", "board", "of the array", "unpadded", *causes), lines)
             + "\n" + _picture(FRAME, "passes, array and bus of a frame"))
 
 
 def _long_sequences() -> str:
     header, *lines = cycles_against_tokens(lengths())
     return (f"\n## Long sequences\n\n{NETWORK} on {CONFIG}, predicted; crosses in the picture are frames of the RTL. A "
-            "sequence that the memories do not\nhold at once is cut into blocks of rows, each of which fetches its "
+            "sequence that the memories do not\nhold at once is cut into row ranges, each of which fetches its "
             "weights again (ADR 0014).\n\n" + _picture(TOKENS, "cycles against tokens") + "\n"
             + _table(header, lines))
 
@@ -128,10 +128,10 @@ def document(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def readme_with(readme: str, rows: Sequence[dict[str, Any]]) -> str:
-    """The README with its table of frames replaced; the table lies between two comments."""
+    """The README with a new table of frames. The table stands between two comments."""
     lines = [[_named(row), f"{row['class']} ({row['array']})", f"{row['cycles']:,}", f"{row['ms']:.2f}",
               f"{_bound(row)[0] / row['cycles']:.0%} ({_bound(row)[1]})",
               "all equal" if row["bit_exact"] else "different"] for row in rows]
-    table = _table(("network", "class (array)", "cycles", "ms at the assumed clock", "of the bound",
+    table = _table(("network", "board (array)", "cycles", "ms at the assumed clock", "of the bound",
                     "values against the integer model"), lines)
     return re.sub(f"(?s){re.escape(_BEGIN)}.*?{re.escape(_END)}", lambda _: f"{_BEGIN}\n\n{table}\n{_END}", readme)

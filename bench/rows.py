@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured: a network on a board class, so many images at a time."""
+"""The measured rows: a network on a board with a batch of images."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ __all__ = ["ROWS", "Row"]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. ``image``: height and width, if not the network's own; ``config_name``: an array other
-    than the board's usual one."""
+    """One line of the table. ``image``: height and width, if not the network's. ``config_name``: an array other than
+    the board's."""
 
     board_name: str
     network_name: str
@@ -36,11 +36,11 @@ class Row:
 
     @property
     def name(self) -> str:
-        """As it is asked for on the command line, and the stem of its files."""
+        """The row's name on the command line, and the stem of its files."""
         return f"{self.network.name}-{self.board_name}" + (f"-batch{self.batch}" if self.batch > 1 else "")
 
 
-#: The first one is the quickest to build and run.
+#: The first row is the fastest to build and run.
 ROWS = (
     *(Row(board, "m3vit_tiny") for board in ("pynq-z2", "kv260", "zcu104", "zcu102")),
     *(Row(board, "m3vit_tiny", 4) for board in ("zcu104", "zcu102")),

@@ -32,8 +32,9 @@ def lengths() -> list[Estimate]:
 
 
 def cycles_against_tokens(estimates: Sequence[Estimate]) -> list[list[str]]:
-    """A table: image, tokens, multiply-accumulates, cycles, the same per thousand multiply-accumulates, share of the
-    array. The first line is the header.
+    """A table whose first line is the header.
+
+    Columns: image, tokens, multiply-accumulates, cycles, cycles per thousand multiply-accumulates, share of the array.
     """
     lines = [["image", "tokens", "MACs, millions", "cycles (predicted)", "cycles per 1,000 MACs", "of the array"]]
     for each in estimates:
@@ -45,7 +46,7 @@ def cycles_against_tokens(estimates: Sequence[Estimate]) -> list[list[str]]:
 
 
 def picture(estimates: Sequence[Estimate], measured: Sequence[dict[str, Any]], path: Path) -> None:
-    """Predicted cycles and both bounds; of ``measured``, entries of ``bench.json``, those of this network count."""
+    """Draw predicted cycles and both bounds, with the frames of this network among ``measured`` (``bench.json``)."""
     figure, axis = plt.subplots(figsize=(8, 5))
     tokens = [each.network.tokens for each in estimates]
     axis.plot(tokens, [each.cycles / 1e6 for each in estimates], "o-", color="#4c9f70", label="predicted")
@@ -56,7 +57,7 @@ def picture(estimates: Sequence[Estimate], measured: Sequence[dict[str, Any]], p
                        if row["network"] in by_name and row["array"] == CONFIG]).reshape(-1, 2)
     axis.plot(*on_rtl.T, "kx", markersize=9, label="RTL")
     axis.set(xlabel="tokens", ylabel="million cycles", xlim=(0, None), ylim=(0, None),
-             title=f"{NETWORK} on {CONFIG}, {BOARD} class")
+             title=f"{NETWORK} on {CONFIG}, {BOARD}")
     axis.legend(frameon=False)
     figure.tight_layout()
     figure.savefig(path, dpi=120)

@@ -17,7 +17,10 @@ _METHODS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BI
 
 
 class PictureError(ValueError):
-    """A file or folder without a usable picture. The message names it."""
+    """A file or folder without a usable picture. The message names it.
+
+    Fix: give a PNG, a JPEG, or a .npy of u8 (height, width, 3), or a folder of such files.
+    """
 
 
 def files_of(path: Path) -> list[Path]:

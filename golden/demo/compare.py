@@ -24,14 +24,14 @@ METRICS = {"semseg": "mIoU", "depth": "RMSE"}
 
 
 def predictions(heads: Heads, tokens: np.ndarray, task: str) -> np.ndarray:
-    """Class (S, patches) or depth (S, patches) from tokens (S, N, D) f32."""
+    """Classes or depths (S, patches) from tokens f32 (S, N, D)."""
     with torch.no_grad():
         outputs = heads(torch.from_numpy(np.ascontiguousarray(tokens)), task)
     return (outputs.argmax(-1) if task == "semseg" else outputs.squeeze(-1)).numpy()
 
 
 def metric(predicted: np.ndarray, labels: np.ndarray, task: str) -> float:
-    """mIoU of classes, or root mean square error of depths."""
+    """Mean IoU of classes, or root mean square error of depths."""
     if task == "semseg":
         return mean_iou(confusion_matrix(torch.from_numpy(labels), torch.from_numpy(predicted), len(CLASSES)))[0]
     return float(np.sqrt(np.mean((predicted - labels) ** 2)))
@@ -39,7 +39,8 @@ def metric(predicted: np.ndarray, labels: np.ndarray, task: str) -> float:
 
 def picture(image: np.ndarray, label: np.ndarray, outputs: dict[str, np.ndarray], difference: np.ndarray, task: str,
             grid: tuple[int, int], path: Path) -> None:
-    """One scene: input, label, each rung's output, and integer minus RTL over tokens and channels (black is equal)."""
+    """Draw one scene: input, label, the output of each rung, and integer minus RTL over tokens and channels (black is
+    0)."""
     limits = {"vmin": 0, "vmax": len(CLASSES) - 1, "cmap": "tab20"} if task == "semseg" else {
         "vmin": 0, "vmax": 1, "cmap": "viridis"}
     figure, axes = plt.subplots(1, 3 + len(outputs), figsize=(3.2 * (3 + len(outputs)), 2.6))
@@ -60,7 +61,7 @@ def picture(image: np.ndarray, label: np.ndarray, outputs: dict[str, np.ndarray]
 
 
 def read_rungs(network: Network, scenes: Path, rtl: Path) -> dict[str, np.ndarray]:
-    """The arrays of both files. Raises NpzError for one that is missing or of another shape."""
+    """The arrays of both files. Raises NpzError if one is missing or has another shape."""
     arrays = {**read_npz(scenes), **read_npz(rtl)}
     count, tokens = len(arrays.get("images", ())), (network.tokens, network.dim)
     wanted: dict[str, tuple[int, ...]] = {task: (count, network.patches) for task in network.tasks}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good a float model is on scenes that it has not seen."""
+"""Metrics of a float model on scenes that it has not seen."""
 
 from dataclasses import dataclass, field
 
@@ -18,12 +18,12 @@ _BATCH = 32
 
 @dataclass
 class Metrics:
-    """Scores over ``scenes`` scenes.
+    """Metrics over ``scenes`` scenes.
 
-    ``miou`` is the mean over classes of intersection over union, from one confusion matrix of all patches;
-    ``depth_rmse`` the root mean square error over all patches, ``constant_rmse`` that of the best constant;
-    ``expert_load[block][task]`` counts the (token, rank) slots per expert; ``residual_max`` is the largest absolute
-    value of the residual stream after any block.
+    ``miou``: the mean over classes of intersection over union, from one confusion matrix of all patches.
+    ``depth_rmse``: the root mean square error over all patches; ``constant_rmse`` is that of the best constant.
+    ``expert_load[block][task]`` counts the (token, rank) pairs of each expert. ``residual_max``: the largest magnitude
+    of the residual rows after any block.
     """
 
     scenes: int
@@ -42,7 +42,8 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, classes: int) -> Tenso
 
 
 def mean_iou(confusion: Tensor) -> tuple[float, list[float]]:
-    """Mean and per-class intersection over union; a class neither labelled nor predicted is nan and not averaged."""
+    """Mean and per-class intersection over union. A class that is neither labelled nor predicted is nan and not
+    averaged."""
     hits = confusion.diagonal().double()
     iou = hits / (confusion.sum(0) + confusion.sum(1) - hits)
     return iou.nanmean().item(), iou.tolist()
@@ -50,7 +51,7 @@ def mean_iou(confusion: Tensor) -> tuple[float, list[float]]:
 
 @torch.no_grad()
 def evaluate(model: M3ViT, heads: Heads, scenes: Scenes, count: int) -> Metrics:
-    """Run both tasks over scenes ``0 .. count - 1``."""
+    """Run both tasks on scenes ``0 .. count - 1``."""
     confusion = torch.zeros(len(CLASSES), len(CLASSES), dtype=torch.int64)
     errors, depths, residual = [], [], 0.0
     moe_blocks = [index for index in range(model.network.depth) if model.network.is_moe(index)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Per-patch heads of the demo's tasks: a LayerNorm and one linear layer each. They run on the host.
+"""Heads of the demo's tasks, which run per patch on the host: a LayerNorm and one linear layer each.
 
 ``moevit.host.heads`` computes the same in numpy from the same tensors.
 """
@@ -37,17 +37,17 @@ class Heads(nn.ModuleDict):
         self.prefix_tokens = network.prefix_tokens
 
     def forward(self, tokens: Tensor, task: str) -> Tensor:
-        """Tokens (B, N, D) -> (B, patches, outputs of the task); prefix tokens are left out."""
+        """Tokens (B, N, D) -> (B, patches, outputs of the task). Prefix tokens are left out."""
         return self[task](tokens[:, self.prefix_tokens :])
 
     def tensors(self) -> dict[str, Tensor]:
-        """Named as in a checkpoint file."""
+        """The tensors under their names in a checkpoint file."""
         return {HEADS + name: value for name, value in self.state_dict().items()}
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take the tensors of a checkpoint file; those without ``heads.`` in front are ignored.
+        """Take the head tensors of a checkpoint file. Names without ``heads.`` in front are ignored.
 
-        Raises CheckpointError for heads that are missing, unknown or of another shape; nothing is taken then.
+        Raises CheckpointError for heads that are missing, unknown or of another shape. It then takes none.
         """
         own = {name.removeprefix(HEADS): value for name, value in tensors.items() if name.startswith(HEADS)}
         for name, value in self.state_dict().items():
@@ -60,7 +60,7 @@ class Heads(nn.ModuleDict):
 
 
 def loss(outputs: Tensor, labels: Tensor, task: str) -> Tensor:
-    """Cross entropy for ``semseg`` (labels int64), mean squared error for ``depth``; labels are (B, patches)."""
+    """Cross entropy for ``semseg`` (labels int64), mean squared error for ``depth``. Labels are (B, patches)."""
     if task == "semseg":
         return F.cross_entropy(outputs.flatten(0, 1), labels.flatten())
     return F.mse_loss(outputs.squeeze(-1), labels)

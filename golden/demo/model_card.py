@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training run leaves behind: ``training.json``, and made from it ``training.png`` and ``README.md``."""
+"""The record of a training run: ``training.json``, and ``training.png`` and ``README.md`` made from it."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -20,7 +20,7 @@ _POINTS = 100  # of a curve
 
 @dataclass
 class Record:
-    """A run as it goes on. A point of a curve is the mean over the steps since the point before."""
+    """A training run in progress. A point of a curve is the mean over the steps since the last point."""
 
     recipe: Recipe
     curve: dict[str, dict[str, list[float]]] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Record:
     _sums: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, task: str, loss: float, imbalance: float) -> None:
-        """Count one step."""
+        """Add one step."""
         self.steps += 1
         self._sums.setdefault(task, []).append(loss)
         self._sums.setdefault("imbalance", []).append(imbalance)

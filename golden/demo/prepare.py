@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Test scenes with what the float and the integer model make of them.
+"""Test scenes with the tokens of the float and of the integer model.
 
-As arrays: ``images`` u8 (S, H, W, 3), labels ``semseg`` and ``depth`` (S, patches), and per
-task ``float_<task>`` f32 and ``integer_<task>`` s16 tokens (S, N, D).
+Arrays: ``images`` u8 (S, H, W, 3), labels ``semseg`` and ``depth`` (S, patches), and for each task tokens (S, N, D)
+``float_<task>`` f32 and ``integer_<task>`` s16.
 """
 
 from collections.abc import Callable
@@ -23,10 +23,10 @@ __all__ = ["prepare"]
 
 def prepare(model: QuantisedModel, weights: Path, first: int, count: int,
             watch: Callable[[str], None] = lambda task: None) -> dict[str, np.ndarray]:
-    """The arrays of the file, for scenes ``first .. first + count - 1`` of the test split; ``watch`` is called with the
-    task for each scene that the integer model has run.
+    """The arrays for test scenes ``first .. first + count - 1``.
 
-    Raises CheckpointError for networks that have no such scenes, OSError.
+    ``watch`` is called with the task after each scene of the integer model. Raises CheckpointError for another network
+    than the demo's, OSError.
     """
     for network in (model.network, checkpoint.read(weights).network):
         if network != NETWORKS["demo"]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the demo network is trained."""
+"""The recipe for training the demo network."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ __all__ = ["Recipe"]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides the outcome.
+    """All values that decide the outcome of a training.
 
-    ``turns`` is repeated over the steps; ``scenes`` is the number of train scenes that batches are drawn from. One
-    thread: the same seed then gives the same weights, and a busy machine does not stall it.
+    ``turns`` repeats over the steps. ``scenes`` is the number of train scenes that batches are drawn from. With one
+    thread, the same seed gives the same weights, and other programs on the computer slow it down least.
     """
 
     seed: int = 0

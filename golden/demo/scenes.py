@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small street-sign-like scenes with labels, composed on the fly from pictures that Python packages carry.
+"""Small labelled scenes like street signs, composed from pictures in Python packages.
 
-A scene is a crop of a photograph (scikit-image) with handwritten digits (scikit-learn) on coloured cards pasted over
-it. A nearer card is larger and brighter, and hides those behind it. Nothing is downloaded, and only losslessly
-compressed photographs are used, so that a scene is the same on every machine.
+A scene is a crop of a photograph (scikit-image) with handwritten digits (scikit-learn) on coloured cards. A nearer card
+is larger and brighter, and hides the cards behind it. Nothing is downloaded. All photographs are losslessly compressed,
+so a scene is the same on every computer.
 """
 
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ __all__ = ["BACKGROUND_DEPTH", "CLASSES", "COVERAGE", "Card", "Scene", "SceneErr
 
 CLASSES = ("background", *"0123456789")
 BACKGROUND_DEPTH = 1.0
-COVERAGE = 0.5  # of a patch's pixels, below which it counts as background
-GRID = 4  # pixels, of which places and sizes of cards are multiples
+COVERAGE = 0.5  # of a patch's pixels; a patch with less is background
+GRID = 4  # pixels; positions and sizes of cards are multiples of it
 CARD_SIZES = (24, 40)  # pixels, farthest and nearest
 CARD_DEPTHS = (0.8, 0.1)  # farthest and nearest
-CARDS = (3, 5)  # fewest and most tried per scene
-VISIBLE = 0.6  # of a card, below which it is put elsewhere
+CARDS = (3, 5)  # fewest and most that are tried in a scene
+VISIBLE = 0.6  # of a card; with less, it is placed elsewhere
 TRIES = 8
 SEED = 2305
 
@@ -40,12 +40,15 @@ _HEIGHT, _WIDTH, _PATCH = NETWORKS["demo"].height, NETWORKS["demo"].width, NETWO
 
 
 class SceneError(ValueError):
-    """A split or an index that does not exist."""
+    """A split or an index that does not exist.
+
+    Fix: use the split ``train`` or ``test`` and an index from 0.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """A digit as it stands in a scene. ``source`` is its place in scikit-learn's digits; pixels count from top left."""
+    """A digit in a scene. ``source`` is its index in scikit-learn's digits. Pixels count from the top left."""
 
     source: int
     digit: int
@@ -59,9 +62,10 @@ class Card:
 class Scene:
     """One picture and its labels.
 
-    ``image`` u8 (H, W, 3); ``semseg`` int64 (patches,), 0 is background and 1 + d is digit d; ``depth`` float32
-    (patches,) in [0, 1]; both of the card that shows most in the patch, if that is `COVERAGE` of it. ``owner`` int8
-    (H, W) is the card seen at a pixel, counted in ``cards`` (nearest first), or -1; ``background`` is the photograph.
+    ``image`` u8 (H, W, 3). ``semseg`` int64 (patches,): 0 is background, 1 + d is digit d. ``depth`` float32 (patches,)
+    in [0, 1]. Both labels belong to the card that shows most in the patch, if it covers at least `COVERAGE` of it.
+    ``owner`` int8 (H, W): the index in ``cards`` (nearest first) of the card at a pixel, or -1. ``background``: the
+    photograph.
     """
 
     image: NDArray[np.uint8]
@@ -73,7 +77,7 @@ class Scene:
 
 
 class Scenes:
-    """An endless, repeatable sequence of scenes: ``Scenes("test")[7]`` is always the same one.
+    """An endless, repeatable sequence of scenes: ``Scenes("test")[7]`` is always the same scene.
 
     The splits share neither digits nor photographs. Raises SceneError for another split or a negative index.
     """
@@ -120,7 +124,7 @@ class Scenes:
         return (crop * np.float32(rng.uniform(0.4, 0.8))).astype(np.uint8)
 
     def _place(self, rng: np.random.Generator) -> tuple[tuple[Card, ...], NDArray[np.int8]]:
-        """Cards from near to far, each where enough of it shows; one for which no such place is found is left out."""
+        """Cards from near to far, each at a place where enough of it shows. A card without such a place is left out."""
         _, digits = _digits()
         owner = np.full((_HEIGHT, _WIDTH), -1, np.int8)
         cards: list[Card] = []
@@ -141,7 +145,7 @@ class Scenes:
 
 
 def _paint(card: Card, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The card as pixels (size, size, 3): dark ink on light paper, both tinted, dimmer the farther it is."""
+    """The card as pixels (size, size, 3): dark ink on light paper, both tinted, and dimmer for farther cards."""
     images, _ = _digits()
     stretch = _stretch(card.size)
     full = 16 * (2 * card.size) ** 2
@@ -163,16 +167,16 @@ def _label(cards: tuple[Card, ...], owner: NDArray[np.int8]) -> tuple[NDArray[np
 
 @cache
 def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """All digits (1797, 8, 8) as whole numbers 0..16, 16 being ink, and their classes."""
+    """All digits (1797, 8, 8) as whole numbers 0..16, where 16 is ink, and their classes."""
     digits = load_digits()
     return digits.images.astype(np.float32), digits.target
 
 
 @cache
 def _stretch(size: int) -> NDArray[np.float32]:
-    """Bilinear interpolation from 8 to ``size`` samples, pixel centres aligned, as a matrix (size, 8).
+    """Bilinear interpolation from 8 to ``size`` samples, with aligned pixel centres, as a matrix (size, 8).
 
-    Weights are whole numbers that add up to ``2 * size``: sums are exact, whatever the order of addition.
+    The weights are whole numbers that add up to ``2 * size``, so sums are exact in any order of addition.
     """
     at = np.clip(8 * (2 * np.arange(size) + 1) - size, 0, 7 * 2 * size)
     return np.maximum(0, 2 * size - np.abs(at[:, None] - 2 * size * np.arange(8))).astype(np.float32)
@@ -180,7 +184,7 @@ def _stretch(size: int) -> NDArray[np.float32]:
 
 @cache
 def _levels(name: str) -> tuple[NDArray[np.float32], ...]:
-    """A photograph at 1, 1/2, 1/3, 1/4 of its size by box averaging, RGB, as far as a scene still fits into it."""
+    """A photograph at 1, 1/2, 1/3, 1/4 of its size by box averaging, RGB. Sizes smaller than a scene are left out."""
     photo = getattr(data, name)()
     photo = np.repeat(photo[..., None], 3, axis=2) if photo.ndim == 2 else photo
     levels = []

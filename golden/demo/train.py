@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the demo network from scratch on one CPU core.
+"""Trains the demo network from scratch on one CPU core.
 
-Each step runs a batch of scenes through the gates of one task, in turns given by the recipe. The loss is that task's
-own plus a term that spreads the tokens over the experts.
+Each step runs a batch of scenes through the gates of one task; the recipe gives the order of tasks. The loss is that of
+the task plus a term that spreads the tokens over the experts.
 """
 
 import math
@@ -28,7 +28,7 @@ __all__ = ["Pool", "Trainer", "train"]
 
 
 class Pool:
-    """Train scenes made once, then drawn in shuffled rounds with the colour channels in random order."""
+    """Train scenes, made once. Batches are drawn in shuffled rounds, with the colour channels in random order."""
 
     def __init__(self, scenes: int, seed: int) -> None:
         self.images, self.semseg, self.depth = Scenes("train").batch(0, scenes)
@@ -47,7 +47,7 @@ class Pool:
 
 
 class Trainer:
-    """Model, heads, optimiser and schedule; `step` makes one update."""
+    """Model, heads, optimiser and schedule. `step` makes one update."""
 
     def __init__(self, recipe: Recipe, pool: Pool) -> None:
         torch.manual_seed(recipe.seed)
@@ -68,7 +68,8 @@ class Trainer:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
 
     def step(self) -> tuple[str, float, float]:
-        """One update: its task, and before it the task's loss and the imbalance of the experts."""
+        """Make one update. Returns its task and, from before the update, the task's loss and the imbalance of the
+        experts."""
         task = self.recipe.turns[self.steps_done % len(self.recipe.turns)]
         images, labels = self.pool.draw(self.recipe.batch, task)
         gates: dict[str, Tensor] = {}
@@ -94,7 +95,7 @@ class Trainer:
 
 
 def _centre_pixels(model: M3ViT) -> None:
-    """Start the patch embedding as if pixels had mean 0 and deviation 1; they have about 0.4 and a quarter."""
+    """Start the patch embedding as if pixels had mean 0 and deviation 1. They have about 0.4 and a quarter."""
     weight, bias = (model.get_parameter(f"patch_embed.proj.{part}") for part in ("weight", "bias"))
     with torch.no_grad():
         weight.mul_(4)
@@ -102,7 +103,8 @@ def _centre_pixels(model: M3ViT) -> None:
 
 
 def _experts_in_float32(model: M3ViT) -> None:
-    """Queue lengths differ at every step, and a bfloat16 kernel is compiled for every shape: slower than float32."""
+    """Run the experts in float32. Queue lengths differ at every step, and compiling a bfloat16 kernel for each is
+    slower."""
     for module in model.modules():
         if isinstance(module, Experts):
             exact = torch.autocast("cpu", enabled=False)(module.forward)
@@ -110,9 +112,9 @@ def _experts_in_float32(model: M3ViT) -> None:
 
 
 def _imbalance(gates: dict[str, Tensor]) -> Tensor:
-    """Mean over MoE blocks of experts x sum over experts of (share of slots x mean probability); 1 when even.
+    """The mean over MoE blocks of experts x sum over experts of (share of tokens x mean probability). 1 is balanced.
 
-    The auxiliary loss of the Switch Transformer, with shares counted over the top k.
+    This is the auxiliary loss of the Switch Transformer, with shares counted over the top k.
     """
     terms = []
     for name, index in gates.items():
@@ -124,8 +126,8 @@ def _imbalance(gates: dict[str, Tensor]) -> Tensor:
 
 
 def train(recipe: Recipe, out: Path, watch: Callable[[str], None] = lambda losses: None) -> Metrics:
-    """Make the scenes, train, measure, and write ``demo.safetensors`` and the model card into ``out``; ``watch`` is
-    called after each step."""
+    """Train, measure, and write ``demo.safetensors`` and the model card into ``out``. ``watch`` is called after each
+    step."""
     started, cpu_started = time.perf_counter(), time.process_time()
     record = Record(recipe=recipe)
     trainer = Trainer(recipe, Pool(recipe.scenes, recipe.seed))

@@ -6,23 +6,38 @@ __all__ = ["AmbiguousState", "BadTensor", "ImportFailed", "MissingTensor", "Need
 
 
 class ImportFailed(ValueError):
-    """The checkpoint cannot become a network of the machine."""
+    """The checkpoint cannot become a network of the machine.
+
+    Fix: see the message; `moevit import --help` lists the options.
+    """
 
 
 class Unreadable(ImportFailed):
-    """A file that does not match its suffix, or without tensors."""
+    """A file that does not match its suffix, or without tensors.
+
+    Fix: save the model's state dict as .safetensors.
+    """
 
 
 class AmbiguousState(ImportFailed):
-    """A file with several state dicts, or without the chosen one. ``--state`` names one."""
+    """A file with several state dicts, or without the chosen one.
+
+    Fix: name one with ``--state``.
+    """
 
 
 class UnknownFamily(ImportFailed):
-    """No family recognises the tensors, or several do. ``--family`` names one."""
+    """No family recognises the tensors, or several do.
+
+    Fix: name the family with ``--family``.
+    """
 
 
 class NeedsOption(ImportFailed):
-    """A fact that shapes and configuration do not give. ``option`` is the option that gives it."""
+    """A fact that shapes and configuration do not give. ``option`` is the option that gives it.
+
+    Fix: give the option that the message names.
+    """
 
     def __init__(self, option: str, message: str) -> None:
         super().__init__(f"{message}: give {option}")
@@ -30,20 +45,35 @@ class NeedsOption(ImportFailed):
 
 
 class Unsupported(ImportFailed):
-    """The machine lacks a part of the network. The message names the tensor that shows the part."""
+    """The machine lacks a part of the network. The message names the tensor that shows the part.
+
+    Fix: use a network without this part; docs/layers.md lists what the machine supports.
+    """
 
 
 class MissingTensor(ImportFailed):
-    """A tensor of the family is missing."""
+    """A tensor of the family is missing.
+
+    Fix: use a complete checkpoint, or force another ``--family``.
+    """
 
 
 class UnmappedTensor(ImportFailed):
-    """A tensor that the family does not know. No tensor is left out in silence."""
+    """A tensor that the family does not know. No tensor is left out in silence.
+
+    Fix: leave it out with ``--leave-out`` if it is of no use, else force another ``--family``.
+    """
 
 
 class BadTensor(ImportFailed):
-    """A tensor with NaN, with an unexpected shape, or not of floating point."""
+    """A tensor with NaN, with an unexpected shape, or not of floating point.
+
+    Fix: use a float checkpoint from before the training failed.
+    """
 
 
 class NotProved(ImportFailed):
-    """The source's own model cannot run here. The import goes on, and its report says so."""
+    """The source's own model cannot run here. The import goes on, and its report says so.
+
+    Fix: install the library that the report names, and import again for a proof.
+    """

@@ -33,7 +33,10 @@ ROW_EXPONENT_MAX = 16  # `peak_scale(32768).row_scale` has this exponent
 
 
 class BoundsError(ValueError):
-    """A network that is too wide for some value of the machine."""
+    """A network that is too wide for some value of the machine.
+
+    Fix: use a network with fewer channels or tokens, or weights without extreme values.
+    """
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,10 @@ __all__ = ["Frame", "FrameError"]
 
 
 class FrameError(ValueError):
-    """An image or a task that the network does not take."""
+    """An image or a task that the network does not take.
+
+    Fix: give a u8 image (height, width, 3) of the network's size, and the index of one of its tasks.
+    """
 
 
 @dataclass

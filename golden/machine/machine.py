@@ -21,7 +21,10 @@ WriteMemory = Callable[[int, np.ndarray], None]
 
 
 class ProgramStopped(RuntimeError):
-    """A program that the machine refuses: the ErrorCode that the RTL would latch, the instruction, the address."""
+    """A program that the machine refuses: the ErrorCode that the RTL would latch, the instruction, the address.
+
+    Fix: compile the bundle again. A program of the compiler is never refused.
+    """
 
     def __init__(self, code: ErrorCode, pc: int, reason: str, address: int = 0):
         super().__init__(f"instruction {pc}: {reason}")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoint files: the tensors of an M3ViT and, as JSON in the metadata, its Network (safetensors).
+"""Checkpoint files (safetensors): the tensors of an M3ViT, with its Network as JSON in the metadata.
 
-``host`` in the metadata, likewise JSON, says what the host does around the machine (`spec.quantised.QuantisedModel`).
-Tensors are float32, a gate's ``mask`` is bool. ``gate.bias`` and ``gate.mask`` may be absent: zero, and all allowed.
-Names that begin with ``heads.`` belong to whoever reads the tokens, and pass through unchecked but for NaN.
+``host`` in the metadata, also JSON, describes the host's part (`spec.quantised.QuantisedModel`). Tensors are float32; a
+gate's ``mask`` is bool. ``gate.bias`` and ``gate.mask`` may be absent: the bias is then zero, and all experts are
+allowed. Names that begin with ``heads.`` belong to heads. They are only checked for NaN.
 """
 
 import json
@@ -31,7 +31,7 @@ _OPTIONAL = (".gate.bias", ".gate.mask")
 
 
 class Checkpoint(NamedTuple):
-    """``tensors`` by name, those of heads among them; ``host``: what the host does around the machine."""
+    """The content of a file. ``tensors`` includes those of heads. ``host`` describes the host's part."""
 
     network: Network
     tensors: dict[str, Tensor]
@@ -39,38 +39,59 @@ class Checkpoint(NamedTuple):
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that does not hold the weights of its network."""
+    """A checkpoint that does not contain the weights of its network.
+
+    Fix: import the original checkpoint again with `moevit import`.
+    """
 
 
 class FileFormatError(CheckpointError):
-    """A file that is no checkpoint, or whose network cannot be read."""
+    """A file that is not a checkpoint, or whose network cannot be read.
+
+    Fix: bring other formats in with `moevit import`.
+    """
 
 
 class MissingTensorError(CheckpointError):
-    """A tensor of the network is not there."""
+    """A tensor of the network is missing.
+
+    Fix: use a complete checkpoint of this network.
+    """
 
 
 class UnexpectedTensorError(CheckpointError):
-    """A tensor is there that the network does not have."""
+    """A tensor that the network does not have.
+
+    Fix: remove the tensor, or use the checkpoint's own network.
+    """
 
 
 class ShapeError(CheckpointError):
-    """A tensor has another shape than in the network."""
+    """A tensor with another shape than in the network.
+
+    Fix: use the checkpoint's own network.
+    """
 
 
 class DtypeError(CheckpointError):
-    """A tensor has another element type than float32, or bool for a mask."""
+    """A tensor with another element type than float32, or than bool for a mask.
+
+    Fix: convert the tensor before saving.
+    """
 
 
 class NotFiniteError(CheckpointError):
-    """A tensor holds NaN or an infinity."""
+    """A tensor with NaN or an infinity.
+
+    Fix: use a checkpoint from before the training failed.
+    """
 
 
 def save(path: str | PathLike, model: M3ViT, heads: Mapping[str, Tensor] | None = None,
          host: Mapping[str, Any] | None = None) -> None:
     """Write the model and, if given, head tensors, whose names must begin with ``heads.``.
 
-    Raises CheckpointError, and writes nothing, if the tensors could not be loaded again.
+    Raises CheckpointError if the tensors could not be loaded again. It then writes nothing.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     for name, value in (heads or {}).items():
@@ -82,7 +103,7 @@ def save(path: str | PathLike, model: M3ViT, heads: Mapping[str, Tensor] | None 
 
 
 def read(path: str | PathLike) -> Checkpoint:
-    """What a file holds, not yet checked against each other."""
+    """The content of a file, without checking tensors against the network. Raises FileFormatError."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -100,13 +121,13 @@ def read(path: str | PathLike) -> Checkpoint:
 
 
 def load(path: str | PathLike) -> M3ViT:
-    """The model of a checkpoint file, in eval mode. Raises CheckpointError naming the first tensor that is wrong."""
+    """The model of a checkpoint file in eval mode. Raises CheckpointError, which names the first wrong tensor."""
     found = read(path)
     return load_state(found.network, found.tensors)
 
 
 def load_state(network: Network, tensors: Mapping[str, Tensor]) -> M3ViT:
-    """The model of ``network`` with these weights, in eval mode. Raises CheckpointError, GateError."""
+    """The model of ``network`` with these weights in eval mode. Raises CheckpointError, GateError."""
     model = M3ViT(network)
     _check(tensors, model)
     own = {name: value for name, value in tensors.items() if not name.startswith(HEADS)}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""M3ViT in float: a ViT of whose blocks some may be mixtures of experts with a gate per task (VITA-Group/M3ViT).
+"""M3ViT in float: a ViT in which some blocks are mixtures of experts with a gate per task (VITA-Group/M3ViT).
 
-The same class without experts is a plain ViT, DeiT or DINOv2. Tensor names are timm's where timm has them, but for the
-prefix tokens (CLS, distillation, registers), which are one tensor.
+Without experts, the same class is a plain ViT, DeiT or DINOv2. Tensor names are timm's where timm has them. The prefix
+tokens (CLS, distillation, registers) are an exception: they are one tensor.
 """
 
 from functools import partial
@@ -20,18 +20,22 @@ __all__ = ["InputError", "M3ViT", "pixels"]
 
 
 class InputError(ValueError):
-    """Images or a task that the network does not take."""
+    """Images or a task that the network does not take.
+
+    Fix: give images of the network's size and one of its tasks; the message names both.
+    """
 
 
 def pixels(images: NDArray[np.uint8]) -> Tensor:
-    """Images as the machine reads them, u8 (B, H, W, 3), as float32 (B, 3, H, W): a pixel n becomes n / 256."""
+    """Images u8 (B, H, W, 3), as the machine reads them, as float32 (B, 3, H, W): a pixel n becomes n / 256."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise InputError(f"pixels come as u8 (B, H, W, 3), not {images.dtype} {images.shape}")
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 256
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; rows of ``qkv.weight`` are [q | k | v], heads contiguous in each."""
+    """Multi-head self-attention. The rows of ``qkv.weight`` are [q | k | v], with the heads one after the other in
+    each."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -84,7 +88,7 @@ class Block(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Non-overlapping patches through one linear map: (B, 3, H, W) -> (B, patches, D), row by row."""
+    """One linear map of non-overlapping patches: (B, 3, H, W) -> (B, patches, D), row by row."""
 
     def __init__(self, patch: int, dim: int) -> None:
         super().__init__()
@@ -108,10 +112,10 @@ class M3ViT(nn.Module):
         self._initialise()
 
     def forward(self, images: Tensor, task: str | int = 0, keep: Keep | None = None) -> Tensor:
-        """Tokens (B, N, D) of float images (B, 3, H, W) in [0, 1], a pixel being u8 / 256 with no other scaling.
+        """Tokens (B, N, D) of float images (B, 3, H, W) in [0, 1]. A pixel is u8 / 256 without other scaling.
 
-        ``task`` is a name in ``network.tasks`` or its place there. Prefix tokens come first. With
-        ``network.final_norm`` the tokens are normed; the machine stops before, at ``trace(...)["tokens"]``.
+        ``task`` is a name in ``network.tasks`` or its index there. Prefix tokens come first. With
+        ``network.final_norm`` the tokens are normed; the machine stops before the norm, at ``trace(...)["tokens"]``.
         ``keep(name, tensor)`` is called with each intermediate, see `trace`. Raises InputError.
         """
         task = self.task_index(task)
@@ -135,20 +139,22 @@ class M3ViT(nn.Module):
     def trace(self, images: Tensor, task: str | int = 0) -> dict[str, Tensor]:
         """Every intermediate of a forward pass, by name.
 
-        ``patch_tokens, x_embed``; for block i ``i.norm1, i.q, i.k, i.v, i.attn_logits`` (scaled) ``, i.attn_probs,
-        i.attn_out, i.attn_proj, i.x_post_attn, i.norm2, i.fc1, i.gelu, i.fc2, i.x_post_mlp``; in a MoE block also
-        ``i.gate_logits`` (before the mask) ``, i.gate_probs, i.top_k_index, i.top_k_score``; at the end ``tokens``
-        (what the machine returns) and, with a final norm, ``norm``. Shapes are (B, N, channels), of ``attn_logits``
-        and ``attn_probs`` (B, heads, N, N), and in a MoE block fc1, gelu, fc2 are (B, N, k, channels), not yet scored.
-        A shared FFN's are ``i.shared_fc1, i.shared_gelu, i.shared_fc2``. ``gelu`` is what the activation returns,
-        whichever it is.
+        First ``patch_tokens, x_embed``. For block i: ``i.norm1, i.q, i.k, i.v, i.attn_logits`` (scaled) ``,
+        i.attn_probs, i.attn_out, i.attn_proj, i.x_post_attn, i.norm2, i.fc1, i.gelu, i.fc2, i.x_post_mlp``. In a MoE
+        block also ``i.gate_logits`` (before the mask) ``, i.gate_probs, i.top_k_index, i.top_k_score``, and of a shared
+        FFN ``i.shared_fc1, i.shared_gelu, i.shared_fc2``. At the end ``tokens`` (the machine's result) and, with a
+        final norm, ``norm``.
+
+        Shapes are (B, N, channels). ``attn_logits`` and ``attn_probs`` are (B, heads, N, N). In a MoE block fc1, gelu
+        and fc2 are (B, N, k, channels), without the score. ``gelu`` is the output of the activation, also of another
+        one.
         """
         kept: dict[str, Tensor] = {}
         self(images, task, kept.__setitem__)
         return kept
 
     def task_index(self, task: str | int) -> int:
-        """Place of a task in ``network.tasks``. Raises InputError."""
+        """The index of a task in ``network.tasks``. Raises InputError."""
         tasks = self.network.tasks
         if isinstance(task, str) and task in tasks:
             return tasks.index(task)

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mixture of experts: a gate per task picks ``top_k`` of the experts for each token, and weighs their outputs.
+"""Mixture of experts: a gate per task chooses ``top_k`` experts for each token and weighs their outputs.
 
-M3ViT (NeurIPS'22) has two gates, told apart by ``Network.renormalise``:
+M3ViT (NeurIPS'22) has two gates. ``Network.renormalise`` selects one:
 
 * False: softmax over all experts, then the top k (``noisy_vmoe``). The scores of a token sum to less than 1.
 * True: softmax over the top k logits only (``noisy``). The scores of a token sum to 1.
 
-A sigmoid gate scores each expert by itself. A bias that only selects (DeepSeek-V3, arXiv 2412.19437, section 2.1.2) is
-added for the choice: to the logits before a softmax, to the scores of a sigmoid.
+A sigmoid gate scores each expert by itself. A selection bias (DeepSeek-V3, arXiv 2412.19437, section 2.1.2) only
+changes the choice: it is added to the logits before a softmax, or to the scores of a sigmoid.
 
-Its other variants are a bias and a mask: a task embedding that enters a shared gate adds a constant to each logit,
-and experts reserved for a task are experts masked for the others.
+M3ViT's other variants are a bias and a mask. A task embedding that enters a shared gate adds a constant to each logit.
+Experts reserved for a task are masked for the other tasks.
 """
 
 from collections.abc import Callable, Iterable
@@ -38,23 +38,27 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 class GateError(ValueError):
-    """A mask that leaves a task fewer experts than each token uses."""
+    """A mask that leaves a task fewer experts than each token uses.
+
+    Fix: allow at least ``top_k`` experts for every task.
+    """
 
 
 @dataclass(frozen=True)
 class FloatRouting:
-    """What a gate says of each token. ``logits`` are before the mask; the others are after it."""
+    """The result of a gate for each token. ``logits`` are before the mask, the others after it."""
 
     logits: Tensor  # (B, N, experts), with bias
-    probs: Tensor  # (B, N, experts), each expert's score if it were chosen
+    probs: Tensor  # (B, N, experts), the score of each expert if it is chosen
     index: Tensor  # (B, N, k), best first
     score: Tensor  # (B, N, k), probs at index
 
 
 def top_k(logits: Tensor, k: int) -> Tensor:
-    """Indices of the ``k`` largest logits (..., E) -> (..., k), largest first; of equal logits the lower index.
+    """Indices of the ``k`` largest logits (..., E) -> (..., k), largest first. Among equal logits, the lower index
+    comes first.
 
-    ``torch.topk`` leaves the order of ties open, a stable sort does not.
+    ``torch.topk`` does not define the order of equal values, so this is a stable sort.
     """
     return logits.sort(dim=-1, descending=True, stable=True).indices[..., :k]
 
@@ -62,9 +66,9 @@ def top_k(logits: Tensor, k: int) -> Tensor:
 class Gate(nn.Module):
     """One linear gate per task.
 
-    ``weight`` [tasks, experts, dim] and ``bias`` [tasks, experts] make the logits; ``mask`` [tasks, experts] is true
-    where the task may use the expert. M3ViT's own gates have no bias: it is zero then. ``select_bias`` [tasks, experts]
-    is there where the network has one.
+    ``weight`` [tasks, experts, dim] and ``bias`` [tasks, experts] give the logits. ``mask`` [tasks, experts] is true
+    where the task may use the expert. M3ViT's own gates have a bias of zero. ``select_bias`` [tasks, experts] exists if
+    the network has one.
     """
 
     mask: Tensor
@@ -80,7 +84,7 @@ class Gate(nn.Module):
         nn.init.normal_(self.weight, std=network.dim**-0.5)
 
     def allow(self, task: int, experts: Iterable[int]) -> None:
-        """Let ``task`` use these experts only. Raises GateError when they are fewer than ``top_k``."""
+        """Restrict ``task`` to these experts. Raises GateError if they are fewer than ``top_k``."""
         allowed = torch.zeros_like(self.mask[task])
         allowed[list(experts)] = True
         mask = self.mask.clone()
@@ -89,7 +93,7 @@ class Gate(nn.Module):
         self.mask.copy_(mask)
 
     def check_mask(self, mask: Tensor) -> None:
-        """Raise GateError unless ``mask`` leaves every task at least ``top_k`` experts."""
+        """Raise GateError if ``mask`` leaves a task fewer than ``top_k`` experts."""
         for task, count in enumerate(mask.sum(-1).tolist()):
             if count < self.top_k:
                 raise GateError(f"the mask of task {task} allows {count} experts, but a token uses {self.top_k}: "
@@ -107,7 +111,7 @@ class Gate(nn.Module):
         return FloatRouting(logits, probs, index, probs.gather(-1, index))
 
     def _ranked(self, allowed: Tensor, probs: Tensor, task: int) -> Tensor:
-        """What the experts are chosen by."""
+        """The values that rank the experts."""
         if self.select_bias is None:
             return allowed
         if self.score == "sigmoid":
@@ -116,7 +120,7 @@ class Gate(nn.Module):
 
 
 class Mlp(nn.Module):
-    """The dense FFN. With ``tasks`` its fc2 has a weight [tasks, dim, hidden] and a bias [tasks, dim]."""
+    """The dense FFN. With ``tasks``, its fc2 has a weight [tasks, dim, hidden] and a bias [tasks, dim]."""
 
     def __init__(self, dim: int, hidden: int, activation: Activation, tasks: int = 0) -> None:
         super().__init__()
@@ -139,7 +143,8 @@ class Mlp(nn.Module):
 
 
 class Experts(nn.Module):
-    """``experts`` FFNs of the same shape: ``fc2[e](activation(fc1[e](x)))``, weights stacked with the expert first."""
+    """``experts`` FFNs of the same shape: ``fc2[e](activation(fc1[e](x)))``. The first axis of the weights is the
+    expert."""
 
     def __init__(self, experts: int, dim: int, hidden: int, activation: Activation) -> None:
         super().__init__()
@@ -150,7 +155,8 @@ class Experts(nn.Module):
     def forward(self, x: Tensor, index: Tensor, keep: Keep | None = None) -> Tensor:
         """Run each token (B, N, D) through its experts ``index`` (B, N, k) -> (B, N, k, D).
 
-        Expert by expert, as the machine does: a stable sort of the (token, rank) slots by expert makes the queues.
+        It works expert by expert, as the machine does. A stable sort of all (token, rank) pairs by expert makes the
+        queues.
         """
         expert_of_slot = index.flatten()
         order = expert_of_slot.argsort(stable=True)
@@ -171,7 +177,7 @@ class Experts(nn.Module):
 
 
 class MoE(nn.Module):
-    """Sum over a token's top k experts of score times expert output, plus the shared FFN: (B, N, D) -> (B, N, D)."""
+    """The sum over a token's top k experts of score x output, plus the shared FFN: (B, N, D) -> (B, N, D)."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ import pytest
 from moevit.bench.rows import ROWS
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "performance.md").read_text()
-#: Most cycles of a frame of m3vit_tiny, by class.
+#: Most cycles of a frame of m3vit_tiny, by board.
 MOST = {"pynq-z2": 3_600_000, "kv260": 900_000, "zcu104": 520_000, "zcu102": 375_000}
 #: Least share of the array in frames that it bounds.
 LEAST = {("m3vit_small", "zcu104"): 85,
@@ -17,9 +17,9 @@ LEAST = {("m3vit_small", "zcu104"): 85,
 
 
 def table(heading: str) -> dict[tuple[str, str], dict[str, str]]:
-    """Lines of the first table below ``heading``, by network and class."""
+    """Lines of the first table below ``heading``, by network and board."""
     lines = [line for line in TEXT.partition(heading)[2].splitlines()]
-    first = next(index for index, line in enumerate(lines) if line.startswith("| network | class |"))
+    first = next(index for index, line in enumerate(lines) if line.startswith("| network | board |"))
     header, _, *rest = ([cell.strip() for cell in line.strip("|").split("|")]
                         for line in lines[first:lines.index("", first)])
     return {(cells[0], cells[1]): dict(zip(header, cells, strict=True)) for cells in rest}

@@ -12,42 +12,22 @@ from moevit.bench.models.features import float_features, integer_features
 from moevit.bench.models.fidelity import decibel, fidelity
 from moevit.bench.models.weights import quantise_model
 from moevit.golden.integer.model import IntegerModel
-from moevit.golden.quant.synthetic import synthetic_checkpoint
-from moevit.golden.reference import load, load_state, pixels
-from moevit.golden.reference.checkpoint import save
-from moevit.spec.networks import Network
 from moevit.spec.quantised import QuantisedModel
 
-NETWORK = Network(name="vit", height=16, width=32, patch=8, dim=32, heads=2, depth=2, hidden=64, final_norm=True)
+from .small_network import NETWORK, Reference, write_checkpoint
 
 
 def nothing(_):
     pass
 
 
-class Reference:
-    """The float reference in place of the original network."""
-
-    key, prefix_tokens = "reference", 1
-
-    def __init__(self, checkpoint):
-        self.model = load(checkpoint)
-
-    def __call__(self, images):
-        with torch.no_grad():
-            return self.model(pixels(images)).numpy()
-
-
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
     """Checkpoint, quantised model, images."""
     root = tmp_path_factory.mktemp("models")
-    tensors = {name: torch.from_numpy(value) for name, value in synthetic_checkpoint(NETWORK, 1).items()}
-    model = load_state(NETWORK, tensors)
-    heads = {f"heads.features.norm.{part}": tensors[f"norm.{part}"] for part in ("weight", "bias")}
-    save(root / "vit.safetensors", model, heads, {"heads": {"features": {"pool": "patches", "norm": "tokens"}}})
+    checkpoint = write_checkpoint(root)
     images = np.random.default_rng(1).integers(0, 256, (20, 16, 32, 3), np.uint8)
-    return root / "vit.safetensors", quantise_model(root / "vit.safetensors", images[:8], root, nothing), images[8:]
+    return checkpoint, quantise_model(checkpoint, images[:8], root, nothing), images[8:]
 
 
 def test_float_features_are_pooled_tokens(case, tmp_path):
@@ -95,7 +75,7 @@ def test_what_is_kept_is_used_again(case, tmp_path, monkeypatch):
             integer_features(*changed, tmp_path, nothing)
 
 
-def test_fidelity_counts_by_class():
+def test_fidelity_counts_by_kind():
     tokens = np.array([[[3.0, 4.0], [1.0, 0.0]]])
     exact = features.Features(tokens[:, 0], tokens, {}, {})
     ours = dataclasses.replace(exact, tokens=np.array([[[3.0, 4.0], [1.0, 1.0]]]),

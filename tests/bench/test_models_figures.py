@@ -68,7 +68,7 @@ def test_both_kinds_of_calibration_are_measured(name):
 
 
 def test_boards():
-    rows = {row["class"]: row for row in table("class", "## Cycles per board")}
+    rows = {row["board"]: row for row in table("board", "## Cycles per board")}
     measured = int(re.search(r"ran on the RTL: ([\d,]+) cycles", TEXT)[1].replace(",", ""))
     assert abs(number(rows["zcu104"]["cycles (predicted)"]) - measured) <= 0.03 * measured
     assert number(rows["zcu102"]["cycles (predicted)"]) < number(rows["kv260"]["cycles (predicted)"])

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-import torch
 
 from moevit.bench.models import measure
 from moevit.bench.models.measure import Measurement
@@ -15,27 +14,11 @@ from moevit.bench.models.report import document
 from moevit.bench.models.sets import PictureSet
 from moevit.bench.models.weights import ImportedModel
 from moevit.golden.quant.images import photographs
-from moevit.golden.quant.synthetic import synthetic_checkpoint
-from moevit.golden.reference import load, load_state, pixels
-from moevit.golden.reference.checkpoint import save
-from moevit.spec.networks import Network
 
-NETWORK = Network(name="vit", height=16, width=32, patch=8, dim=32, heads=2, depth=2, hidden=64, final_norm=True)
+from .small_network import NETWORK, Reference, write_checkpoint
+
 DEMO = {"scenes": 256, "semseg": {"miou": {"float": 0.9093, "integer": 0.9092}},
         "depth": {"rmse": {"float": 0.05988, "integer": 0.05989}}}
-
-
-class Reference:
-    """The float reference in place of the original network."""
-
-    key, prefix_tokens = "reference", 1
-
-    def __init__(self, checkpoint):
-        self.model = load(checkpoint)
-
-    def __call__(self, images):
-        with torch.no_grad():
-            return self.model(pixels(images)).numpy()
 
 
 class Silent:
@@ -60,10 +43,7 @@ def bright(name, seed):
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
-    tensors = {name: torch.from_numpy(value) for name, value in synthetic_checkpoint(NETWORK, 1).items()}
-    heads = {f"heads.features.norm.{part}": tensors[f"norm.{part}"] for part in ("weight", "bias")}
-    save(root / "vit.safetensors", load_state(NETWORK, tensors), heads,
-         {"source": {"file": "vit.onnx"}, "heads": {"features": {"pool": "patches", "norm": "tokens"}}})
+    checkpoint = write_checkpoint(root, {"source": {"file": "vit.onnx"}})
     stages = []
 
     @contextmanager
@@ -74,9 +54,9 @@ def measured(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "unseen_photographs", lambda: photographs(NETWORK, 3, seed=5))
-        patch.setattr(measure, "original", lambda: Reference(root / "vit.safetensors"))
+        patch.setattr(measure, "original", lambda: Reference(checkpoint))
         patch.setattr(measure, "import_model", lambda source, images, root: ImportedModel(
-            root / "vit.safetensors", {"folded": ["LayerScale of 2 blocks"]}, 120.0, len(images)))
+            checkpoint, {"folded": ["LayerScale of 2 blocks"]}, 120.0, len(images)))
         patch.setattr(measure, "SETS", {name: lambda name=name, seed=seed: bright(name, seed)
                                         for seed, name in enumerate(("digits", "textiles"))})
         found = Measurement(root, stage, few=True).run()

@@ -42,7 +42,7 @@ def test_peers_are_beside_ours_with_their_sources():
         line = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
         assert ms in line and "arxiv.org/abs/" in line
     assert "| 403 |" in text  # 782.7 M / 6.47 ms / 300 MHz
-    assert "| moevit | zcu104 class, simulated | INT8 | 300 (assumed) |" in text
+    assert "| moevit | zcu104, simulated | INT8 | 300 (assumed) |" in text
     assert "Beside" not in document([{**FIGURES, "network": "deit_tiny"}])
 
 
