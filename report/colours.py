@@ -14,7 +14,7 @@ __all__ = ["CLASSES", "DEPTH", "EXPERTS", "KIND_COLOURS", "LANES", "STALL_COLOUR
            "VALUES", "WRONG", "class_map", "contrast", "ink_on", "mapped", "value_map"]
 
 _ORANGE, _SKY, _GREEN, _YELLOW, _BLUE = "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2"
-_VERMILION, _PURPLE, _WINE, _GREY = "#D55E00", "#CC79A7", "#882255", "#999999"
+_VERMILION, _PURPLE, _WINE, _GREY = "#D55E00", "#CC79A7", "#882255", "#c0c0c0"
 
 #: By the kinds of `host.report.KINDS`.
 KIND_COLOURS = {"norm": _YELLOW, "query, key, value": _ORANGE, "logits": _SKY, "mix": _BLUE, "projection": _GREEN,
@@ -32,7 +32,7 @@ LANES = {"load": _BLUE, "write": _VERMILION}
 
 #: Experts, and classes after the background; a further one starts again, so a picture also writes the number.
 EXPERTS = (_ORANGE, _SKY, _GREEN, _YELLOW, _BLUE, _VERMILION, _PURPLE, _GREY)
-CLASSES = ("#3b3b3b", _ORANGE, _SKY, _GREEN, _YELLOW, _BLUE, _VERMILION, _PURPLE, _GREY, _WINE, "#ffffff")
+CLASSES = ("#202020", _ORANGE, _SKY, _GREEN, _YELLOW, _BLUE, _VERMILION, _PURPLE, _GREY, _WINE, "#ffffff")
 WRONG = _VERMILION  # where an answer is not the label
 
 #: Viridis from dark to light: small values are dark.

@@ -21,7 +21,10 @@ def heatmap(rows: Sequence[str], columns: Sequence[str], values: np.ndarray, low
     left = CHARACTER * max(map(len, rows)) + 10
     wide = min(90.0, (width - left) / len(columns))
     level = all(len(name) * CHARACTER < wide for name in columns)
-    head = 22 if level else 14 + CHARACTER * max(map(len, columns)) * 0.9
+    head = 22.0
+    if not level:  # names that are turned lean over the last column
+        head, lean = 14 + CHARACTER * max(map(len, columns)) * 0.9, 0.42 * CHARACTER * len(columns[-1])
+        wide = min(wide, (width - left - lean) / len(columns))
     canvas = Canvas(width, head + _CELL * len(rows) + 4, title, description)
     for column, name in enumerate(columns):
         x = left + wide * (column + 0.5)

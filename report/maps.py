@@ -20,7 +20,7 @@ class _Tiles:
 
     def __init__(self, image: np.ndarray, captions: list[str], width: float, title: str, description: str):
         height, wide, _ = image.shape
-        least = max(110.0, CHARACTER * max(map(len, captions)) + 6)
+        least = max(150.0 if width > 500 else 110.0, CHARACTER * max(map(len, captions)) + 6)
         self.across = max(1, min(len(captions), int((width + _GAP) // (least + _GAP))))
         self.width = min(300.0, (width - _GAP * (self.across - 1)) / self.across)
         self.height = self.width * height / wide
@@ -59,7 +59,7 @@ def routing(image: np.ndarray, maps: Mapping[str, np.ndarray], width: float, tit
             size = min(11.0, wide / (0.62 * len(str(expert))), 0.8 * high)
             if size >= 7:
                 tiles.canvas.text(x + wide / 2, y + high / 2 + size * 0.36, str(expert), anchor="middle", on=colour,
-                                  size=size)
+                                  size=size, halo=True)
     used = sorted({int(expert) for each in maps.values() for expert in np.unique(each)})
     return _with_legend(tiles.canvas, {f"{expert}": EXPERTS[expert % len(EXPERTS)] for expert in used})
 

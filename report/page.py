@@ -37,7 +37,7 @@ def chart(draw: Callable[[float], str]) -> str:
 
 def absent(title: str, why: str) -> Section:
     """A section whose data are not there."""
-    return Section(title, "", f'<p class="absent">Not shown: {escape(why)}</p>')
+    return Section(title, "", f'<p class="absent">Not shown. {escape(why)}</p>')
 
 
 def paragraph(text: str) -> str:
@@ -105,11 +105,12 @@ svg{display:block;max-width:100%;height:auto;margin:4px 0 12px}
 .narrow{display:none}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:.9rem;margin:8px 0 12px}
-caption{text-align:left;padding-bottom:4px}
+caption{text-align:left;padding-bottom:4px;white-space:nowrap}
 th,td{padding:3px 14px 3px 0;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}
 th:first-child{text-align:left;font-weight:400}
 thead th{color:var(--muted);background:var(--paper);font-weight:400}
-.facts td{text-align:left;overflow-wrap:anywhere;font-family:ui-monospace,'DejaVu Sans Mono',monospace;font-size:.8rem}
+.facts td,.facts th{text-align:left}
+.facts td{overflow-wrap:anywhere;font-family:ui-monospace,'DejaVu Sans Mono',monospace;font-size:.8rem}
 .facts table{width:100%}
 @media (max-width:760px){.wide{display:none}.narrow{display:block}body{padding:16px}
 h1{font-size:1.35rem}dl{grid-template-columns:1fr 1fr}}

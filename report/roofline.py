@@ -6,7 +6,7 @@ from math import inf, isinf, log10, sqrt
 from typing import NamedTuple
 
 from .colours import KIND_COLOURS
-from .svg import Canvas, short, theme
+from .svg import Canvas, legend_height, short, theme
 
 __all__ = ["Pass", "roofline"]
 
@@ -37,7 +37,7 @@ def roofline(passes: Sequence[Pass], peak: float, memories: Mapping[str, float],
     slowest = min((each.macs / each.cycles for each in passes), default=1.0)
     high, low = log10(2 * peak), log10(max(peak / 1e4, slowest / 2))
     kinds = {kind: colour for kind, colour in KIND_COLOURS.items() if any(each.kind == kind for each in passes)}
-    legend = 18 * (len(kinds) if width < 500 else 2)
+    legend = legend_height(list(kinds), width)
     plot, box = min(380.0, width * 0.8), (44.0, 8.0, width - 12)
     described = ", ".join(f"{name} {bandwidth:.3g} bytes a cycle, ridge at {ridges[name]:.3g}"
                           for name, bandwidth in memories.items())

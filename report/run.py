@@ -29,12 +29,12 @@ def program(bundle: Bundle) -> list[tuple[Mapping[str, Any], dict[str, int]]]:
 def logged(passes: Sequence[PassReport]) -> Lane:
     """The machine's log: it has the cycle of an instruction's end, so a bar begins with the end of the one before."""
     bars = [Bar(each.name, each.end - each.cycles, each.end, KIND_COLOURS[KINDS[each.part]]) for each in passes]
-    return Lane("compute", "instructions, the machine's log", [bar for bar in bars if bar.end > bar.start])
+    return Lane("compute", "instructions, from the machine's log", [bar for bar in bars if bar.end > bar.start])
 
 
 def predicted_lane(passes: Sequence[Any]) -> Lane:
     """The estimator's passes: first row read to last row stored."""
-    return Lane("compute, predicted", "first row read to last row stored, estimator",
+    return Lane("compute, predicted", "by the estimator",
                 [Bar(each.name, each.start, each.end, KIND_COLOURS[KINDS[each.part]]) for each in passes])
 
 
@@ -56,7 +56,7 @@ def load_bars(bursts: np.ndarray, bundle: Bundle, addresses: Mapping[str, int]) 
     cycles = reads["cycle"].astype(float) - float(reads["cycle"][0])
     bars = [Bar(what[owner[last]][0], cycles[first], cycles[last] + float(reads["beats"][last]), what[owner[last]][1])
             for first, last in zip([0, *(ends[:-1] + 1)], ends, strict=True)]
-    return Lane("load", "read bursts that the memory took", bars)
+    return Lane("load", "read bursts of the memory bus", bars)
 
 
 def write_bars(bursts: np.ndarray) -> Lane:
@@ -69,7 +69,7 @@ def write_bars(bursts: np.ndarray) -> Lane:
             bars[-1] = bars[-1]._replace(end=max(bars[-1].end, cycle + beats))
         else:
             bars.append(Bar("tokens", cycle, cycle + beats, LANES["write"]))
-    return Lane("write", "write bursts that the memory took", bars)
+    return Lane("write", "write bursts of the memory bus", bars)
 
 
 def _places(bundle: Bundle, addresses: Mapping[str, int]) -> tuple[np.ndarray, list[tuple[str, str]]]:

@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 
 from .colours import STALL_COLOURS, STALL_WORDS
-from .svg import CHARACTER, Canvas
+from .svg import CHARACTER, Canvas, legend_height
 
 __all__ = ["stalls"]
 
@@ -14,8 +14,7 @@ _BAR = 26
 def stalls(runs: Mapping[str, Mapping[str, int]], width: float, title: str) -> str:
     """A bar a run, whole is all its cycles, cut by cause. ``runs``: cycles by the name of a counter, by run."""
     entries = {f"{STALL_WORDS[cause]} ({cause})": colour for cause, colour in STALL_COLOURS.items()}
-    each = 42 + max(map(len, entries)) * CHARACTER
-    legend = 18 * -(-len(entries) // max(1, int(width // each)))
+    legend = legend_height(list(entries), width)
     top = 8.0
     words = ". ".join(f"{run}: " + ", ".join(f"{STALL_WORDS[cause]} {_share(cycles, causes)}"
                                             for cause, cycles in causes.items()) for run, causes in runs.items())

@@ -12,7 +12,7 @@ import numpy as np
 
 from .colours import THEMES, ink_on
 
-__all__ = ["CHARACTER", "Canvas", "columns", "picture_uri", "short", "theme"]
+__all__ = ["CHARACTER", "Canvas", "legend_height", "picture_uri", "short", "theme"]
 
 FONT = 12  # size of all text, in the page's pixels
 CHARACTER = 6.6  # width that a character of it takes at most, on average
@@ -32,11 +32,15 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def columns(items: Sequence[str], width: float) -> tuple[int, float]:
+def _columns(items: Sequence[str], width: float) -> tuple[int, float]:
     """How many items of a legend stand side by side, and the width of each."""
     each = 28 + CHARACTER * max(map(len, items), default=1)
-    count = max(1, min(len(items), int(width // each)))
-    return count, each
+    return max(1, min(len(items), int(width // each))), each
+
+
+def legend_height(items: Sequence[str], width: float) -> int:
+    """Of a legend that is ``width`` wide."""
+    return ceil(len(items) / _columns(items, width)[0]) * 18
 
 
 def picture_uri(image: np.ndarray) -> str:
@@ -75,13 +79,17 @@ class Canvas:
                               f'stroke-width="{width:g}"', "", attributes)
 
     def text(self, x: float, y: float, text: str, *, anchor: str = "start", on: str = "", muted: bool = False,
-             bold: bool = False, size: float = FONT, turn: float = 0) -> None:
-        """``on``: the colour under it, where that is not the page's. ``turn``: degrees, clockwise."""
+             bold: bool = False, size: float = FONT, turn: float = 0, after: str = "",
+             halo: bool = False) -> None:
+        """``on``: the colour under it, where that is not the page's; with ``halo`` the letters have an edge of it, for
+        a picture that shines through. ``turn``: degrees, clockwise. ``after``: muted text behind it."""
         fill = ink_on(on) if on else theme("muted" if muted else "ink")
         weight = ' font-weight="600"' if bold else ""
         weight += f' transform="rotate({turn:g} {x:.2f} {y:.2f})"' if turn else ""
+        weight += f' stroke="{on}" stroke-width="2.5" paint-order="stroke"' if halo else ""
+        more = f'<tspan dx="10" fill="{theme("muted")}" font-weight="400">{escape(after)}</tspan>' if after else ""
         self._parts.append(f'<text x="{x:.2f}" y="{y:.2f}" text-anchor="{anchor}" fill="{fill}" font-size="{size:g}"'
-                           f'{weight}>{escape(text)}</text>')
+                           f'{weight}>{escape(text)}{more}</text>')
 
     def images(self, places: Sequence[tuple[float, float]], width: float, height: float, uri: str) -> None:
         """One picture, stored once, at several places."""
@@ -92,12 +100,12 @@ class Canvas:
 
     def legend(self, x: float, y: float, width: float, entries: Mapping[str, str]) -> float:
         """A coloured square and a word for each entry; returns the height that it took."""
-        count, each = columns(list(entries), width)
+        count, each = _columns(list(entries), width)
         for index, (word, colour) in enumerate(entries.items()):
             left, top = x + index % count * each, y + index // count * 18
             self.rect(left, top, 12, 12, colour, stroke=theme("line"))
             self.text(left + 17, top + 10.5, word)
-        return ceil(len(entries) / count) * 18
+        return legend_height(list(entries), width)
 
     def _add(self, kind: str, shape: str, tip: str, attributes: Mapping[str, object]) -> None:
         more = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in attributes.items())

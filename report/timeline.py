@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .colours import KIND_COLOURS
-from .svg import CHARACTER, Canvas
+from .svg import Canvas, legend_height
 
 __all__ = ["Bar", "Lane", "timeline"]
 
@@ -35,15 +35,14 @@ def timeline(lanes: Sequence[Lane], begin: float, end: float, width: float, titl
     heights = [22 + _ROW * max(1, len(each)) + _GAP for each in rows]
     used = {kind: colour for kind, colour in KIND_COLOURS.items()
             if any(bar.colour == colour for row in rows for bars in row for bar in bars)}
-    legend = 18 * len(used) if width < 500 else 18 * 2
+    legend = legend_height(list(used), width)
     words = "; ".join(f"{lane.label} ({lane.source}): {len(lane.bars)} bars" for lane in lanes)
     canvas = Canvas(width, sum(heights) + 44 + legend + 8, title, f"Cycles {begin:,.0f} to {end:,.0f}. {words}.")
     scale = (width - 2) / (end - begin)
     bottom = sum(heights)
     top = 0.0
     for lane, each, height in zip(lanes, rows, heights, strict=True):
-        canvas.text(0, top + 14, lane.label, bold=True)
-        canvas.text(CHARACTER * (len(lane.label) + 2), top + 14, lane.source, muted=True)
+        canvas.text(0, top + 14, lane.label, bold=True, after=lane.source)
         for row, bars in enumerate(each):
             for bar in bars:
                 left = 1 + (max(bar.start, begin) - begin) * scale

@@ -2,7 +2,7 @@
 """``moevit build``: from a checkpoint to a bundle that the golden machine has run, with a verdict."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
@@ -22,6 +22,7 @@ from moevit.golden.quant.quantiser import quantise as quantised
 from moevit.golden.reference import CheckpointError, load_state
 from moevit.host.errors import AccelError
 from moevit.host.heads import HeadError
+from moevit.host.report import RunReport
 from moevit.host.runtime import Accelerator
 from moevit.spec.boards import BOARDS
 from moevit.spec.bundle import Bundle
@@ -30,6 +31,8 @@ from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
 from . import verdict
 from .import_ import described, show
+from .inside import look_inside
+from .page import Facts, write_page
 from .parse import pair
 from .quantise import calibration, table
 from .run import opened
@@ -54,6 +57,7 @@ def build(
     normalise: Annotated[str | None, typer.Option(help="as in moevit import")] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="as in moevit import")] = None,
     leave_out: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="as in moevit import")] = None,
+    report: Annotated[Path | None, typer.Option(dir_okay=False, help="page to write (.html)")] = None,
 ) -> None:
     """Import, quantise, estimate, compile, run a picture on the golden machine; what else an import needs to be told,
     moevit import takes: give its output."""
@@ -65,7 +69,7 @@ def build(
               ProgramError, QuantisationError, QuantisedModelError):
         if checkpoint.resolve() == written["safetensors"].resolve():
             raise OSError(f"{checkpoint} would be overwritten: give another folder with --output")
-        stages = Stages(*written.values())
+        stages = Stages(*written.values(), report)
         with stages.stage("import") as stage:
             stage(str(checkpoint))
             imported = import_checkpoint(checkpoint, image=pair(image, "--image"), family=family, state=state,
@@ -96,13 +100,22 @@ def build(
             bundle.save(written["bundle"])
             stage.result = f"{bundle.program_length} instructions, {len(bundle.weights):,} bytes of weights"
         with stages.stage("run") as stage:
-            compared, different = _golden(bundle, integers, chosen[0])
+            ran = _golden(bundle, integers, chosen[0])
+            compared, different = ran.compared, ran.different
             stage.result = f"golden machine against integer model: {compared:,} values, {different:,} differ"
     console.print(table(fidelity, network))
-    doubts = len(verdict.show(integers, arrays, fidelity).warnings)
+    warnings = verdict.show(integers, arrays, fidelity).warnings
+    doubts = len(warnings)
     lacking = shortages(machine, known)
     for each in lacking:
         say(f"verdict: {machine.name} does not fit {board}: {each}", "red")
+    if report:
+        files = {"read": checkpoint, **{path.suffix[1:]: path for path in written.values()}}
+        first = bundle.tasks[0]
+        write_page(report, Facts(bundle, "golden", ran.logs, known, ran.tokens[first][None], files, model=integers,
+                                 inside=look_inside(integers, chosen[0], first), fidelity=fidelity,
+                                 warnings=(*lacking, *warnings), different=different, compared=compared), known)
+        say(f"{report}: {report.stat().st_size:,} bytes")
     found = estimate(integers, machine, known)
     say(f"verdict: {compared:,} values, {different:,} differ; {doubts or 'no'} warning{'s' * (doubts > 1)}; "
         f"{known.milliseconds(found.cycles):.2f} ms on {board}: {written['bundle']}",
@@ -110,13 +123,24 @@ def build(
     raise typer.Exit(DIFFERENT if different else int(bool(lacking)))
 
 
-def _golden(bundle: Bundle, model: QuantisedModel, image: np.ndarray) -> tuple[int, int]:
-    """Values of a picture for every task that the golden machine and the integer model compute, and how many differ."""
-    integer, compared, different = IntegerModel(model), 0, 0
+class _Ran(NamedTuple):
+    """Values of a picture that the golden machine and the integer model compute, how many differ; what the golden
+    machine logged and returned, by task."""
+
+    compared: int
+    different: int
+    logs: dict[str, RunReport]
+    tokens: dict[str, np.ndarray]
+
+
+def _golden(bundle: Bundle, model: QuantisedModel, image: np.ndarray) -> _Ran:
+    """Run a picture for every task."""
+    integer, different = IntegerModel(model), 0
+    logs, found = {}, {}
     with opened("golden", bundle, lambda text: None, lambda cycles: None) as device, Accelerator(device) as accelerator:
         accelerator.load(bundle)
         for place, task in enumerate(bundle.tasks):
-            tokens = accelerator.run_raw(image, task)
-            compared += tokens.size
-            different += int(np.count_nonzero(tokens != integer.run(image, place).tokens))
-    return compared, different
+            found[task] = accelerator.run_raw(image, task)
+            logs[task] = accelerator.report
+            different += int(np.count_nonzero(found[task] != integer.run(image, place).tokens))
+    return _Ran(sum(tokens.size for tokens in found.values()), different, logs, found)

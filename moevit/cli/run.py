@@ -2,6 +2,7 @@
 """``moevit run``: pictures through a bundle on the RTL, the golden machine or a board."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,10 +18,12 @@ from moevit.host.heads import Head, HeadError, read_heads
 from moevit.host.runtime import Accelerator
 from moevit.kit.npz import write_npz
 from moevit.spec.arrays import CONFIGS
+from moevit.spec.boards import Board
 from moevit.spec.bundle import Bundle, BundleError
 from moevit.spec.networks import Network, NetworkError
 
-from .screen import say, told
+from .page import Facts, board_of, explain, write_page
+from .screen import board_named, say, told
 from .stages import Stages
 
 HOURS = 36_000.0  # seconds of the machine's time: a simulation is given as long as it takes
@@ -36,10 +39,16 @@ def run(
     output: Annotated[Path | None, typer.Option("--output", "-o", dir_okay=False, help=(
         ".npz to write: tokens f32 (pictures, tokens, dim), integers s16, outputs_HEAD"))] = None,
     top: Annotated[int, typer.Option(min=1, help="classes to print")] = 5,
+    report: Annotated[Path | None, typer.Option(dir_okay=False, help="page of the first run to write (.html)")] = None,
+    model: Annotated[Path | None, typer.Option(dir_okay=False, help=(
+        "for --report: the quantised model (.npz); NAME.npz or model.npz beside the bundle if left out"))] = None,
+    board: Annotated[str | None, typer.Option(help=(
+        "for --report: the board whose clock and budgets are shown and whose memory the simulated RTL has"))] = None,
 ) -> None:
-    """Run pictures; print cycles and classes, write tokens."""
+    """Run pictures; print cycles and classes, write tokens and a page."""
+    known = board_named(board) if board else None
     with told(AccelError, BundleError, HeadError, NetworkError, OSError, PictureError, ValueError):
-        stages = Stages(output)
+        stages = Stages(output, report)
         loaded = Bundle.load(bundle)
         task, images = _checked(loaded, task, pictures)
         network = Network.from_fields(loaded.manifest["network"])
@@ -47,7 +56,7 @@ def run(
                  if head.task in (None, task)}
         results: dict[str, list[np.ndarray]] = {}
         with stages.stage("open") as stage:
-            machine = opened(on, loaded, stage, lambda cycles: stages.show(done=cycles))
+            machine = opened(on, loaded, stage, lambda cycles: stages.show(done=cycles), known)
             accelerator = Accelerator(machine)
             accelerator.load(loaded)
             stage.result = f"{network.name} on {loaded.manifest['config']}, {_called(on)}"
@@ -56,6 +65,8 @@ def run(
                 names = pictures[index * len(batch):][:len(batch)]
                 with stages.stage("run", _predicted(network, loaded) if on == "rtl" else 0) as stage:
                     stage(", ".join(path.name for path in names))
+                    if on == "rtl":
+                        machine.clear_records()
                     integers = accelerator.run_raw(batch, task, timeout=HOURS if on == "rtl" else None)
                     cycles = accelerator.report.cycles
                     stage.result = f"{stage.detail}, task {task}" + (f": {cycles:,} cycles" if cycles else "")
@@ -64,6 +75,11 @@ def run(
                 for key, value in {"integers": integers, "tokens": tokens,
                                    **{f"outputs_{name}": each for name, each in found.items()}}.items():
                     results.setdefault(key, []).append(value)
+                if report and not index:
+                    facts = Facts(loaded, on if on in ("rtl", "golden") else "board", {task: accelerator.report},
+                                  known or board_of(loaded), integers, {"picture": names[0]})
+                    if on == "rtl":
+                        facts.bursts, facts.addresses = machine.bursts(), accelerator.addresses
                 for number, path in enumerate(names):
                     _print(path, {name: each[number] for name, each in found.items()}, heads, top)
         if not isinstance(machine, Path):
@@ -71,10 +87,17 @@ def run(
         if output:
             write_npz(output, {name: np.concatenate(each) for name, each in results.items()})
             say(f"{output}: {', '.join(results)}")
+        if report:
+            with stages.stage("report") as stage:
+                explain(facts, images[0], bundle, model, stage)
+                write_page(report, facts, known if on == "rtl" else facts.board)
+                stage.result = str(report)
 
 
-def opened(on: str, bundle: Bundle, watch: Callable[[str], object], progress: Callable[[int], None]) -> Any:
-    """What an Accelerator is made of: a device, or the path of a bitstream. Raises AccelError."""
+def opened(on: str, bundle: Bundle, watch: Callable[[str], object], progress: Callable[[int], None],
+           board: Board | None = None) -> Any:
+    """What an Accelerator is made of: a device, or the path of a bitstream. ``board``: whose memory a simulation has;
+    a beat per cycle if left out. Raises AccelError."""
     config = CONFIGS.get(bundle.manifest["config"])
     if on not in ("rtl", "golden"):
         if not Path(on).exists():
@@ -89,8 +112,11 @@ def opened(on: str, bundle: Bundle, watch: Callable[[str], object], progress: Ca
 
         return GoldenDevice(config, memory)
     from moevit.sim.board.simulated_board import SimulatedBoard
+    from moevit.sim.verilator.settings import MemorySettings
 
-    return SimulatedBoard(config, trace=False, watch=watch, progress=progress, memory_bytes=memory)
+    bandwidth = Fraction(board.bandwidth(config) if board else 1).limit_denominator(1000)
+    return SimulatedBoard(config, memory=MemorySettings(bandwidth=bandwidth), trace=False, watch=watch,
+                          progress=progress, memory_bytes=memory)
 
 
 def _checked(bundle: Bundle, task: str | None, pictures: list[Path]) -> tuple[str, np.ndarray]:
