@@ -1,90 +1,97 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cycles that a row, an instruction or a beat spends in the hardware's pipelines, as the units' docstrings state them.
+"""Cycles that a row, an instruction or a beat spends in the hardware's pipelines, as the units of ``hw`` state them."""
 
-The compiler may not import the hardware: ``tests/estimator/test_latency.py`` holds against it what its classes state.
-GATE, ROOM, STORE, COMMAND, ADDRESS, RECEIVE, LOADER and ``store`` were read from the RTL, STORE approximately; only the
-frames of ``tests/ladder/test_timing.py`` hold these.
-"""
-
+import gc
+import warnings
 from dataclasses import dataclass
-from math import log2
+from functools import cache
 
+from amaranth.hdl import UnusedElaboratable
+
+from moevit.hw.array.compute import Compute
+from moevit.hw.bus.bursts import BURST_BEATS
+from moevit.hw.control.program_walk import ProgramWalk
+from moevit.hw.reader.fetch import Fetch
+from moevit.hw.reader.means import Means
+from moevit.hw.reader.norm_scale import NormScale
+from moevit.hw.reader.operand_lanes import OperandLanes
+from moevit.hw.reader.row_reader import RowReader
+from moevit.hw.router.router import Router
+from moevit.hw.writer.row_writer import RowWriter
 from moevit.spec.arrays import MachineConfig
 
-__all__ = ["BURST_BEATS", "Latencies"]
-
-#: Beats of the longest burst.
-BURST_BEATS = 16
+__all__ = ["Latencies", "latencies"]
 
 
 @dataclass(frozen=True)
 class Latencies:
-    """Cycles of the machine ``config``."""
+    """Cycles of one machine.
 
-    config: MachineConfig
+    The members without a default are the units' own. The others span several units, so no unit states them. They were
+    read from the RTL; whole frames on the RTL hold them (``tests/ladder/test_timing.py``).
+    """
 
-    #: The walk's states per instruction: read, take, start, check (16), command, log, dispatch.
-    WALK = 22
-    #: From a command to its first burst (bursts); from there to AR, and from R to the loader (read master).
-    COMMAND = 5
-    ADDRESS = 1
-    RECEIVE = 4
+    #: From one dispatch of the program walk to the next.
+    walk: int
     #: From an instruction in the row reader to its first row in the array.
-    READER = 16
-    #: From a unit's ``done`` to whoever may start because of it.
-    FINISHED = 1
-    #: From a row's being stored (``done``, of the last row) to a rowwise reader's step: a register, and two of its own.
-    STORED = 3
-    #: From the row reader's first word of a STORE to the first beat on the bus, and from the last response to ``done``.
-    STORE = 12
-    #: Cycles in which the loader is idle between instructions.
-    LOADER = 2
+    reader: int
+    #: From a row in the array to its sums.
+    compute: int
+    #: From the last sums of a pass to ``done`` of the row writer.
+    writer_done: int
     #: From a token's logits to its first entry in a queue.
-    ROUTER = 19
-    #: Stages of the lane through which a token's experts go one by one for a sigmoid or a selection bias.
-    ROUTER_LANE = 8
-    #: From a row's leaving the row writer free to room for another one in the array: the queue's delay, the pulse that
-    #: says so, and the credit's two registers.
-    ROOM = 4
-    #: From a row's sums to its logits at the router: queue of sums, scale, gate.
-    GATE = 15
+    router: int
+    #: Cycles that a sigmoid or a selection bias costs a token in the router, which takes no other token meanwhile.
+    router_walk: int
+    #: From the last word of a NORM's first reading to where its second reading starts, beyond the next cycle.
+    means: int
+    #: From the last word of a NORM to ``done``.
+    norm: int
+    #: From a port's AR to the bus's and from the last part of a beat to R; 0 where one port is the bus.
+    spread: int
+    #: From the row reader's first word of a STORE to the first beat on the bus, and from the last response to ``done``.
+    #: Approximate. Where several ports share the bus, a port writes its stripe when it has all of it.
+    store: int
+    #: From a command of the program walk to its first burst: the states of the burst splitter.
+    command: int = 5
+    #: From a burst to AR: the read master's register.
+    address: int = 1
+    #: From R to the loader: a register of the read master and the prefetch FIFO.
+    receive: int = 4
+    #: From a unit's ``done`` to the instructions that wait for it: the register of the count of finished instructions.
+    finished: int = 1
+    #: From the store of a row to the step of a rowwise reader: the row writer's register and two of the row reader.
+    stored: int = 3
+    #: Cycles between two instructions in which the loader takes no beat: it decodes the next one.
+    loader: int = 2
+    #: From a row's leaving the row writer's FIFO to room for another one: the FIFO, ``released``, two of the credit.
+    room: int = 4
+    #: From a row's sums to its logits at the router: FIFO of sums, scale, gate.
+    gate: int = 15
 
-    @property
-    def spread(self) -> int:
-        """From AR to a port's, and from the last part of a beat to R, where several ports share the bus."""
-        return 3 if self.config.ports > 1 else 0
 
-    @property
-    def store(self) -> int:
-        """`STORE`; where several ports share the bus, the last one's block is written when the port has all of it, a
-        beat a cycle."""
-        return self.STORE + (BURST_BEATS if self.config.ports > 1 else 0)
+@cache
+def latencies(config: MachineConfig) -> Latencies:
+    """The latencies of the machine ``config``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnusedElaboratable)  # the units are only asked, not built
+        found = _asked(config)
+        gc.collect()  # a unit is in a cycle of references, and would be deleted (and warned of) later
+    return found
 
-    @property
-    def _levels(self) -> int:
-        return round(log2(self.config.k_lanes))
 
-    @property
-    def compute(self) -> int:
-        """From a row in the array to its sums."""
-        return 8 + self._levels - self.config.dsp48e1
-
-    @property
-    def writer_done(self) -> int:
-        """From the last sums of a pass to ``done``."""
-        return 26 + (self._levels > 4)
-
-    @property
-    def router_walk(self) -> int:
-        """Cycles that a sigmoid or a selection bias costs a token in the router, in which no other is taken."""
-        return self.config.max_experts + self.ROUTER_LANE
-
-    @property
-    def means(self) -> int:
-        """From the last word of a NORM's first reading to where its second one starts, beyond the next cycle."""
-        return 11 + self._levels // 2
-
-    @property
-    def norm(self) -> int:
-        """From the last word of a NORM to ``done``."""
-        return 24 + (self.config.k_lanes * self.config.norm_words - 1).bit_length() // 2
+def _asked(config: MachineConfig) -> Latencies:
+    router = Router(config)
+    several = config.ports > 1
+    return Latencies(
+        walk=ProgramWalk.latency,
+        reader=RowReader.latency,
+        compute=Compute(config).latency,
+        writer_done=RowWriter(config).DONE_LATENCY,
+        router=router.LATENCY,
+        router_walk=router.WALK,
+        means=Fetch.latency + Means(config).latency,
+        norm=Fetch.latency + OperandLanes.latency_values[0] + NormScale(config).latency + 1,
+        spread=3 if several else 0,
+        store=12 + (BURST_BEATS if several else 0),
+    )

@@ -5,9 +5,10 @@ from collections import deque
 from dataclasses import dataclass
 from math import inf
 
+from moevit.hw.bus.bursts import BURST_BEATS
 from moevit.spec.arrays import MachineConfig
 
-from .latency import BURST_BEATS, Latencies
+from .latency import latencies
 
 __all__ = ["MemoryTiming", "PrefetchTiming"]
 
@@ -34,14 +35,14 @@ class PrefetchTiming:
     """
 
     def __init__(self, config: MachineConfig, memory: MemoryTiming):
-        latencies = Latencies(config)
+        latency = latencies(config)
         self._depth = config.prefetch_beats
         self._burst = BURST_BEATS * config.bus_beats
         self._block = self._burst // config.ports
         self._least = 1 / config.bus_beats  # cycles a beat
         self._each = self._least / min(memory.bandwidth, 1.0)  # of the memory; `ports` times as many of one port
-        self._latency = memory.read_latency + latencies.ADDRESS + latencies.RECEIVE + latencies.spread
-        self._command = latencies.COMMAND
+        self._latency = memory.read_latency + latency.address + latency.receive + latency.spread
+        self._command = latency.command
         self._waiting: deque[tuple[int, int]] = deque()  # place and length of the bursts that are still to be asked for
         self._issue = 0.0  # when the next of them may be
         self._reserved = 0  # beats of all that were

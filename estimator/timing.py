@@ -19,7 +19,7 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import INSTRUCTION_BYTES, Destination, Opcode, Region
 from moevit.spec.parts import Part
 
-from .latency import Latencies
+from .latency import latencies
 from .prefetch import MemoryTiming
 from .units import Start, Units, beats_of
 
@@ -92,7 +92,7 @@ class _Machine:
     """All times are cycles since START."""
 
     def __init__(self, steps: Sequence[Step], config: MachineConfig, memory: MemoryTiming):
-        self.config, self.latency, self.units = config, Latencies(config), Units(config, memory)
+        self.config, self.latency, self.units = config, latencies(config), Units(config, memory)
         self.stream = self.units.stream
         self.finished: list[float] = []  # all instructions up to this one are finished: the cycle of `done`
         self.stored: list[float] = []  # from when on a rowwise instruction may read what this one stores
@@ -106,15 +106,15 @@ class _Machine:
         self.ahead = 0  # stretches that were asked for before their instruction's turn
 
     def result(self) -> FrameTiming:
-        cycles = round(self.finished[-1] + self.latency.FINISHED + 1)
+        cycles = round(self.finished[-1] + self.latency.finished + 1)
         waits = {name: round(value) for name, value in self.units.waits.items()}
         waits["WAIT_PROGRAM"] = cycles - sum(waits.values())
         return FrameTiming(cycles, self.passes, waits, self.stream.delivered)
 
     def experts(self, pc: int, body: Sequence[Step], rows: Sequence[int], speculate: int) -> None:
         """The sequencer waits for the router, then goes from expert to expert; one without tokens costs a cycle."""
-        routed = self.finished[-1] + 2 * self.latency.FINISHED
-        self.walk += self.latency.WALK
+        routed = self.finished[-1] + 2 * self.latency.finished
+        self.walk += self.latency.walk
         self._speculate(pc, body, speculate, routed)
         self.walk = max(self.walk, routed)
         for expert, count in enumerate(rows):
@@ -130,7 +130,7 @@ class _Machine:
         for expert in range(experts):
             for index, step in enumerate(body):
                 beats = beats_of(step, self.config)
-                asked = max(self.walk + self.latency.WALK - 2, self.stream.accepts)
+                asked = max(self.walk + self.latency.walk - 2, self.stream.accepts)
                 if asked >= until:
                     return
                 self.walk = asked
@@ -140,7 +140,7 @@ class _Machine:
     def _drop(self, step: Step) -> None:
         """What was asked for in vain."""
         self.ahead -= 1
-        self.walk += self.latency.WALK - 1
+        self.walk += self.latency.walk - 1
         self.units.drop(step, self.walk)
 
     def instruction(self, pc: int, step: Step, expert: int, rows: int) -> None:
@@ -158,7 +158,7 @@ class _Machine:
 
     def _walk(self, beats: int, place: int) -> float:
         """When the next instruction is dispatched. Its bytes wait until those before are asked for."""
-        self.walk += self.latency.WALK - 2
+        self.walk += self.latency.walk - 2
         if beats and self.ahead:
             self.ahead -= 1
         elif beats:
@@ -174,10 +174,10 @@ class _Machine:
         rows one less and that one has stored them."""
         if len(self.finished) <= overlap:
             return Start(0.0, 0.0)
-        last = self.finished[-1 - overlap] + self.latency.FINISHED
+        last = self.finished[-1 - overlap] + self.latency.finished
         if not rowwise:
             return Start(last, last)
-        others = self.finished[-2 - overlap] + self.latency.FINISHED if len(self.finished) > overlap + 1 else 0.0
+        others = self.finished[-2 - overlap] + self.latency.finished if len(self.finished) > overlap + 1 else 0.0
         return Start(min(last, max(others, self.stored[-1 - overlap])), last)
 
     def _stored(self, step: Step, rows: int, end: float) -> float:
@@ -185,4 +185,4 @@ class _Machine:
         fields = step.fields
         if fields.get("scatter") or fields.get("destination", 0) == Destination.ROUTER:
             return inf
-        return end - (rows - 3) * self.units.words(step, fields["n_tiles"] - 1) + self.latency.STORED
+        return end - (rows - 3) * self.units.words(step, fields["n_tiles"] - 1) + self.latency.stored

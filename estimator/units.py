@@ -8,16 +8,15 @@ import numpy as np
 
 from moevit.compiler.builder import Step
 from moevit.compiler.plan import ceil_div
+from moevit.hw.bus.bursts import BURST_BEATS
+from moevit.hw.loader.tiles import COLUMN_BEATS
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Destination, Opcode, WeightSource
 
-from .latency import BURST_BEATS, Latencies
+from .latency import latencies
 from .prefetch import MemoryTiming, PrefetchTiming
 
 __all__ = ["Start", "Stay", "Units", "beats_of"]
-
-#: Beats of column parameters per n-tile: n_lanes x 32 bits.
-COLUMN_BEATS = 4
 
 
 def beats_of(step: Step, config: MachineConfig) -> int:
@@ -45,7 +44,7 @@ class _Writer:
     """Takes the sums of rows. ``config.sums_depth`` rows may be under way to it."""
 
     def __init__(self, config: MachineConfig):
-        self._latency, self._depth = Latencies(config), config.sums_depth
+        self._latency, self._depth = latencies(config), config.sums_depth
         self._room = np.full(self._depth, -inf)  # of the next rows, from when on each may enter the array
         self.free = 0.0  # for the next word
 
@@ -65,7 +64,7 @@ class _Writer:
             came = entered + self._latency.compute
             came[0] = max(came[0], self.free)
             freed = np.maximum.accumulate(came - row * cycles) + (row + 1) * cycles
-            self._room = np.concatenate((self._room[count:], freed + self._latency.ROOM))
+            self._room = np.concatenate((self._room[count:], freed + self._latency.room))
             self.free, first = float(freed[-1]), float(entered[-1]) + 1
             if cycles == 1 and begin + count < rows and (self._room <= first + row).all():
                 return Start(start, self._unhindered(rows - begin - count, first, last))
@@ -77,7 +76,7 @@ class _Writer:
         entered = first + np.arange(rows)
         entered[-1] = max(entered[-1], last)
         freed = entered[-self._depth:] + self._latency.compute + 1
-        self._room = np.concatenate((self._room[len(freed):], freed + self._latency.ROOM))
+        self._room = np.concatenate((self._room[len(freed):], freed + self._latency.room))
         self.free = float(freed[-1])
         return float(entered[-1])
 
@@ -86,7 +85,7 @@ class Units:
     """What the units do with one instruction after the other. A unit's time is the first cycle in which it is free."""
 
     def __init__(self, config: MachineConfig, memory: MemoryTiming):
-        self.config, self.memory, self.latency = config, memory, Latencies(config)
+        self.config, self.memory, self.latency = config, memory, latencies(config)
         self.stream = PrefetchTiming(config, memory)
         self.loader = 0.0  # free for the next beat
         self.swapped = 0.0  # the shadow tile was taken
@@ -103,7 +102,7 @@ class Units:
 
     def drop(self, step: Step, dispatched: float) -> None:
         """What was asked for in vain is taken and thrown away."""
-        self.loader = self.beats(beats_of(step, self.config), max(self.loader + self.latency.LOADER, dispatched + 1))
+        self.loader = self.beats(beats_of(step, self.config), max(self.loader + self.latency.loader, dispatched + 1))
 
     def beats(self, beats: int, begin: float, cycles_each: float = 1) -> float:
         """Take beats from ``begin`` on; when the last one is taken and the next could be."""
@@ -122,7 +121,7 @@ class Units:
 
     def _rows_of_words(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:
         """LOAD: words into the residual memory, a write a cycle."""
-        start = max(self.loader + self.latency.LOADER, dispatched + 1, may_start.last + 1)
+        start = max(self.loader + self.latency.loader, dispatched + 1, may_start.last + 1)
         beats, writes = self.config.word_beats, 1 + step.fields.get("copies", 0)
         self.loader = self.beats(rows * step.fields["k_tiles"] * beats, start, writes / beats)
         return Stay(start, start, self.loader)
@@ -131,7 +130,7 @@ class Units:
         """IMAGE: a cycle for as many chunks of 8 bytes of a patch's line as a word holds, from a word into the next as
         long as no part of a word is written twice; what is left of the line begins such a part."""
         fields = step.fields
-        start = max(self.loader + self.latency.LOADER, dispatched + 1, may_start.last + 1)
+        start = max(self.loader + self.latency.loader, dispatched + 1, may_start.last + 1)
         beats, segment = beats_of(step, self.config), fields["segment"]
         groups = self.config.k_lanes // 8
         rooms = [groups - line * segment % (groups // self.config.hidden_parts) for line in range(fields["patch"])]
@@ -142,9 +141,9 @@ class Units:
     def _norm(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:
         """NORM: gain, then every row by ``norm_words``; before that once by words unless the sums are known."""
         fields, latency = step.fields, self.latency
-        taken = max(self.array - latency.READER, dispatched + 1)
+        taken = max(self.array - latency.reader, dispatched + 1)
         self.loader = self.beats(fields["k_tiles"] * self.config.word_beats,
-                                 max(taken + 1, self.loader + latency.LOADER))
+                                 max(taken + 1, self.loader + latency.loader))
         start = max(self.loader, may_start.first + 1)
         idle = max(self.array, taken, may_start.first + 1)
         cycles = ceil_div(fields["k_tiles"], self.config.norm_words)
@@ -165,10 +164,10 @@ class Units:
         routed = fields.get("destination", 0) == Destination.ROUTER
         walk = latency.router_walk if any(fields.get(name) for name in ("sigmoid", "biased", "sets_bias")) else 0
         router_cycles = walk + 1 if walk else fields.get("top_k", 1)
-        taken = max(self.array - latency.READER, dispatched + 1)
+        taken = max(self.array - latency.reader, dispatched + 1)
         self.array = max(self.array, taken)
-        ready = Start(max(taken, may_start.first) + latency.READER, max(taken, may_start.last) + latency.READER)
-        self.loader = max(self.loader + latency.LOADER, dispatched + 1, 0.0 if streamed else may_start.last + 1)
+        ready = Start(max(taken, may_start.first) + latency.reader, max(taken, may_start.last) + latency.reader)
+        self.loader = max(self.loader + latency.loader, dispatched + 1, 0.0 if streamed else may_start.last + 1)
         start = inf
         for n_tile in range(fields["n_tiles"]):
             if not constant:
@@ -179,7 +178,7 @@ class Units:
                 start = min(start, self._sweep(self._load(streamed), ready, rows, cycles))
         taken = max(taken, self.writer.free - 16)
         if routed:
-            return Stay(taken, start, self.writer.free - 1 + latency.GATE + latency.ROUTER + walk)
+            return Stay(taken, start, self.writer.free - 1 + latency.gate + latency.router + walk)
         return Stay(taken, start, self.writer.free - 1 + latency.writer_done)
 
     def _load(self, streamed: bool) -> float:

@@ -1,50 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The performance model's latencies are the hardware's."""
+"""The performance model asks the hardware's units for their latencies, and builds none of them."""
 
 import gc
+import warnings
 
-import pytest
-from amaranth.hdl import Elaboratable
+from amaranth.hdl import Elaboratable, Fragment, UnusedElaboratable
 
-from moevit.estimator.latency import BURST_BEATS, Latencies
+from moevit.estimator.latency import latencies
 from moevit.estimator.timing import DISPATCH_DEPTH
-from moevit.estimator.units import COLUMN_BEATS
 from moevit.hw.array.compute import Compute
-from moevit.hw.bus import bursts
 from moevit.hw.control.dispatch import Dispatch
-from moevit.hw.control.program_walk import ProgramWalk
-from moevit.hw.loader import tiles
-from moevit.hw.reader.means import Means
-from moevit.hw.reader.norm_scale import NormScale
-from moevit.hw.reader.row_reader import Fetch, OperandLanes, RowReader
-from moevit.hw.router.router import Router
-from moevit.hw.writer.row_writer import RowWriter
 from moevit.spec.arrays import CONFIGS
 
 
-@pytest.fixture(autouse=True)
-def unused_allowed(monkeypatch):
-    """For components that are looked at and not elaborated, which Amaranth would warn about."""
-    monkeypatch.setattr(Elaboratable, "_MustUse__silence", True)
-    yield
-    gc.collect()
+def test_units_that_are_asked_are_not_warned_of():
+    class Nothing(Elaboratable):
+        def elaborate(self, platform):
+            return Fragment()
+
+    Fragment.get(Nothing(), None)  # from now on Amaranth warns of units that nobody elaborates
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        latencies.cache_clear()
+        latencies(CONFIGS["8x8"])
+        gc.collect()
+        assert not caught
+        Compute(CONFIGS["8x8"])
+        gc.collect()
+    assert {each.category for each in caught} == {UnusedElaboratable}  # it does warn
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_pipelines(name):
-    config = CONFIGS[name]
-    latencies = Latencies(config)
-    assert latencies.compute == Compute(config).latency
-    assert latencies.writer_done == RowWriter(config).DONE_LATENCY
-    assert latencies.means == Fetch.latency + Means(config).latency
-    assert latencies.norm == Fetch.latency + OperandLanes.latency_values[0] + NormScale(config).latency + 1
-    assert latencies.READER == RowReader.latency
-    assert latencies.ROUTER == Router(config).LATENCY
-    assert latencies.router_walk == Router(config).WALK
-    assert latencies.WALK == ProgramWalk.latency
+def test_several_ports_cost_cycles():
+    one, two = latencies(CONFIGS["8x8"]), latencies(CONFIGS["8x16"])
+    assert (one.spread, two.spread) == (0, 3) and two.store - one.store == 16
 
 
-def test_units():
-    assert BURST_BEATS == bursts.BURST_BEATS
-    assert COLUMN_BEATS == tiles.COLUMN_BEATS
+def test_queue_of_instructions():
     assert DISPATCH_DEPTH == Dispatch()._depth

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from moevit.compiler.steps import Payload, Step
-from moevit.estimator.latency import Latencies
+from moevit.estimator.latency import Latencies, latencies
 from moevit.estimator.prefetch import MemoryTiming, PrefetchTiming
 from moevit.estimator.timing import frame_timing
 from moevit.spec.arrays import CONFIGS
@@ -68,7 +68,7 @@ def test_rows_of_two_words_wait_for_the_row_writer():
 
     # The last row enters when the one that many before it has left: two cycles for each of those, one for each row.
     left = n_tiles * rows - wide.sums_depth
-    assert waits(1) == Latencies(wide).compute + 2 * left + Latencies.ROOM - (n_tiles * rows - 1)
+    assert waits(1) == latencies(wide).compute + 2 * left + Latencies.room - (n_tiles * rows - 1)
     assert waits(2) == 0
     assert waits(1, CONFIGS["64x64"]) == 0  # a word a row
 
@@ -89,20 +89,14 @@ def test_the_prefetch_hides_what_fits_it():
 
 @pytest.mark.parametrize("overlap", [0, 1])
 def test_a_dependent_pass_waits_for_the_end(overlap):
-    latencies = Latencies(CONFIG)
+    latency = latencies(CONFIG)
     first, second = frame_timing([array_pass(50), array_pass(50, overlap=overlap), END], CONFIG, MEMORY).passes
     last_row = first.start + 49
-    assert first.end == last_row + latencies.compute + latencies.writer_done
+    assert first.end == last_row + latency.compute + latency.writer_done
     if overlap:
         assert second.start == last_row + 1
     else:
-        assert second.start == first.end + RowReaderStart.LATENCY + 1
-
-
-class RowReaderStart:
-    """From a row reader's docstring: from an instruction's dispatch to its first row."""
-
-    LATENCY = 16
+        assert second.start == first.end + latency.reader + 1
 
 
 def test_norm_reads_every_row_twice():

@@ -90,6 +90,7 @@ def test_without_typer_every_other_command_says_what_to_install(name):
 
 @pytest.mark.parametrize("name, package", [
     ("quantise", "torch"), ("import", "safetensors"), ("demo prepare", "torch"), ("generate", "amaranth"),
+    ("estimate", "amaranth"),
     ("simulate", "cocotb_tools"), ("notebooks", "nbformat"), ("bench", "matplotlib"), ("board-sim", "cocotb_tools")])
 def test_a_command_without_its_extra_says_what_to_install(name, package):
     done = run(*name.split(), "--help", without=(package,))
