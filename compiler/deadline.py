@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cycles after which a run is stuck: a plain upper bound, not a prediction."""
+"""Cycles after which a run is stuck: an upper bound, not a prediction."""
 
 from collections.abc import Sequence
 
@@ -11,26 +11,26 @@ from .builder import Step
 
 __all__ = ["CYCLES_A_BEAT", "CYCLES_AN_INSTRUCTION", "deadline_cycles"]
 
-#: Of the memory bus: a tenth of what it could move.
+#: Of the slowest memory, per bus beat: a tenth of what the bus can move.
 CYCLES_A_BEAT = 10
-#: To fetch and check an instruction, to fill and drain the pipelines, and to wait twice for a slow memory's first beat.
+#: To fetch and check an instruction, fill and drain the pipelines, and wait twice for the first beat of a slow memory.
 CYCLES_AN_INSTRUCTION = 2000
-#: Times that a row is read at most: a NORM reads for the mean and for the peak; a gate takes at most three sweeps.
+#: A row is read at most so often: a NORM reads for the mean and for the peak; a gate takes at most three sweeps.
 _READINGS = 3
 
 
 def deadline_cycles(steps: Sequence[Step], network: Network, config: MachineConfig, batch: int) -> int:
-    """Cycles in which ``steps`` end on any board whose memory moves a beat in `CYCLES_A_BEAT` cycles.
+    """Cycles in which ``steps`` end on any board whose memory moves a bus beat in `CYCLES_A_BEAT` cycles.
 
-    Nothing overlaps, and every expert has tokens: so each expert's weights are fetched once for each block of rows, and
-    the rows of all experts together are ``batch x tokens x top_k`` at most.
+    The bound assumes that nothing overlaps and that every expert has tokens. So each expert's weights are fetched once
+    for each row range, and the rows of all experts together are at most ``batch x tokens x top_k``.
     """
     routed = batch * network.tokens * network.top_k
     return sum(_instruction(step, config, network.experts, routed) for step in steps)
 
 
 def _instruction(step: Step, config: MachineConfig, experts: int, routed: int) -> int:
-    """Cycles of one step alone; of one in an expert loop for all experts."""
+    """Cycles of one step alone; for a step of an expert loop, those of all experts."""
     fields = step.fields
     times, rows = (experts, routed) if fields.get("queued") else (1, fields.get("rows", 0))
     words = rows * fields.get("k_tiles", 1) * fields.get("n_tiles", 1)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many tokens an expert gets: the loads that timing and synthetic networks are made with.
+"""How many tokens an expert gets: the loads for predictions and synthetic networks.
 
-Measured on M3ViT-tiny's published gates and image: block 1, both tasks. The gates of its later blocks are published but
-their inputs are not; with experts fitted to its output 13 to 16 of 16 are active there and the largest load is 48.
+The source is M3ViT-tiny with its published gates and image: block 1, both tasks, measured. For the later blocks the
+gates are published but not their inputs. With experts fitted to the published output, 13 to 16 of 16 experts are active
+there, and the largest load is 48.
 """
 
 from collections.abc import Sequence
@@ -18,14 +19,14 @@ MEASURED = (
     (0, 6, 0, 32, 0, 27, 15, 24, 22, 19, 0, 22, 11, 33, 32, 15),
     (0, 17, 0, 41, 1, 22, 16, 25, 2, 19, 0, 23, 16, 1, 51, 24),
 )
-_STRIDE = 5  # spreads heavy experts over the numbers; the next that has no factor in common with theirs
+_STRIDE = 5  # spreads heavy experts over the numbers; the next one that has no factor in common with their count
 
 
 def expert_loads(network: Network, task: int = 0) -> dict[int, tuple[int, ...]]:
-    """Tokens of each expert, by MoE block: they sum to tokens x top_k.
+    """Tokens of each expert, by MoE block. The sum of a block is tokens x top_k.
 
-    Block 1 is as measured, scaled; in later blocks 13 to 16 sixteenths of the experts are active and their loads fall
-    quadratically, of 258 from 48 or so to one or two.
+    Block 1 has the measured loads, scaled. In later blocks 13 to 16 sixteenths of the experts are active, and their
+    loads fall quadratically: of 258 in all, from about 48 to one or two.
     """
     loads = {}
     stride = next(each for each in count(_STRIDE) if gcd(each, network.experts) == 1) if network.experts else 0
@@ -43,7 +44,7 @@ def expert_loads(network: Network, task: int = 0) -> dict[int, tuple[int, ...]]:
 
 
 def share_out(shares: Sequence[int], total: int, most: int) -> tuple[int, ...]:
-    """Integers in proportion to ``shares`` that sum to ``total``, none above ``most``; a share of 0 stays 0."""
+    """Integers in proportion to ``shares`` whose sum is ``total``, none above ``most``. A share of 0 stays 0."""
     loads = [min(most, share * total // sum(shares)) for share in shares]
     while sum(loads) < total:
         room = [expert for expert, share in enumerate(shares) if share and loads[expert] < most]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """On-chip memories of a configuration, in block RAMs and UltraRAMs, and its DSP slices: an estimate before synthesis.
 
-Counts are of what ``hw`` declares, each memory laid out alone; ``docs/area.md`` has what Yosys makes of it.
+Each memory that ``hw`` declares is laid out alone. ``docs/area.md`` has what Yosys makes of them.
 """
 
 from dataclasses import dataclass, replace
@@ -24,8 +24,10 @@ _DISTRIBUTED = 64  # words; a memory that is no deeper is made of LUTs
 
 @dataclass(frozen=True)
 class OnChipMemory:
-    """A memory of ``depth`` words of ``width`` bits, as ``copies`` for read ports, banks, parts of a word; blocks of
-    all."""
+    """A memory of ``depth`` words of ``width`` bits, ``copies`` times (for read ports, banks, parts of a word).
+
+    ``bram36`` and ``uram``: blocks that all copies take.
+    """
 
     name: str
     depth: int
@@ -55,8 +57,11 @@ def _uram(depth: int, width: int) -> int:
 
 
 def on_chip(config: MachineConfig, uram: int = 0) -> list[OnChipMemory]:
-    """The memories of ``config``, the largest first. The ``uram`` UltraRAMs go to rows and weights where each replaces
-    more than two block RAMs, first where it replaces most."""
+    """The memories of ``config``, the largest first.
+
+    ``uram``: UltraRAMs of the board. They go to memories in which each replaces more than two block RAMs, first to
+    those in which it replaces most.
+    """
     word = ROW_BITS * config.k_lanes
     declared = [
         *((f"residual rows, {reader}", _in_blocks(config.residual_bank), word, config.residual_banks)
@@ -85,15 +90,17 @@ def on_chip(config: MachineConfig, uram: int = 0) -> list[OnChipMemory]:
 
 
 def dsp_slices(config: MachineConfig) -> int:
-    """Slices of array, row reader (two a lane, three if a NORM takes more than a word a cycle), row writer (three a
-    lane), router and control."""
+    """Slices of array, row reader, row writer, router and control.
+
+    The row reader has two a lane, or three if a NORM takes several words a cycle; the row writer has three a lane.
+    """
     array = config.macs_per_cycle // (2 if config.packed else 1)
     reader, writer = min(1 + config.norm_words, 3) * config.k_lanes + 8, 3 * config.k_lanes + 1
     return array + reader + writer + 2
 
 
 def shortages(config: MachineConfig, board: Board) -> list[str]:
-    """Which budgets of ``board`` the configuration exceeds, and whether its multipliers are too wide; empty if none."""
+    """The budgets of ``board`` that ``config`` exceeds, and whether its multipliers are too wide; empty if it fits."""
     memories = on_chip(config, board.uram)
     needs = {"BRAM36": (sum(each.bram36 for each in memories), board.bram36),
              "URAM": (sum(each.uram for each in memories), board.uram),

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cycles of a program, without running it: the machine's units as they wait for each other, tile by tile.
+"""Cycles of a program, without running it: how the machine's units wait for each other, tile by tile.
 
-Units are followed in program order, which is the order in which each of them works. What they cost is in `latency`,
-what the memory costs in `stream`, what loader, array and row writer do with an instruction in `units`. Here is what the
-sequencer decides, a method for each decision:
+Each unit works in program order, so the model follows the units instruction by instruction. `latency` has the cycles of
+the pipelines, `prefetch` those of the memory, `units` what loader, array and row writer do with an instruction. This
+module has what the program walk decides, a method for each decision:
 
-* ``_walk``: when it asks for an instruction's bytes and dispatches it;
-* ``_speculate``: which experts it asks for before it knows that they are needed;
-* ``_may_start``: when an instruction may read what the ones before it write.
+* ``_walk``: when it requests an instruction's bytes and dispatches it;
+* ``_speculate``: which experts it requests before it knows that they are needed;
+* ``_may_start``: when an instruction may read what earlier instructions write.
 """
 
 from collections.abc import Sequence
@@ -25,15 +25,16 @@ from .units import Start, Units, beats_of
 
 __all__ = ["FrameTiming", "PassTiming", "frame_timing"]
 
-#: Instructions that wait in front of a unit.
+#: Instructions that wait in front of a unit at most.
 DISPATCH_DEPTH = 32
 
 
 @dataclass(frozen=True)
 class PassTiming:
-    """An instruction: its place in the program, expert, rows; cycle of its first row (word) and of its end.
+    """One finished instruction: ``pc`` is its place in the program, ``block`` its transformer block if it has one.
 
-    ``busy``: cycles in which its rows entered the array. ``beats`` that it takes from the stream.
+    ``start``, ``end``: cycle of its first row (of its first word, if no row enters the array), and of its end.
+    ``busy``: cycles in which its rows enter the array. ``beats``: taken from the prefetch FIFO.
     """
 
     name: str
@@ -50,7 +51,7 @@ class PassTiming:
 
 @dataclass
 class FrameTiming:
-    """A frame: its cycles and what the row reader did in them, as the counters of the machine have it."""
+    """A frame: its cycles, and what the row reader does in them, by the machine's counters."""
 
     cycles: int = 0
     passes: list[PassTiming] = field(default_factory=list)
@@ -60,7 +61,7 @@ class FrameTiming:
 
 def frame_timing(steps: Sequence[Step], config: MachineConfig, memory: MemoryTiming,
                  loads: Sequence[Sequence[int]] = ()) -> FrameTiming:
-    """Follow one run of ``steps``; ``loads``: tokens of each expert, for each EXPERTS step in order."""
+    """Follow one run of ``steps``. ``loads``: tokens of each expert, for each EXPERTS step in order."""
     machine = _Machine(steps, config, memory)
     active = iter(loads)
     pc = 0
@@ -77,14 +78,14 @@ def frame_timing(steps: Sequence[Step], config: MachineConfig, memory: MemoryTim
 
 
 def _places(steps: Sequence[Step], config: MachineConfig) -> list[int]:
-    """Beat address of the first part of each step's payload, from the beginning of weights or gates; 0 of an image."""
+    """Beat address of each step's payload, from the beginning of its region; 0 for the image."""
     places, used = {}, dict.fromkeys(Region, 0)
     for step in steps:
         if step.payload and step.payload not in places:
-            stream = Region(step.fields["region"])
-            places[step.payload] = used[stream]
-            parts = 1 if stream == Region.GATES else step.payload.count  # every task has its own gates
-            used[stream] += parts * beats_of(step, config)
+            region = Region(step.fields["region"])
+            places[step.payload] = used[region]
+            copies = 1 if region == Region.GATES else step.payload.count  # every task has its own gates
+            used[region] += copies * beats_of(step, config)
     return [places[step.payload] if step.payload else 0 for step in steps]
 
 
@@ -93,26 +94,26 @@ class _Machine:
 
     def __init__(self, steps: Sequence[Step], config: MachineConfig, memory: MemoryTiming):
         self.config, self.latency, self.units = config, latencies(config), Units(config, memory)
-        self.stream = self.units.stream
+        self.prefetch = self.units.prefetch
         self.finished: list[float] = []  # all instructions up to this one are finished: the cycle of `done`
         self.stored: list[float] = []  # from when on a rowwise instruction may read what this one stores
         self.taken: list[float] = []  # when the slowest unit took an instruction
         self.passes: list[PassTiming] = []
         # START to the first instruction: the program is fetched whole.
         beats = len(steps) * INSTRUCTION_BYTES // config.beat_bytes
-        self.stream.ask(3, beats)
+        self.prefetch.ask(3, beats)
         self.walk = self.units.beats(beats, 0.0) + 1
         self.places = _places(steps, config)
-        self.ahead = 0  # stretches that were asked for before their instruction's turn
+        self.ahead = 0  # requests made before their instruction's turn
 
     def result(self) -> FrameTiming:
         cycles = round(self.finished[-1] + self.latency.finished + 1)
         waits = {name: round(value) for name, value in self.units.waits.items()}
         waits["WAIT_PROGRAM"] = cycles - sum(waits.values())
-        return FrameTiming(cycles, self.passes, waits, self.stream.delivered)
+        return FrameTiming(cycles, self.passes, waits, self.prefetch.delivered)
 
     def experts(self, pc: int, body: Sequence[Step], rows: Sequence[int], speculate: int) -> None:
-        """The sequencer waits for the router, then goes from expert to expert; one without tokens costs a cycle."""
+        """The program walk waits for the router, then goes from expert to expert. An idle expert costs one cycle."""
         routed = self.finished[-1] + 2 * self.latency.finished
         self.walk += self.latency.walk
         self._speculate(pc, body, speculate, routed)
@@ -126,19 +127,19 @@ class _Machine:
                     self._drop(step)
 
     def _speculate(self, pc: int, body: Sequence[Step], experts: int, until: float) -> None:
-        """Ask for the bytes of the first experts until the router has decided."""
+        """Request the bytes of the first ``experts`` experts, until the router has decided at ``until``."""
         for expert in range(experts):
             for index, step in enumerate(body):
                 beats = beats_of(step, self.config)
-                asked = max(self.walk + self.latency.walk - 2, self.stream.accepts)
+                asked = max(self.walk + self.latency.walk - 2, self.prefetch.accepts)
                 if asked >= until:
                     return
                 self.walk = asked
-                self.stream.ask(asked, beats, self.places[pc + 1 + index] + expert * beats)
+                self.prefetch.ask(asked, beats, self.places[pc + 1 + index] + expert * beats)
                 self.ahead += 1
 
     def _drop(self, step: Step) -> None:
-        """What was asked for in vain."""
+        """Take and throw away the bytes of an idle expert."""
         self.ahead -= 1
         self.walk += self.latency.walk - 1
         self.units.drop(step, self.walk)
@@ -157,21 +158,21 @@ class _Machine:
         self.passes.append(PassTiming(step.name, step.part, step.block, pc, expert, rows, start, end, busy, beats))
 
     def _walk(self, beats: int, place: int) -> float:
-        """When the next instruction is dispatched. Its bytes wait until those before are asked for."""
+        """When the next instruction is dispatched. It requests its bytes after the instructions before it."""
         self.walk += self.latency.walk - 2
         if beats and self.ahead:
             self.ahead -= 1
         elif beats:
-            self.walk = max(self.walk, self.stream.accepts)
-            self.stream.ask(self.walk, beats, place)
+            self.walk = max(self.walk, self.prefetch.accepts)
+            self.prefetch.ask(self.walk, beats, place)
         self.walk += 2
         if len(self.taken) > DISPATCH_DEPTH:
             self.walk = max(self.walk, self.taken[-1 - DISPATCH_DEPTH] + 1)
         return self.walk
 
     def _may_start(self, overlap: int, rowwise: int) -> Start:
-        """From when on an instruction may read: all but ``overlap`` of those before it are finished, or for its first
-        rows one less and that one has stored them."""
+        """When an instruction may read: all but ``overlap`` of those before it are finished. A rowwise one may read
+        its first rows when one more is unfinished and has stored them."""
         if len(self.finished) <= overlap:
             return Start(0.0, 0.0)
         last = self.finished[-1 - overlap] + self.latency.finished
@@ -181,7 +182,8 @@ class _Machine:
         return Start(min(last, max(others, self.stored[-1 - overlap])), last)
 
     def _stored(self, step: Step, rows: int, end: float) -> float:
-        """When row 0 may be read: row 2 is stored and known to be. ``end``: the last one is."""
+        """When a rowwise instruction may read row 0: the row reader knows that row 2 is stored. ``end``: the last row
+        is stored."""
         fields = step.fields
         if fields.get("scatter") or fields.get("destination", 0) == Destination.ROUTER:
             return inf

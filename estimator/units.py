@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cycles of an instruction in loader, array and row writer, and how long each of them makes the others wait."""
+"""Cycles of an instruction in loader, array and row writer, and how long they wait for each other."""
 
 from math import inf
 from typing import NamedTuple
@@ -20,20 +20,20 @@ __all__ = ["Start", "Stay", "Units", "beats_of"]
 
 
 def beats_of(step: Step, config: MachineConfig) -> int:
-    """Beats of the stream that a step takes, one part of its payload or the image."""
+    """Beats that a step takes from the prefetch FIFO: one copy of its payload, or the image."""
     size = step.payload.size if step.payload else step.fields.get("region_beats", 0) * config.bus_bytes
     return size // config.beat_bytes
 
 
 class Start(NamedTuple):
-    """From when on the first and the last row may be read."""
+    """When the first and the last row may be read."""
 
     first: float
     last: float
 
 
 class Stay(NamedTuple):
-    """When the slowest unit took an instruction, its first row (word) began, and it ended."""
+    """When the slowest unit takes an instruction, its first row (or word) starts, and it ends."""
 
     taken: float
     start: float
@@ -41,16 +41,16 @@ class Stay(NamedTuple):
 
 
 class _Writer:
-    """Takes the sums of rows. ``config.sums_depth`` rows may be under way to it."""
+    """Takes the sums of rows. At most ``config.sums_depth`` rows are under way to it."""
 
     def __init__(self, config: MachineConfig):
         self._latency, self._depth = latencies(config), config.sums_depth
-        self._room = np.full(self._depth, -inf)  # of the next rows, from when on each may enter the array
+        self._room = np.full(self._depth, -inf)  # when each of the next rows may enter the array
         self.free = 0.0  # for the next word
 
     def take(self, rows: int, cycles: int, first: float, last: float) -> Start:
-        """When the first and the last row enter the array: one a cycle from ``first`` on, the last one not before
-        ``last``, each while there is room. A row costs ``cycles``."""
+        """When the first and the last row enter the array: one a cycle from ``first`` on, each while there is room, the
+        last one not before ``last``. The row writer takes ``cycles`` for a row."""
         start = inf
         for begin in range(0, rows, self._depth):
             count = min(self._depth, rows - begin)
@@ -71,8 +71,10 @@ class _Writer:
         return Start(start, first - 1)
 
     def _unhindered(self, rows: int, first: float, last: float) -> float:
-        """When the last of rows of a cycle enters that follow one another, each of which finds room: it does where
-        those before it did, since a row has left before as many more have entered as may be under way."""
+        """When the last of ``rows`` rows enters the array, if each costs the row writer one cycle and all find room.
+
+        If as many rows as may be under way find room, so do all after them: each row leaves before they have entered.
+        """
         entered = first + np.arange(rows)
         entered[-1] = max(entered[-1], last)
         freed = entered[-self._depth:] + self._latency.compute + 1
@@ -82,11 +84,11 @@ class _Writer:
 
 
 class Units:
-    """What the units do with one instruction after the other. A unit's time is the first cycle in which it is free."""
+    """Loader, array and row writer, instruction by instruction. The time of a unit is its first free cycle."""
 
     def __init__(self, config: MachineConfig, memory: MemoryTiming):
         self.config, self.memory, self.latency = config, memory, latencies(config)
-        self.stream = PrefetchTiming(config, memory)
+        self.prefetch = PrefetchTiming(config, memory)
         self.loader = 0.0  # free for the next beat
         self.swapped = 0.0  # the shadow tile was taken
         self.array = 0.0  # free for the next row
@@ -95,40 +97,43 @@ class Units:
         self.waits = dict.fromkeys(causes, 0.0)
 
     def run(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:
-        """An instruction that is no END and no EXPERTS."""
+        """Follow an instruction other than END and EXPERTS."""
         unit = {Opcode.LOAD: self._rows_of_words, Opcode.IMAGE: self._image, Opcode.NORM: self._norm,
                 Opcode.PASS: self._pass, Opcode.STORE: self._store}[Opcode(step.fields["opcode"])]
         return unit(step, rows, dispatched, may_start)
 
     def drop(self, step: Step, dispatched: float) -> None:
-        """What was asked for in vain is taken and thrown away."""
+        """Take the step's bytes and throw them away: they belong to an idle expert."""
         self.loader = self.beats(beats_of(step, self.config), max(self.loader + self.latency.loader, dispatched + 1))
 
     def beats(self, beats: int, begin: float, cycles_each: float = 1) -> float:
-        """Take beats from ``begin`` on; when the last one is taken and the next could be."""
+        """Take ``beats`` beats from ``begin`` on. Returns when the next one could be taken."""
         while beats > 0:
             piece = min(beats, BURST_BEATS)
-            begin = max(begin + piece * cycles_each, self.stream.arrival(piece) + 1)
-            self.stream.take(piece, begin)
+            begin = max(begin + piece * cycles_each, self.prefetch.arrival(piece) + 1)
+            self.prefetch.take(piece, begin)
             beats -= piece
         return begin
 
     def words(self, step: Step, n_tile: int) -> int:
-        """Stored of a row of the n-tile."""
+        """Words that are stored of a row of the n-tile."""
         fields, ratio = step.fields, self.config.ratio
         end = min(ceil_div(fields["columns"], self.config.k_lanes) - n_tile * ratio, ratio)
         return end - (0 if n_tile else fields.get("first_word", 0))
 
     def _rows_of_words(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:
-        """LOAD: words into the residual memory, a write a cycle."""
+        """LOAD: words into the residual memory, one write a cycle."""
         start = max(self.loader + self.latency.loader, dispatched + 1, may_start.last + 1)
         beats, writes = self.config.word_beats, 1 + step.fields.get("copies", 0)
         self.loader = self.beats(rows * step.fields["k_tiles"] * beats, start, writes / beats)
         return Stay(start, start, self.loader)
 
     def _image(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:
-        """IMAGE: a cycle for as many chunks of 8 bytes of a patch's line as a word holds, from a word into the next as
-        long as no part of a word is written twice; what is left of the line begins such a part."""
+        """IMAGE: one cycle writes chunks of 8 bytes of a line of a patch, at most as many as a word holds.
+
+        A write may go from a word into the next one if no part of a word is written twice (``config.hidden_parts``).
+        What is left of the line begins such a part.
+        """
         fields = step.fields
         start = max(self.loader + self.latency.loader, dispatched + 1, may_start.last + 1)
         beats, segment = beats_of(step, self.config), fields["segment"]
@@ -139,7 +144,8 @@ class Units:
         return Stay(start, start, self.loader)
 
     def _norm(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:
-        """NORM: gain, then every row by ``norm_words``; before that once by words unless the sums are known."""
+        """NORM: the gain; unless the sums are known, every row once word by word; then every row ``norm_words`` words a
+        cycle."""
         fields, latency = step.fields, self.latency
         taken = max(self.array - latency.reader, dispatched + 1)
         self.loader = self.beats(fields["k_tiles"] * self.config.word_beats,
@@ -157,7 +163,7 @@ class Units:
         return Stay(taken, start, end)
 
     def _pass(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:
-        """PASS: tiles are loaded while the rows of the one before are in the array."""
+        """PASS: a tile is loaded while the rows of the tile before enter the array."""
         fields, latency = step.fields, self.latency
         k_tiles = fields["k_tiles"] * (self.config.gate_sweeps if fields.get("digits") else 1)
         streamed, constant = fields.get("weights", 0) == WeightSource.BUS, fields.get("constant", 0)
@@ -182,21 +188,22 @@ class Units:
         return Stay(taken, start, self.writer.free - 1 + latency.writer_done)
 
     def _load(self, streamed: bool) -> float:
-        """When the next tile is in the shadow: its first beat waits beside it, the others behind the swap."""
+        """When the next tile is loaded: its first beat waits beside the shadow tile, the others come after the swap."""
         beats = self.config.k_lanes
         present = max(self.loader + 1, self.swapped + 1)
         if streamed:
-            last = max(present + beats // self.config.tile_beats - 1, self.stream.arrival(beats) + 1)
-            self.stream.take(beats, last)
+            last = max(present + beats // self.config.tile_beats - 1, self.prefetch.arrival(beats) + 1)
+            self.prefetch.take(beats, last)
         else:
             last = present + beats - 1
         self.loader = last
         return last + 1
 
     def _sweep(self, tile: float, ready: Start, rows: int, cycles: int) -> float:
-        """Rows through the array, one a cycle; returns the cycle of the first one, in which the tile is taken.
+        """One sweep: rows through the array, one a cycle. Returns the cycle of the first row, which takes the tile.
 
-        ``cycles`` of the row writer (of the router behind it) per row, if this is an n-tile's last sweep, or 0."""
+        ``cycles``: of the row writer, or of the router behind it, per row of an n-tile's last sweep; 0 in other sweeps.
+        """
         free, self.swapped = self.array, max(tile, ready.first, self.array)
         weights = max(0.0, tile - max(free, ready.first))
         drain = max(0.0, ready.last - (self.swapped + rows - 1))
@@ -211,7 +218,7 @@ class Units:
         return self.swapped
 
     def _store(self, step: Step, rows: int, dispatched: float, may_start: Start) -> Stay:
-        """STORE: words to the memory, and the response of the last burst."""
+        """STORE: words to the memory, until the response to the last burst."""
         start = max(self.array, dispatched + 2, may_start.last + 1)
         beats = rows * step.fields["k_tiles"] * self.config.word_bus_beats
         end = start + self.latency.store + beats / min(self.memory.bandwidth, 1.0) + self.memory.write_latency
