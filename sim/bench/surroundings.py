@@ -54,6 +54,11 @@ class MemoryModel:
                                 port.plain(bits))
             cycle += 1
 
+    def forget(self) -> None:
+        """Empties both logs."""
+        self.read_log.clear()
+        self.write_log.clear()
+
     def _write(self, cycle: int, address: int, enable: int, granules: int, word: Any) -> None:
         self.write_log.append((cycle, address, enable, word))
         if granules == 1:
@@ -96,3 +101,8 @@ class Probe:
                 self.cycles.append(cycle)
                 self.values.append(found if len(found) != 1 else found[0])
             cycle += 1
+
+    def forget(self) -> None:
+        """Drops what was recorded so far."""
+        self.cycles.clear()
+        self.values.clear()
