@@ -9,6 +9,9 @@ from moevit.estimator.estimate import estimate
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
 from moevit.spec.networks import NETWORKS
+from moevit.spec.parts import Part
+
+EXPERT = (Part.EXPERT_FC1, Part.EXPERT_FC2)
 
 
 @pytest.mark.parametrize("board", ["pynq-z2", "kv260", "zcu104", "zcu102"])
@@ -23,19 +26,19 @@ def test_experts_of_four_bits(board, monkeypatch):
     def half_beats(step, config):
         beats = beats_of(step, config)
         columns = units.COLUMN_BEATS * step.fields.get("n_tiles", 0)
-        return columns + (beats - columns) // 2 if ".moe.fc" in step.name else beats
+        return columns + (beats - columns) // 2 if step.part in EXPERT else beats
 
     def half_load(self, streamed):
         if not halved[-1]:
             return load(self, streamed)
         beats = self.config.k_lanes // 2
         present = max(self.loader, self.swapped) + 1
-        self.loader = max(present + beats // self.config.tile_beats - 1, self.stream.arrival(beats) + 1)
-        self.stream.take(beats, self.loader)
+        self.loader = max(present + beats // self.config.tile_beats - 1, self.prefetch.arrival(beats) + 1)
+        self.prefetch.take(beats, self.loader)
         return self.loader + 1
 
     def noting(self, step, *arguments):
-        halved.append(".moe.fc" in step.name)
+        halved.append(step.part in EXPERT)
         return run(self, step, *arguments)
 
     eight = cycles()
