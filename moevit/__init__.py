@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An FPGA accelerator for Mixture-of-Experts vision transformers: a checkpoint in, a verified machine out.
+"""An FPGA accelerator for Mixture-of-Experts vision transformers: from a checkpoint to a verified machine.
 
-The names below are imported when they are first used, since a board has numpy alone. One whose packages are not
-installed raises MissingExtra, an ImportError that says what to install.
+The names below are imported when they are first used, because a board has only numpy. A name whose packages are missing
+raises MissingExtra, an ImportError that says what to install.
 """
 
 from importlib import import_module
@@ -18,13 +18,13 @@ try:
 except PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0+unknown"
 
-#: Where each name comes from: module, name there, extra.
+#: Module, name in it, and extra of each name.
 _NAMES = {
     "Accelerator": ("moevit.host.runtime", "Accelerator", ""),
     "import_checkpoint": ("moevit.golden.importers", "import_checkpoint", "golden"),
     "quantise": ("moevit.golden.quant.quantiser", "quantise", "golden"),
     "compile": ("moevit.compiler.assemble", "compile_model", ""),
-    "estimate": ("moevit.estimator.estimate", "estimate", ""),
+    "estimate": ("moevit.estimator.estimate", "estimate", "hw"),
     "load": ("moevit.files", "load", ""),
 }
 

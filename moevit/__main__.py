@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit``, or ``python -m moevit``: all commands, or without typer, as on a board, those that need numpy alone."""
+"""``moevit`` or ``python -m moevit``: all commands. Without typer, as on a board, only those that need numpy alone."""
 
 import os
 import sys
@@ -13,23 +13,23 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; ends with SystemExit."""
+    """Run a command. It always raises SystemExit."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a terminal of other letters shows what it can
+            stream.reconfigure(errors="backslashreplace")  # a terminal with few letters gets escapes for the others
     try:
         app = _application()
         if app is None:
             sys.exit(board.main(words))
         app(words, prog_name="moevit")
-    except BrokenPipeError:  # whoever read what is printed has enough
+    except BrokenPipeError:  # the reader of the output, such as head, has stopped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)  # as typer has it
+        sys.exit(1)  # the same code as typer's
 
 
 def _application() -> Any:
-    """All commands; None without typer."""
+    """The typer application with all commands, or None without typer."""
     try:
         from .cli.app import app
     except ModuleNotFoundError as error:

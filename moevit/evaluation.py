@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Float and integer answers of one network on pictures, side by side."""
+"""Float and integer answers of one network to the same pictures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,31 +18,38 @@ __all__ = ["Answers", "EvaluationError", "answers", "float_tokens", "labels_of"]
 
 
 class EvaluationError(ValueError):
-    """Pictures, heads and labels that do not fit each other."""
+    """Pictures, heads and labels that do not fit each other.
+
+    Fix: name the folders of pictures like the classes, or number them; give the checkpoint of the model.
+    """
 
 
 @dataclass
 class Answers:
-    """Of each picture: classes in float and in integers, if there is a classifier, and cosines of its tokens."""
+    """Answers to each picture. ``classes``: in float and in integers, if there is a classifier. ``cosines``: of its
+    tokens."""
 
     classes: dict[str, list[int]] = field(default_factory=lambda: {"float": [], "integer": []})
     cosines: list[np.ndarray] = field(default_factory=list)
     saturated: int = 0
 
     def top1(self, labels: Sequence[int], rung: str) -> float:
-        """Share of right answers."""
+        """The share of right answers."""
         return float(np.mean(np.array(self.classes[rung]) == labels))
 
     @property
     def agreement(self) -> float:
-        """Share of pictures with the same answer in float and in integers."""
+        """The share of pictures with the same answer in float and in integers."""
         return float(np.mean(np.array(self.classes["float"]) == self.classes["integer"]))
 
 
 def answers(model: QuantisedModel, reference: M3ViT, paths: Sequence[Path], task: int, head: Head | None,
             norm: Head | None, watch: Callable[[str], object] = lambda picture: None) -> Answers:
-    """Run every picture through both. ``head`` is a classifier; ``norm`` gives the features that are compared, the
-    tokens themselves without it. Raises PictureError."""
+    """Run every picture through both models. Raises PictureError.
+
+    ``head`` is a classifier. ``norm`` gives the features to compare; without it, the tokens are compared. ``watch`` is
+    called with the name of each picture.
+    """
     integer, network, found = IntegerModel(model), model.network, Answers()
     size, preprocess = (network.height, network.width), model.host.get("preprocess", {})
     for path in paths:
@@ -61,8 +68,7 @@ def answers(model: QuantisedModel, reference: M3ViT, paths: Sequence[Path], task
 
 
 def float_tokens(reference: M3ViT, image: np.ndarray, task: int) -> np.ndarray:
-    """What the machine would return of an image u8 (H, W, 3) without rounding: tokens f32 (N, dim), before a final
-    norm."""
+    """The machine's tokens of an image u8 (H, W, 3) without rounding: f32 (N, dim), before a final norm."""
     kept = {}
     with torch.no_grad():
         reference(pixels(image[None]), task, lambda name, value: kept.update({name: value} if name == "tokens" else {}))
@@ -70,8 +76,10 @@ def float_tokens(reference: M3ViT, image: np.ndarray, task: int) -> np.ndarray:
 
 
 def labels_of(folders: Mapping[str, Sequence[Path]], head: Head) -> dict[str, int]:
-    """Which output of a classifier each folder of pictures is: by the name of the class, by number, or, where there
-    are as many folders as outputs, in the order of their names. Raises EvaluationError."""
+    """Folder of pictures -> output of the classifier. Raises EvaluationError.
+
+    A folder has the name of a class, or its number. If there are as many folders as outputs, their sorted order counts.
+    """
     outputs = len(head.weight) if head.weight is not None else 0
     if head.classes and set(folders) <= set(head.classes):
         return {name: head.classes.index(name) for name in folders}
@@ -85,5 +93,5 @@ def labels_of(folders: Mapping[str, Sequence[Path]], head: Head) -> dict[str, in
 
 
 def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Of each token (N, dim) with its counterpart: (N,)."""
+    """The cosine of each token (N, dim) with its counterpart: (N,)."""
     return (a * b).sum(-1) / np.maximum(np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1), 1e-30)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files on a model's way: checkpoint, quantised model, bundle, told apart by how they begin."""
+"""Loads a checkpoint, a quantised model or a bundle. The first bytes of a file tell which it is."""
 
 import json
 from pathlib import Path
@@ -17,18 +17,21 @@ if TYPE_CHECKING:
 __all__ = ["FileError", "load", "shape_of"]
 
 _ZIP = b"PK\x03\x04"
-_HEADER_LIMIT = 100_000_000  # bytes, as safetensors has it
+_HEADER_LIMIT = 100_000_000  # bytes; the limit of safetensors
 
 
 class FileError(ValueError):
-    """A file that is none of ours. The message names it."""
+    """A file of none of moevit's kinds. The message names it.
+
+    Fix: give a quantised model (.npz) or a checkpoint of `moevit import` (.safetensors).
+    """
 
 
 def load(path: "str | Path") -> "QuantisedModel | Bundle | M3ViT":
-    """What a file of ours holds: a Bundle, a QuantisedModel (.npz), or the float model of a checkpoint (.safetensors).
+    """Load a file: a Bundle, a QuantisedModel (.npz), or the float model of a checkpoint (.safetensors).
 
-    Raises OSError for a file that cannot be read, BundleError, QuantisedModelError or CheckpointError for a damaged
-    one, MissingExtra for a checkpoint where torch is not installed.
+    Raises OSError for an unreadable file, BundleError, QuantisedModelError or CheckpointError for a damaged one,
+    MissingExtra for a checkpoint without torch.
     """
     path = Path(path)
     with path.open("rb") as file:
@@ -45,10 +48,9 @@ def load(path: "str | Path") -> "QuantisedModel | Bundle | M3ViT":
 
 
 def shape_of(path: str | Path) -> Network | QuantisedModel:
-    """What an estimate takes: a quantised model, or the network of a checkpoint, of which the header alone is read, so
-    that no torch is needed.
+    """The input of an estimate: a quantised model, or the network of a checkpoint.
 
-    Raises OSError, QuantisedModelError, and FileError for what is no file of ours.
+    Only the header of a checkpoint is read, so torch is not needed. Raises OSError, QuantisedModelError, FileError.
     """
     path = Path(path)
     with path.open("rb") as file:

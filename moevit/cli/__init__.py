@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: each command reads its arguments, calls what does the work, and prints."""
+"""The command line. Each command reads its arguments, calls the other packages, and prints."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The typer application: a command is imported when it is called, so that none waits for what another needs."""
+"""The typer application. A command is imported when it is called, so it does not load the packages of the others."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -17,18 +17,18 @@ from .stages import Stages, interrupted
 
 __all__ = ["app"]
 
-INTERRUPTED = 130  # as a shell counts: 128 + SIGINT
+INTERRUPTED = 130  # a shell's exit code: 128 + SIGINT
 
 
 class _Command(TyperCommand):
-    """A command whose flags have no type in its help."""
+    """A command whose help shows flags without a type."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _untyped(super().get_params(ctx))
 
 
 class _Group(TyperGroup):
-    """Commands of the table that begin with ``prefix``, listed without being imported."""
+    """The commands that begin with ``prefix``. The list is printed without importing them."""
 
     def __init__(self, *, prefix: str = "", **settings: Any):
         super().__init__(**settings)
@@ -46,7 +46,7 @@ class _Group(TyperGroup):
         found, _, rest = super().resolve_command(ctx, args)
         name = str(found)
         command = COMMANDS[self.prefix + name]
-        ctx.invoked_subcommand = name  # for who catches what its import raises
+        ctx.invoked_subcommand = name  # `invoke` reads it if the import fails
         if command.target == BOARD:
             raise SystemExit(board.main([name, *rest]))
         if not command.target:
@@ -87,7 +87,7 @@ def _lacking(error: ModuleNotFoundError, name: str, command: Command) -> BaseExc
 
 
 def _untyped(params: list[Any]) -> list[Any]:
-    """Flags, --help among them, without ``<bool>``."""
+    """Remove ``<bool>`` from flags, also from --help."""
     for each in params:
         if getattr(each, "is_flag", False):
             each.metavar = ""

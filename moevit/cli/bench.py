@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit bench``: the rows of the table on the RTL; JSON, pictures and the documents."""
+"""``moevit bench``: measures the table's rows on the RTL and writes JSON, pictures and documents."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from moevit.host.errors import AccelError
 from .screen import errors, say, told
 from .stages import Stages
 
-DIFFERENT = 3  # exit code if a value is not the integer model's
+DIFFERENT = 3  # exit code if a value differs from the integer model
 
 
 def bench(
@@ -65,7 +65,7 @@ def bench(
 
 
 def _chosen(names: Sequence[str], fast: bool) -> list[Row]:
-    """Raises BadParameter."""
+    """The rows to run. Raises BadParameter."""
     known = {each.name: each for each in ROWS}
     if names and fast:
         raise typer.BadParameter("--fast is the quickest row: leave out --row")
@@ -76,7 +76,7 @@ def _chosen(names: Sequence[str], fast: bool) -> list[Row]:
 
 
 def _publish(rows: list[dict[str, Any]], root: Path) -> None:
-    """Of all rows: the repository's page, its pictures, the README's table."""
+    """Write the page of all rows, its pictures, and the README's table."""
     for made, shown in ((f"{FRAME}.png", FRAME), ("tokens.png", TOKENS)):
         shutil.copyfile(root / made, Path("docs") / "pictures" / f"{shown}.png")
     (Path("docs") / "performance.md").write_text(document(rows))

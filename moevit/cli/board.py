@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a board's command line has: numpy and the standard library alone."""
+"""The commands that a board has: they need only numpy and the standard library."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ __all__ = ["main"]
 
 
 def main(words: Sequence[str]) -> int:
-    """Run a command; the exit code, 1 if something is wrong or missing."""
+    """Run a command. Returns the exit code, 1 if something is wrong or missing."""
     from .. import __version__
 
     parser = argparse.ArgumentParser(prog="moevit", description="What needs numpy alone. All other commands need typer:"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit board-sim``: what a board would run, through the real pynq package over the RTL."""
+"""``moevit board-sim``: the host code of a board, through the real pynq package, over the RTL."""
 
 import json
 from pathlib import Path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network on every board class, in one table."""
+"""A table of all boards for one network."""
 
 from dataclasses import dataclass
 
@@ -18,12 +18,12 @@ from .screen import console, say
 
 __all__ = ["Candidate", "best", "candidates", "show"]
 
-TIGHT = 0.95  # of a budget; placement and routing get hard
+TIGHT = 0.95  # of a budget; beyond it placement and routing become hard
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A board with the array that runs the network soonest on it, or why none does."""
+    """A board with the array that runs the network fastest on it, or the reason why none does."""
 
     board: Board
     found: Estimate | None
@@ -31,7 +31,7 @@ class Candidate:
 
     @property
     def budgets(self) -> dict[str, tuple[float, int]]:
-        """Used and available, by resource."""
+        """Resource -> used, available."""
         if self.found is None:
             return {}
         config = self.found.config
@@ -42,7 +42,7 @@ class Candidate:
 
     @property
     def tight(self) -> list[str]:
-        """Budgets that are all but used up."""
+        """The resources of which more than `TIGHT` is used."""
         return [name for name, (used, available) in self.budgets.items() if used > TIGHT * available]
 
     @property
@@ -51,18 +51,19 @@ class Candidate:
 
 
 def candidates(network: Network | QuantisedModel, batch: int = 1, latency: int = 64) -> list[Candidate]:
-    """One per board class: its own array, or if the network does not fit that the fastest other that fits the board."""
+    """A candidate for each board: its own array, or if the network does not fit it, the fastest array that fits the
+    board."""
     return [_candidate(network, board, batch, latency) for board in BOARDS.values()]
 
 
 def best(found: list[Candidate]) -> Candidate | None:
-    """The soonest, with room in every budget if there is one."""
+    """The fastest candidate. Candidates with room in every budget come first."""
     fitting = [each for each in found if each.found]
     return min(fitting, key=lambda each: (bool(each.tight), each.milliseconds), default=None)
 
 
 def show(network: Network | QuantisedModel, batch: int, latency: int) -> bool:
-    """Print the table; whether any board runs the network."""
+    """Print the table. Returns whether any board runs the network."""
     found = candidates(network, batch, latency)
     network = network if isinstance(network, Network) else network.network
     numbers = [Column(name, justify="right", no_wrap=True) for name in ("cycles", "ms", "BRAM36", "URAM", "DSP")]
@@ -86,7 +87,7 @@ def show(network: Network | QuantisedModel, batch: int, latency: int) -> bool:
             say(f"{each.board.name}: {each.reason}")
     chosen = best(found)
     if chosen is None:
-        say("fits no board class", "red")
+        say("fits no board", "red")
         return False
     assert chosen.found
     room = f", no budget above {TIGHT:.0%}" if not chosen.tight else ""

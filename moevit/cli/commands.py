@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All commands, as data: so that the list of them is printed, and what one lacks is said, before any is imported."""
+"""All commands as data. The list and the missing extras can be printed without importing a command."""
 
 from typing import NamedTuple
 
@@ -10,8 +10,11 @@ BOARD = "board:main"
 
 
 class Command(NamedTuple):
-    """``target``: module of this package and function in it, `BOARD` for what needs no typer, empty for a group, whose
-    commands are named after it. ``extra``: what brings the packages that it needs; empty if numpy does."""
+    """A command in the list.
+
+    ``target``: module of this package and function in it; `BOARD` for a command without typer; empty for a group, whose
+    commands have its name as a prefix. ``extra``: the extra with its packages; empty if numpy suffices.
+    """
 
     target: str
     extra: str
@@ -22,7 +25,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "import": Command("import_:import_", "golden", _MODEL, "Read a checkpoint of timm, Hugging Face, torchvision, ..."),
     "quantise": Command("quantise:quantise", "golden", _MODEL, "Quantise a checkpoint, calibrated on pictures."),
-    "estimate": Command("estimate:estimate", "cli", _MODEL, "Predict cycles and memories, on a board or on all."),
+    "estimate": Command("estimate:estimate", "hw", _MODEL, "Predict cycles and memories, on a board or on all."),
     "evaluate": Command("evaluate:evaluate", "golden", _MODEL, "Compare float and integer answers on pictures."),
     "compile": Command("compile_:compile_", "cli", _MODEL, "Compile a quantised model to a bundle."),
     "run": Command("run:run", "sim", _MODEL, "Run a picture on the RTL, the golden machine or a board."),
@@ -45,10 +48,10 @@ COMMANDS = {
     "demo prepare": Command("demo:prepare", "golden", _PROJECT, "Write test scenes with float and integer tokens."),
     "demo compare": Command("demo:compare", "golden", _PROJECT, "Compare float, integer and RTL on scenes."),
     "demo score": Command("demo:score", "golden", _PROJECT, "Score the quantised demo on scenes it has not seen."),
-    "bench": Command("bench:bench", "dev", _PROJECT, "Measure whole networks on board classes, on the RTL."),
+    "bench": Command("bench:bench", "dev", _PROJECT, "Measure whole networks on boards, on the RTL."),
     "models": Command("models:models", "dev", _PROJECT, "Measure real pretrained models, with labels."),
     "notebooks": Command("notebooks:notebooks", "dev", _PROJECT, "Execute the notebooks over the simulated board."),
-    "docs": Command("docs:docs", "cli", _PROJECT, "Write the reference tables of docs/."),
+    "docs": Command("docs:docs", "dev", _PROJECT, "Write the generated pages and pictures of docs/."),
     "synth": Command("synth:synth", "build", _PROJECT, "Count the cells of every unit by Yosys, into docs/area.md."),
     "ecp5": Command("ecp5:ecp5", "build", _PROJECT, "Place and route a small machine for an ECP5."),
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit compile``: a quantised model to a bundle."""
+"""``moevit compile``: from a quantised model to a bundle."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +24,7 @@ def compile_(
     model: Annotated[Path, typer.Argument(help="quantised model (.npz)")],
     output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="bundle to write")],
     config: Annotated[str | None, typer.Option(help="array configuration; the board's, or 16x16, if left out")] = None,
-    board: Annotated[str | None, typer.Option(help=f"board class: {', '.join(BOARDS)}")] = None,
+    board: Annotated[str | None, typer.Option(help=f"board: {', '.join(BOARDS)}")] = None,
     batch: Annotated[int, typer.Option(help="images at a time")] = 1,
     heads: Annotated[Path | None, typer.Option(help=".npz with the host's head weights; the model's own if left out")]
         = None,
@@ -50,8 +50,10 @@ def compile_(
 
 
 def _heads(path: Path, network: Network) -> dict[str, np.ndarray]:
-    """Raises NpzError, BadParameter. Heads of other tasks may be among them, as in the checkpoint; the host leaves them
-    out."""
+    """The head tensors in a file. Raises NpzError, BadParameter.
+
+    Heads of other tasks may be among them, as in a checkpoint; the host ignores them.
+    """
     try:
         arrays = read_npz(path)
     except NpzError as error:

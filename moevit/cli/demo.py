@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit demo``: the demo network, trained, prepared, compared, scored."""
+"""``moevit demo``: train, prepare, compare and score the demo network."""
 
 import json
 from pathlib import Path

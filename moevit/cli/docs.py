@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit docs``: the tables that are made from the declarations."""
+"""``moevit docs``: the pages and pictures that are made from the code."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from moevit.pages.contract import DOCUMENTS
+from moevit.pages.documents import documents
 
 from .screen import say, told
 from .stages import Stages
 
 
 def docs(
-    output: Annotated[Path, typer.Option("--output", "-o", file_okay=False, help="folder")] = Path("docs"),
+    root: Annotated[Path, typer.Option(exists=True, file_okay=False, help="checkout whose docs/ is written")] = Path(),
 ) -> None:
-    """Write the reference tables."""
-    paths = {output / name: make for name, make in DOCUMENTS.items()}
+    """Write the generated pages and pictures of docs/."""
     with told(OSError):
-        Stages(*paths)
-        for path, make in paths.items():
-            path.write_text(make())
+        texts = {root / "docs" / name: text for name, text in documents(root).items()}
+        for path in {path.parent for path in texts}:
+            path.mkdir(parents=True, exist_ok=True)
+        Stages(*texts)
+        changed = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
+        for path in changed:
+            path.write_text(texts[path])
             say(str(path))
+    say(f"{len(texts)} files, {len(changed)} written")

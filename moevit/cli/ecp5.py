@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit ecp5``: a small machine placed, routed and packed for an ECP5 by open tools."""
+"""``moevit ecp5``: places, routes and packs a small machine for an ECP5 with open tools."""
 
 from pathlib import Path
 from typing import Annotated

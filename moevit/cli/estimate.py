@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit estimate``: cycles, bytes and on-chip memory before anything is built."""
+"""``moevit estimate``: cycles, bytes and on-chip memory, before anything is built."""
 
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +27,7 @@ def estimate(
                                                 f"{', '.join(NETWORKS)}")],
     config: Annotated[str | None, typer.Option(help=f"array configuration, the board's if left out: "
                                                     f"{', '.join(CONFIGS)}")] = None,
-    board: Annotated[str | None, typer.Option(help=f"board class: {', '.join(BOARDS)}; all if left out")] = None,
+    board: Annotated[str | None, typer.Option(help=f"board: {', '.join(BOARDS)}; all if left out")] = None,
     batch: Annotated[int, typer.Option(min=1, help="images at a time")] = 1,
     image: Annotated[str | None, typer.Option(metavar="HxW", help="image in pixels, as in 480x640; the network's own "
                                                                   "if left out")] = None,
@@ -49,7 +49,7 @@ def estimate(
 
 
 def _one(network: Network | QuantisedModel, config: str | None, board: Board | None, batch: int, latency: int) -> None:
-    """One array, in detail."""
+    """Print the estimate of one array in detail."""
     machine = config_named(config or (board.config if board else ""))
     lacking = shortages(machine, board) if board else []
     try:
@@ -65,9 +65,9 @@ def _one(network: Network | QuantisedModel, config: str | None, board: Board | N
 
 
 def _figures(found: Estimate, board: Board | None) -> Table:
-    """Cycles and the bounds below them."""
+    """A table of cycles and of the bounds below them."""
     table = Table(show_header=False, box=None, title=f"{found.network.name} on {found.config.name}"
-                  + (f", {board.name} class" if board else "") + (f", batch {found.batch}" if found.batch > 1 else ""))
+                  + (f", {board.name}" if board else "") + (f", batch {found.batch}" if found.batch > 1 else ""))
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     slices = dsp_slices(found.config)

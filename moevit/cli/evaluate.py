@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit evaluate``: what quantising costs on pictures."""
+"""``moevit evaluate``: the loss from quantising, measured on pictures."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from ..evaluation import Answers, EvaluationError, answers, labels_of
 from .screen import console, say, told
 from .stages import Stages
 
-MOST_CLASSES = 20  # of a confusion table; of more, the pairs that are confused most
+MOST_CLASSES = 20  # of a confusion table; with more, the most frequent confusions are listed
 
 
 def evaluate(
@@ -68,7 +68,7 @@ def _place(model: QuantisedModel, task: str | None) -> int:
 
 
 def _classifier(heads: dict[str, Head], name: str | None) -> Head | None:
-    """The head whose answer is a class of the picture. Raises BadParameter."""
+    """The head that gives the class of a picture, or None. Raises BadParameter."""
     found = {key: each for key, each in heads.items() if each.weight is not None and each.pool != "patches"}
     if name is not None and name not in found:
         raise typer.BadParameter(f"no classifier is called {name!r}; there are {', '.join(found) or 'none'}",
@@ -119,7 +119,7 @@ def _print(figures: dict[str, Any]) -> None:
 
 
 def _print_confusion(found: Answers, labels: list[int], names: dict[int, str]) -> None:
-    """Rows are labels, columns answers in integers (in float, where that differs)."""
+    """Rows are labels, columns are answers in integers, with those in float in brackets where they differ."""
     answered = found.classes
     places = sorted({*labels, *answered["float"], *answered["integer"]})
     size = max(places) + 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit fit``: the named networks against the named configurations."""
+"""``moevit fit``: the named networks on the named configurations."""
 
 from rich.table import Table
 
@@ -11,7 +11,7 @@ from .screen import console, say
 
 
 def fit() -> None:
-    """Which network fits which configuration, and what is in the way."""
+    """Print which network fits which configuration, and the reasons against."""
     table = Table("network", box=None)
     for config in CONFIGS:
         table.add_column(config, no_wrap=True)

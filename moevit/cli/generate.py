@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit generate``: the machine's Verilog."""
+"""``moevit generate``: writes the machine's Verilog."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit handoff``: the hardware handoff of the block design."""
+"""``moevit handoff``: writes the hardware handoff (.hwh) of the block design."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ from .stages import Stages
 
 
 def handoff_(
-    board: Annotated[str, typer.Option(help=f"class of boards: {', '.join(BOARDS)}")],
+    board: Annotated[str, typer.Option(help=f"board: {', '.join(BOARDS)}")],
     output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False,
                                          help=".hwh to write; the .bit's name, but for the end")],
     config: Annotated[str | None, typer.Option(help="array configuration; the board's if left out")] = None,

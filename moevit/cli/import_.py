@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit import``: a checkpoint of another library to one of our own, with what was done to it."""
+"""``moevit import``: converts a checkpoint of another library to a moevit checkpoint, with a report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ from .parse import pair, triple
 from .screen import say, told
 from .stages import Stages
 
-_OTHER = "What the file does not say"
+_OTHER = "Facts that the file does not contain"
 
 
 def import_(
@@ -68,13 +68,13 @@ def import_(
 
 
 def show(imported: Imported) -> None:
-    """What was done, a line each."""
+    """Print the report, line by line."""
     for line in imported.report.lines():
         say(line)
 
 
 def described(network: Network) -> str:
-    """A network in a few words."""
+    """A short description of a network."""
     experts = f", {network.experts} experts" if network.experts else ""
     return (f"{network.name}: {network.height} x {network.width} pixels, patch {network.patch}, dim {network.dim}, "
             f"{network.depth} blocks{experts}")

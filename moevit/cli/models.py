@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit models``: real pretrained networks, measured with labels and on the RTL; JSON and a page."""
+"""``moevit models``: measures real pretrained networks, with labels and on the RTL, and writes JSON and a page."""
 
 import json
 import multiprocessing
@@ -21,7 +21,7 @@ from moevit.host.errors import AccelError
 from .screen import errors, say, told
 from .stages import Stages
 
-DIFFERENT = 3  # exit code if a value of the RTL is not the integer model's
+DIFFERENT = 3  # exit code if a value of the RTL differs from the integer model
 PAGE = Path("docs") / "models.md"
 DEMO = Path("models") / "demo" / "quantised.json"
 
@@ -38,7 +38,7 @@ def models(
         stages = Stages(output / "models.json", root / "models.md")
     except OSError as error:
         raise typer.BadParameter(str(error), param_hint="--output") from error
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch
+    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads
     with told(AccelError, ImportFailed, QuantisationError, SetError), \
             ProcessPoolExecutor(jobs, context, one_thread) as executor:
         found = Measurement(root, stages.stage, executor, few=fast).run()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit notebooks``: the host's notebooks from text, executed over the simulated board."""
+"""``moevit notebooks``: converts the notebooks from text and executes them over the simulated board."""
 
 from pathlib import Path
 from typing import Annotated

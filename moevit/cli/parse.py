@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that are more than one number. Each function raises BadParameter."""
+"""Parsers of options that are more than one number. Each function raises BadParameter."""
 
 import re
 
@@ -9,7 +9,7 @@ __all__ = ["pair", "triple"]
 
 
 def pair(text: str | None, option: str) -> tuple[int, int] | None:
-    """Two numbers with an x between."""
+    """Two numbers separated by x; None stays None."""
     if text is None:
         return None
     sides = re.fullmatch(r"([0-9]{1,4})x([0-9]{1,4})", text)
@@ -20,7 +20,7 @@ def pair(text: str | None, option: str) -> tuple[int, int] | None:
 
 
 def triple(text: str | None, option: str) -> tuple[float, float, float] | None:
-    """Three numbers with commas between."""
+    """Three numbers separated by commas; None stays None."""
     if text is None:
         return None
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit quantise``: a float checkpoint to integers, and what it cost, layer by layer."""
+"""``moevit quantise``: converts a float checkpoint to integers, and prints the loss, layer by layer."""
 
 import os
 from collections.abc import Mapping
@@ -68,11 +68,11 @@ def quantise(
 
 
 def table(fidelity: Fidelity, network: Network) -> Table:
-    """SQNR in dB per block and tensor, and the share of tokens that are routed as in float."""
+    """SQNR in dB per block and tensor, and the share of tokens routed as in float."""
     shown = [name for name in BLOCK_TENSORS if name != "gate_logits" or network.experts]
     names = ["block", *(name.replace("_", "\n") for name in shown), *(["same\nexperts"] if network.experts else [])]
     result = Table(*(Column(name, justify="right", no_wrap=True) for name in names), box=SIMPLE_HEAD,
-                   padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,  # 80 columns hold it
+                   padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,  # fits 80 columns
                    title=f"SQNR in dB against float; embedding {fidelity.sqnr['x_embed']:.1f}, "
                          f"output {fidelity.sqnr['tokens']:.1f}; {sum(fidelity.saturated.values())} saturated")
     for block in range(network.depth):
@@ -90,7 +90,7 @@ def _save_heads(tensors: Mapping[str, Tensor], path: Path, checkpoint: Path) -> 
 
 
 def calibration(network: Network, path: Path | None, count: int, host: Mapping[str, Any]) -> np.ndarray:
-    """Images u8 (images, H, W, 3). Raises CalibrationError, PictureError, OSError."""
+    """Calibration images u8 (images, H, W, 3). Raises CalibrationError, PictureError, OSError."""
     if path is None:
         return photographs(network, count)
     if path.is_file() and path.suffix not in PICTURES:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit release``: one archive per board."""
+"""``moevit release``: writes an archive for a board."""
 
 import subprocess
 import tempfile

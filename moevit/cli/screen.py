@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where commands print: results on stdout, errors and progress on stderr."""
+"""Output of commands: results on stdout, errors and progress on stderr."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +17,13 @@ errors = Console(stderr=True)
 
 
 def say(text: str, style: str | None = None) -> None:
-    """A line, as long as it is, its brackets and numbers as they are."""
+    """Print one line without wrapping, with brackets and numbers unchanged."""
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def told(*kinds: type[Exception]) -> Iterator[None]:
-    """An error of ``kinds`` ends the command with its message, exit code 1."""
+    """An error of these ``kinds`` prints its message and ends the command with exit code 1."""
     try:
         yield
     except kinds as error:
@@ -32,14 +32,14 @@ def told(*kinds: type[Exception]) -> Iterator[None]:
 
 
 def config_named(name: str) -> MachineConfig:
-    """Raises BadParameter."""
+    """The configuration of this name. Raises BadParameter."""
     if name not in CONFIGS:
         raise typer.BadParameter(f"no configuration is called {name!r}; there are {', '.join(CONFIGS)}")
     return CONFIGS[name]
 
 
 def board_named(name: str) -> Board:
-    """Raises BadParameter."""
+    """The board of this name. Raises BadParameter."""
     if name not in BOARDS:
-        raise typer.BadParameter(f"no board class is called {name!r}; there are {', '.join(BOARDS)}")
+        raise typer.BadParameter(f"no board is called {name!r}; there are {', '.join(BOARDS)}")
     return BOARDS[name]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stages of a command: a line each with the time it took, a bar on a terminal, and what is left after a Ctrl-C."""
+"""Stages of a command: a line for each with its time, a bar on a terminal, and a summary after a Ctrl-C."""
 
 import threading
 import time
@@ -15,13 +15,13 @@ from .screen import errors
 
 __all__ = ["Stage", "Stages", "interrupted"]
 
-SILENCE_SECONDS = 4.0  # after so long without a terminal, a line says how far it is
+SILENCE_SECONDS = 4.0  # without a terminal, the time between lines of progress
 
 _latest: "Stages | None" = None
 
 
 class Stage:
-    """What is under way: call it with what is done now, and how much of how much."""
+    """The current stage. Call it with the current detail, and with how much is done of the total."""
 
     def __init__(self, name: str, progress: Progress, bar: TaskID):
         self.name, self.detail, self.result = name, "", ""
@@ -34,7 +34,7 @@ class Stage:
         self._progress.update(self._bar, detail=self.detail, completed=self.done, total=self.total or None)
 
     def step(self, detail: str = "") -> None:
-        """One more is done."""
+        """Count one more as done."""
         self(detail, self.done + 1)
 
     @property
@@ -47,8 +47,8 @@ class Stage:
 
 
 class Stages:
-    """The stages of a command that writes ``outputs``, for which room is made at once. Raises OSError where there is
-    none.
+    """The stages of a command that writes ``outputs``. Their folders are made at once. Raises OSError if one cannot be
+    made.
 
     >>> stages = Stages(output)
     >>> with stages.stage("quantise", total=layers) as stage:
@@ -71,14 +71,17 @@ class Stages:
         return time.monotonic() - self._began
 
     def show(self, detail: str = "", done: float | None = None) -> None:
-        """What is done now, in whatever stage that is."""
+        """Update the current stage, if there is one."""
         if self.current:
             self.current(detail, done)
 
     @contextmanager
     def stage(self, name: str, total: float = 0, quiet: bool = False) -> Iterator[Stage]:
-        """A line when it is over: its name, ``result`` if that was set, seconds. Before that a bar, or on no terminal a
-        line every few seconds. A ``quiet`` one that was quick leaves no line."""
+        """Open a stage. Its line at the end has its name, ``result`` if it was set, and seconds.
+
+        During the stage there is a bar; without a terminal, a line every few seconds. A ``quiet`` stage that was quick
+        prints no line.
+        """
         progress = Progress(SpinnerColumn("line"), TextColumn("{task.description}", markup=False), BarColumn(20),
                             TextColumn("{task.fields[detail]}", markup=False), TimeElapsedColumn(), console=errors,
                             transient=True, disable=not errors.is_terminal)
@@ -97,7 +100,7 @@ class Stages:
             over.set()
 
     def left(self) -> str:
-        """What an interrupt leaves behind, in a line."""
+        """One line about the state after an interrupt: written and unwritten outputs."""
         doing = f" in {self.current.name}" if self.current else ""
         position = f" ({self.current.position})" if self.current and self.current.total else ""
         ready = [str(path) for path in self.outputs if _written(path) != self._before[path]]

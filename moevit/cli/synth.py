@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit synth``: Yosys cell counts of every hardware unit, and of whole machines."""
+"""``moevit synth``: Yosys cell counts of every hardware unit and of whole machines."""
 
 import threading
 from collections.abc import Sequence
@@ -29,8 +29,7 @@ def synth(
     config: Annotated[list[str] | None, typer.Option(help="count this configuration alone (may be repeated)")] = None,
     whole: Annotated[bool, typer.Option(help="synthesise whole machines too")] = True,
 ) -> None:
-    """Count the cells of every unit; what has not changed since the last run comes from build/synth. The page says what
-    was left out."""
+    """Count the cells of every unit. Unchanged units come from build/synth. The page lists what was left out."""
     targets, left_out = _chosen(board or (), config or (), whole)
     work = [(target, unit) for target in targets for unit in (*units(target.config), *([TOP] if target.whole else []))]
     with told(OSError, SynthesisError):
@@ -42,10 +41,10 @@ def synth(
 
 
 def _counted(work: Sequence[tuple[Target, str]], jobs: int, stage: Stage) -> dict[str, dict[str, Resources]]:
-    """Cells by target and unit. Raises SynthesisError, naming the unit."""
+    """Cells by target and unit. Raises SynthesisError, which names the unit."""
 
     def count(target: Target, unit: str) -> Resources:
-        with _GENERATING:  # Amaranth is not made for threads
+        with _GENERATING:  # Amaranth is not thread-safe
             text = component_rtlil(made(unit, target.config))
         found = resources(cells(text, target.synthesis, Path("build") / "synth"))
         stage.step(f"{target.name}, {unit}")
@@ -66,16 +65,17 @@ def _counted(work: Sequence[tuple[Target, str]], jobs: int, stage: Stage) -> dic
 
 
 def _chosen(boards: Sequence[str], configs: Sequence[str], whole: bool) -> tuple[list[Target], list[str]]:
-    """What is counted, and what is left out. Raises BadParameter for a board or a configuration that is no class."""
+    """The targets to count, and the names of those left out. Raises BadParameter for an unknown board or
+    configuration."""
     for what, names, known in (("board", boards, [target.board.name for target in TARGETS]),
                                ("configuration", configs, [target.config.name for target in TARGETS])):
         if unknown := set(names) - set(known):
-            raise typer.BadParameter(f"no {what} of a class is called {', '.join(sorted(unknown))}; there are "
+            raise typer.BadParameter(f"no {what} is called {', '.join(sorted(unknown))}; there are "
                                      f"{', '.join(dict.fromkeys(known))}")
     chosen = [target for target in TARGETS if target.board.name in (boards or BOARDS)
               and target.config.name in (configs or CONFIGS)]
     if not chosen:
-        raise typer.BadParameter("no class has both that board and that configuration")
+        raise typer.BadParameter("no target has both that board and that configuration")
     left_out = [target.name for target in TARGETS if target not in chosen]
     if not whole:
         left_out += [f"the whole of {target.name} at once" for target in chosen if target.whole]

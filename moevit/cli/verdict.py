@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a verdict on a quantised model says, in lines."""
+"""Prints the verdict on a quantised model."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ __all__ = ["show"]
 
 
 def show(model: QuantisedModel, tensors: Mapping[str, np.ndarray], fidelity: Fidelity) -> Verdict:
-    """Print the worst tensor, the final tokens, what clips, the routing, and each warning."""
+    """Print the worst tensor, the final tokens, clipped values, the routing, and each warning."""
     found = verdict(model, tensors, fidelity)
     say(f"worst tensor   {found.worst}: {found.worst_sqnr:.1f} dB")
     say(f"final tokens   {found.sqnr:.1f} dB; cosine median {found.cosine_median:.5f}, least {found.cosine_least:.5f}")

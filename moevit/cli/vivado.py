@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit bitstream``, ``ooc``, ``vivado``, ``config``: a bitstream for a board, the core out of context, or just what
-Vivado needs."""
+"""``moevit bitstream``, ``ooc``, ``vivado``, ``config``: a bitstream for a board, the core out of context, or only the
+files for Vivado."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,7 +50,7 @@ def _fail(error: VivadoError) -> typer.Exit:
 @contextmanager
 def _written(board: str, config: str | None, output: Path | None, preset: Preset, jobs: int, *,
              check: Callable[[Board, Path], None] = lambda board, folder: None) -> Iterator[Build]:
-    """A build in its folder, with its sources; ``check`` comes before what takes a minute, the Verilog."""
+    """A build in its folder, with its sources. ``check`` runs before the Verilog is generated, which takes a minute."""
     chosen = config or BOARDS[board].config
     folder = (output or Path("build") / "vivado" / board).resolve()
     if unsuited := BOARDS[board].unsuited(CONFIGS[chosen]):
@@ -66,14 +66,14 @@ def _written(board: str, config: str | None, output: Path | None, preset: Preset
 
 
 def _preflight(force: bool) -> tuple[str, Callable[[Board, Path], None]]:
-    """Vivado, and the check of disk and memory unless they do not matter."""
+    """Vivado's path, and the check of disk and memory; with ``force``, a check that does nothing."""
     vivado, version = find_vivado()
     say(f"{vivado}, version {version}")
     return vivado, (lambda board, folder: None) if force else check_machine
 
 
 def _watched(vivado: str, step: Callable[[str, Callable[[str], None]], dict[str, Any]]) -> dict[str, Any]:
-    """Run a step, with Vivado's latest line of progress on the screen; in a file, each such line."""
+    """Run a step. A terminal shows Vivado's latest line of progress; a file gets every line."""
     with console.status("Vivado") as status:
         show = status.update if console.is_terminal else partial(console.print, highlight=False, soft_wrap=True)
         return step(vivado, lambda line: show(escape(f"Vivado: {line[:100]}")))
@@ -112,7 +112,7 @@ def bitstream(board: BoardOption, config: ConfigOption = None, output: OutputOpt
 
 def ooc(board: BoardOption, config: ConfigOption = None, output: OutputOption = None,
         force: ForceOption = False) -> None:
-    """Synthesise, place and route the core alone; writes ooc.json and reports."""
+    """Synthesise, place and route the core alone. Writes ooc.json and reports."""
     try:
         vivado, check = _preflight(force)
         with _written(board, config, output, Preset.OWN, 1, check=check) as made:
@@ -125,7 +125,7 @@ def ooc(board: BoardOption, config: ConfigOption = None, output: OutputOption = 
 
 def prepare(board: BoardOption, config: ConfigOption = None, output: OutputOption = None,
             preset: PresetOption = Preset.AUTO, jobs: JobsOption = 2) -> None:
-    """Write the folder alone, to be carried to a computer that has Vivado."""
+    """Write only the folder, for a computer that has Vivado."""
     try:
         with _written(board, config, output, preset, jobs) as made:
             folder = made.folder

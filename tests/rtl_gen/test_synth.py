@@ -90,9 +90,9 @@ def test_what_is_left_out_is_said():
     assert "64x64 for zcu102" in left_out and "the whole of 32x32 for kv260 at once" in left_out
     assert _chosen([], [], True) == (list(TARGETS), [])
     assert [target.name for target in _chosen(["zcu104"], ["32x64_long"], True)[0]] == ["32x64_long for zcu104"]
-    for board, config, wrong in (("z9", "32x64", "no board of a class is called z9"),
-                                 ("zcu104", "7x7", "no configuration of a class is called 7x7"),
-                                 ("kv260", "64x64", "no class has both")):
+    for board, config, wrong in (("z9", "32x64", "no board is called z9"),
+                                 ("zcu104", "7x7", "no configuration is called 7x7"),
+                                 ("kv260", "64x64", "no target has both")):
         with pytest.raises(typer.BadParameter, match=wrong):
             _chosen([board], [config], True)
     counts = {unit: Resources(dsp=1) for unit in UNITS}
