@@ -35,7 +35,7 @@ def roofline(passes: Sequence[Pass], peak: float, memories: Mapping[str, float],
     right = log10(2.5 * max([*finite, *ridges.values()]))
     left = log10(min([*finite, *ridges.values()]) / 3)
     slowest = min((each.macs / each.cycles for each in passes), default=1.0)
-    high, low = log10(2 * peak), log10(max(peak / 1e4, slowest / 2))
+    high, low = log10(1.4 * peak), log10(min(peak / 8, max(peak / 1024, slowest / 2)))
     kinds = {kind: colour for kind, colour in KIND_COLOURS.items() if any(each.kind == kind for each in passes)}
     legend = legend_height(list(kinds), width)
     plot, box = min(380.0, width * 0.8), (44.0, 8.0, width - 12)
@@ -49,14 +49,15 @@ def roofline(passes: Sequence[Pass], peak: float, memories: Mapping[str, float],
         up = (max(log10(rate), low) - low) / (high - low)
         return box[0] + across * (box[2] - box[0]), box[1] + (1 - up) * (plot - box[1])
 
-    _grid(canvas, at, (left, right), (low, high), box)
+    _grid(canvas, at, (left, right), (low, high), box, peak)
     for index, (name, bandwidth) in enumerate(memories.items()):
         ridge = ridges[name]
         start = max(10**left, 10**low / bandwidth)
         canvas.line([at(start, bandwidth * start), at(ridge, peak), at(10**right, peak)], theme("ink"), 1.6,
                     "6 4" if index else "")
-        x, y = at(ridge, peak)
-        canvas.text(min(x, box[2] - 150), y + 18 + 16 * index, f"{name}: ridge {ridge:.3g}", muted=True)
+        y = plot - 14 - 17 * index
+        canvas.line([(box[2] - 30, y - 4), (box[2] - 2, y - 4)], theme("ink"), 1.6, "6 4" if index else "")
+        canvas.text(box[2] - 36, y, f"{name}: ridge at {ridge:.3g}", anchor="end", muted=True)
     x, y = at(10**right, peak)
     canvas.text(x, y - 5, f"array: {peak:g} a cycle", anchor="end", muted=True)
     total = sum(each.cycles for each in passes)
@@ -72,14 +73,18 @@ def roofline(passes: Sequence[Pass], peak: float, memories: Mapping[str, float],
 
 
 def _grid(canvas: Canvas, at: Callable[[float, float], tuple[float, float]], across: tuple[float, float],
-          up: tuple[float, float], box: tuple[float, float, float]) -> None:
-    for low, high, horizontal in ((*across, True), (*up, False)):
-        for exponent in range(int(low) - 1, int(high) + 2):
-            for factor in (1, 10**0.5) if high - low < 2 else (1,):
-                value = factor * 10.0**exponent
-                if low <= log10(value) <= high:
-                    x, y = at(value, 10 ** up[0]) if horizontal else at(10 ** across[0], value)
-                    canvas.line([(x, y), (x, box[1])] if horizontal else [(x, y), (box[2], y)])
-                    label = short(value if factor == 1 else round(value, -exponent + 1 if exponent < 1 else 0))
-                    canvas.text(x if horizontal else x - 5, y + (15 if horizontal else 4), label, muted=True,
-                                anchor="middle" if horizontal else "end")
+          up: tuple[float, float], box: tuple[float, float, float], peak: float) -> None:
+    """Lines at 1, 2, 5 times powers of ten across, at halves of ``peak`` up."""
+    for exponent in range(int(across[0]) - 1, int(across[1]) + 2):
+        for factor in (1, 2, 5):
+            value = factor * 10.0**exponent
+            if across[0] <= log10(value) <= across[1]:
+                x, y = at(value, 10 ** up[0])
+                canvas.line([(x, y), (x, box[1])])
+                canvas.text(x, y + 15, f"{value:g}", anchor="middle", muted=True)
+    value = peak
+    while log10(value) > up[0]:
+        x, y = at(10 ** across[0], value)
+        canvas.line([(x, y), (box[2], y)])
+        canvas.text(x - 5, y + 4, f"{value:g}", anchor="end", muted=True)
+        value /= 2

@@ -32,7 +32,8 @@ def schedule(report: RunReport | None, moved: Sequence[Lane], predicted: Lane, c
         lanes = [*[lane for lane in moved if lane.label == "load"], logged(report.passes), predicted,
                  *[lane for lane in moved if lane.label == "write"]]
         about = ("Weights of later passes are loaded while earlier ones compute. The machine logs the end of each "
-                 "instruction, so a logged bar begins where the one before ends.")
+                 "instruction, so a logged bar begins where the one before ends. Rows stay on chip until the last "
+                 "instruction writes the tokens.")
         if len(report.passes) == PASS_LOG_ENTRIES:
             about += f" The log keeps the first {PASS_LOG_ENTRIES} instructions."
         if not moved:

@@ -18,6 +18,8 @@ from moevit.kit.npz import read_npz
 from moevit.spec.networks import Network
 from moevit.spec.quantised import QuantisedModel
 
+from ..report.accessibility import problems
+
 VIT = Network(name="vit", height=28, width=42, patch=14, dim=32, heads=2, depth=2, hidden=64, final_norm=True)
 CLASSES = ["cat", "dog", "horse"]
 COUNT = 5  # pictures of a class
@@ -47,7 +49,7 @@ def folder(tmp_path_factory):
             picture = Image.fromarray(rng.integers(0, 256, (7, 10, 3), dtype=np.uint8) // (place + 1))
             picture.resize((60, 40)).save(folder / "pictures" / name / f"{index}.{'jpg' if index else 'png'}")
     done = run("build", folder / "vit.safetensors", "--board", "ultra96v2", "-o", folder / "out", "--images",
-               folder / "pictures", "--count", 4)
+               folder / "pictures", "--count", 4, "--report", folder / "page.html")
     assert done.exit_code == 0, done.output
     (folder / "said").write_text(done.output)
     return folder
@@ -62,6 +64,13 @@ def test_build_has_a_line_per_stage_and_a_verdict(folder):
     assert f"verdict: {values:,} values, 0 differ" in said and " ms on ultra96v2" in said
     assert {path.name for path in (folder / "out").iterdir()} == {"vit.safetensors", "vit.npz", "vit.bundle"}
     assert QuantisedModel.load(folder / "out" / "vit.npz").network == VIT
+
+
+def test_build_writes_a_page(folder):
+    page = (folder / "page.html").read_text()
+    assert problems(page) == [] and "The golden machine returns exactly the integer model" in page
+    assert "SQNR of every tensor, in dB" in page and "Attention of the class token" in page
+    assert "The network has no experts." in page
 
 
 def test_build_does_not_write_over_what_it_reads(folder):
@@ -168,11 +177,18 @@ def test_run_on_the_rtl_is_the_golden_machine(folder, tmp_path):
     assert run("compile", folder / "out" / "vit.npz", "-o", tmp_path / "a.bundle", "--config", "8x8").exit_code == 0
     picture = folder / "pictures" / "horse" / "2.jpg"
     for on in ("rtl", "golden"):
-        done = run("run", tmp_path / "a.bundle", picture, "--on", on, "-o", tmp_path / f"{on}.npz")
+        done = run("run", tmp_path / "a.bundle", picture, "--on", on, "-o", tmp_path / f"{on}.npz", "--report",
+                   tmp_path / f"{on}.html", "--model", folder / "out" / "vit.npz")
         assert done.exit_code == 0, done.output
         assert (": " in done.output and "cycles" in done.output) or on == "golden"
     found = {on: read_npz(tmp_path / f"{on}.npz")["integers"] for on in ("rtl", "golden")}
     np.testing.assert_array_equal(found["rtl"], found["golden"])
+    page = (tmp_path / "rtl.html").read_text()
+    assert problems(page) == [] and "The simulated RTL returns exactly the integer model" in page
+    assert "read bursts of the memory bus: " in page.replace(")", "") and "Not shown. The golden" not in page
+    cycles = int(re.search(r"<dt>cycles</dt><dd>([\d,]+)", page)[1].replace(",", ""))
+    predicted = int(re.search(r"([\d,]+) predicted, [\d,]+ measured", page)[1].replace(",", ""))
+    assert abs(predicted / cycles - 1) < 0.05
 
 
 def test_run_refuses(folder, tmp_path):
