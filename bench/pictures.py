@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 
 from moevit.host.report import KINDS
+from moevit.report.colours import KIND_COLOURS, LANES, STALL_COLOURS
 from moevit.spec.parts import Part
 
 from .frame import BINS, FrameRun
@@ -17,17 +18,13 @@ import matplotlib.pyplot as plt  # noqa: E402  (after the backend is chosen)
 
 __all__ = ["gantt", "where_cycles_went"]
 
-_COLOURS = {kind: f"C{index}" for index, kind in enumerate(dict.fromkeys(KINDS.values()))}
-_CAUSES = {"BUSY": "#4c9f70", "WAIT_WEIGHTS": "#e07a5f", "WAIT_NORM": "#f2cc8f", "WAIT_DRAIN": "#81a4cd",
-           "WAIT_WRITER": "#9d6b9d", "WAIT_PROGRAM": "#b0b0b0"}
-
 
 def gantt(frame: FrameRun, path: Path) -> None:
     """Draw a frame: instructions (the machine's log), use of the array (performance model), beats on the bus."""
     figures = frame.figures
     scale = 1e-3
     figure, axes = plt.subplots(3, 1, figsize=(16, 4.5), sharex=True, height_ratios=(1, 1, 1.4))
-    for kind, colour in _COLOURS.items():
+    for kind, colour in KIND_COLOURS.items():
         ends = [0, *(end for _, _, end in frame.passes)]
         logged = [(begin * scale, (end - begin) * scale)
                   for (part, _, end), begin in zip(frame.passes, ends, strict=False) if KINDS[Part(part)] == kind]
@@ -39,7 +36,7 @@ def gantt(frame: FrameRun, path: Path) -> None:
     axes[1].set_ylabel("array busy\n(model)")
     width = figures["cycles"] / BINS
     share = np.array(frame.beats) / width
-    axes[2].fill_between((np.arange(BINS) + 0.5) * width * scale, share, step="mid", color="#81a4cd")
+    axes[2].fill_between((np.arange(BINS) + 0.5) * width * scale, share, step="mid", color=LANES["load"])
     axes[2].set_ylabel("bus beats\nper cycle (RTL)")
     axes[2].set_xlabel("thousand cycles")
     axes[0].set_yticks([])
@@ -60,14 +57,14 @@ def where_cycles_went(frames: Sequence[FrameRun], path: Path) -> None:
     names = [f"{each.figures['network']}, {each.figures['class']}"
              + (f", batch {each.figures['batch']}" if each.figures["batch"] > 1 else "") for each in frames]
     left = np.zeros(len(frames))
-    for cause, colour in _CAUSES.items():
+    for cause, colour in STALL_COLOURS.items():
         shares = np.array([each.figures["stalls"].get(cause, 0) / each.figures["cycles"] for each in frames])
         axis.barh(names, shares, left=left, color=colour, label=cause)
         left += shares
     axis.invert_yaxis()
     axis.set_xlim(0, 1)
     axis.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0))
-    axis.legend(ncols=len(_CAUSES), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=8)
+    axis.legend(ncols=len(STALL_COLOURS), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)

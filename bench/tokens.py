@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 
 from moevit.estimator.estimate import Estimate, estimate
+from moevit.report.colours import SERIES
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
 from moevit.spec.networks import NETWORKS
@@ -49,9 +50,10 @@ def picture(estimates: Sequence[Estimate], measured: Sequence[dict[str, Any]], p
     """Draw predicted cycles and both bounds, with the frames of this network among ``measured`` (``bench.json``)."""
     figure, axis = plt.subplots(figsize=(8, 5))
     tokens = [each.network.tokens for each in estimates]
-    axis.plot(tokens, [each.cycles / 1e6 for each in estimates], "o-", color="#4c9f70", label="predicted")
-    axis.plot(tokens, [each.compute_bound / 1e6 for each in estimates], "--", color="#81a4cd", label="compute bound")
-    axis.plot(tokens, [each.memory_bound / 1e6 for each in estimates], ":", color="#e07a5f", label="memory bound")
+    for name, style, cycles in (("predicted", "o-", [each.cycles for each in estimates]),
+                                ("compute bound", "--", [each.compute_bound for each in estimates]),
+                                ("memory bound", ":", [each.memory_bound for each in estimates])):
+        axis.plot(tokens, np.array(cycles) / 1e6, style, color=SERIES[name], label=name)
     by_name = {each.network.name: each.network.tokens for each in estimates}
     on_rtl = np.array([(by_name[row["network"]], row["cycles"] / 1e6) for row in measured
                        if row["network"] in by_name and row["array"] == CONFIG]).reshape(-1, 2)

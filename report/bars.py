@@ -4,12 +4,12 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .colours import KIND_COLOURS, STALL_COLOURS, STALL_WORDS
+from .colours import SERIES, STALL_COLOURS, STALL_WORDS, WRONG
 from .svg import CHARACTER, Canvas, theme
 
 __all__ = ["Budget", "prediction", "resources"]
 
-_BLUE, _ORANGE, _RED = KIND_COLOURS["mix"], KIND_COLOURS["query, key, value"], STALL_COLOURS["WAIT_WEIGHTS"]
+_USED, _TOO_MANY = SERIES["measured"], WRONG
 
 
 class Budget(NamedTuple):
@@ -31,7 +31,7 @@ def resources(budgets: Sequence[Budget], width: float, board: str) -> str:
         percent = f", {share:.0%}" if each.available else ""
         canvas.text(width, top + 14, f"{each.used:g} of {each.available:g}{percent}", anchor="end", muted=True)
         canvas.rect(0, top + 20, width, 16, theme("panel"), stroke=theme("line"))
-        canvas.rect(0, top + 20, width * min(1, share), 16, _RED if share > 1 else _BLUE, f"{each.used:g} used")
+        canvas.rect(0, top + 20, width * min(1, share), 16, _TOO_MANY if share > 1 else _USED, f"{each.used:g} used")
     return str(canvas)
 
 
@@ -48,9 +48,9 @@ def prediction(measured: dict[str, int], predicted: dict[str, int], width: float
     for index, cause in enumerate(causes):
         top = 54 * index
         canvas.text(0, top + 13, STALL_WORDS[cause])
-        for place, (each, colour) in enumerate(((measured, _BLUE), (predicted, _ORANGE))):
+        for place, (each, colour) in enumerate(((measured, SERIES["measured"]), (predicted, SERIES["predicted"]))):
             wide = room * each.get(cause, 0) / high if high else 0
             canvas.rect(0, top + 18 + 15 * place, wide, 13, colour, f"{cause}: {each.get(cause, 0):,} cycles")
             canvas.text(wide + 6, top + 29 + 15 * place, f"{each.get(cause, 0):,}", muted=True)
-    canvas.legend(0, 54 * len(causes) + 6, width, {"measured": _BLUE, "predicted": _ORANGE})
+    canvas.legend(0, 54 * len(causes) + 6, width, {name: SERIES[name] for name in ("measured", "predicted")})
     return str(canvas)

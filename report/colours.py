@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CLASSES", "DEPTH", "EXPERTS", "KIND_COLOURS", "LANES", "STALL_COLOURS", "STALL_WORDS", "THEMES",
+__all__ = ["CLASSES", "DEPTH", "EXPERTS", "KIND_COLOURS", "LANES", "SERIES", "STALL_COLOURS", "STALL_WORDS", "THEMES",
            "VALUES", "WRONG", "class_map", "contrast", "ink_on", "mapped", "value_map"]
 
 _ORANGE, _SKY, _GREEN, _YELLOW, _BLUE = "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2"
@@ -29,6 +29,9 @@ STALL_WORDS = {"BUSY": "rows enter the array", "WAIT_NORM": "statistics of a nor
 
 #: Lanes of the timeline that have no kinds.
 LANES = {"load": _BLUE, "write": _VERMILION}
+
+#: Lines and bars that are compared, by what they are.
+SERIES = {"measured": _BLUE, "predicted": _ORANGE, "compute bound": _GREEN, "memory bound": _VERMILION}
 
 #: Experts, and classes after the background; a further one starts again, so a picture also writes the number.
 EXPERTS = (_ORANGE, _SKY, _GREEN, _YELLOW, _BLUE, _VERMILION, _PURPLE, _GREY)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from moevit.kit.npz import NpzError, read_npz
+from moevit.report.colours import DEPTH, class_map, value_map
 from moevit.spec.networks import Network
 
 from .evaluate import confusion_matrix, mean_iou
@@ -41,8 +42,8 @@ def picture(image: np.ndarray, label: np.ndarray, outputs: dict[str, np.ndarray]
             grid: tuple[int, int], path: Path) -> None:
     """Draw one scene: input, label, the output of each rung, and integer minus RTL over tokens and channels (black is
     0)."""
-    limits = {"vmin": 0, "vmax": len(CLASSES) - 1, "cmap": "tab20"} if task == "semseg" else {
-        "vmin": 0, "vmax": 1, "cmap": "viridis"}
+    limits = {"vmin": 0, "vmax": len(CLASSES) - 1, "cmap": class_map(len(CLASSES))} if task == "semseg" else {
+        "vmin": 0, "vmax": 1, "cmap": value_map(DEPTH)}
     figure, axes = plt.subplots(1, 3 + len(outputs), figsize=(3.2 * (3 + len(outputs)), 2.6))
     axes[0].imshow(image)
     axes[0].set_title("input")
