@@ -5,11 +5,8 @@ Imports ``pynq``, so the runtime imports this module only when it is given an ov
 board and, with PYNQ 4, from another computer (PYNQ.remote).
 """
 
-import asyncio
 import os
 import time
-import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ from .errors import (
     VersionMismatch,
     WrongClock,
 )
+from .interrupts import event_loop, interrupt_or, loop_runs
 from .lock import MachineLock
 
 try:
@@ -44,7 +42,6 @@ DEFAULT_CLOCK_HZ = 100e6  # of a bare address, which says nothing of its clock
 _POLL_SECONDS = 100e-6
 _INTERRUPT_SECONDS = 0.05  # an interrupt that is lost costs so much
 _ENDED = 1 << BITS["DONE"] | 1 << BITS["ERROR"]
-_last_loop: asyncio.AbstractEventLoop | None = None
 
 
 class ContiguousBuffer:
@@ -79,7 +76,7 @@ class MoevitIP(DefaultIP):
     bindto = [VLNV, *(f"xilinx.com:module_ref:moevit_{name}:1.0" for name in CONFIGS)]
 
     def __init__(self, description: dict[str, Any]):
-        loop = _event_loop() if description.get("interrupts") else None
+        loop = event_loop() if description.get("interrupts") else None
         super().__init__(description=description)
         self.overlay: Any = None  #: if set, registers are touched only while it is loaded
         self.clock_hz = DEFAULT_CLOCK_HZ
@@ -98,7 +95,7 @@ class MoevitIP(DefaultIP):
     def interrupts(self) -> bool:
         """Whether the interrupt is wired, and can be waited for: not from within a running event loop (notebooks)."""
         usable = self._loop is not None and not self._loop.is_closed() and not self._loop.is_running()
-        return usable and not self.remote and not _loop_runs()
+        return usable and not self.remote and not loop_runs()
 
     def read_register(self, at: int) -> int:
         self._hold()
@@ -136,7 +133,7 @@ class MoevitIP(DefaultIP):
             if loop is None:
                 time.sleep(min(left, _POLL_SECONDS))
             else:
-                loop.run_until_complete(_interrupt_or(min(left, _INTERRUPT_SECONDS), self._interrupt()))
+                loop.run_until_complete(interrupt_or(min(left, _INTERRUPT_SECONDS), self._interrupt()))
 
     def close(self) -> None:
         while self._buffers:
@@ -229,36 +226,3 @@ def _not_found(overlay: Any) -> Exception:
                                    fix="Use the bitstream and the package of one release")
     return OverlayIncomplete(f"no {VLNV} is in the overlay, it has {', '.join(types) or 'nothing'}", types=types,
                              fix="Load the overlay that was built for this machine")
-
-
-def _event_loop() -> asyncio.AbstractEventLoop:
-    """The thread's loop, in which pynq asks for interrupts. A thread without one that is open, as after an
-    ``asyncio.run()``, gets the last one they were asked for in: pynq keeps its handle on an interrupt, and with it the
-    loop, for good."""
-    global _last_loop
-    with suppress(RuntimeError), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12, where none was ever set
-        loop = asyncio.get_event_loop()
-        if not loop.is_closed():
-            _last_loop = loop
-            return loop
-    if _last_loop is None or _last_loop.is_closed():
-        _last_loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(_last_loop)
-    return _last_loop
-
-
-def _loop_runs() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-async def _interrupt_or(seconds: float, pin: Any) -> None:
-    """Until the interrupt comes, or ``seconds`` have passed."""
-    try:
-        await asyncio.wait_for(pin.wait(), seconds)
-    except asyncio.TimeoutError:
-        pass
