@@ -20,25 +20,39 @@ def counters_layout() -> data.StructLayout:
 
 
 class Counters(Component):
-    """Counts what happens while ``running``; ``clear`` starts all counters afresh; steady otherwise.
+    """Counts what happens while ``running``; ``clear`` sets all counters to 0.
 
-    BUSY and the WAIT counters share out CYCLES exactly, since each cycle has one activity. A counter shows an event
-    two cycles after it: an event in the last cycle of a run is counted too.
+    BUSY and the WAIT counters add up to CYCLES, since each cycle has one activity. A row counts k_lanes x n_lanes
+    multiplications in MACS, a bus beat counts its bytes. An event in the last cycle of a run is counted too.
+
+    Latency: 2 cycles from an event to ``counters`` (`latency`).
+    Throughput: one cycle's events per cycle.
+    Back-pressure: none.
 
     Parameters
     ----------
-    config : gives what a row in the array (k_lanes x n_lanes MACs) and a beat (bus_bytes) are worth
+    config : MachineConfig
+        lanes and bytes of a bus beat
 
     Members
     -------
-    clear : START; a pulse before the first cycle of ``running``
-    running : the run is under way, in this cycle
-    activity : what the row reader does in this cycle
-    row : a row enters the array
-    beat_read, beat_written : a beat crosses the memory bus
-    saturated : number of values clipped by the row writer
-    counters : the counters
+    clear : In(1)
+        START; a pulse before the first cycle of ``running``
+    running : In(1)
+        the run is under way in this cycle
+    activity : In(Activity)
+        what the row reader does in this cycle
+    row : In(1)
+        a row enters the array
+    beat_read, beat_written : In(1)
+        a bus beat is transferred
+    saturated : In(range(k_lanes + 1))
+        values that the row writer clips
+    counters : Out(counters_layout())
+        all counters
     """
+
+    latency = 2
 
     def __init__(self, config: MachineConfig):
         self._row = exact_log2(config.macs_per_cycle)
@@ -57,7 +71,7 @@ class Counters(Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         # name -> (what it grows by in this cycle, log2 of what one is worth)
-        growth = {
+        events = {
             "cycles": (C(1), 0),
             "macs": (self.row, self._row),
             "bytes_read": (self.beat_read, self._beat),
@@ -65,10 +79,10 @@ class Counters(Component):
             "saturated": (self.saturated, 0),
             **{activity.name.lower(): (self.activity == activity, 0) for activity in Activity},
         }
-        for name, (step, worth) in growth.items():
-            # Stage 1: the event. Stage 2: the sum; worth a power of two, so its low bits are wires.
-            event = Signal(step.shape(), name=f"{name}_event")
-            m.d.sync += event.eq(Mux(self.running, step, 0))
+        for name, (growth, worth) in events.items():
+            # Stage 1: the event. Stage 2: the sum. An event is worth a power of two, so the low bits are constant.
+            event = Signal(growth.shape(), name=f"{name}_event")
+            m.d.sync += event.eq(Mux(self.running, growth, 0))
             total = Signal(64 - worth, name=name)
             with m.If(self.clear):
                 m.d.sync += total.eq(0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hands each instruction to all units, each of which takes it when it comes to it."""
+"""Hands each instruction to all units, each of which takes it when it is ready."""
 
 from amaranth import *
 from amaranth.lib import stream, wiring
@@ -8,23 +8,35 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..interfaces import dispatch_layout
 
-__all__ = ["Dispatch"]
+__all__ = ["DISPATCH_DEPTH", "Dispatch"]
+
+#: Instructions that a FIFO holds.
+DISPATCH_DEPTH = 32
 
 
 class Dispatch(wiring.Component):
-    """A queue of instructions per unit; ``dispatch`` is ready when every queue has room. Latency one cycle.
+    """Holds a FIFO of instructions for each unit, which takes them in order.
+
+    Latency: 1 cycle from ``dispatch`` to the outputs (`latency`).
+    Throughput: one instruction per cycle.
+    Back-pressure: ``dispatch`` waits while one of the FIFOs is full.
 
     Parameters
     ----------
-    depth : instructions per queue; as deep as an FPGA's small memories are anyway
+    depth : int
+        instructions per FIFO, at least 1; 32 fit into the smallest distributed memory of an FPGA
 
     Members
     -------
-    dispatch : stream in
-    loader, reader, writer : streams out, the same instructions in the same order
+    dispatch : In(stream.Signature(dispatch_layout()))
+        instructions in program order
+    loader, reader, writer : Out(stream.Signature(dispatch_layout()))
+        the same instructions in the same order
     """
 
-    def __init__(self, depth: int = 32):
+    latency = 1
+
+    def __init__(self, depth: int = DISPATCH_DEPTH):
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth!r}")
         self._depth = depth

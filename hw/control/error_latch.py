@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps the first error of a run: everything after it is usually its consequence."""
+"""Keeps the first error of a run: the later ones are usually its consequences."""
 
 from amaranth import *
 from amaranth.lib import data
@@ -21,23 +21,35 @@ def error_layout() -> data.StructLayout:
 
 
 class ErrorLatch(Component):
-    """Keeps the first error that any source reports, until ``clear``.
+    """Keeps the first error that a source reports, until ``clear``.
 
-    Sources that report in the same cycle: the one with the lowest index wins. An error reported in the cycle of
-    ``clear`` belongs to the time before it and is dropped. Latency: one cycle.
+    Of several sources in one cycle the one with the lowest index wins. An error in the cycle of ``clear`` is dropped:
+    it belongs to the time before.
+
+    Latency: 1 cycle from a source to ``error``, ``failed`` and ``raised`` (`latency`).
+    Throughput: one error per ``clear``; later ones are dropped.
+    Back-pressure: none.
 
     Parameters
     ----------
-    sources : number of sources, at least 1
+    sources : int
+        number of sources, at least 1
 
     Members
     -------
-    source_0.. : reports, one pulse each
-    clear : START or RESET
-    error : the first error; all 0 (ErrorCode.NONE) without one
-    failed : there is one
-    raised : one pulse as ``failed`` rises
+    source_0, source_1, ... : In(Flow(error_layout()))
+        reports, one pulse each
+    clear : In(1)
+        START or RESET
+    error : Out(error_layout())
+        the first error; all 0 (ErrorCode.NONE) without one
+    failed : Out(1)
+        there is an error
+    raised : Out(1)
+        one pulse as ``failed`` rises
     """
+
+    latency = 1
 
     def __init__(self, sources: int):
         if sources < 1:

@@ -15,7 +15,7 @@ __all__ = ["PassLog", "log_entry_layout", "started_layout"]
 
 
 def started_layout() -> data.StructLayout:
-    """What the log says of an instruction, as in the upper word of its entry."""
+    """The upper word of an entry: rows, expert and place of an instruction."""
     return data.StructLayout(PASS_LOG_FIELDS)
 
 
@@ -25,24 +25,38 @@ def log_entry_layout() -> data.StructLayout:
 
 
 class PassLog(Component):
-    """Writes one entry per finished instruction, in the order in which they were dispatched.
+    """Writes one entry per finished instruction, in the order of dispatch.
 
-    Instructions that finish in the same cycle are written one after the other. Entries beyond the window's are
-    dropped; ``finished`` counts on. An entry can be read two cycles after its instruction finished.
+    Instructions that finish in the same cycle are written one after the other. Entries beyond those of the window are
+    dropped; ``finished`` counts on.
+
+    Latency: 2 cycles from ``done`` to ``finished`` and to the first cycle in which ``read`` may ask for the entry
+    (`latency`).
+    Throughput: one entry per cycle.
+    Back-pressure: ``started`` waits while ``depth`` instructions are unfinished, and during ``clear``.
 
     Parameters
     ----------
-    depth : instructions that may be dispatched and not finished; ``started`` is not ready beyond
+    depth : int
+        instructions that may be dispatched and not finished, at least 1
 
     Members
     -------
-    clear : START; forgets instructions and entries (the memory keeps old words, ``finished`` says how many count)
-    cycle : cycles of the run so far
-    started : instructions as they are dispatched
-    done : number of instructions that finish in this cycle
-    finished : instructions logged since ``clear``
-    read : port of the register file
+    clear : In(1)
+        START; forgets instructions and entries (the memory keeps old words, ``finished`` says how many are valid)
+    cycle : In(32)
+        cycles of the run so far
+    started : In(stream.Signature(started_layout()))
+        instructions as they are dispatched
+    done : In(3)
+        number of instructions that finish in this cycle
+    finished : Out(32)
+        entries since ``clear``
+    read : In(MemoryRead(PASS_LOG_ENTRIES, log_entry_layout()))
+        for the register file
     """
+
+    latency = 2
 
     def __init__(self, depth: int = 64):
         if depth < 1:
@@ -74,9 +88,9 @@ class PassLog(Component):
             self.read.data.eq(read.data),
         ]
 
-        owed = Signal(range(self._depth + 1))  # finished, not yet written
+        unwritten = Signal(range(self._depth + 1))  # instructions that finished
         pop = Signal()
-        m.d.comb += pop.eq((owed != 0) & fifo.r_rdy)
+        m.d.comb += pop.eq((unwritten != 0) & fifo.r_rdy)
         m.d.comb += fifo.r_en.eq(pop)
         full = self.finished >= PASS_LOG_ENTRIES
         m.d.comb += [
@@ -86,9 +100,9 @@ class PassLog(Component):
             write.data.started.eq(fifo.r_data),
         ]
         with m.If(self.clear):
-            m.d.sync += owed.eq(0)
+            m.d.sync += unwritten.eq(0)
             m.d.sync += self.finished.eq(0)
         with m.Else():
-            m.d.sync += owed.eq(owed + self.done - pop)
+            m.d.sync += unwritten.eq(unwritten + self.done - pop)
             m.d.sync += self.finished.eq(self.finished + pop)
         return m

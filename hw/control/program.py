@@ -16,15 +16,30 @@ __all__ = ["Program"]
 
 
 class Program(wiring.Component):
-    """Stores what comes on ``beats``, from instruction 0 on, while ``fill``; takes a beat a cycle.
+    """Stores the beats of the program, from instruction 0 on, while ``fill`` is set.
+
+    Latency: 1 cycle from a ``read`` to its data; 1 cycle from an instruction's last beat to ``filled`` (`latency`).
+    Throughput: one beat and one read per cycle.
+    Back-pressure: ``beats`` waits unless ``fill`` is set.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        bytes of a beat, length of the program memory
 
     Members
     -------
-    fill : beats are taken; while it is low the next beat is the first of instruction 0
-    beats : stream of n_lanes bytes, ``64 / n_lanes`` per instruction
-    filled : instructions that are complete
-    read : an instruction
+    fill : In(1)
+        take beats; while it is low, the next beat is the first of instruction 0
+    beats : In(stream.Signature(8 x n_lanes))
+        ``64 / n_lanes`` beats per instruction
+    filled : Out(range(program_length + 1))
+        complete instructions
+    read : In(MemoryRead(program_length, instruction_layout()))
+        an instruction
     """
+
+    latency = 1
 
     def __init__(self, config: MachineConfig):
         self._config = config

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stops a run in which nothing happens any more, such as one whose memory never answers."""
+"""Notices a run that stands still, such as one whose memory never answers."""
 
 from amaranth import *
 from amaranth.lib.wiring import Component, In, Out
@@ -8,17 +8,25 @@ __all__ = ["Watchdog"]
 
 
 class Watchdog(Component):
-    """Notices that a run made no progress for ``limit`` consecutive cycles.
+    """Notices that a run made no progress for ``limit`` consecutive cycles; it does not stop the run.
 
-    ``expired`` pulses once per standstill, in the last of its ``limit`` cycles: with a limit of 1 in the first cycle
-    of the run without progress. It does not stop anything itself.
+    ``expired`` pulses once per standstill, in the last of its ``limit`` cycles. With a limit of 1 this is the first
+    cycle of the run without progress.
+
+    Latency: combinational from ``progress`` to ``expired``.
+    Throughput: none; control.
+    Back-pressure: none.
 
     Members
     -------
-    running : a run is under way
-    progress : something moved in this cycle
-    limit : cycles, 0 is never; taken over while not running and with each progress
-    expired : one pulse
+    running : In(1)
+        a run is under way
+    progress : In(1)
+        a unit or a bus made progress in this cycle
+    limit : In(32)
+        cycles, 0 means never; taken over while not running and with each progress
+    expired : Out(1)
+        one pulse
     """
 
     running: In(1)

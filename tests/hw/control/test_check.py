@@ -134,7 +134,7 @@ def examine(config, cases, base=0x1_0000_0000):
             ctx.set(check.instruction.as_value(), value)
             ctx.set(check.repeated, repeated)
             ctx.set(check.start, 1)
-            for _ in range(Check.LATENCY):
+            for _ in range(Check.latency):
                 await ctx.tick()
                 ctx.set(check.start, 0)
             found.append((ErrorCode(ctx.get(check.fault.code)), ctx.get(check.fault.address)))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from moevit.hw.control.run_lifecycle import PATIENCE, RunLifecycle
+from moevit.hw.control.run_lifecycle import DRAIN_LIMIT, RunLifecycle
 from moevit.hw.interfaces import DROP
 from moevit.spec.isa import Destination, Opcode, Operand, Region, encode
 from moevit.spec.registers import ErrorCode
@@ -419,6 +419,6 @@ def test_memory_that_never_answers():
     world = World([linear(), END], seed=12)
     world.fail_at, world.drained_at = 50, 10**9
     with pytest.raises(AssertionError, match="not idle"):
-        world.run(limit=PATIENCE + 300)
+        world.run(limit=DRAIN_LIMIT + 300)
     (name, cycle), = world.pulses
-    assert name == "error" and PATIENCE < cycle < PATIENCE + 60
+    assert name == "error" and DRAIN_LIMIT < cycle < DRAIN_LIMIT + 60
