@@ -10,7 +10,7 @@ JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:  # a step that is cut off leaves no half-written file for the next run
-.PHONY: bitstream ooc release help install sim board-sim notebooks bench models test test-all lint docs train-demo demo synth ecp5 coverage clean
+.PHONY: bitstream ooc release help install sim board-sim notebooks bench models test test-all lint docs site train-demo demo synth timing ecp5 coverage clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -88,14 +88,21 @@ release: $(INSTALLED)  ## archive for BOARD: wheel, demo, notebooks, bitstream i
 	$(MOEVIT) release --board $(BOARD) --bundle $(DEMO)/$$config.bundle \
 		--beside $(DEMO)/scenes.npz --beside $(DEMO)/model.npz
 
-docs: $(INSTALLED)  ## write the generated tables of docs/
+docs: $(INSTALLED)  ## write the generated pages and pictures of docs/
 	$(MOEVIT) docs
+
+site: $(INSTALLED)  ## docs/ as a site in build/site, without a network; warnings are errors
+	$(RUN) -m sphinx -W -E -q -b html -d build/doctrees docs build/site
+	@echo build/site/index.html
 
 train-demo: $(INSTALLED)  ## train the demo network from scratch (CPU)
 	$(MOEVIT) demo train
 
 synth: $(INSTALLED)  ## Yosys cell counts per unit, into docs/area.md
 	$(MOEVIT) synth
+
+timing: $(INSTALLED)  ## longest paths of every unit by our own model, into docs/timing.md and .json (hours)
+	$(MOEVIT) timing
 
 ecp5: $(INSTALLED)  ## place, route and pack a small machine for an ECP5, into docs/ecp5.md (hours)
 	$(MOEVIT) ecp5

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole core in Amaranth's simulator, with a memory and a host: for runs of some hundred cycles."""
+"""The whole core in Amaranth's simulator, with a memory and a host: for runs of some thousand cycles."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ from moevit.spec.registers import BITS, offset
 __all__ = ["SmallMachine"]
 
 _LATENCY = 4  # cycles from a read address to its first beat
-_CYCLES = 2000  # of a run at most
+_CYCLES = 20_000  # of a run at most
 
 
 class _Opened(Core):
@@ -30,7 +30,10 @@ class _Opened(Core):
 
 
 class SmallMachine:
-    """A core with one bus port of ``config`` and ``memory`` (u8), whose first byte has address 0."""
+    """A core with one bus port of ``config`` and ``memory`` (u8), whose first byte has address 0.
+
+    ``addresses``: of the beats that it has read, in order.
+    """
 
     def __init__(self, config: MachineConfig, memory: np.ndarray):
         if config.ports != 1:
@@ -39,6 +42,7 @@ class SmallMachine:
         self._core = _Opened(config)
         self._simulator = Simulator(self._core)
         self._simulator.add_clock(1e-9)
+        self.addresses: list[int] = []
 
     def run(self, registers: dict[str, int], watch: Callable[[Any, Any, int], None]) -> int:
         """Write ``registers``, start, and call ``watch(units, get, cycle)`` in each cycle from START on.
@@ -115,6 +119,7 @@ class SmallMachine:
                 content = int.from_bytes(self._memory[at + beat * size:][:size].tobytes(), "little")
                 ctx.set(port.r.payload, {"data": content, "resp": 0, "last": beat == beats - 1})
                 ctx.set(port.r.valid, 1)
+                self.addresses.append(at + beat * size)
                 while not ctx.get(port.r.ready):
                     await ctx.tick()
                 await ctx.tick()

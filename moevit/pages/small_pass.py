@@ -41,7 +41,7 @@ class Event:
 
 
 class SmallPass:
-    """LOAD of four rows, a PASS that multiplies them by two tiles, STORE of nothing: ``events`` and ``cycles``."""
+    """LOAD of four rows and a PASS that multiplies them by two tiles: ``events`` of ``cycles`` cycles."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -92,7 +92,8 @@ def _memory() -> tuple[np.ndarray, dict[str, int]]:
         encode(opcode=Opcode.END),
     ]
     memory = np.zeros(_END, np.uint8)
-    for at, content in ((_PROGRAM, np.concatenate(program).astype("<u4").tobytes()), (_WEIGHTS, rows + columns + tiles)):
+    instructions = np.concatenate(program).astype("<u4").tobytes()
+    for at, content in ((_PROGRAM, instructions), (_WEIGHTS, rows + columns + tiles)):
         memory[at:at + len(content)] = np.frombuffer(content, np.uint8)
     return memory, {"PROGRAM_LOW": _PROGRAM, "PROGRAM_LENGTH": len(program), "WEIGHTS_LOW": _WEIGHTS,
                     "OUTPUT_LOW": _OUTPUT, "READ_LIMIT_LOW": _OUTPUT, "WRITE_BASE_LOW": _OUTPUT,

@@ -18,7 +18,8 @@ SUFFIXES = {".py", ".md", ".sv", ".cpp", ".tcl", ".toml", ".ipynb"}
 def looked_at() -> list[Path]:
     """The texts of the repository: what git has, or in an archive without it, all below the known folders."""
     try:
-        names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+        listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+        names = listed.stdout.split("\n")
     except (OSError, subprocess.CalledProcessError):
         names = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*")
                  if not {".venv", "build", ".git"} & set(path.relative_to(ROOT).parts)]

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All generated files of ``docs/``: each with the function that makes its text. ``moevit docs`` writes them."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from . import contract
+from .commands import command_line
+from .components import Part, components
+from .errors import troubleshooting
+from .fits import what_fits
+from .layers import layers
+from .machine_picture import machine_picture
+from .modules import ROOMS, port_picture, room_page, rooms_page
+from .one_block import RECORD, drawn
+from .tour import with_tables
+
+__all__ = ["documents"]
+
+
+@cache
+def _components() -> Mapping[str, Part]:
+    return components()
+
+
+def documents(root: Path) -> dict[str, str]:
+    """The text of each file below ``docs/``, for the checkout ``root``."""
+    parts = _components()
+    texts = {name: make() for name, make in contract.DOCUMENTS.items()}
+    texts |= {"commands.md": command_line(), "layers.md": layers(), "what-fits.md": what_fits(),
+              "troubleshooting.md": troubleshooting(root), "modules.md": rooms_page(parts),
+              "architecture.md": with_tables((root / "docs/architecture.md").read_text()),
+              "pictures/machine.svg": machine_picture(),
+              "pictures/one_block.svg": drawn(json.loads((root / RECORD).read_text()))}
+    texts |= {f"modules/{room}.md": room_page(room, parts) for room in ROOMS}
+    texts |= {f"pictures/modules/{name}.svg": port_picture(part) for name, part in parts.items() if part.ports}
+    return texts
