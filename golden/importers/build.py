@@ -14,7 +14,7 @@ from torch import Tensor
 
 from moevit.golden.reference import CheckpointError, load_state
 from moevit.golden.reference.checkpoint import HEADS, save
-from moevit.spec.networks import Network, NetworkError
+from moevit.spec.networks import ACTIVATION_ERROR, Network, NetworkError
 
 from .draft import Draft, DraftHead
 from .errors import ImportFailed, NotProved
@@ -33,8 +33,6 @@ __all__ = ["Imported", "convert"]
 
 #: dB. The proof fails below it. Equal models agree to 100 dB and more in float32.
 _PROVED_DB = 80.0
-#: Largest distance of an activation from the exact GELU over all inputs, rounded up.
-TABLE_ERROR = {"gelu_tanh": 0.0005, "quick_gelu": 0.021}
 
 
 @dataclass(frozen=True)
@@ -79,9 +77,9 @@ def convert(path: str | PathLike, options: Options, choose: Any) -> Imported:
     for name, head in heads.items():
         report.say("host", _describe(name, head))
     report.say("host", _preparation(_scaled(draft, network)))
-    if network.activation in TABLE_ERROR:
+    if network.activation in ("gelu_tanh", "quick_gelu"):
         report.say("machine", f"{network.activation} by the table of the exact GELU, which differs from it by "
-                              f"{TABLE_ERROR[network.activation]} at most")
+                              f"{ACTIVATION_ERROR[network.activation]} at most")
     _prove(source, family, network, tensors, draft.preprocess or RAW, options, report)
     preprocess = draft.known_host.get("preprocess") or _preprocess(_scaled(draft, network))
     host = {"preprocess": preprocess, "heads": {n: _host_head(h) for n, h in heads.items()},

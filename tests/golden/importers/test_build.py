@@ -5,15 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from moevit.golden.importers import FAMILIES, import_checkpoint
-from moevit.golden.importers.build import TABLE_ERROR
 from moevit.golden.importers.errors import ImportFailed, MissingTensor, NeedsOption, NotProved, Unsupported
 from moevit.golden.importers.timm import Timm
 from moevit.golden.quant.synthetic import synthetic_checkpoint
 from moevit.golden.reference import load_state
-from moevit.spec.networks import ACTIVATIONS, Network
+from moevit.spec.networks import Network
 
 from .conftest import IMAGENET, assert_same, images_of, prepared, reference
 
@@ -138,23 +136,13 @@ def test_a_missing_library_is_said(tensors, tmp_path, monkeypatch):
     assert "not proved: timm.models.vision_transformer cannot be imported here" in report
 
 
-def test_the_distance_of_an_activation_from_the_table_is_stated():
-    """Over the inputs where they differ most; outside of -10..10 all are x or 0 to less than that."""
-    x = torch.linspace(-10, 10, 2_000_001, dtype=torch.float64)
-    formulas = {"gelu_tanh": F.gelu(x, approximate="tanh"), "quick_gelu": x * torch.sigmoid(1.702 * x)}
-    for name, values in formulas.items():
-        largest = (values - F.gelu(x)).abs().max().item()
-        assert 0.9 * TABLE_ERROR[name] < largest <= TABLE_ERROR[name]
-    assert set(ACTIVATIONS) == {*TABLE_ERROR, "gelu", "relu"}  # the others are the table's own, or exact
-
-
 def test_the_report_says_everything(tensors, tmp_path):
     theirs = tensors[0] | {"head.weight": torch.ones(5, 32)}
     lines = import_checkpoint(saved(tmp_path / "a.pth", theirs), activation="quick_gelu", **ASKED).report.lines()
     for kind, text in {
         "read": "tensors, 0 MB as float32", "mapped": "1 blocks of dim 32, 2 heads of 16, FFN 64; 16x24 pixels",
         "assumed": "norm_eps 1e-06, as in every vit of timm", "folded": "absent biases are zero",
-        "host": "head classifier: final norm, then CLS, 5 outputs", "machine": "0.021", "proof": "not proved"}.items():
+        "host": "head classifier: final norm, then CLS, 5 outputs", "machine": "0.0214", "proof": "not proved"}.items():
         assert any(line.startswith(kind) and text in line for line in lines), (kind, text, lines)
     assert not any("\n" in line for line in lines)
 
