@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract: all that more than one part of the house must agree on, declared once, as data. Needs numpy only."""
+"""The contract: everything that two parts of the project must agree on, declared once, as data. Needs numpy alone."""

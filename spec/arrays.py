@@ -14,35 +14,37 @@ _LONGEST_PROGRAM = (1 << PASS_LOG_FIELDS["pc"]) - 1
 
 
 class ConfigError(ValueError):
-    """A machine configuration that cannot be built."""
+    """A machine configuration that cannot be built.
+
+    Fix: choose a value in the range that the message names, or take a configuration of `CONFIGS`.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachineConfig:
-    """What a user chooses before generating RTL. Memory depths are in words; derived sizes are properties.
+    """What a user chooses before generating RTL. Depths of row memories are in words; derived sizes are properties.
 
     Parameters
     ----------
-    k_lanes, n_lanes : inputs and outputs of the array per cycle; a row-memory word is ``k_lanes`` values, a beat of
-        the stream from the memory is ``n_lanes`` bytes; ``n_lanes`` is ``k_lanes`` or twice that
-    bus_beats : beats of the stream in a beat of the memory bus, 1 or 2; a bus beat is at most 64 bytes and at most a
-        row-memory word
-    tile_beats : beats of the stream that a tile takes in a cycle, a power of two from 2 to ``k_lanes / 4``; a tile then
-        takes five cycles, and the accumulator cannot bear a row again sooner
-    ports : AXI4 managers of the machine, a power of two, that share the bus: each is ``bus_bytes / ports`` wide, 8 or
-        16 bytes where there are several (a board's HP ports are)
-    packed : for DSP48 slices: two products of the array in each; without it row lanes and array do with multipliers of
-        18 x 18 bits (same bits)
-    dsp48e1 : multipliers of 25 x 18 bits, which 7-series parts have too, instead of 27 x 18 (same bits)
-    max_tokens : rows of a pass, tokens in the queue of an expert
-    max_experts : experts the router can tell apart, at most ``k_lanes``
+    k_lanes, n_lanes : inputs and outputs of the array per cycle; a row-memory word is ``k_lanes`` values, a beat is
+        ``n_lanes`` bytes; ``n_lanes`` is ``k_lanes`` or twice that
+    bus_beats : beats in a bus beat, 1 or 2; a bus beat is at most 64 bytes and at most a row-memory word
+    tile_beats : beats that a tile takes in a cycle, a power of two from 2 to ``k_lanes / 4``; so a tile takes at least
+        five cycles, and the accumulator can take the same row again no sooner
+    ports : AXI4 managers of the machine, a power of two, that share the bus: each has ``bus_bytes / ports`` bytes;
+        several have 8 or 16 bytes each, as a board's HP ports do
+    packed : each DSP48 slice of the array computes two products; without it, array and row lanes need multipliers of
+        only 18 x 18 bits (same results)
+    dsp48e1 : multipliers of 25 x 18 bits, as 7-series parts have, instead of 27 x 18 (same results)
+    max_tokens : most rows of a pass, most tokens in the queue of an expert
+    max_experts : most experts that the router can tell apart, at most ``k_lanes``
     residual_words, hidden_words : words of ``k_lanes`` x s16
     kv_words : words of ``n_lanes`` x s8 for keys and values
-    prefetch_beats : depth of the weight prefetch FIFO, in beats of the stream
-    program_length : instructions the program memory holds
+    prefetch_beats : depth of the prefetch FIFO, in beats
+    program_length : instructions that the program memory holds
     norm_words : words of a row that a NORM takes per cycle, 1 to 3; the second one costs the row reader a multiplier
         and a squarer of LUTs per lane, the third one two more squarers and twice the banks of the residual memory
-    trace : simulation-only ports that show every row-memory write
+    trace : ports for simulation that show every row-memory write
     """
 
     name: str
@@ -100,17 +102,17 @@ class MachineConfig:
 
     @property
     def beat_bytes(self) -> int:
-        """Bytes per beat of the stream; a tile is ``k_lanes`` of these beats."""
+        """Bytes of a beat. A tile is ``k_lanes`` beats."""
         return self.n_lanes
 
     @property
     def bus_bytes(self) -> int:
-        """Bytes per beat of the memory bus. Instructions, commands and counters count these beats."""
+        """Bytes of a bus beat. Instructions, commands and counters count bus beats."""
         return self.bus_beats * self.beat_bytes
 
     @property
     def port_bytes(self) -> int:
-        """Bytes per beat of an AXI4 port."""
+        """Bytes that one AXI4 port moves in a transfer."""
         return self.bus_bytes // self.ports
 
     @property
@@ -120,18 +122,18 @@ class MachineConfig:
 
     @property
     def word_beats(self) -> int:
-        """Beats of the stream per row-memory word: 2 or 1."""
+        """Beats of a row-memory word: 2 or 1."""
         return self.word_bytes // self.beat_bytes
 
     @property
     def word_bus_beats(self) -> int:
-        """Beats of the memory bus per row-memory word: 2 or 1."""
+        """Bus beats of a row-memory word: 2 or 1."""
         return self.word_bytes // self.bus_bytes
 
     @property
     def residual_banks(self) -> int:
-        """Banks of the residual memory, a power of two; word a is in bank a mod ``residual_banks``, so that any
-        ``norm_words`` consecutive words are in different ones."""
+        """Banks of the residual memory, a power of two. Word a is in bank a mod ``residual_banks``, so any
+        ``norm_words`` consecutive words are in different banks."""
         return 1 << (self.norm_words - 1).bit_length()
 
     @property
@@ -141,32 +143,38 @@ class MachineConfig:
 
     @property
     def hidden_parts(self) -> int:
-        """Parts of a hidden-memory word that have a write address each, so that IMAGE goes from one word into the next
-        within a cycle. Only where a word holds a line of a patch of 16 pixels, 48 bytes: narrower ones gain nothing."""
+        """Parts of a hidden-memory word, each with its own write address.
+
+        Two parts let IMAGE write into one word and the next in one cycle. This pays where a word holds a line of a
+        patch of 16 pixels, 48 bytes; narrower words gain nothing.
+        """
         return 2 if self.k_lanes >= 64 else 1
 
     @property
     def sums_depth(self) -> int:
-        """Rows whose sums fit between array and row writer: as many as are under way at full rate. Where a row is two
-        words, those of an n-tile's last sweep come twice as fast as they are written: half of a pass's rows wait there
-        while the next n-tile's sweeps begin."""
+        """Rows whose sums fit between array and row writer: as many as are under way at full rate.
+
+        If a row is two words, the rows of an n-tile's last sweep come twice as fast as they are written. Then half of
+        the rows of a pass wait here while the sweeps of the next n-tile begin.
+        """
         return 32 if self.ratio == 1 else max(64, self.max_tokens // 2)
 
     @property
     def gate_sweeps(self) -> int:
-        """How often a gate's rows go through the array, a digit at a time: twice where an expert has two output lanes,
-        ``e`` and ``max_experts + e``, otherwise three times (ADR 0006, 0026)."""
+        """Sweeps of a gate, each of which reads one digit of the rows: two if an expert has two output lanes, ``e`` and
+        ``max_experts + e``, otherwise three (ADR 0006, 0026)."""
         return 2 if self.n_lanes >= 2 * self.max_experts else 3
 
     @property
     def macs_per_cycle(self) -> int:
+        """Multiply-accumulates of the array in a cycle."""
         return self.k_lanes * self.n_lanes
 
     @property
     def hash(self) -> int:
-        """32 bits that name this hardware: a bundle compiled for another configuration is refused by it."""
+        """32 bits that name this hardware. The host refuses a bundle that was compiled for another one."""
         choices = asdict(self)
-        for field in ("name", "packed", "dsp48e1", "trace"):  # same bits, whatever the lane or the trace
+        for field in ("name", "packed", "dsp48e1", "trace"):  # they change no result
             del choices[field]
         return int.from_bytes(hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).digest()[:4], "little")
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Board classes: what an FPGA board of a class gives the machine, and the array configuration that suits it.
+"""Boards: what each FPGA board gives the machine, and the configuration that suits it.
 
-Device figures are from the data sheets of the parts (Zynq UltraScale+ DS891, Kria K26 DS987, Zynq-7000 DS190). Memory
-peaks are width x rate of the boards' DDR; the share of it that long bursts reach, and the clock, are assumptions:
-nothing here was measured on a board.
+Figures of the devices are from the data sheets of the parts (Zynq UltraScale+ DS891, Kria K26 DS987, Zynq-7000 DS190).
+Memory peaks are width x rate of the board's DDR. The share of the peak that long bursts reach, and the clock, are
+assumptions: nothing here was measured on a board.
 """
 
 from dataclasses import dataclass
@@ -15,16 +15,17 @@ __all__ = ["BOARDS", "Board"]
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """A class of boards.
+    """A board.
 
     Parameters
     ----------
-    name, part : of the class; its device
-    config : name in ``CONFIGS`` of the array that suits it
-    memory_gbs, usable : peak of the DDR in 10^9 bytes per second; the share that is assumed to be usable
+    name : of the board
+    part : its FPGA
+    config : name in ``CONFIGS`` of the configuration that suits it
+    memory_gbs, usable : peak of the DDR in 10^9 bytes per second; the share of it that is assumed to be usable
     clock_mhz : assumed clock of the machine
-    series7 : DSP48E1 and no URAM, instead of UltraScale+
-    bram36, uram, dsp, lut, ff : budgets
+    series7 : the FPGA has DSP48E1 and no URAM; otherwise it is an UltraScale+
+    bram36, uram, dsp, lut, ff : how many of each the FPGA has
     """
 
     name: str
@@ -42,11 +43,11 @@ class Board:
 
     @property
     def bytes_per_cycle(self) -> float:
-        """Usable bytes of the memory per cycle of the machine."""
+        """Bytes that the memory moves in a cycle of the machine, of the usable share."""
         return self.memory_gbs * 1e3 * self.usable / self.clock_mhz
 
     def bandwidth(self, config: MachineConfig) -> float:
-        """Usable bus beats per cycle: at most one, which is what a port moves."""
+        """Bus beats that the memory moves in a cycle; at most one, since the bus moves no more."""
         return min(1.0, self.bytes_per_cycle / config.bus_bytes)
 
     def memory_cycles(self, config: MachineConfig, count: int) -> float:
@@ -54,14 +55,14 @@ class Board:
         return count / (config.bus_bytes * self.bandwidth(config))
 
     def unsuited(self, config: MachineConfig) -> str | None:
-        """Why the multipliers of ``config`` are too wide for a slice of the part; None if they are not."""
+        """Why the multipliers of ``config`` are too wide for the FPGA's slices; None if they are not."""
         if self.series7 and config.packed and not config.dsp48e1:
             return (f"multipliers of 27 x 18 bits, {self.name} has 25 x 18: take a configuration with dsp48e1 "
                     f"({', '.join(each.name for each in CONFIGS.values() if each.dsp48e1)})")
         return None
 
     def milliseconds(self, cycles: float) -> float:
-        """``cycles`` at the assumed clock."""
+        """Milliseconds of ``cycles`` at the assumed clock."""
         return cycles / (self.clock_mhz * 1e3)
 
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bundle: a compiled network, ready for the machine. One file, sections with a CRC each, a JSON manifest.
 
-Layout, little endian: ``MOEVBNDL``, version u32, sections u32, CRC32 of the section table u32; the table, per section
-name (16 bytes, zero padded), offset u64, size u64, CRC32 u32; then the sections, each at a multiple of 64 bytes.
+Layout, little endian: ``MOEVBNDL``; version u32; count of sections u32; CRC32 u32 of the section table. Then the table,
+for each section: name (16 bytes, zero padded), offset u64, size u64, CRC32 u32. Then the sections, each at a multiple
+of 64 bytes.
 
-Sections: ``manifest`` (JSON), ``program`` (64-byte instructions), ``weights`` and ``gates`` (beats in the order of
-their use; gates of task t start at ``t x gate_stride``), optionally ``heads`` (npz, for the host).
+Sections: ``manifest`` (JSON), ``program`` (instructions of 64 bytes), ``weights`` and ``gates`` (beats in the order of
+their use; the gates of task t start at ``t x gate_stride``), optionally ``heads`` (npz, for the host).
 """
 
 import io
@@ -34,12 +35,15 @@ _REQUIRED = ("manifest", "program", "weights", "gates")
 
 
 class BundleError(ValueError):
-    """A bundle that is damaged, incomplete, or of another version; names the section."""
+    """A bundle that is damaged, incomplete, or of another version. The message names the section.
+
+    Fix: copy the file again; if its version is old, compile the model again.
+    """
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A compiled network in memory. ``heads`` holds the host's head weights, by name."""
+    """A compiled network in memory. ``heads`` holds the weights of the host's heads, by name."""
 
     manifest: dict[str, Any]
     program: bytes
@@ -49,13 +53,16 @@ class Bundle:
 
     @property
     def program_length(self) -> int:
+        """Instructions of the program."""
         return len(self.program) // INSTRUCTION_BYTES
 
     @property
     def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks, in the order of their gates."""
         return tuple(self.manifest["tasks"])
 
     def save(self, path: Path) -> None:
+        """Write the file. Raises OSError."""
         sections = {"manifest": json.dumps(self.manifest, sort_keys=True).encode(), "program": self.program,
                     "weights": self.weights, "gates": self.gates}
         if self.heads:
@@ -73,7 +80,7 @@ class Bundle:
 
     @classmethod
     def load(cls, path: Path) -> "Bundle":
-        """Raises BundleError, naming the section, before anything of a damaged file is used."""
+        """The bundle in a file. Raises BundleError before it uses anything of a damaged file."""
         try:
             content = Path(path).read_bytes()
         except OSError as error:

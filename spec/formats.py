@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Number formats: every width of the machine and its one rounding rule. ``docs/formats.md`` is made from here."""
+"""Number formats: every width of the machine. ``docs/formats.md`` is made from here."""
 
 from typing import NamedTuple
 
@@ -48,8 +48,8 @@ MEAN_BITS = 17  # one more than a row's values, since 1/dim is rounded
 ROW_SUM_BITS = 27  # s27
 SPREAD_BITS = 53  # dim x sum of squares - sum^2 + epsilon
 
-# A row is quantised to q in +-32640 = 255 x 128; its high digit (rounded q / 128) is the operand,
-# and the gate, which needs more than 9 bits, also uses the low digit in -64..63.
+# A row is quantised to q in +-32640 = 255 x 128. Its high digit (rounded q / 128) is the operand. The gate needs more
+# than 9 bits, so it also uses the low digit, in -64..63.
 DIGIT_BITS = 7
 QUANTISED_MAX = OPERAND_MAX << DIGIT_BITS
 
@@ -67,7 +67,7 @@ BIAS_MASKED = -32768  # the gate bias that takes an expert out of the choice
 
 
 class Format(NamedTuple):
-    """One tensor's format: ``bits`` wide two's complement (or unsigned), value = integer x ``unit``."""
+    """One tensor's format: ``bits`` wide, two's complement or unsigned. A value is integer x ``unit``."""
 
     tensor: str
     bits: int

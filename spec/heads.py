@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What heads may be: what is said of them, and which arrays each must have. `host.heads` runs them."""
+"""Heads: which options a head has, and which arrays each needs. `host.heads` runs them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,13 +14,18 @@ NORMS = ("tokens", "pooled", "none")
 
 
 class HeadError(ValueError):
-    """Head weights, tokens or labels that do not fit each other."""
+    """Head weights, tokens or labels that do not fit each other.
+
+    Fix: give each head the arrays and shapes that the message names, or correct what ``host["heads"]`` says of it.
+    """
 
 
 def said_of_heads(network: Network, tensors: Mapping[str, np.ndarray],
                   host: Mapping[str, Any] | None = None) -> Mapping[str, Mapping[str, Any]]:
-    """What ``host`` (`QuantisedModel.host`, a manifest's ``host``) says of each head; where it has none, of a head of a
-    task's name that it takes the task's patch tokens."""
+    """The options of each head, by name, as ``host`` has them (`QuantisedModel.host`, a manifest's ``host``).
+
+    If ``host`` has no heads, each head with the name of a task takes that task's patch tokens.
+    """
     said = (host or {}).get("heads")
     return said or {task: {"task": task} for task in network.tasks
                     if any(name.startswith(f"heads.{task}.") for name in tensors)}
@@ -28,7 +33,7 @@ def said_of_heads(network: Network, tensors: Mapping[str, np.ndarray],
 
 def check_heads(network: Network, tensors: Mapping[str, np.ndarray],
                 host: Mapping[str, Any] | None = None) -> None:
-    """Raises HeadError where an array is missing or misshapen, or a head takes what ``network`` does not have."""
+    """Raises HeadError if an array is missing or misshapen, or if a head takes tokens that ``network`` lacks."""
     for name, said in said_of_heads(network, tensors, host).items():
         inputs = _inputs(network, name, said)
         norm = said.get("norm", "tokens")

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine as an IP core: the name that Vivado packages it under and PYNQ finds it by, and its registers' access."""
+"""The machine as an IP core: the name by which Vivado packages it and PYNQ finds it, and the access of its registers.
+"""
 
 from .registers import BITS, VERSION, Register
 
 __all__ = ["ACCESS", "CELL", "CONTROL_BASE", "CONTROL_BASE_7SERIES", "VLNV", "fields"]
 
-#: vendor:library:name:version; major and minor of the hardware, which is what the host checks too.
+#: vendor:library:name:version. The version is major and minor of the hardware's, which the host checks too.
 VLNV = f"moevit:accel:moevit:{VERSION >> 24}.{VERSION >> 16 & 0xFF}"
 #: Its cell in the block design, and so its name in an overlay.
 CELL = "moevit_0"

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The instruction set: a program is a table of passes over rows. ``docs/instructions.md`` is made from here.
 
-An instruction is 64 bytes, little endian. All opcodes share one layout; a field that an opcode does not use must be
-zero. Instructions start in order. ``overlap`` says how many of the preceding instructions may still be unfinished
-when this one starts to read; rows are read in program order, so only read-after-write needs it. An instruction that is
-``rowwise`` may start earlier still: when only one instruction too many is unfinished, and that one is a PASS without
-``scatter`` into a memory, row r is read as soon as that PASS has stored its own rows up to r and their peaks. Its row r
-must depend on no later row of that PASS.
+An instruction is 64 bytes, little endian. All opcodes share one layout. A field that an opcode does not use must be
+zero.
+
+Instructions start in order. An instruction starts to read when at most ``overlap`` of the instructions before it are
+unfinished. Rows are read in program order, so only read-after-write needs this rule. A ``rowwise`` instruction may
+start earlier: when one more instruction is unfinished, and that one is a PASS into a memory without ``scatter``. It
+then reads row r as soon as that PASS has stored its own rows up to r and their peaks. So its row r must not depend on a
+later row of that PASS.
 
 The machine keeps a sum for each row number. A NORM that is neither ``summed`` nor ``rowwise`` sets the sums of its
-rows; a PASS into the residual memory adds what it changes to the sums of its destination rows. A NORM that is
-``summed`` takes the sums of its rows from there: its row r must be what those instructions since have called row r.
+rows. A PASS into the residual memory adds its changes to the sums of its destination rows. A ``summed`` NORM takes the
+sums of its rows from there. So its row r must have had the same number in all instructions since the sums were set.
 
-The router keeps a selection bias for each expert, which takes part in the choice of experts and not in their scores.
+The router keeps a selection bias for each expert. It takes part in the choice of experts and not in their scores.
 """
 
 from enum import IntEnum
@@ -26,20 +28,23 @@ __all__ = [
 ]
 
 INSTRUCTION_BYTES = 64
-#: Groups of rows in a PASS at most: images of a batch.
+#: Most groups of rows in a PASS: images of a batch.
 GROUPS = 8
 
 
 class ProgramError(ValueError):
-    """An instruction that the machine would refuse."""
+    """An instruction that the machine would refuse.
+
+    Fix: compile the model again with the installed version.
+    """
 
 
 class Opcode(IntEnum):
     """What an instruction does."""
 
     END = 1  #: the frame is finished once all earlier instructions are
-    LOAD = 2  #: rows from the stream into the residual memory, once or for each image (positions)
-    IMAGE = 3  #: the raw image from the stream into the hidden memory, one row per patch
+    LOAD = 2  #: rows from the bus into the residual memory, once or for each image (positions)
+    IMAGE = 3  #: the raw image from the bus into the hidden memory, one row per patch
     NORM = 4  #: statistics of residual rows: mean, 1/std, peak of (x - mean) x gain; optionally a copy of the rows
     PASS = 5  #: rows x tiles through the array
     EXPERTS = 6  #: repeat the next ``body`` instructions for each expert that has tokens, in increasing order
@@ -63,7 +68,7 @@ class RowSource(IntEnum):
 
 
 class Operand(IntEnum):
-    """How a row becomes operands."""
+    """How the values of a row become operands of the array."""
 
     RAW = 0  #: the low nine bits as they are (pixels, queries); row scale 1
     ROW = 1  #: quantised by the row's tracked peak
@@ -72,7 +77,7 @@ class Operand(IntEnum):
 
 
 class WeightSource(IntEnum):
-    """Where tiles come from."""
+    """Memory that tiles come from."""
 
     BUS = 0  #: memory bus, column by column
     KEYS = 1  #: key memory, column by column (one key is one array column)
@@ -80,7 +85,7 @@ class WeightSource(IntEnum):
 
 
 class Destination(IntEnum):
-    """Where output rows go."""
+    """Memory that output rows go to."""
 
     RESIDUAL = 0  #: added to the residual row
     HIDDEN = 1
@@ -97,7 +102,7 @@ class Activation(IntEnum):
     RELU = 2
 
 
-#: By the names of ``spec.networks.ACTIVATIONS``: the table of the exact GELU serves its approximations too.
+#: By the names of ``spec.networks.ACTIVATIONS``. The approximations of GELU take the table of the exact GELU.
 ACTIVATION_OF = {"gelu": Activation.GELU, "gelu_tanh": Activation.GELU, "quick_gelu": Activation.GELU,
                  "relu": Activation.RELU}
 
@@ -135,7 +140,7 @@ _READS = (Opcode.NORM, Opcode.PASS, Opcode.STORE)
 _PASS = (Opcode.PASS,)
 _LAYOUT = (
     ("opcode", 8, _ALL, "Opcode"),
-    ("overlap", 4, _ALL, "preceding instructions that may be unfinished when this one starts to read"),
+    ("overlap", 4, _ALL, "earlier instructions that may be unfinished when this one starts to read"),
     ("body", 4, (Opcode.EXPERTS,), "instructions repeated per active expert"),
     ("region", 2, _STREAMED, "Region: base register of the bytes taken from the bus"),
     ("source", 1, _PASS, "RowSource: row memory read"),
@@ -145,15 +150,15 @@ _LAYOUT = (
     ("queued", 1, _PASS, "rows is the length of the current expert's queue"),
     ("gather", 1, _PASS, "read the rows that the expert's queue names"),
     ("scatter", 1, _PASS, "write the rows that the expert's queue names"),
-    ("constant", 1, _PASS, "column scale is constant_scale and bias 0, instead of from the stream"),
+    ("constant", 1, _PASS, "column scale is constant_scale and bias 0, instead of from the bus"),
     ("activation", 2, _PASS, "Activation"),
     ("score", 1, _PASS, "multiply by the gate score of the queue's entry"),
     ("renormalise", 1, _PASS, "router: the scores of a token are divided by their sum"),
     ("region_offset", 32, (*_STREAMED, Opcode.STORE), "bytes from the base register (STORE: from the output register)"),
-    ("region_beats", 24, _STREAMED, "beats taken from the bus"),
+    ("region_beats", 24, _STREAMED, "bus beats taken"),
     ("shift", 6, _PASS, "right shift of accumulator x row scale x column scale"),
     ("peak", 2, _PASS, "Peak tracked per written row"),
-    ("expert_beats", 24, _PASS, "region_offset grows by this many beats per expert id"),
+    ("expert_beats", 24, _PASS, "region_offset grows by this many bus beats per expert"),
     ("destination", 3, _PASS, "Destination"),
     ("peak_first", 1, _PASS, "the first n-tile starts the tracked peak afresh"),
     ("source_base", 20, _READS, "word address of row 0"),
@@ -181,13 +186,13 @@ _LAYOUT = (
     ("dim", 12, (Opcode.NORM,), "channels of a row"),
     ("epsilon", 32, (Opcode.NORM,), "added to dim x sum of squares - (sum)^2"),
     ("group", 12, _PASS, f"rows of a group (an image), at most {GROUPS} groups; 0: all rows are one group"),
-    ("gap", 4, _PASS, "destination rows left out between a group and the next"),
-    ("speculate", 6, (Opcode.EXPERTS,), "so many of the first experts may be asked for before the queues are known"),
+    ("gap", 4, _PASS, "destination rows between a group and the next"),
+    ("speculate", 6, (Opcode.EXPERTS,), "first experts whose bytes may be requested before the queues are known"),
     ("rowwise", 1, (Opcode.NORM, Opcode.PASS),
-     "row r may be read once the PASS before those of overlap has stored its rows up to r"),
+     "row r may be read when the PASS before those of overlap has stored its rows up to r"),
     ("summed", 1, (Opcode.NORM,), "the sums of the rows are known: read the rows once"),
-    ("first_word", 1, _PASS, "first word of a destination row that is stored; columns before it are left out"),
-    ("copies", 3, (Opcode.LOAD,), "so many times more the rows are stored, destination_stride words apart"),
+    ("first_word", 1, _PASS, "first word of a destination row that is stored; columns before it are not"),
+    ("copies", 3, (Opcode.LOAD,), "further times that the rows are stored, destination_stride words apart"),
     ("copy", 1, (Opcode.NORM,), "copy the rows to destination_base while reading them"),
     ("sigmoid", 1, _PASS, "router: an expert's score is the sigmoid of its logit, instead of a softmax"),
     ("biased", 1, _PASS, "router: choose by logit (sigmoid: by score) + selection bias"),

@@ -10,10 +10,13 @@ __all__ = ["ACTIVATIONS", "ACTIVATION_ERROR", "GATES", "NETWORKS", "Network", "N
 
 
 class NetworkError(ValueError):
-    """A network whose sizes contradict each other, or that is larger than any machine could run."""
+    """A network whose sizes contradict each other, or that is larger than any machine could run.
+
+    Fix: correct the field that the message names.
+    """
 
 
-#: Smallest and largest value of each size. No machine runs the largest: an instruction has fewer bits for them.
+#: Smallest and largest value of each size. No machine runs the largest ones: instructions have fewer bits for them.
 _SIZES = {
     "height": (1, 9999), "width": (1, 9999), "patch": (1, 255), "dim": (1, 65535), "heads": (1, 65535),
     "depth": (1, 1024), "hidden": (1, 65535), "experts": (0, 256), "top_k": (0, 256), "expert_hidden": (0, 65535),
@@ -25,7 +28,7 @@ ACTIVATION_ERROR = {"gelu": 0.0016, "gelu_tanh": 0.0016, "quick_gelu": 0.0214, "
 ACTIVATIONS = tuple(ACTIVATION_ERROR)
 #: How a gate's logit becomes the score of a chosen expert.
 GATES = ("softmax", "sigmoid")
-#: Pixels that the sides of a patch are multiples of where the machine reads it.
+#: The side of a cell is a multiple of this many pixels.
 _CELL = 8
 
 
@@ -46,14 +49,14 @@ class Network:
     hidden : channels of the dense FFN's hidden layer
     experts, top_k, expert_hidden : per MoE block; all 0 without MoE
     moe_blocks : numbers of the MoE blocks, rising; with experts the odd ones if left out
-    shared_hidden : channels of the hidden layer of an FFN that every token of a MoE block uses besides; 0 for none
+    shared_hidden : channels of the hidden layer of an FFN that every token of a MoE block uses too; 0 for none
     tasks : one gate set per name; a plain ViT has the single task ``"tokens"``
     task_fc2 : the dense FFNs have an fc2 for each task
     prefix_tokens : tokens in front of the patches: CLS, distillation, registers
     final_norm : a LayerNorm follows the last block (DeiT); it runs with the head on the host
     gate : score of a chosen expert, one of ``GATES``
     renormalise : the scores of a token are divided by their sum: with a softmax, one over the top k only
-    select_bias : a bias for each expert takes part in the choice and not in the score (DeepSeek-V3)
+    select_bias : a bias for each expert takes part in the choice of experts and not in their scores (DeepSeek-V3)
     activation : of the FFNs, one of ``ACTIVATIONS``
     """
 
@@ -128,7 +131,7 @@ class Network:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> "Network":
-        """The network of fields as JSON gives them: lists for tuples. Raises NetworkError."""
+        """The network of ``fields`` as JSON has them, with lists for tuples. Raises NetworkError."""
         if not isinstance(fields, Mapping):
             raise NetworkError(f"a network is an object with fields, not {type(fields).__name__}")
         names = {field.name for field in dataclass_fields(cls)}
@@ -144,7 +147,7 @@ class Network:
         return cls(**values)
 
     def for_image(self, height: int, width: int) -> "Network":
-        """The same network for images of another size (pixels), with as many tokens as they have patches.
+        """The same network for images of another size in pixels, with as many tokens as they need.
 
         Raises NetworkError.
         """
@@ -152,32 +155,36 @@ class Network:
 
     @property
     def patches(self) -> int:
+        """Of an image."""
         return (self.height // self.patch) * (self.width // self.patch)
 
     @property
     def tokens(self) -> int:
+        """Patches and prefix tokens."""
         return self.patches + self.prefix_tokens
 
     @property
     def patch_values(self) -> int:
-        """Values in one flattened patch, in the image's own order (row, column, channel)."""
+        """Values of a flattened patch, in the order of the image: row, column, channel."""
         return 3 * self.patch * self.patch
 
     @property
     def cell(self) -> int:
-        """Pixels of the side of the cell that a patch lies in where the machine reads it; beyond the patch it is 0."""
+        """Side in pixels of the cell in which a patch lies in memory (`spec.cells`)."""
         return -(-self.patch // _CELL) * _CELL
 
     @property
     def cell_values(self) -> int:
-        """Values in one flattened cell."""
+        """Values of a flattened cell."""
         return 3 * self.cell * self.cell
 
     @property
     def head_dim(self) -> int:
+        """Channels of an attention head."""
         return self.dim // self.heads
 
     def is_moe(self, block: int) -> bool:
+        """Whether ``block`` has experts instead of a dense FFN."""
         if self.moe_blocks is None:
             return self.experts > 0 and block % 2 == 1
         return block in self.moe_blocks

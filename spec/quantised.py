@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The quantised model: every integer that the machine needs of a network, and the file that holds them.
 
-A ``.npz`` with one array per name of ``tensor_shapes`` and ``meta`` (JSON: network, fractions, version). The
+The file is a ``.npz`` with one array per name of `tensor_shapes`, and ``meta`` (JSON: network, fractions, version). The
 integers are complete: the integer golden model and the compiler add nothing to them.
 
-How a real multiplier is stored: ``column_scale`` (u16) and ``shift`` of the pass, so that an output is
-``accumulator x row scale x column_scale / 2^shift`` (``golden.integer.row_writer``). Channels keep the network's order;
-image patches are flattened as (row, column, channel). Experts are numbered anew: gates, experts and the machine count
-in the order of ``moe.order``, the checkpoint's number of each; the first ``moe.speculate`` of them may be fetched
-before a frame's routing is known.
+``column_scale`` (u16) and the ``shift`` of a pass store a real multiplier: an output is
+``accumulator x row scale x column_scale / 2^shift`` (``golden.integer.row_writer``). Channels keep the network's order.
+Image patches are flattened as (row, column, channel). The machine has its own numbers for experts, which the tensors of
+gates and experts follow: ``moe.order`` has the checkpoint's number of each. The first ``moe.speculate`` experts may be
+fetched before the routing of a frame is known.
 """
 
 import json
@@ -29,7 +29,10 @@ HEADS = "heads."
 
 
 class QuantisedModelError(ValueError):
-    """A quantised model that is incomplete, of the wrong shape, or out of range."""
+    """A quantised model that is incomplete, of the wrong shape, or out of range.
+
+    Fix: quantise the checkpoint again with the installed version.
+    """
 
 
 def tensor_shapes(network: Network) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -77,11 +80,13 @@ def tensor_shapes(network: Network) -> dict[str, tuple[tuple[int, ...], str]]:
 
 @dataclass(frozen=True)
 class QuantisedModel:
-    """A network and its integer tensors. ``residual_fraction``: output token = integer x 2^-residual_fraction.
+    """A network and its integer tensors. An output token is integer x 2^-residual_fraction.
 
-    ``heads`` (float32) and ``host`` are for the host alone, what it does around the machine: ``host["preprocess"]``
-    makes a picture an image, ``host["heads"]`` says how each head takes the tokens (`host.heads`), ``host["source"]``
-    where the weights are from. The names of ``heads`` begin with ``heads.``.
+    ``heads`` (float32) and ``host`` say what the host does around the machine. ``host["preprocess"]`` makes an image of
+    a picture, ``host["heads"]`` has the options of each head (`spec.heads`), ``host["source"]`` says where the weights
+    are from. The names of ``heads`` begin with ``heads.``.
+
+    Raises QuantisedModelError.
     """
 
     network: Network
@@ -117,14 +122,15 @@ class QuantisedModel:
         return self.tensors[name]
 
     def save(self, path: Path) -> None:
-        """Raises OSError."""
+        """Write the file. Raises OSError."""
         meta = {"version": FORMAT_VERSION, "network": asdict(self.network),
                 "residual_fraction": self.residual_fraction, "notes": self.notes, "host": self.host}
         write_npz(path, {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8), **self.tensors, **self.heads})
 
     @classmethod
     def load(cls, path: Path) -> "QuantisedModel":
-        """Raises QuantisedModelError, naming ``path``, for what is no complete quantised model of this version."""
+        """The model in a file. Raises QuantisedModelError, which names ``path``, unless it is complete and of this
+        version."""
         try:
             arrays = read_npz(path)
             if "meta" not in arrays:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The AXI4-Lite register map. RTL, host, docs and the IP's memory map are made from it.
 
-Reads have no side effects. An address in the aperture that no register has reads 0 and ignores writes, with OKAY:
-on Zynq an error response would be a bus error of the processor.
+Reads have no side effects. An address in the aperture without a register reads 0 and ignores writes, with response
+OKAY: on Zynq an error response would be a bus error of the processor.
 """
 
 from enum import IntEnum
@@ -31,7 +31,8 @@ VERSION = 0x00_02_00_00  # major, minor, patch, 0
 
 
 class Register(NamedTuple):
-    """A 32-bit register. ``access``: r (hardware's), rw (host's), w1c (hardware sets, host clears), w1s (command)."""
+    """A 32-bit register. ``access``: r (the hardware writes it), rw (the host writes it), w1c (the hardware sets bits,
+    the host clears them), w1s (the host gives commands)."""
 
     name: str
     offset: int
@@ -42,8 +43,8 @@ class Register(NamedTuple):
 #: Bits of CONTROL, by name. START and RESET are commands; the others read as status.
 BITS = {"START": 0, "DONE": 1, "IDLE": 2, "READY": 3, "RESET": 5, "RESET_DONE": 6, "ERROR": 7, "INTERRUPT": 9}
 
-#: 64-bit counters of the run, cleared by START, steady once idle. The WAIT counters and BUSY share out CYCLES exactly:
-#: every cycle of a run is counted by one of them, looking at the row reader, in this order of precedence.
+#: 64-bit counters of the run. START clears them; they are steady when the machine is idle. BUSY or one of the WAIT
+#: counters counts each cycle of a run, by what the row reader does in it. Their order here is their precedence.
 COUNTERS = (
     ("CYCLES", "clock cycles from START to DONE"),
     ("MACS", "array cycles that took a row, times k_lanes x n_lanes"),
@@ -61,7 +62,7 @@ COUNTERS = (
 _WIDE = (
     ("PROGRAM", 0x40, "address of the program"),
     ("WEIGHTS", 0x50, "address of the weights"),
-    ("GATES", 0x58, "address of the task's gates: the one register that a task switch writes"),
+    ("GATES", 0x58, "address of the task's gates: the only register that a task switch writes"),
     ("IMAGE", 0x60, "address of the image"),
     ("OUTPUT", 0x68, "address of the output tokens"),
     ("READ_BASE", 0x70, "first address that may be read"),
@@ -99,11 +100,11 @@ REGISTERS: tuple[Register, ...] = (
     *(register for index, (name, doc) in enumerate(COUNTERS) for register in _wide(name, 0x100 + 8 * index, "r", doc)),
 )
 
-#: A read-only window: entry i is two words for the i-th finished instruction of the run, {cycle of its end}, {the
-#: fields `PASS_LOG_FIELDS`}.
+#: A read-only window. Entry i has two words for the i-th finished instruction of the run: the cycle of its end, and the
+#: fields `PASS_LOG_FIELDS`.
 PASS_LOG = 0x2000
 PASS_LOG_ENTRIES = 1024
-#: Bits of each field, the lowest first; a program has fewer instructions than its pc can name.
+#: Bits of each field, the lowest first. A program has fewer instructions than ``pc`` has values.
 PASS_LOG_FIELDS = {"rows": 12, "expert": 7, "pc": 13}
 
 _OFFSETS = {register.name: register.offset for register in REGISTERS}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sums that are longer than the accumulator bears: which channels of a linear layer are added up together.
+"""Sums that could overflow the accumulator: which input channels of a linear layer are added up together.
 
-A layer that adds to the residual rows may do so in several passes, each over some of its input channels, scaled,
-rounded and clipped like a layer of its own. Weights decide how many: nearly always one.
+A layer that adds to the residual rows may do so in several passes, each over some of its input channels. Each pass is
+scaled, rounded and clipped like a layer of its own. The weights decide how many passes; nearly always it is one.
 """
 
 import numpy as np
@@ -11,21 +11,21 @@ from .formats import ACCUMULATOR_MAX, LONGEST_SUM, OPERAND_MAX
 
 __all__ = ["adds_to_residual", "channel_parts"]
 
-#: Channels that a part's end is a multiple of: whole words of any machine.
+#: Every part but the last has a multiple of this many channels: whole words of any machine.
 _UNIT = 64
 _RESIDUAL = ("patch_embed", "proj", "fc2")
 
 
 def adds_to_residual(layer: str) -> bool:
-    """Whether the linear layer of this name may be split: it adds to the residual rows."""
+    """Whether the linear layer with this name adds to the residual rows, so that it may be split."""
     return layer.rpartition(".")[2] in _RESIDUAL
 
 
 def channel_parts(weight: np.ndarray) -> tuple[slice, ...]:
-    """Parts of the input channels of ``weight`` s8 (..., outputs, inputs), in order, that cover them all.
+    """The input channels of ``weight`` s8 (..., outputs, inputs) in parts, in order.
 
-    As few as the accumulator bears whatever the operands are, of equal length (the last one may be shorter), the same
-    for all experts or tasks.
+    There are as few parts as the accumulator can bear for any operands. They have equal length (the last one may be
+    shorter), and are the same for all experts or tasks.
     """
     inputs = weight.shape[-1]
     if inputs <= LONGEST_SUM:

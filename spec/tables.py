@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of the non-linear functions, each generated from its formula. Golden models and RTL read the same arrays."""
+"""Tables of the non-linear functions, each generated from its formula. Golden models and RTL use the same arrays."""
 
 from functools import cache
 from math import erf
@@ -21,7 +21,7 @@ GELU_STEPS = 96  # delta(6.0) is below 2^-13: the table ends in zeros
 SIGMOID_GUARD = 4  # low bits of a gate logit that are rounded away before a sigmoid's table
 SIGMOID_STEP_BITS = 7  # one table step is 2^7 units of 2^-12, i.e. 1/32
 SIGMOID_STEPS = 512  # at 16.0 both tables are at most 1
-RECIPROCAL_BITS = 11  # a mantissa of 11 bits, the leading one included, indexes reciprocal and rsqrt
+RECIPROCAL_BITS = 11  # of the mantissa that indexes reciprocal and rsqrt, with its leading one
 
 
 def _frozen(values: np.ndarray) -> np.ndarray:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trace: one record for every store of a unit, written by the RTL's simulation and by the golden machine."""
+"""The trace: one record for every store of a unit. The RTL's simulation and the golden machine write it."""
 
 from enum import IntEnum
 
@@ -9,7 +9,7 @@ __all__ = ["TraceKind", "record_dtype", "sort_records"]
 
 
 class TraceKind(IntEnum):
-    """What was stored."""
+    """What a record holds."""
 
     RESIDUAL = 0  #: address: word; data: k_lanes values
     HIDDEN = 1  #: address: word; data: k_lanes values
@@ -25,5 +25,5 @@ def record_dtype(k_lanes: int) -> np.dtype:
 
 
 def sort_records(records: np.ndarray) -> np.ndarray:
-    """Records by instruction, kind, address; the order of equal ones is kept, since an address may be written again."""
+    """Records sorted by instruction, kind, address. Equal ones keep their order: an address may be written twice."""
     return records[np.lexsort((records["address"], records["kind"], records["sequence"]))]
