@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gain of a LayerNorm, one s16 per channel."""
+"""The memory of a LayerNorm's gain, one s16 per channel."""
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
@@ -13,7 +13,7 @@ from .access import WORD_BITS
 
 __all__ = ["Gain", "gain_read", "gain_words"]
 
-_CHANNELS = 2048  # an accumulator is exact for k <= 2072
+_CHANNELS = 2048  # values of the longest row that a NORM takes
 
 
 def gain_words(config: MachineConfig) -> int:
@@ -22,25 +22,40 @@ def gain_words(config: MachineConfig) -> int:
 
 
 def gain_read(config: MachineConfig) -> MemoryRead:
-    """A read of as many words as a NORM takes in a cycle."""
+    """A read of the words that a NORM takes in a cycle."""
     words = config.norm_words
     return MemoryRead(-(-gain_words(config) // words), data.ArrayLayout(word_layout(config), words))
 
 
 class Gain(wiring.Component):
-    """Takes the gain from the beats of the stream, ``word_beats`` to a word, and offers it by words.
+    """Collects the gain from beats, `word_beats` to a word, and gives `norm_words` words at a time.
 
-    Takes a beat per cycle while ``load`` is set. A read takes 1 cycle and gives ``norm_words`` words: those from
-    ``address x norm_words`` on.
+    ``read.data[i]`` is word ``address x norm_words + i``.
+
+    Latency: 1 cycle from ``read.address`` to ``read.data`` (`latency`).
+    Throughput: one beat in and one read per cycle.
+    Back-pressure: ``beats`` wait while ``load`` is not set.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        `word_beats` and `norm_words`
 
     Members
     -------
     load : In(1)
-    last_word : In(12), words to take less one, 0..gain_words(config) - 1
+        beats may come
+    last_word : In(12)
+        words of the gain - 1, 0..gain_words(config) - 1
     beats : In(stream.Signature(n_lanes x 8))
-    loaded : Out(1), in the cycle in which the last beat is taken
+        the gain, channel 0 first
+    loaded : Out(1)
+        the beat of this cycle is the last one
     read : In(gain_read(config))
+        read port
     """
+
+    latency = 1
 
     def __init__(self, config: MachineConfig):
         self._config = config
@@ -59,17 +74,17 @@ class Gain(wiring.Component):
         m.submodules.memory = memory = Memory(shape=read_words, depth=-(-gain_words(config) // words), init=[])
         write, read = memory.write_port(granularity=1), memory.read_port()
         taken = self.load & self.beats.valid
-        word, address, place = Signal(WORD_BITS), Signal.like(write.addr), Signal(2)  # word = address x words + place
+        word, address, offset = Signal(WORD_BITS), Signal.like(write.addr), Signal(2)  # word = address x words + offset
         if config.word_beats == 2:
-            half, first = Signal(), Signal(8 * config.n_lanes)
-            full, value = half, Cat(first, self.beats.payload)
+            second_half, first_beat = Signal(), Signal(8 * config.n_lanes)
+            full, value = second_half, Cat(first_beat, self.beats.payload)
             with m.If(taken):
-                m.d.sync += [half.eq(~half), first.eq(self.beats.payload)]
+                m.d.sync += [second_half.eq(~second_half), first_beat.eq(self.beats.payload)]
         else:
             full, value = C(1), self.beats.payload
         m.d.comb += [
             self.beats.ready.eq(self.load),
-            write.en.eq(Cat(taken & full & (place == index) for index in range(words))),
+            write.en.eq(Cat(taken & full & (offset == index) for index in range(words))),
             write.addr.eq(address),
             write.data.as_value().eq(value.replicate(words)),
             self.loaded.eq(taken & full & (word == self.last_word)),
@@ -78,7 +93,7 @@ class Gain(wiring.Component):
             self.read.data.eq(read.data),
         ]
         with m.If(taken & full):
-            m.d.sync += [word.eq(Mux(self.loaded, 0, word + 1)), place.eq(place + 1)]
-            with m.If(self.loaded | (place == words - 1)):
-                m.d.sync += [address.eq(Mux(self.loaded, 0, address + 1)), place.eq(0)]
+            m.d.sync += [word.eq(Mux(self.loaded, 0, word + 1)), offset.eq(offset + 1)]
+            with m.If(self.loaded | (offset == words - 1)):
+                m.d.sync += [address.eq(Mux(self.loaded, 0, address + 1)), offset.eq(0)]
         return m

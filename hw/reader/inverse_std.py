@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Second part of a NORM: the inverse standard deviation of each row."""
+"""Last part of a NORM: the inverse standard deviation of each row."""
 
 from operator import add
 
@@ -20,24 +20,40 @@ _SQUARES_BITS = 42
 
 
 class InverseStd(wiring.Component):
-    """``1 / sqrt(dim x sum of squares - sum^2 + epsilon)`` of each row: mantissa x 2^(exponent - 20), which is 1/std
-    without its factor ``dim``.
+    """``1 / sqrt(dim x (sum of squares) - sum^2 + epsilon)`` of each row, as ``mantissa x 2^(exponent - 20)``.
 
-    ``golden.integer.norm.norm_rows``, exactly. One word (or more) per cycle, rows back to back, no
-    back-pressure; :attr:`latency` cycles from a row's last word to its root.
+    This is 1/std of the row, divided by ``dim``.
+
+    Golden: ``golden.integer.norm.norm_rows``.
+    Latency: `latency` cycles from a row's last words to ``root``; ``total`` comes `total_delay` cycles after them.
+    Throughput: one word, or ``lanes`` values, per cycle; rows back to back.
+    Back-pressure: none.
 
     Parameters
     ----------
-    lanes : values that come in a cycle
-    dsp48 : as in `WideMultiply`
+    lanes : int
+        values that come in a cycle
+    dsp48 : bool
+        as in `WideMultiply`
 
     Members
     -------
-    valid, first, final : In(1), a word of a row; its first; its last
-    squares : In(lanes x u31), of the word
-    total : In(s27), the row's sum, :attr:`total_delay` cycles after its last word
-    dim, epsilon : In, steady
+    valid : In(1)
+        words of a row are here
+    first : In(1)
+        they are its first words
+    final : In(1)
+        they are its last words
+    squares : In(lanes x u31)
+        squares of the words
+    total : In(s27)
+        the sum of the row's values
+    dim : In(12)
+        values of a row; steady
+    epsilon : In(32)
+        steady
     root : Out(Flow(row_scale_layout()))
+        the result
     """
 
     def __init__(self, lanes: int, *, dsp48: bool = True):
@@ -76,7 +92,7 @@ class InverseStd(wiring.Component):
         total_squares = Signal(_SQUARES_BITS)
         with m.If(pipe.at(added, "valid")):
             m.d.sync += total_squares.eq(Mux(pipe.at(added, "first"), 0, total_squares) + squares)
-        # Stages 2 and 3 after that: products.
+        # Stages `added` + 2 and + 3: products.
         m.submodules.square = square = WideMultiply(
             self.total.shape(), self.total.shape(), dsp48=self._dsp48)
         m.submodules.scaled = scaled = WideMultiply(
@@ -85,12 +101,12 @@ class InverseStd(wiring.Component):
             square.a.eq(self.total), square.b.eq(self.total),
             scaled.a.eq(self.dim), scaled.b.eq(total_squares),
         ]
-        # Stage 4 after that: spread. The rest: inverse root.
-        spread = Signal(SPREAD_BITS, reset_less=True)
-        m.d.sync += spread.eq(scaled.o - square.o + self.epsilon)
+        # Stage `added` + 4: dim^2 x variance + epsilon. Then: inverse root.
+        variance = Signal(SPREAD_BITS, reset_less=True)
+        m.d.sync += variance.eq(scaled.o - square.o + self.epsilon)
         m.d.comb += [
             rsqrt.i.valid.eq(pipe.at(added + 4, "final_valid")),
-            rsqrt.i.payload.eq(spread),
+            rsqrt.i.payload.eq(variance),
             self.root.valid.eq(rsqrt.o.valid),
             self.root.payload.eq(rsqrt.o.payload),
         ]

@@ -20,32 +20,58 @@ __all__ = ["Means", "means_layout"]
 
 
 def means_layout() -> data.StructLayout:
-    """A row's entry."""
+    """The entry of a row: its mean and the sum of its values."""
     return data.StructLayout({"mean": mean_shape(), "total": signed(ROW_SUM_BITS)})
 
 
 class Means(wiring.Component):
-    """``mean = round(sum / dim)`` of each row and the sum, into a table: the first half of
-    ``golden.integer.norm.norm_rows``, exactly.
+    """``mean = round(sum / dim)`` of each row, into a table with the sum.
 
-    The sum is that of the row's words, or if the row is ``known`` the row writer's; words and known rows are cycles
-    apart, as NORMs are. One word or row per cycle, no back-pressure; :attr:`latency` cycles from a row's last word, 5
-    from ``known``, to its entry, which can be read in the next cycle. A mean that is read 4 cycles after ``known`` is
-    the known row's, whatever the address.
+    The sum is that of the row's words, or the one that the row writer has kept (``summed_row``). Both kinds may be on
+    their way at a time only if they belong to different NORMs, which are far enough apart.
+
+    Golden: ``golden.integer.norm.norm_rows``.
+    Latency: `latency` cycles from a row's last word to the write of its entry and ``found``; 5 cycles from
+    ``summed_row`` to that write (`latency_summed`). The entry can be read in the next cycle. ``mean`` gives the new
+    mean of a summed row already when it is read 4 cycles after ``summed_row``, whatever its address.
+    Throughput: one word or one summed row per cycle.
+    Back-pressure: none.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        `k_lanes` and `max_tokens`
 
     Members
     -------
-    valid, first, final, end : In(1), a word of a row; its first; its last; the last of all
-    row : In(12), the word's row
+    valid : In(1)
+        a word of a row is here
+    first : In(1)
+        it is the row's first word
+    final : In(1)
+        it is the row's last word
+    end : In(1)
+        it is the last word of all
+    row : In(12)
+        its row
     word : In(word_layout(config))
-    known : In(Flow(12)), a row whose sum is known
-    inverse_dim : In(24), steady
-    sums : Out(MemoryRead(max_tokens, s27)), what the row writer knows
-    found : Out(Flow(row_sum_layout())), the sum of each row of words as its entry is written
-    restart : In(1), clears ``measured``
-    measured : Out(1), the last entry of rows of words can be read
+        the word
+    summed_row : In(Flow(12))
+        a row whose sum the row writer has
+    inverse_dim : In(24)
+        2^24 / dim; steady
+    sums : Out(MemoryRead(max_tokens, s27))
+        sums of the row writer
+    found : Out(Flow(row_sum_layout()))
+        the sum of each row of words
+    restart : In(1)
+        clears ``measured``
+    measured : Out(1)
+        the entries of all rows of words can be read
     mean : In(MemoryRead(max_tokens, mean_shape()))
+        read port for means
     read : In(MemoryRead(max_tokens, means_layout()))
+        read port for entries
     """
 
     def __init__(self, config: MachineConfig):
@@ -57,7 +83,7 @@ class Means(wiring.Component):
             "end": In(1),
             "row": In(TOKEN_BITS),
             "word": In(word_layout(config)),
-            "known": In(Flow(TOKEN_BITS)),
+            "summed_row": In(Flow(TOKEN_BITS)),
             "inverse_dim": In(INVERSE_DIM_FRACTION),
             "sums": Out(MemoryRead(config.max_tokens, signed(ROW_SUM_BITS))),
             "found": Out(Flow(row_sum_layout())),
@@ -66,6 +92,8 @@ class Means(wiring.Component):
             "mean": In(MemoryRead(config.max_tokens, mean_shape())),
             "read": In(MemoryRead(config.max_tokens, means_layout())),
         })
+
+    latency_summed = 5
 
     @property
     def latency(self) -> int:
@@ -78,28 +106,28 @@ class Means(wiring.Component):
         pipe.put(0, reset=True, valid=self.valid, final_valid=self.valid & self.final, end_valid=self.valid & self.end)
         pipe.put(0, first=self.first, word_row=self.row)
 
-        # Stages 1 to `added`: add the lanes up. In the last of them: read the row's sum, if it is known.
+        # Stages 1 to `added`: add the lanes up. In the last of them: read the sum of a summed row.
         added = tree_stages(lanes, first=1)
         pipe.put(added, sum=tree(m, [self.word[lane] for lane in range(lanes)], add, "sum", first=1))
-        m.d.comb += [self.sums.enable.eq(self.known.valid), self.sums.address.eq(self.known.payload)]
-        pipe.put(added - 1, reset=True, known_valid=self.known.valid)
-        pipe.put(added - 1, row=Mux(self.known.valid, self.known.payload, pipe.at(added - 1, "word_row")))
-        # Stage `added` + 1: take it, or add the words up.
+        m.d.comb += [self.sums.enable.eq(self.summed_row.valid), self.sums.address.eq(self.summed_row.payload)]
+        pipe.put(added - 1, reset=True, summed_valid=self.summed_row.valid)
+        pipe.put(added - 1, row=Mux(self.summed_row.valid, self.summed_row.payload, pipe.at(added - 1, "word_row")))
+        # Stage `added` + 1: take that sum, or add the words up.
         total = Signal(signed(ROW_SUM_BITS))
-        with m.If(pipe.at(added, "known_valid")):
+        with m.If(pipe.at(added, "summed_valid")):
             m.d.sync += total.eq(self.sums.data)
         with m.Elif(pipe.at(added, "valid")):
             m.d.sync += total.eq(Mux(pipe.at(added, "first"), 0, total) + pipe.at(added, "sum"))
-        # Stages 2 and 3 after that: product.
+        # Stages `added` + 2 and + 3: product.
         m.submodules.by_dim = by_dim = WideMultiply(
             total.shape(), self.inverse_dim.shape(), dsp48=self._config.packed)
         m.d.comb += [by_dim.a.eq(total), by_dim.b.eq(self.inverse_dim)]
         pipe.put(added + 1, total=total)
-        # Stage 4 after that: round; store.
+        # Stage `added` + 4: round; store.
         mean = Signal(mean_shape(), reset_less=True)
         m.d.sync += mean.eq(round_shift(by_dim.o, INVERSE_DIM_FRACTION))
         stored, found = self.latency, self.found.payload
-        known = pipe.at(stored, "known_valid")
+        is_summed = pipe.at(stored, "summed_valid")
         m.d.comb += [
             self.found.valid.eq(pipe.at(stored, "final_valid")),
             found.row.eq(pipe.at(stored, "row")),
@@ -108,7 +136,7 @@ class Means(wiring.Component):
         m.submodules.table = table = Memory(shape=means_layout(), depth=self._config.max_tokens, init=[])
         write = table.write_port()
         m.d.comb += [
-            write.en.eq(self.found.valid | known),
+            write.en.eq(self.found.valid | is_summed),
             write.addr.eq(found.row),
             write.data.mean.eq(mean),
             write.data.total.eq(found.total),
@@ -121,7 +149,7 @@ class Means(wiring.Component):
         mean_read, read = table.read_port(), table.read_port()
         m.d.comb += [
             mean_read.en.eq(self.mean.enable), mean_read.addr.eq(self.mean.address),
-            self.mean.data.eq(Mux(known, mean, mean_read.data.mean)),
+            self.mean.data.eq(Mux(is_summed, mean, mean_read.data.mean)),
             read.en.eq(self.read.enable), read.addr.eq(self.read.address), self.read.data.eq(read.data),
         ]
         return m

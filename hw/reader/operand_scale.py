@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What quantises a row, and the row scale that goes with it."""
+"""The factor that quantises a row, and the row scale that belongs to it."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -18,31 +18,47 @@ __all__ = ["OperandScale", "norm_scale_layout", "tag_entry_layout"]
 
 
 def norm_scale_layout() -> data.StructLayout:
-    """What NORM finds for a row, besides its mean: the scale of its peak, and that times 1/std."""
+    """What NORM finds for a row besides its mean: the scale of its peak, and that scale times 1/std."""
     return data.StructLayout({"peak": peak_scale_layout(), "scale": row_scale_layout()})
 
 
 def tag_entry_layout() -> data.StructLayout:
-    """A tag as it waits for its row to enter the array; with ``exp`` the scale is still to come."""
+    """A tag that waits for its row to enter the array. With ``exp`` its scale is found only then."""
     return data.StructLayout({"row": TOKEN_BITS, "score": 17, "scale": row_scale_layout(), "exp": 1})
 
 
 class OperandScale(wiring.Component):
-    """Quantiser factor and row scale of each word's row, by operand: ROW from the tracked peak, NORM from the table.
+    """Quantiser factor and row scale of each row that a PASS reads.
 
-    One row per cycle, no back-pressure. Cycles after ``row``: ``maximum`` 2, ``entry`` 5, ``factor`` 5.
+    They come from the tracked peak (ROW) or from the table of the NORM (NORM). RAW and EXP take `FACTOR_UNIT` and
+    scale 1.
+
+    Golden: ``golden.integer.row_scale.peak_scale``.
+    Latency: 5 cycles from ``row`` to ``factor`` and ``entry`` (`latency`), 2 cycles to ``maximum`` (`latency_maximum`).
+    Throughput: one row per cycle.
+    Back-pressure: none.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        `max_tokens`
 
     Members
     -------
     row : In(Flow(fetched_row_layout()))
+        the row of each access
     norm : Out(MemoryRead(max_tokens, norm_scale_layout()))
-    maximum : Out(s17), the tracked peak
+        table of the NORM
+    maximum : Out(s17)
+        the row's tracked peak
     factor : Out(factor_layout())
-    entry : Out(Flow(tag_entry_layout())), for the last word of a PASS's row
+        quantiser of the row
+    entry : Out(Flow(tag_entry_layout()))
+        tag of a row, with its last word
     """
 
-    latency_entry = 5
-    latency_factor = 5
+    latency = 5
+    latency_maximum = 2
 
     def __init__(self, config: MachineConfig):
         super().__init__({
@@ -58,16 +74,16 @@ class OperandScale(wiring.Component):
         row, pipe = self.row.payload, Timeline(m)
         m.submodules.peak_scale = peak_scale = PeakScale(16)
         m.submodules.quantiser = quantiser = Quantiser()
-        passing = self.row.valid & (row.purpose == ReadPurpose.PASS)
-        pipe.put(0, reset=True, passing_valid=passing, final_valid=passing & row.final)
-        pipe.put(0, peak=row.peak, **{field: row[field] for field in ("operand", "source_row", "destination_row", "score")})
-        m.d.comb += self.maximum.eq(pipe.at(2, "peak"))
+        is_pass = self.row.valid & (row.purpose == ReadPurpose.PASS)
+        pipe.put(0, reset=True, pass_valid=is_pass, final_valid=is_pass & row.final)
+        pipe.put(0, **{field: row[field] for field in ("peak", "operand", "source_row", "destination_row", "score")})
+        m.d.comb += self.maximum.eq(pipe.at(self.latency_maximum, "peak"))
         # Stages 1 to 3: scale of the tracked peak.
-        m.d.comb += [peak_scale.i.valid.eq(passing), peak_scale.i.payload.eq(row.peak[:16])]
+        m.d.comb += [peak_scale.i.valid.eq(is_pass), peak_scale.i.payload.eq(row.peak[:16])]
         assert peak_scale.latency == 3
-        # Stage 3: row of the norm table.
+        # Stage 3: read the table of the NORM.
         m.d.comb += [
-            self.norm.enable.eq(pipe.at(2, "passing_valid")),
+            self.norm.enable.eq(pipe.at(2, "pass_valid")),
             self.norm.address.eq(pipe.at(2, "source_row")),
         ]
         # Stage 4: choose.
@@ -85,7 +101,7 @@ class OperandScale(wiring.Component):
                 m.d.sync += scale.eq(self.norm.data.scale)
             with m.Default():
                 m.d.sync += [scale.mantissa.eq(1 << 15), scale.exponent.eq(0)]
-        # Stage 5: look up the multiplier; hand out the factor and the tag.
+        # Stage 5: look up the multiplier; give the factor and the tag.
         m.d.comb += [quantiser.i.valid.eq(1), quantiser.i.payload.eq(peak.fraction)]
         pipe.put(4, scale=scale, e=peak.e)
         m.d.comb += [
@@ -95,9 +111,9 @@ class OperandScale(wiring.Component):
             entry.scale.eq(pipe.at(5, "scale")),
             entry.exp.eq(pipe.at(5, "operand") == Operand.EXP),
         ]
-        plain = (pipe.at(5, "operand") == Operand.RAW) | (pipe.at(5, "operand") == Operand.EXP)
+        unscaled = (pipe.at(5, "operand") == Operand.RAW) | (pipe.at(5, "operand") == Operand.EXP)
         m.d.comb += [
-            self.factor.multiplier.eq(Mux(plain, FACTOR_UNIT["multiplier"], quantiser.o.payload)),
-            self.factor.shift.eq(Mux(plain, FACTOR_UNIT["shift"], pipe.at(5, "e") + 8)),
+            self.factor.multiplier.eq(Mux(unscaled, FACTOR_UNIT["multiplier"], quantiser.o.payload)),
+            self.factor.shift.eq(Mux(unscaled, FACTOR_UNIT["shift"], pipe.at(5, "e") + 8)),
         ]
         return m

@@ -8,7 +8,6 @@ from amaranth.lib.wiring import In, Out
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ROW_SUM_BITS
 from moevit.spec.isa import Operand
-from moevit.spec.trace import TraceKind
 
 from ..interfaces import (
     PEAK_ENTRIES,
@@ -31,8 +30,7 @@ from ..plumbing.timeline import Timeline
 from .access import ReadPurpose, store_command_layout
 from .fetch import Fetch
 from .gain import Gain
-from .means import Means
-from .norm_scale import NormScale
+from .norm_statistics import NormStatistics, normalised_layout
 from .operand_lanes import OperandLanes
 from .operand_scale import OperandScale
 from .read_loop import ReadLoop
@@ -46,34 +44,58 @@ __all__ = ["RowReader"]
 class RowReader(wiring.Component):
     """Executes PASS (its reading half), NORM and STORE in program order; takes and drops every other instruction.
 
-    Golden: ``golden.machine.array_pass``, ``golden.integer.norm``, ``row_scale``, ``softmax``; exact.
+    rows, k_tiles, n_tiles and keys are at least 1. A dropped instruction costs a cycle.
 
-    A row enters the array every cycle when its tile is ready and the writer has room; no cycle is lost between rows,
-    tiles, or passes that may overlap. From an instruction's dispatch to its first row: :attr:`latency` cycles. A tag
-    follows its row by ``Tags.latency`` cycles (8 for 8 lanes, 9 for 16 and 32, 10 for 64). From a NORM's dispatch to
-    its end, if it is ``summed``: ``k_tiles x word_beats + rows x ceil(k_tiles / norm_words) + 25`` cycles where
-    ``k_lanes x norm_words`` is 8, 26 instead of 25 up to 32, 27 up to 128, 28 beyond. If it is not: ``rows x k_tiles +
-    12`` cycles more with 8 lanes, 13 instead of 12 with 16 and 32, 14 with 64. An instruction that is dropped costs a
-    cycle. rows, k_tiles, n_tiles and keys are at least 1.
+    Golden: ``golden.machine.array_pass``, ``golden.integer.norm``, ``golden.integer.row_scale``,
+    ``golden.integer.softmax``.
+    Latency: 16 cycles from the ``dispatch`` of a PASS to its first ``row`` (`latency`); `latency_tag` cycles from a row
+    to its ``tag``. A NORM with ``summed`` takes ``k_tiles x word_beats + rows x ceil(k_tiles / norm_words)`` cycles
+    and `latency_norm` from ``dispatch`` to ``done``; without, ``rows x k_tiles`` cycles and `latency_means` more.
+    Throughput: one row per cycle; no cycle is lost between rows, tiles, or passes that may overlap.
+    Back-pressure: ``dispatch`` waits until the instruction before is read. A row waits for its tile, for the
+    instructions that it depends on, and for room at the row writer: at most `sums_depth` last rows are on their way.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        all sizes; ``trace`` adds the records of NORM
 
     Members
     -------
-    dispatch : In(stream), every instruction but END and EXPERTS
-    finished : In(16), number of finished instructions
-    stored : In(stored_layout()), for instructions that are ``rowwise``
-    tile_ready, tile_taken : hand-over of the array's shadow tile; taken in the cycle in which its first row enters
-    residual : Out(MemoryRead), by bank
-    hidden, queue, peaks, sums : Out(MemoryRead); sums of rows, for a NORM that is ``summed``
-    summed : Out(Flow(row_sum_layout())), what a NORM finds that is neither ``summed`` nor ``rowwise``
-    gain : In(stream), beats of NORM gains
-    copy : Out(MemoryWrite), by bank, rows that a NORM copies
-    row : Out(Flow(row_layout(config))), to the array
-    tag : Out(Flow(tag_layout(config))), one for each row with ``last``, in the same order
-    released : In(1), the row writer took the sums of a row; at most ``config.sums_depth`` are on their way to it
-    store_command, store : Out(stream), a STORE and its words
-    done : Out(1), a NORM is finished
+    dispatch : In(stream.Signature(dispatch_layout()))
+        every instruction but END and EXPERTS
+    finished : In(16)
+        number of finished instructions
+    stored : In(stored_layout())
+        newest stored row, for instructions that are ``rowwise``
+    tile_ready : In(1)
+        the next tile is loaded
+    tile_taken : Out(1)
+        the row of this cycle makes the next tile the active one
+    residual : Out(MemoryRead(residual_bank, word_layout(config))), an array of residual_banks
+        residual memory, by bank
+    hidden, queue, peaks, sums : Out(MemoryRead)
+        hidden memory; queues of the router; tracked peaks; sums of rows, for a NORM with ``summed``
+    gain : In(stream.Signature(n_lanes x 8))
+        beats of the gains of NORMs
+    summed : Out(Flow(row_sum_layout()))
+        sums that a NORM finds which is neither ``summed`` nor ``rowwise``
+    copy : Out(MemoryWrite(residual_bank, word_layout(config))), an array of residual_banks
+        rows that a NORM copies, by bank
+    row : Out(Flow(row_layout(config)))
+        rows for the array
+    tag : Out(Flow(tag_layout(config)))
+        one for each row with ``last``, in the same order
+    released : In(1)
+        the row writer took the sums of a row
+    store_command, store : Out(stream.Signature)
+        announces a STORE; its words
+    done : Out(1)
+        a NORM is finished
     activity : Out(Activity)
-    trace : Out(Flow(trace_layout(config))), kind NORM; silent unless ``config.trace``
+        what the row reader does in this cycle
+    trace : Out(Flow(trace_layout(config)))
+        each scale that a NORM finds; silent unless ``config.trace``
     """
 
     latency = 16
@@ -82,6 +104,10 @@ class RowReader(wiring.Component):
         if not isinstance(config, MachineConfig):
             raise TypeError(f"config must be a MachineConfig, not {config!r}")
         self._config = config
+        self._norm_statistics, self._tags = NormStatistics(config), Tags(config)
+        self.latency_tag = self._tags.latency
+        self.latency_means = Fetch.latency + self._norm_statistics.latency_means
+        self.latency_norm = Fetch.latency + OperandLanes.latency_values[0] + self._norm_statistics.latency_norm + 1
         word = word_layout(config)
         super().__init__({
             "dispatch": In(stream.Signature(dispatch_layout())),
@@ -108,139 +134,117 @@ class RowReader(wiring.Component):
         })
 
     def elaborate(self, platform):
-        m = Module()
-        config = self._config
-        m.submodules.sequence = sequence = ReadLoop(config)
-        m.submodules.fetch = fetch = Fetch(config)
-        m.submodules.gain = gain = Gain(config)
-        m.submodules.scale = scale = OperandScale(config)
-        m.submodules.lanes = lanes = OperandLanes(config)
-        m.submodules.means = means = Means(config)
-        m.submodules.norm_scale = norm_scale = NormScale(config)
-        m.submodules.entrance = entrance = RowIssue(config)
-        m.submodules.tags = tags = Tags(config)
-        m.submodules.store = store = StoreFifo(config)
-        current, step, word = sequence.current.instruction, sequence.access.payload, fetch.word.payload
+        m, config = Module(), self._config
+        m.submodules.read_loop, m.submodules.fetch, m.submodules.gain = ReadLoop(config), Fetch(config), Gain(config)
+        m.submodules.scale, m.submodules.lanes = OperandScale(config), OperandLanes(config)
+        m.submodules.issue, m.submodules.tags = RowIssue(config), self._tags
+        m.submodules.norm, m.submodules.store = self._norm_statistics, StoreFifo(config)
+        pipe = Timeline(m)
+        self._control(m)
+        self._memories(m)
+        self._rows(m, pipe)
+        self._norm(m, pipe)
+        self._activity(m)
+        return m
 
-        # What to read.
-        wiring.connect(m, wiring.flipped(self.dispatch), sequence.dispatch)
-        wiring.connect(m, sequence.store_command, wiring.flipped(self.store_command))
+    def _control(self, m: Module) -> None:
+        """What the read loop learns from the other units."""
+        loop, issue, store = m.submodules.read_loop, m.submodules.issue, m.submodules.store
+        wiring.connect(m, wiring.flipped(self.dispatch), loop.dispatch)
+        wiring.connect(m, loop.store_command, wiring.flipped(self.store_command))
         m.d.comb += [
-            sequence.finished.eq(self.finished),
-            sequence.stored.eq(self.stored),
-            sequence.row_room.eq(entrance.room),
-            sequence.store_room.eq(store.room),
-            sequence.busy.eq(fetch.busy),
-            sequence.gain_loaded.eq(gain.loaded),
-            sequence.measured.eq(means.measured),
-            sequence.norm_done.eq(norm_scale.done),
-            self.done.eq(sequence.done),
-            entrance.started.eq(sequence.access.valid & (step.purpose == ReadPurpose.PASS)),
-            store.started.eq(sequence.access.valid & (step.purpose == ReadPurpose.STORE)),
+            loop.finished.eq(self.finished),
+            loop.stored.eq(self.stored),
+            loop.row_room.eq(issue.room),
+            loop.store_room.eq(store.room),
+            loop.busy.eq(m.submodules.fetch.busy),
+            loop.gain_loaded.eq(m.submodules.gain.loaded),
+            loop.measured.eq(m.submodules.norm.measured),
+            loop.norm_done.eq(m.submodules.norm.done),
+            self.done.eq(loop.done),
+            issue.started.eq(loop.access.valid & (loop.access.payload.purpose == ReadPurpose.PASS)),
+            store.started.eq(loop.access.valid & (loop.access.payload.purpose == ReadPurpose.STORE)),
         ]
-        # Read it.
-        wiring.connect(m, sequence.access, fetch.access)
+
+    def _memories(self, m: Module) -> None:
+        """Accesses to the memories; the gain; words of a STORE."""
+        loop, fetch, gain, store = m.submodules.read_loop, m.submodules.fetch, m.submodules.gain, m.submodules.store
+        wiring.connect(m, loop.access, fetch.access)
         for inner, outer in ((fetch.hidden, self.hidden), (fetch.queue, self.queue), (fetch.peaks, self.peaks),
                              *zip(fetch.residual, self.residual, strict=True),
                              *zip(fetch.copied, self.copy, strict=True)):
             wiring.connect(m, inner, wiring.flipped(outer))
         wiring.connect(m, fetch.gain, gain.read)
-        wiring.connect(m, fetch.mean, means.mean)
+        wiring.connect(m, fetch.mean, m.submodules.norm.mean)
         wiring.connect(m, wiring.flipped(self.gain), gain.beats)
+        wiring.connect(m, store.o, wiring.flipped(self.store))
         m.d.comb += [
-            gain.load.eq(sequence.load_gain),
-            gain.last_word.eq(sequence.last_word),
-            fetch.copy.eq(current.copy),
-            fetch.copy_base.eq(current.destination_base),
+            gain.load.eq(loop.load_gain),
+            gain.last_word.eq(loop.last_word),
+            fetch.copy.eq(loop.current.instruction.copy),
+            fetch.copy_base.eq(loop.current.instruction.destination_base),
+            store.word.valid.eq(fetch.word.valid & (fetch.word.payload.purpose == ReadPurpose.STORE)),
+            store.word.payload.eq(fetch.word.payload.words[0].data),
         ]
-        # Make operands of it.
+
+    def _rows(self, m: Module, pipe: Timeline) -> None:
+        """From words to rows that enter the array, and their tags."""
+        fetch, scale, lanes = m.submodules.fetch, m.submodules.scale, m.submodules.lanes
+        issue, tags = m.submodules.issue, m.submodules.tags
+        pending, word, ready = issue.pending.payload, fetch.word.payload, OperandLanes.latency
         wiring.connect(m, fetch.row, scale.row)
         wiring.connect(m, fetch.word, lanes.word)
-        wiring.connect(m, scale.norm, norm_scale.read)
-        m.d.comb += [lanes.maximum.eq(scale.maximum), lanes.factor.eq(scale.factor)]
-        # Let them enter the array, send their tags.
-        pipe = Timeline(m)
-        pipe.put(0, **{field: word[field] for field in (
-            "row", "operand", "swap", "operation", "first", "final", "end")})
-        waiting = entrance.waiting.payload
+        wiring.connect(m, scale.norm, m.submodules.norm.scale)
+        pipe.put(0, **{name: word[name] for name in ("row", "operand", "swap", "operation", "first", "final", "end")})
         m.d.comb += [
-            entrance.waiting.valid.eq(lanes.operands.valid),
-            waiting.operands.eq(lanes.operands.payload),
-            waiting.address.eq(pipe.at(OperandLanes.latency, "row")),
-            waiting.operation.eq(pipe.at(OperandLanes.latency, "operation")),
-            waiting.swap.eq(pipe.at(OperandLanes.latency, "swap")),
-            waiting.last.eq(pipe.at(OperandLanes.latency, "final")),
-            waiting.exp.eq(pipe.at(OperandLanes.latency, "operand") == Operand.EXP),
-            entrance.tile_ready.eq(self.tile_ready),
-            self.tile_taken.eq(entrance.tile_taken),
-            entrance.released.eq(self.released),
+            lanes.maximum.eq(scale.maximum),
+            lanes.factor.eq(scale.factor),
+            issue.pending.valid.eq(lanes.operands.valid),
+            pending.operands.eq(lanes.operands.payload),
+            *(pending[field].eq(pipe.at(ready, name)) for field, name in (
+                ("address", "row"), ("operation", "operation"), ("swap", "swap"), ("last", "final"))),
+            pending.exp.eq(pipe.at(ready, "operand") == Operand.EXP),
+            issue.tile_ready.eq(self.tile_ready),
+            self.tile_taken.eq(issue.tile_taken),
+            issue.released.eq(self.released),
         ]
-        wiring.connect(m, scale.entry, entrance.entry)
-        wiring.connect(m, entrance.row, wiring.flipped(self.row))
-        wiring.connect(m, entrance.entering, tags.row)
+        wiring.connect(m, scale.entry, issue.entry)
+        wiring.connect(m, issue.row, wiring.flipped(self.row))
+        wiring.connect(m, issue.issued, tags.row)
         wiring.connect(m, tags.tag, wiring.flipped(self.tag))
-        # Take statistics of it. Constants stay as they are for a NORM, and the instruction is far from what they go to.
-        inverse_dim, dim, epsilon = (
-            Signal.like(current[name], name=name, reset_less=True) for name in ("inverse_dim", "dim", "epsilon"))
-        m.d.sync += [inverse_dim.eq(current.inverse_dim), dim.eq(current.dim), epsilon.eq(current.epsilon)]
-        pipe.put(0, reset=True, peaks_valid=fetch.word.valid & (word.purpose == ReadPurpose.PEAKS))
-        m.d.comb += [
-            means.valid.eq(fetch.word.valid & (word.purpose == ReadPurpose.MEANS)),
-            means.first.eq(word.first),
-            means.final.eq(word.final),
-            means.end.eq(word.end),
-            means.row.eq(word.row),
-            means.word.eq(word.words[0].data),
-            means.known.valid.eq(sequence.access.valid & current.summed),
-            means.known.payload.eq(step.row),
-            means.inverse_dim.eq(inverse_dim),
-            means.restart.eq(sequence.load_gain),
-            self.summed.valid.eq(means.found.valid & ~current.rowwise),
-            self.summed.payload.eq(means.found.payload),
-            norm_scale.valid.eq(pipe.at(OperandLanes.latency_values[0], "peaks_valid")),
-            norm_scale.row.eq(pipe.at(OperandLanes.latency_values[0], "row")),
-            norm_scale.first.eq(pipe.at(OperandLanes.latency_values[0], "first")),
-            norm_scale.final.eq(pipe.at(OperandLanes.latency_values[0], "final")),
-            norm_scale.end.eq(pipe.at(OperandLanes.latency_values[0], "end")),
-            norm_scale.values.eq(lanes.values),
-            norm_scale.squares.eq(lanes.squares),
-            norm_scale.dim.eq(dim),
-            norm_scale.epsilon.eq(epsilon),
-        ]
-        wiring.connect(m, norm_scale.means, means.read)
-        wiring.connect(m, means.sums, wiring.flipped(self.sums))
-        # Send it out.
-        m.d.comb += [
-            store.word.valid.eq(fetch.word.valid & (word.purpose == ReadPurpose.STORE)),
-            store.word.payload.eq(word.words[0].data),
-        ]
-        wiring.connect(m, store.o, wiring.flipped(self.store))
 
-        with m.If(entrance.row.valid):
+    def _norm(self, m: Module, pipe: Timeline) -> None:
+        """Statistics of a NORM."""
+        loop, fetched, norm = m.submodules.read_loop, m.submodules.fetch.word, m.submodules.norm
+        stage = OperandLanes.latency_values[0]
+        pipe.put(0, reset=True, peaks_valid=fetched.valid & (fetched.payload.purpose == ReadPurpose.PEAKS))
+        m.d.comb += [
+            norm.current.eq(loop.current),
+            norm.start.eq(loop.load_gain),
+            norm.access.valid.eq(loop.access.valid),
+            norm.access.payload.eq(loop.access.payload),
+            norm.word.valid.eq(fetched.valid),
+            norm.word.payload.eq(fetched.payload),
+            norm.normalised.valid.eq(pipe.at(stage, "peaks_valid")),
+            *(norm.normalised.payload[field].eq(pipe.at(stage, field)) for field, _ in normalised_layout()),
+            norm.values.eq(m.submodules.lanes.values),
+            norm.squares.eq(m.submodules.lanes.squares),
+        ]
+        for inner, outer in ((norm.sums, self.sums), (norm.summed, self.summed), (norm.trace, self.trace)):
+            wiring.connect(m, inner, wiring.flipped(outer))
+
+    def _activity(self, m: Module) -> None:
+        """What the counters of the run count this cycle as."""
+        loop, issue = m.submodules.read_loop, m.submodules.issue
+        with m.If(issue.row.valid):
             m.d.comb += self.activity.eq(Activity.BUSY)
-        with m.Elif(sequence.norm):
+        with m.Elif(loop.norm):
             m.d.comb += self.activity.eq(Activity.WAIT_NORM)
-        with m.Elif(entrance.wait_tile):
+        with m.Elif(issue.wait_tile):
             m.d.comb += self.activity.eq(Activity.WAIT_WEIGHTS)
-        with m.Elif(entrance.wait_writer):
+        with m.Elif(issue.wait_writer):
             m.d.comb += self.activity.eq(Activity.WAIT_WRITER)
-        with m.Elif(sequence.waiting | entrance.filling | sequence.reading):
+        with m.Elif(loop.waiting | issue.filling | loop.reading):
             m.d.comb += self.activity.eq(Activity.WAIT_DRAIN)
         with m.Else():
             m.d.comb += self.activity.eq(Activity.WAIT_PROGRAM)
-
-        if config.trace:
-            stored, trace = norm_scale.stored.payload, self.trace.payload
-            found, row_scale = stored.norm.peak, stored.norm.scale
-            m.d.comb += [
-                self.trace.valid.eq(norm_scale.stored.valid),
-                trace.kind.eq(TraceKind.NORM),
-                trace.sequence.eq(sequence.current.sequence),
-                trace.address.eq(stored.row),
-                trace.data[0].eq(stored.mean),
-                trace.data[1].eq(Cat(found.fraction, 1)),
-                trace.data[2].eq(found.e),
-                trace.data[3].eq(row_scale.mantissa),
-                trace.data[4].eq(row_scale.exponent),
-            ]
-        return m

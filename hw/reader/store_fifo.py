@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words on their way to the output buffer, which may stop them at any time."""
+"""Words of a STORE wait here for the write master, which may stop them at any time."""
 
 from amaranth import *
 from amaranth.lib import stream, wiring
@@ -13,22 +13,36 @@ from ..plumbing.fifo import ReservedFifo
 
 __all__ = ["StoreFifo"]
 
-_DEPTH = 10  # cycles from a step to the count of its word's leaving, so that one word per cycle can leave
+_DEPTH = 10  # cycles from an access until its word has left and is counted, so that one word per cycle can leave
 
 
 class StoreFifo(wiring.Component):
-    """Puts the words of a STORE into a stream.
+    """A FIFO of words whose places are reserved when their read starts.
 
-    Words come from a pipeline that cannot wait: ``room`` says that a further word may be started, ``started`` that one
-    was. One word per cycle, 1 cycle.
+    Words come from a pipeline that cannot wait. The read loop starts a word only while ``room`` is set.
+
+    Latency: 1 cycle from ``word`` to ``o`` (`latency`).
+    Throughput: one word per cycle.
+    Back-pressure: ``o`` may wait; ``room`` is cleared while all places are reserved.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        width of a word
 
     Members
     -------
     started : In(1)
+        the read of a word starts in this cycle; only while ``room`` is set
     room : Out(1)
+        one more read may be started
     word : In(Flow(word_layout(config)))
+        a word whose read was started
     o : Out(stream.Signature(word_layout(config)))
+        the words in the same order
     """
+
+    latency = 1
 
     def __init__(self, config: MachineConfig):
         super().__init__({

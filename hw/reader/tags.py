@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tags of finished rows, and with them the sums of attention rows' exponentials."""
+"""Tags of last rows, and the softmax denominators among their scales."""
 
 from operator import add
 
@@ -23,7 +23,10 @@ SUM_BITS = 20  # 255 x 4095 keys
 
 
 def issued_row_layout(config: MachineConfig) -> data.StructLayout:
-    """A row entering the array: ``first`` word of its sums, ``last`` word; ``entry`` counts when last."""
+    """A row that enters the array. ``first``: first word of the row's sums; ``last``: last word of them.
+
+    ``entry`` is valid with ``last``.
+    """
     return data.StructLayout({
         "operands": data.ArrayLayout(signed(OPERAND_BITS), config.k_lanes),
         "address": ceil_log2(config.max_tokens),
@@ -35,15 +38,28 @@ def issued_row_layout(config: MachineConfig) -> data.StructLayout:
 
 
 class Tags(wiring.Component):
-    """Sends a tag for each last word of a row; the scale of an EXP row is 1 / (sum of its operands over all words).
+    """Sends the tag of each last row.
 
-    One word per cycle, :attr:`latency` cycles, no back-pressure. A row's words must be at least 3 cycles apart, which
-    they are, since at least 8 cycles pass from tile to tile.
+    A row of exponentials gets the scale ``1 / (sum of its operands over all words)``, any other the scale of its entry.
+    The words of a row come at least 2 cycles apart. From tile to tile it takes at least ``k_lanes / tile_beats + 1``
+    cycles, which is 5 or more.
+
+    Golden: ``golden.integer.row_scale.reciprocal``.
+    Latency: 8 cycles from ``row`` to ``tag`` with 8 lanes, 9 with 16 and 32, 10 with 64 (`latency`).
+    Throughput: one row per cycle.
+    Back-pressure: none.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        `k_lanes` and `max_tokens`
 
     Members
     -------
     row : In(Flow(issued_row_layout(config)))
+        every row that enters the array
     tag : Out(Flow(tag_layout(config)))
+        the tag of each last row
     """
 
     def __init__(self, config: MachineConfig):
@@ -64,7 +80,7 @@ class Tags(wiring.Component):
         write, read = sums.write_port(), sums.read_port()
         pipe.put(0, reset=True, exp_valid=self.row.valid & row.exp, last_valid=self.row.valid & row.last)
         pipe.put(0, first=row.first, address=row.address, entry=row.entry)
-        # Stages 1 to `summed`: add the lanes up; read what the row has so far.
+        # Stages 1 to `summed`: add the lanes up; read the sum of the row's earlier words.
         summed = tree_stages(lanes, first=1)
         word = tree(m, [row.operands[lane][:8] for lane in range(lanes)], add, "word", first=1)
         m.d.comb += [
@@ -80,7 +96,7 @@ class Tags(wiring.Component):
             write.data.eq(total),
         ]
         m.d.sync += total_register.eq(total)
-        # The rest: reciprocal; choose.
+        # Then: reciprocal; choose between it and the scale of the entry.
         m.d.comb += [
             reciprocal.i.valid.eq(pipe.at(summed + 1, "last_valid")),
             reciprocal.i.payload.eq(total_register),

@@ -3,13 +3,14 @@ import numpy as np
 import pytest
 
 from moevit.hw.plumbing.credit import Credit
+from moevit.sim.bench.stream_bench import StreamBench
 
 SEED = 50
 
 
 @pytest.mark.parametrize("limit", [2, 3, 8, 32])
 @pytest.mark.parametrize("giving", [0.1, 0.5, 0.9])
-def test_random_events(clocked, limit, giving):
+def test_random_events(limit, giving):
     print(f"seed {SEED}")
     random, unit, under_way, most = np.random.default_rng(SEED), Credit(limit), [0], 0
 
@@ -28,7 +29,7 @@ def test_random_events(clocked, limit, giving):
         most = max(most, under_way[-1])
 
     gives = []
-    clocked(unit, 400, step)
+    StreamBench(unit).play(step, 400)
     assert most == limit if giving < 0.5 else most <= limit
 
 

@@ -3,13 +3,14 @@ import numpy as np
 import pytest
 
 from moevit.hw.plumbing.fifo import ReservedFifo
+from moevit.sim.bench.stream_bench import StreamBench
 
 SEED = 51
 
 
 @pytest.mark.parametrize("depth", [2, 8, 10])
 @pytest.mark.parametrize("leaving", [0.2, 0.5, 1.0])
-def test_random_items(clocked, depth, leaving):
+def test_random_items(depth, leaving):
     print(f"seed {SEED}")
     random, unit, inside = np.random.default_rng(SEED), ReservedFifo(16, depth), []
 
@@ -24,7 +25,7 @@ def test_random_items(clocked, depth, leaving):
         if comes:
             inside.append(cycle)
 
-    clocked(unit, 300, step)
+    StreamBench(unit).play(step, 300)
 
 
 def test_depth_refused(unused_allowed):

@@ -5,9 +5,10 @@ import pytest
 from amaranth.hdl import Module, Signal, signed
 
 from moevit.hw.plumbing.timeline import Timeline, tree, tree_stages
+from moevit.sim.bench.stream_bench import StreamBench
 
 
-def test_delays_also_under_a_condition(clocked):
+def test_delays_also_under_a_condition():
     m, i, condition, o, early = Module(), Signal(8), Signal(), Signal(8), Signal(8)
     pipe = Timeline(m)
     pipe.put(2, value=i)
@@ -21,11 +22,11 @@ def test_delays_also_under_a_condition(clocked):
         ctx.set(condition, cycle % 2)
         seen.append((ctx.get(early), ctx.get(o)))
 
-    clocked(m, 20, step)
+    StreamBench(m).play(step, 20)
     assert seen[5:] == [(cycle - 1, cycle - 3 if cycle % 2 else 0) for cycle in range(5, 20)]
 
 
-def test_misuse(clocked):
+def test_misuse():
     m = Module()
     pipe = Timeline(m)
     pipe.put(2, value=Signal())
@@ -34,14 +35,14 @@ def test_misuse(clocked):
         pipe.put(3, value=Signal())
     with pytest.raises(ValueError, match="not there before stage 2"):
         pipe.at(1, "value")
-    clocked(m, 1, lambda ctx, cycle: None)
+    StreamBench(m).play(lambda ctx, cycle: None, 1)
 
 
 @pytest.mark.parametrize("leaves, levels, first, expected", [
     (8, 2, None, 2), (16, 2, None, 2), (8, 1, None, 3), (64, 2, None, 3), (2, 1, None, 1), (16, 2, 1, 3), (64, 2, 1, 4),
     (3, 1, None, 2), (24, 2, 1, 3), (48, 2, 1, 4), (192, 2, 1, 5),
 ])
-def test_tree(clocked, leaves, levels, first, expected):
+def test_tree(leaves, levels, first, expected):
     m = Module()
     values = [Signal(signed(5), name=f"value_{leaf}") for leaf in range(leaves)]
     total = tree(m, values, add, "total", levels, first)
@@ -53,6 +54,6 @@ def test_tree(clocked, leaves, levels, first, expected):
             ctx.set(value, (leaf * cycle) % 32 - 16)
         seen.append(ctx.get(o))
 
-    clocked(m, 30, step)
+    StreamBench(m).play(step, 30)
     assert stages == expected
     assert seen[stages:] == [sum((leaf * cycle) % 32 - 16 for leaf in range(leaves)) for cycle in range(30 - stages)]

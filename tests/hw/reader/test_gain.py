@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from moevit.hw.reader.gain import Gain, gain_words
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.arrays import CONFIGS
 
 from ...configs import TEST_CONFIGS
@@ -12,7 +13,7 @@ SEED = 40
 
 @pytest.mark.parametrize("name", ["8x8", "8x16_pairs", "8x16"])
 @pytest.mark.parametrize("words", [1, 5, 9])
-def test_load_and_read(clocked, name, words):
+def test_load_and_read(name, words):
     print(f"seed {SEED}")
     config, random = TEST_CONFIGS[name], np.random.default_rng(SEED)
     unit, rounds = Gain(config), random.integers(-32768, 32768, (2, words, config.k_lanes))
@@ -36,7 +37,7 @@ def test_load_and_read(clocked, name, words):
         ctx.set(unit.read.enable, 1)
         ctx.set(unit.read.address, max(cycle - 200, 0))
 
-    clocked(unit, 201 + -(-words // config.norm_words), step)
+    StreamBench(unit).play(step, 201 + -(-words // config.norm_words))
     assert loaded == [len(loads[1]) + 1, 1]
     assert seen[:words] == rounds[1].tolist()
 

@@ -6,6 +6,7 @@ import pytest
 
 from moevit.golden.integer.norm import norm_rows
 from moevit.hw.reader.means import Means
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.arrays import CONFIGS
 
 SEED = 42
@@ -17,7 +18,7 @@ def golden_means(x, dim, totals=None):
     return norm_rows(rows, np.zeros(rows.shape[1], np.int64), dim, round(2**24 / dim), 1, totals).mean
 
 
-def run(clocked, x, dim, packed=True):
+def run(x, dim, packed=True):
     """Entries (mean, total) that rows ``x`` (rows, words, lanes) leave in the table."""
     unit, out, told = Means(replace(CONFIGS["8x8"], packed=packed)), [], []
     rows, words = x.shape[:2]
@@ -47,7 +48,7 @@ def run(clocked, x, dim, packed=True):
             ctx.set(port.enable, 1)
             ctx.set(port.address, max(cycle - stored - 1, 0) % rows)
 
-    clocked(unit, stored + 2 + rows, step)
+    StreamBench(unit).play(step, stored + 2 + rows)
     totals = x.sum(axis=(1, 2))
     assert told == totals.tolist()
     assert out == list(zip(golden_means(x, dim), totals, strict=True))
@@ -55,22 +56,22 @@ def run(clocked, x, dim, packed=True):
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "portable"])
 @pytest.mark.parametrize("words", [1, 2, 3, 24])
-def test_random_rows(clocked, words, packed):
+def test_random_rows(words, packed):
     print(f"seed {SEED}")
     random = np.random.default_rng(SEED)
     x = random.integers(-32768, 32768, (20, words, 8)) >> random.integers(0, 15, (20, 1, 1))
-    run(clocked, x, 8 * words, packed)
+    run(x, 8 * words, packed)
 
 
-def test_the_largest_sums(clocked):
+def test_the_largest_sums():
     """2048 channels, all at either end."""
     x = np.full((2, 256, 8), -32768)
     x[0] = 32767
-    run(clocked, x, 2048)
+    run(x, 2048)
 
 
 @pytest.mark.parametrize("name", ["8x8", "64x64"])
-def test_known_sums(clocked, name):
+def test_sums_of_the_row_writer(name):
     """Any row in any cycle, some again and again, also with another sum than before: its mean 4 + 1 cycles later, its
     entry when it is read in the next one."""
     print(f"seed {SEED}")
@@ -83,8 +84,8 @@ def test_known_sums(clocked, name):
     def step(ctx, cycle):
         row = int(asked[cycle])
         ctx.set(unit.inverse_dim, round(2**24 / dim))
-        ctx.set(unit.known.valid, row > 0)
-        ctx.set(unit.known.payload, row)
+        ctx.set(unit.summed_row.valid, row > 0)
+        ctx.set(unit.summed_row.payload, row)
         if cycle:
             ctx.set(unit.sums.data, int(total[cycle - 1]) if asked[cycle - 1] else 0x155_5555)
         assert ctx.get(unit.sums.enable) == (row > 0)
@@ -100,4 +101,4 @@ def test_known_sums(clocked, name):
             ctx.set(port.enable, cycle >= delay)
             ctx.set(port.address, int(asked[cycle - delay]) if cycle >= delay else 0)
 
-    clocked(unit, cycles, step)
+    StreamBench(unit).play(step, cycles)

@@ -5,17 +5,18 @@ import pytest
 from moevit.golden.integer.norm import norm_rows
 from moevit.hw.reader.norm_scale import NormScale
 from moevit.hw.reader.operand_lanes import OperandLanes
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.formats import GAIN_SHIFT
 
 from ...configs import TEST_CONFIGS
 
 SEED = 43
-LATER = OperandLanes.latency_squares - OperandLanes.latency_values[0]  # cycles from the first values of a step to its squares
+LATER = OperandLanes.latency_squares - OperandLanes.latency_values[0]  # cycles from the first values to the squares
 
 
 @pytest.mark.parametrize("name", ["8x8", "8x16_pairs", "8x16", "16x16", "64x64"])
 @pytest.mark.parametrize("words", [1, 3])
-def test_random_rows(clocked, name, words):
+def test_random_rows(name, words):
     print(f"seed {SEED}")
     config = TEST_CONFIGS[name]
     random, unit = np.random.default_rng(SEED), NormScale(config)
@@ -62,7 +63,7 @@ def test_random_rows(clocked, name, words):
         ctx.set(unit.read.enable, 1)
         ctx.set(unit.read.address, max(cycle - last - 1, 0) % rows)
 
-    clocked(unit, last + 2 + rows, step)
+    StreamBench(unit).play(step, last + 2 + rows)
     assert stored == list(enumerate(golden.mean))
     assert table == list(zip(golden.peak.m, golden.peak.e, golden.scale.mantissa, golden.scale.exponent, strict=True))
     assert done == [last + 1]

@@ -5,15 +5,15 @@ from moevit.golden.integer.row_scale import UNIT, peak_scale
 from moevit.hw.reader.access import ReadPurpose
 from moevit.hw.reader.operand_lanes import FACTOR_UNIT
 from moevit.hw.reader.operand_scale import OperandScale
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Operand
 from moevit.spec.tables import quantiser_table
 
 SEED = 49
-MAXIMUM = 2  # cycles from a row to its maximum
 
 
-def test_random_rows(clocked):
+def test_random_rows():
     print(f"seed {SEED}")
     random, unit = np.random.default_rng(SEED), OperandScale(CONFIGS["8x8"])
     norm = [{"peak": {"fraction": int(random.integers(256)), "e": int(random.integers(-8, 17))},
@@ -22,7 +22,8 @@ def test_random_rows(clocked):
     rows = [None if random.integers(4) == 0 else {
         "purpose": ReadPurpose(int(random.integers(4))) if random.integers(4) == 0 else ReadPurpose.PASS,
         "operand": int(random.integers(4)), "final": int(random.integers(2)), "source_row": int(random.integers(32)),
-        "destination_row": int(random.integers(4096)), "score": int(random.integers(65537)), "peak": int(random.integers(32769)),
+        "destination_row": int(random.integers(4096)), "score": int(random.integers(65537)),
+        "peak": int(random.integers(32769)),
     } for _ in range(400)]
     answer = None
 
@@ -55,18 +56,19 @@ def test_random_rows(clocked):
             row = rows[cycle - delay] if 0 <= cycle - delay < len(rows) else None
             return row if row and row["purpose"] == ReadPurpose.PASS else None
 
-        row = earlier(MAXIMUM)
+        row = earlier(OperandScale.latency_maximum)
         if row:
             assert ctx.get(unit.maximum) == row["peak"]
-        row = earlier(OperandScale.latency_entry)
+        row = earlier(OperandScale.latency)
         assert ctx.get(unit.entry.valid) == bool(row and row["final"])
         if row and row["final"]:
             entry, (mantissa, exponent) = ctx.get(unit.entry.payload), expected(row)[1]
-            assert (entry.row, entry.score, entry.exp) == (row["destination_row"], row["score"], row["operand"] == Operand.EXP)
+            assert (entry.row, entry.score) == (row["destination_row"], row["score"])
+            assert entry.exp == (row["operand"] == Operand.EXP)
             assert (entry.scale.mantissa, entry.scale.exponent) == (mantissa, exponent)
-        row = earlier(OperandScale.latency_factor)
+        row = earlier(OperandScale.latency)
         if row:
             factor = ctx.get(unit.factor)
             assert {"multiplier": factor.multiplier, "shift": factor.shift} == expected(row)[0]
 
-    clocked(unit, len(rows) + 8, step)
+    StreamBench(unit).play(step, len(rows) + 8)

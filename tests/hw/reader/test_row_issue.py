@@ -6,6 +6,7 @@ import pytest
 
 from moevit.hw.interfaces import Accumulate
 from moevit.hw.reader.row_issue import DEPTH, RowIssue
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.arrays import CONFIGS
 
 SEED = 46
@@ -29,10 +30,10 @@ class Bench:
 
     def feed(self, ctx, tile_ready, released):
         unit, row = self.unit, self.pipeline.popleft()
-        ctx.set(unit.waiting.valid, row is not None)
+        ctx.set(unit.pending.valid, row is not None)
         ctx.set(unit.entry.valid, bool(row and row["last"]))
         if row:
-            ctx.set(unit.waiting.payload, row)
+            ctx.set(unit.pending.payload, row)
         if row and row["last"]:
             ctx.set(unit.entry.payload, {"row": self.entries % 4096})
             self.entries += 1
@@ -50,18 +51,18 @@ class Bench:
         assert ctx.get(unit.tile_taken) == (ctx.get(unit.row.valid) and ctx.get(unit.row.payload.swap))
         if not ctx.get(unit.row.valid):
             return None
-        row, entering = ctx.get(unit.row.payload), ctx.get(unit.entering.payload)
-        assert entering.first == (Accumulate(row.operation) == Accumulate.SET)
-        assert list(entering.operands) == list(row.operands)
+        row, issued = ctx.get(unit.row.payload), ctx.get(unit.issued.payload)
+        assert issued.first == (Accumulate(row.operation) == Accumulate.SET)
+        assert list(issued.operands) == list(row.operands)
         if row.last:
-            assert entering.entry.row == len([row for row in self.seen if row["last"]]) % 4096
+            assert issued.entry.row == len([row for row in self.seen if row["last"]]) % 4096
         self.seen.append({"operands": list(row.operands), "address": row.address, "swap": row.swap, "last": row.last,
-                          "operation": Accumulate(row.operation), "exp": entering.exp})
+                          "operation": Accumulate(row.operation), "exp": issued.exp})
         self.cycles.append(cycle)
         return row
 
 
-def test_full_rate(clocked):
+def test_full_rate():
     rows = sweeps(2, 20, 3)
     bench, last = Bench("8x8", rows), deque()
 
@@ -73,30 +74,30 @@ def test_full_rate(clocked):
         if row is not None and row.last:
             last.append(cycle)
 
-    clocked(bench.unit, len(rows) + PIPELINE + 20, step)
+    StreamBench(bench.unit).play(step, len(rows) + PIPELINE + 20)
     assert bench.seen == rows
     assert bench.cycles == list(range(PIPELINE + 1, PIPELINE + 1 + len(rows)))
     assert bench.waits == {"wait_tile": 0, "wait_writer": 0, "filling": PIPELINE}
 
 
-def test_no_tile(clocked):
+def test_no_tile():
     bench = Bench("8x8", sweeps(1, 32, 4))
-    clocked(bench.unit, 100, lambda ctx, cycle: (bench.feed(ctx, False, False), bench.look(ctx, cycle)))
+    StreamBench(bench.unit).play(lambda ctx, cycle: (bench.feed(ctx, False, False), bench.look(ctx, cycle)), 100)
     assert bench.seen == []
     assert len(bench.source) == 4 * 32 - DEPTH
     assert bench.waits["wait_tile"] == 100 - PIPELINE - 1
 
 
 @pytest.mark.parametrize("name", ["8x8", "8x16"])
-def test_no_release(clocked, name):
+def test_no_release(name):
     bench = Bench(name, sweeps(8, 32, 1))
-    clocked(bench.unit, 200, lambda ctx, cycle: (bench.feed(ctx, True, False), bench.look(ctx, cycle)))
+    StreamBench(bench.unit).play(lambda ctx, cycle: (bench.feed(ctx, True, False), bench.look(ctx, cycle)), 200)
     assert len(bench.seen) == CONFIGS[name].sums_depth
     assert bench.waits["wait_writer"] > 0
 
 
 @pytest.mark.parametrize("rows, words", [(1, 1), (5, 2), (32, 1)])
-def test_random_tiles_and_releases(clocked, rows, words):
+def test_random_tiles_and_releases(rows, words):
     print(f"seed {SEED}")
     random = np.random.default_rng(SEED)
     bench, under_way, most = Bench("8x8", sweeps(6, rows, words)), 0, 0
@@ -114,6 +115,6 @@ def test_random_tiles_and_releases(clocked, rows, words):
         under_way += (row is not None and row.last) - released
         most = max(most, under_way)
 
-    clocked(bench.unit, 1500, step)
+    StreamBench(bench.unit).play(step, 1500)
     assert bench.seen == expected
     assert most <= CONFIGS["8x8"].sums_depth

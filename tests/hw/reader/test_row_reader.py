@@ -10,8 +10,8 @@ NAMES = ["8x8", "8x16_pairs", "8x16"]
 
 def array_pass(operand=Operand.RAW, **fields):
     """A PASS of five rows of three words from the hidden memory."""
-    return {"opcode": Opcode.PASS, "operand": operand, "source": RowSource.HIDDEN, "source_base": 17, "source_stride": 4,
-            "source_peak": 0, "k_tiles": 3, "rows": 5, "n_tiles": 2, "overlap": 15, **fields}
+    return {"opcode": Opcode.PASS, "operand": operand, "source": RowSource.HIDDEN, "source_base": 17,
+            "source_stride": 4, "source_peak": 0, "k_tiles": 3, "rows": 5, "n_tiles": 2, "overlap": 15, **fields}
 
 
 def norm(rows=6, k_tiles=3, dim=24, **fields):

@@ -15,7 +15,8 @@ def random_pass(place, operand, rows_limit):
     k_tiles, rows = int(random.integers(1, 4)), int(random.integers(1, rows_limit + 1))
     instruction = {
         "opcode": Opcode.PASS, "operand": operand, "overlap": int(random.integers(0, 16)),
-        "source": RowSource.HIDDEN, "source_base": int(random.integers(300)), "source_stride": int(random.integers(1, 5)),
+        "source": RowSource.HIDDEN,
+        "source_base": int(random.integers(300)), "source_stride": int(random.integers(1, 5)),
         "rows": rows, "k_tiles": k_tiles, "n_tiles": int(random.integers(1, 4)),
         "scatter": int(random.integers(2)), "score": int(random.integers(2)),
     }

@@ -9,9 +9,8 @@ from moevit.hw.reader.row_reader import RowReader
 from moevit.spec.isa import Opcode, RowSource
 
 NAMES = ["8x8", "8x16"]
-TAG_LATENCY = 8  # Tags.latency for 8 lanes
-#: Words that a NORM takes in a cycle; its cycles besides words and gain, by ``summed``.
-NORMS = {"8x8": (1, 37, 25), "8x16_pairs": (2, 38, 26), "8x16": (3, 38, 26)}
+#: Words that a NORM takes in a cycle; `latency_means` and `latency_norm`.
+NORMS = {"8x8": (1, 12, 25), "8x16_pairs": (2, 12, 26), "8x16": (3, 12, 26)}
 
 
 def array_pass(rows=20, k_tiles=2, n_tiles=2, **fields):
@@ -40,7 +39,7 @@ def test_latency_and_full_rate(world):
     assert seen.row_cycles[0] - seen.dispatched[0] == RowReader.latency
     assert np.all(np.diff(seen.row_cycles) == 1)
     lasts = [cycle for cycle, row in zip(seen.row_cycles, seen.rows, strict=True) if row[4]]
-    assert [tag - row for tag, row in zip(seen.tag_cycles, lasts, strict=True)] == [TAG_LATENCY] * 40
+    assert [tag - row for tag, row in zip(seen.tag_cycles, lasts, strict=True)] == [place.reader.latency_tag] * 40
 
 
 def test_no_gap_between_passes(world):
@@ -134,9 +133,11 @@ def test_norm_cycles(world, name, rows, k_tiles, summed):
     place = world(name, 30)
     gain = place.random.integers(-500, 500, 8 * k_tiles)
     seen = place.run([norm(rows, k_tiles, summed=summed)], [gain])
-    most, *latency = NORMS[name]
-    steps = rows * -(-k_tiles // most) + (0 if summed else rows * k_tiles)
-    cycles = place.config.word_beats * k_tiles + steps + latency[summed]
+    reader, (most, *latencies) = place.reader, NORMS[name]
+    assert [reader.latency_means, reader.latency_norm] == latencies
+    cycles = place.config.word_beats * k_tiles + rows * -(-k_tiles // most) + reader.latency_norm
+    if not summed:
+        cycles += rows * k_tiles + reader.latency_means
     assert seen.done_cycles[0] - seen.dispatched[0] == cycles
     assert len(seen.norms) == rows
 
@@ -169,7 +170,8 @@ def test_norm_behind_its_gain(world):
     first, second = norm(5, 1), norm(4, 3, overlap=0)
     gains = [place.random.integers(-500, 500, 8), place.random.integers(-500, 500, 24)]
     place.apply_norm(first, gains[0])
-    normal = array_pass(operand=2, source=RowSource.RESIDUAL, source_base=5, source_stride=1, k_tiles=1, rows=5, overlap=0)
+    normal = array_pass(operand=2, source=RowSource.RESIDUAL, source_base=5, source_stride=1, k_tiles=1, rows=5,
+                        overlap=0)
     expected = place.expect_pass(normal)
     records = place.apply_norm(second, gains[1])
     seen = place.run([first, normal, second], gains)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from moevit.hw.reader.store_fifo import StoreFifo
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.arrays import CONFIGS
 
 SEED = 41
@@ -12,7 +13,7 @@ PIPELINE = 6
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5, 0.9])
-def test_words_behind_a_pipeline_that_cannot_wait(clocked, stall):
+def test_words_behind_a_pipeline_that_cannot_wait(stall):
     print(f"seed {SEED}")
     random, unit = np.random.default_rng(SEED), StoreFifo(CONFIGS["8x8"])
     words = random.integers(-32768, 32768, (40, 8)).tolist()
@@ -30,7 +31,7 @@ def test_words_behind_a_pipeline_that_cannot_wait(clocked, stall):
             seen.append(list(ctx.get(unit.o.payload)))
             cycles.append(cycle)
 
-    clocked(unit, 600, step)
+    StreamBench(unit).play(step, 600)
     assert seen == words
     if not stall:
         assert np.all(np.diff(cycles) == 1)

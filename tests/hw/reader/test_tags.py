@@ -4,13 +4,14 @@ import pytest
 
 from moevit.golden.integer.row_scale import reciprocal
 from moevit.hw.reader.tags import Tags
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.arrays import CONFIGS
 
 SEED = 44
 
 
 @pytest.mark.parametrize("rows", [1, 8, 32])
-def test_sums_and_other_scales(clocked, rows):
+def test_sums_and_other_scales(rows):
     """Sweeps of exponentials, over and over, among sweeps of other rows; every tag comes in order."""
     print(f"seed {SEED}")
     random, unit = np.random.default_rng(SEED), Tags(CONFIGS["8x8"])
@@ -45,5 +46,5 @@ def test_sums_and_other_scales(clocked, rows):
             tag = ctx.get(unit.tag.payload)
             seen.append((cycle, tag.row, tag.score, tag.scale.mantissa, tag.scale.exponent))
 
-    clocked(unit, len(schedule) + unit.latency + 1, step)
+    StreamBench(unit).play(step, len(schedule) + unit.latency + 1)
     assert seen == expected
