@@ -87,7 +87,7 @@ def _asked(config: MachineConfig) -> Latencies:
         walk=ProgramWalk.latency,
         reader=RowReader.latency,
         compute=Compute(config).latency,
-        writer_done=RowWriter(config).DONE_LATENCY,
+        writer_done=RowWriter(config).latency_done,
         router=router.LATENCY,
         router_walk=router.WALK,
         means=Fetch.latency + Means(config).latency,

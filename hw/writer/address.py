@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a written word goes."""
+"""The address of a word that the row writer stores."""
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -12,24 +12,39 @@ from moevit.spec.isa import Destination
 from ..interfaces import TOKEN_BITS, instruction_layout
 from .write_loop import WORD_BITS
 
-__all__ = ["Address"]
+__all__ = ["AddressGenerator"]
 
 _BITS = 20
 
 
-class Address(wiring.Component):
-    """Word address, and part of the word, of ``word`` of ``row``.
+class AddressGenerator(wiring.Component):
+    """The word address of ``word`` of ``row`` in the instruction's destination, and the part within that word.
 
-    Residual and hidden rows: base + row x stride + word. Keys (one per column): base + word x stride + row / ratio,
-    part row % ratio. Values (one per row): base + (word / ratio) x stride + row, part word % ratio.
-    One multiplier. One address per cycle, 3 cycles, no back-pressure.
+    - residual and hidden rows: ``base + row x stride + word``;
+    - keys, one per column: ``base + word x stride + row / ratio``, part ``row % ratio``;
+    - values, one per row: ``base + (word / ratio) x stride + row``, part ``word % ratio``.
+
+    It takes one multiplier.
+
+    Latency: 3 cycles from the inputs to ``address`` (`latency`).
+    Throughput: one address per cycle.
+    Back-pressure: none.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        ``ratio``, the parts of a word of keys and values
 
     Members
     -------
     instruction : In(instruction_layout())
-    row, word : In
+        destination, base and stride
+    row, word : In(12), In(13)
+        of the destination
     address : Out(20)
-    part : Out(1), for keys and values
+        in words of the destination's memory
+    part : Out(1)
+        the k_lanes values of the word at ``address`` that are meant; 0 for residual and hidden rows
     """
 
     latency = 3
@@ -50,20 +65,20 @@ class Address(wiring.Component):
         instruction = self.instruction
         stride = Signal.like(instruction.destination_stride, reset_less=True)
         base = Signal(_BITS, reset_less=True)
-        times, plus = Signal(WORD_BITS, reset_less=True), Signal(WORD_BITS, reset_less=True)
+        factor, addend = Signal(WORD_BITS, reset_less=True), Signal(WORD_BITS, reset_less=True)
         parts = [Signal(name=f"part_{stage}", reset_less=True) for stage in (1, 2, 3)]
-        # Stage 1: sort out.
+        # Stage 1: choose the factor of the stride and what is added.
         m.d.sync += [stride.eq(instruction.destination_stride), base.eq(instruction.destination_base)]
         with m.Switch(instruction.destination):
             with m.Case(Destination.KEYS):
-                m.d.sync += [times.eq(self.word), plus.eq(self.row >> split), parts[0].eq(self.row[:split])]
+                m.d.sync += [factor.eq(self.word), addend.eq(self.row >> split), parts[0].eq(self.row[:split])]
             with m.Case(Destination.VALUES):
-                m.d.sync += [times.eq(self.word >> split), plus.eq(self.row), parts[0].eq(self.word[:split])]
+                m.d.sync += [factor.eq(self.word >> split), addend.eq(self.row), parts[0].eq(self.word[:split])]
             with m.Default():
-                m.d.sync += [times.eq(self.row), plus.eq(self.word), parts[0].eq(0)]
+                m.d.sync += [factor.eq(self.row), addend.eq(self.word), parts[0].eq(0)]
         # Stage 2: multiply.
         product, start = Signal(_BITS, reset_less=True), Signal(_BITS, reset_less=True)
-        m.d.sync += [product.eq(times * stride), start.eq(base + plus), parts[1].eq(parts[0])]
+        m.d.sync += [product.eq(factor * stride), start.eq(base + addend), parts[1].eq(parts[0])]
         # Stage 3: add.
         address = Signal(_BITS, reset_less=True)
         m.d.sync += [address.eq(start + product), parts[2].eq(parts[1])]

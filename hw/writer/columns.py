@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Column scales and biases of the coming n-tiles."""
+"""Column scales and biases of the n-tiles that come next."""
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
@@ -17,18 +17,32 @@ _BEATS = 4  # per n-tile: n_lanes x 32 bits
 
 
 class ColumnStore(wiring.Component):
-    """COLUMN_SLOTS n-tiles of column parameters, used in the order in which they come.
+    """Holds the column parameters of up to COLUMN_SLOTS n-tiles; they are used in the order in which they come.
 
-    One beat per cycle until the slots are full; parameters 1 cycle after ``part``.
+    Latency: 1 cycle from ``part`` to ``o`` (`latency`); 1 cycle from the last beat of an n-tile to ``full``.
+    Throughput: one beat per cycle, one word of parameters per cycle.
+    Back-pressure: ``beats`` waits while all slots hold a whole n-tile.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        ``n_lanes`` and ``ratio``, the words of an n-tile
 
     Members
     -------
-    beats : In(stream), 4 beats per n-tile: n_lanes x {scale u16, bias s16}, little endian
-    full : Out(1), the oldest slot holds a whole n-tile
-    part : In(1), word of the oldest n-tile wanted (always 0 where an n-tile is one word)
+    beats : In(stream.Signature(8 x n_lanes))
+        4 beats per n-tile: n_lanes x {scale u16, bias s16}, little endian
+    full : Out(1)
+        the oldest slot holds a whole n-tile
+    part : In(1)
+        the word of the oldest n-tile that ``o`` shows next; always 0 where an n-tile is one word
     o : Out(column_layout(config))
-    release : In(1), the oldest n-tile is finished with; its last word may be asked for in the same cycle
+        k_lanes column scales and biases
+    release : In(1)
+        the oldest n-tile is no longer needed; ``part`` may ask for its last word in the same cycle
     """
+
+    latency = 1
 
     def __init__(self, config: MachineConfig):
         self._config = config
@@ -49,10 +63,10 @@ class ColumnStore(wiring.Component):
         write, read = words.write_port(granularity=1), words.read_port()
         oldest, newest = Signal(range(COLUMN_SLOTS)), Signal(range(COLUMN_SLOTS))
         beat = Signal(range(_BEATS))
-        held, full = Signal(range(COLUMN_SLOTS + 1)), Signal()
+        count, full = Signal(range(COLUMN_SLOTS + 1)), Signal()  # whole n-tiles held
         accepted, completed = self.beats.valid & self.beats.ready, Signal()
         m.d.comb += [
-            self.beats.ready.eq(held != COLUMN_SLOTS),
+            self.beats.ready.eq(count != COLUMN_SLOTS),
             completed.eq(accepted & (beat == _BEATS - 1)),
             self.full.eq(full),
             write.addr.eq(Cat(beat, newest) >> ceil_log2(granules)),
@@ -65,7 +79,7 @@ class ColumnStore(wiring.Component):
             beat.eq(beat + accepted),
             newest.eq(newest + completed),
             oldest.eq(oldest + self.release),
-            held.eq(held + completed - self.release),
-            full.eq(completed | (held > 1) | ((held == 1) & ~self.release)),
+            count.eq(count + completed - self.release),
+            full.eq(completed | (count > 1) | ((count == 1) & ~self.release)),
         ]
         return m

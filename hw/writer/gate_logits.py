@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gate logits on their way to the router."""
+"""The gate logits of tokens, and the FIFO in which they wait for the router."""
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
@@ -13,16 +13,16 @@ from ..interfaces import EXPERT_BITS, SEQUENCE_BITS, logits_layout
 from ..math.rounding import saturate
 from .sum_scale import BIASED_BITS, SCALED_BITS
 
-__all__ = ["HOW_TO_ROUTE", "GateLogits", "gate_layout"]
+__all__ = ["ROUTING_FIELDS", "GateLogits", "gate_token_layout"]
 
-#: Fields of the instruction that the router goes by.
-HOW_TO_ROUTE = ("top_k", "renormalise", "sigmoid", "biased", "sets_bias")
+#: Fields of the instruction that tell the router how to choose.
+ROUTING_FIELDS = ("top_k", "renormalise", "sigmoid", "biased", "sets_bias")
 
-_DEPTH = 16  # about the cycles from a reservation to the end of the queue: nearly one token per cycle
+_DEPTH = 16  # about the cycles from `reserve` to the end of the FIFO, so that nearly one token per cycle goes through
 
 
-def gate_layout(config: MachineConfig) -> data.StructLayout:
-    """What goes to the router along with a token's logits."""
+def gate_token_layout(config: MachineConfig) -> data.StructLayout:
+    """What goes to the router with a token's logits. ``experts``: how many logits are there."""
     return data.StructLayout({
         "first": 1,
         "last": 1,
@@ -37,22 +37,42 @@ def gate_layout(config: MachineConfig) -> data.StructLayout:
 
 
 class GateLogits(wiring.Component):
-    """``clip24(value)``, or the most negative logit where the bias masks the expert; queued for the router.
+    """``clip24(value)`` per expert, or the least logit where the bias masks the expert; then a FIFO for the router.
 
-    Golden: ``golden.integer.row_writer.gate_logits``. Tokens come out of a pipeline that cannot wait: ``room`` says
-    that one more may be started, ``reserve`` that it was.
+    Tokens come out of a pipeline that cannot wait. So the row writer reserves a place in the FIFO before a token
+    enters that pipeline.
+
+    Golden: ``golden.integer.row_writer.gate_logits``.
+    Latency: 3 cycles from ``valid`` to ``logits`` (`latency`).
+    Throughput: one token per cycle; from ``reserve`` on, 16 tokens in the cycles that a token takes to leave.
+    Back-pressure: without ``room``, no token may be reserved; ``logits`` waits for the router.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        ``max_experts``
 
     Members
     -------
     room : Out(1)
+        one more token may be reserved
     reserve : In(1)
-    values : In(max_experts x s25)
-    bias : In(max_experts x s16)
-    about : In(gate_layout(config))
-    valid : In(1), with values, bias and about
+        a token will come; only while ``room``
+    values : In(data.ArrayLayout(signed(25), max_experts))
+        scaled sums plus bias, one per expert
+    bias : In(data.ArrayLayout(signed(16), max_experts))
+        of the experts' columns; the least value masks the expert
+    token : In(gate_token_layout(config))
+        place in the pass, and how the router chooses
+    valid : In(1)
+        ``values``, ``bias`` and ``token`` are a token's
     logits : Out(stream.Signature(logits_layout(config)))
-    sequence : Out(16), number of the instruction that ``logits`` belong to (0 unless the configuration traces)
+        tokens for the router
+    sequence : Out(16)
+        number of the instruction that ``logits`` belong to (0 unless the configuration traces)
     """
+
+    latency = 3
 
     def __init__(self, config: MachineConfig):
         self._config = config
@@ -61,7 +81,7 @@ class GateLogits(wiring.Component):
             "reserve": In(1),
             "values": In(data.ArrayLayout(signed(BIASED_BITS), config.max_experts)),
             "bias": In(data.ArrayLayout(signed(16), config.max_experts)),
-            "about": In(gate_layout(config)),
+            "token": In(gate_token_layout(config)),
             "valid": In(1),
             "logits": Out(stream.Signature(logits_layout(config))),
             "sequence": Out(SEQUENCE_BITS),
@@ -71,32 +91,32 @@ class GateLogits(wiring.Component):
         m = Module()
         layout = data.StructLayout({
             "logits": data.ArrayLayout(signed(SCALED_BITS), self._config.max_experts),
-            "about": gate_layout(self._config),
+            "token": gate_token_layout(self._config),
         })
         # Stage 1: clip, mask.
         entry, valid = Signal(layout, reset_less=True), Signal()
         low, high = signed_range(SCALED_BITS)
         for expert, (value, bias) in enumerate(zip(self.values, self.bias, strict=True)):
             m.d.sync += entry.logits[expert].eq(Mux(bias == BIAS_MASKED, low, saturate(value, low, high)[0]))
-        m.d.sync += [entry.about.eq(self.about), valid.eq(self.valid)]
-        # Stages 2 and 3: queue.
-        m.submodules.queue = queue = SyncFIFOBuffered(width=layout.size, depth=_DEPTH)
-        out, full = data.View(layout, queue.r_data), Signal()
-        reserved, leaves = Signal(range(_DEPTH + 1)), Signal()
+        m.d.sync += [entry.token.eq(self.token), valid.eq(self.valid)]
+        # Stages 2 and 3: fifo.
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=layout.size, depth=_DEPTH)
+        out, full = data.View(layout, fifo.r_data), Signal()
+        reserved, departure = Signal(range(_DEPTH + 1)), Signal()
         m.d.comb += [
-            queue.w_en.eq(valid),
-            queue.w_data.eq(entry),
-            self.logits.valid.eq(queue.r_rdy),
-            queue.r_en.eq(self.logits.ready),
+            fifo.w_en.eq(valid),
+            fifo.w_data.eq(entry),
+            self.logits.valid.eq(fifo.r_rdy),
+            fifo.r_en.eq(self.logits.ready),
             self.logits.payload.logits.eq(out.logits),
-            *(self.logits.payload[name].eq(out.about[name])
-              for name in ("first", "last", "experts", *HOW_TO_ROUTE)),
-            self.sequence.eq(out.about.sequence),
-            leaves.eq(queue.r_rdy & queue.r_en),
+            *(self.logits.payload[name].eq(out.token[name])
+              for name in ("first", "last", "experts", *ROUTING_FIELDS)),
+            self.sequence.eq(out.token.sequence),
+            departure.eq(fifo.r_rdy & fifo.r_en),
             self.room.eq(~full),
         ]
         m.d.sync += [
-            reserved.eq(reserved + self.reserve - leaves),
-            full.eq(~leaves & ((reserved == _DEPTH) | (self.reserve & (reserved == _DEPTH - 1)))),
+            reserved.eq(reserved + self.reserve - departure),
+            full.eq(~departure & ((reserved == _DEPTH) | (self.reserve & (reserved == _DEPTH - 1)))),
         ]
         return m

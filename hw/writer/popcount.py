@@ -9,15 +9,27 @@ from ..plumbing.timeline import tree, tree_stages
 
 __all__ = ["PopCount"]
 
-_LEVELS = 3  # of the adder tree per stage
+_LEVELS = 3  # levels of the adder tree per stage
 
 
 class PopCount(wiring.Component):
-    """``o`` = number of ones in ``i``. One word per cycle, `latency` cycles, no back-pressure.
+    """``o`` = the number of ones in ``i``.
+
+    Latency: one cycle per 3 levels of the adder tree, log2(width) levels, from ``i`` to ``o`` (`latency`).
+    Throughput: one word per cycle.
+    Back-pressure: none.
 
     Parameters
     ----------
-    width : bits, a power of two, at least 2
+    width : int
+        bits, a power of two, at least 2
+
+    Members
+    -------
+    i : In(width)
+        the word
+    o : Out(range(width + 1))
+        how many bits of it are 1
     """
 
     def __init__(self, width: int):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from moevit.hw.writer.gate_logits import HOW_TO_ROUTE
+from moevit.hw.writer.gate_logits import ROUTING_FIELDS
 from moevit.hw.writer.row_writer import RowWriter
 from moevit.sim.bench.stream_bench import StreamBench
 from moevit.sim.bench.surroundings import MemoryModel, Probe
@@ -204,7 +204,7 @@ class World(GoldenWriter):
         seen.stores.sort(key=lambda store: store[0])
         seen.trace = [tuple(record.values()) for record in self.trace.values]
         for token, sequence in self.logits.values:
-            about = [token[name] for name in ("first", "last", "experts", *HOW_TO_ROUTE)]
+            about = [token[name] for name in ("first", "last", "experts", *ROUTING_FIELDS)]
             seen.logits.append((token["logits"][:token["experts"]], *about, sequence))
         seen.stored = [tuple(stored.values()) for stored in self.stored.values]
         seen.saturated, seen.done_cycles = self.saturated.values, self.done.cycles

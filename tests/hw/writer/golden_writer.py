@@ -9,7 +9,7 @@ from moevit.golden.integer.rounding import round_shift
 from moevit.golden.integer.row_scale import RowScale
 from moevit.golden.integer.row_writer import gate_logits, write_rows
 from moevit.hw.interfaces import PEAK_ENTRIES
-from moevit.hw.writer.gate_logits import HOW_TO_ROUTE
+from moevit.hw.writer.gate_logits import ROUTING_FIELDS
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.formats import DIGIT_BITS
 from moevit.spec.isa import Activation, Destination, Opcode, Peak, Saturation
@@ -83,7 +83,7 @@ class GoldenWriter:
             parameters = (self._joined(job)[:, stored], job.scale, job.column_scale[stored], job.bias[stored],
                           instruction["shift"])
             if instruction["destination"] == Destination.ROUTER:
-                about = (columns, *(instruction.get(name, 0) for name in HOW_TO_ROUTE), sequence)
+                about = (columns, *(instruction.get(name, 0) for name in ROUTING_FIELDS), sequence)
                 rows = gate_logits(*parameters)
                 logits += [(list(row), int(index == 0), int(index == len(rows) - 1), *about)
                            for index, row in enumerate(rows)]

@@ -82,7 +82,7 @@ def test_full_rate_with_a_first_word(world):
     cycles = [cycle for cycle, *_ in seen.stores]
     assert len(cycles) == 13 * (1 + 1 + 4 + 2 + 3)
     assert cycles == list(range(cycles[0], cycles[0] + len(cycles)))
-    assert cycles[0] - seen.sum_cycles[0] == world.unit.LATENCY
+    assert cycles[0] - seen.sum_cycles[0] == world.unit.latency
 
 
 @each_config
@@ -252,15 +252,15 @@ def test_full_rate_and_latency(world, name):
     seen = world.run(jobs)
     cycles = [cycle for cycle, *_ in seen.stores]
     assert cycles == list(range(cycles[0], cycles[0] + len(cycles)))
-    assert cycles[0] - seen.sum_cycles[0] == world.unit.LATENCY
+    assert cycles[0] - seen.sum_cycles[0] == world.unit.latency
 
 
 @each_config
 def test_done_latency(world, name):
     world = world(name, 16)
     seen = world.run([world.job(1, 8, **to(Destination.HIDDEN, constant=1, constant_scale=9))])
-    assert seen.stores[0][0] - seen.sum_cycles[0] == world.unit.LATENCY
-    assert seen.done_cycles[0] - seen.sum_cycles[0] == world.unit.DONE_LATENCY
+    assert seen.stores[0][0] - seen.sum_cycles[0] == world.unit.latency
+    assert seen.done_cycles[0] - seen.sum_cycles[0] == world.unit.latency_done
     assert seen.stores[0][1] == TraceKind.HIDDEN
 
 
@@ -275,7 +275,7 @@ def test_rows_are_announced_as_done_is(world, name):
             world.job(rows, lanes, **to(Destination.KEYS, constant=1, constant_scale=9, destination_stride=8))]
     seen = world.run(jobs)
     ratio, found = world.config.ratio, [(0, 0)] * len(seen.stored)
-    after = world.unit.DONE_LATENCY - world.unit.LATENCY + 1
+    after = world.unit.latency_done - world.unit.latency + 1
     stores = [cycle for cycle, *_ in seen.stores]
     for sequence, last in ((0, 2 * rows * ratio), (3, len(stores))):  # its words up to the last
         ends = stores[last - rows * ratio:last][ratio - 1::ratio]

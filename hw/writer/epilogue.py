@@ -15,26 +15,44 @@ from ..math.rounding import round_shift, saturate
 from ..plumbing.timeline import Timeline
 from .sum_scale import BIASED_BITS
 
-__all__ = ["Finish"]
+__all__ = ["Epilogue"]
 
 
-class Finish(wiring.Component):
-    """``sat(residual + score x activation(sat16(value)))``; 0 in lanes that are not valid.
+class Epilogue(wiring.Component):
+    """``sat(residual + score x activation(sat16(value)))`` per lane; 0 in lanes that are not valid.
 
-    Golden: the second half of ``golden.integer.row_writer.write_rows``. One multiplier per lane. One word per cycle,
-    9 cycles, no back-pressure.
+    It takes one multiplier per lane.
+
+    Golden: ``golden.integer.row_writer.write_rows`` (its second half).
+    Latency: 9 cycles from ``i`` to ``o`` (`latency`).
+    Throughput: one word per cycle.
+    Back-pressure: none.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        ``k_lanes``
 
     Members
     -------
-    i : In(k_lanes x s25)
-    activation : In(Activation)
-    score : In(17), 65536 for none
-    lanes : In, the first ``lanes`` lanes are valid
+    i : In(data.ArrayLayout(signed(25), k_lanes))
+        values, as ``SumScale`` gives them
+    activation : In(2)
+        an ``Activation``
+    score : In(17)
+        the gate score in units of 1/65536; 65536 where the pass has none
+    lanes : In(range(k_lanes + 1))
+        how many lanes are valid, from lane 0 on
     saturation : In(2)
-    residual : In(word_layout(config)), `residual_stage` cycles after ``i``
-    adds : In(1), with ``i``: the residual is added
+        a ``Saturation``: the range of the stored values
+    residual : In(word_layout(config))
+        the word to add, `residual_stage` cycles after ``i``
+    residual_add : In(1)
+        the residual is added; comes with ``i``
     o : Out(word_layout(config))
-    clipped : Out(k_lanes), valid lanes whose value was clipped to ``o``
+        the word to store
+    clipped : Out(k_lanes)
+        valid lanes of ``o`` in which one of the two saturations changed the value
     """
 
     latency = 9
@@ -49,7 +67,7 @@ class Finish(wiring.Component):
             "lanes": In(range(config.k_lanes + 1)),
             "saturation": In(2),
             "residual": In(word_layout(config)),
-            "adds": In(1),
+            "residual_add": In(1),
             "o": Out(word_layout(config)),
             "clipped": Out(config.k_lanes),
         })
@@ -58,7 +76,7 @@ class Finish(wiring.Component):
         m = Module()
         line = Timeline(m)
         line.put(0, activation=self.activation, score=self.score, lanes=self.lanes, saturation=self.saturation,
-                 adds=self.adds)
+                 residual_add=self.residual_add)
         m.submodules.gelu = gelu = Gelu(self._config.k_lanes)
         m.d.comb += gelu.activation.eq(line.at(1, "activation"))
         low, high = self._range(m, line)
@@ -67,7 +85,7 @@ class Finish(wiring.Component):
         return m
 
     def _range(self, m: Module, line: Timeline) -> tuple[Signal, Signal]:
-        """What the values of stage 8 are clipped to."""
+        """The lowest and the highest value that stage 9 lets pass."""
         low, high = Signal(signed(ROW_BITS), reset_less=True), Signal(signed(ROW_BITS), reset_less=True)
         with m.Switch(line.at(7, "saturation")):
             with m.Case(Saturation.OPERAND):
@@ -79,26 +97,26 @@ class Finish(wiring.Component):
         return low, high
 
     def _lane(self, m, line, lane, gelu_i, gelu_o, low, high) -> None:
-        # Stage 1: saturate.
+        # Stage 1: saturate to s16.
         value, clipped = saturate(self.i[lane], *signed_range(ROW_BITS))
-        before = Signal(signed(ROW_BITS), name=f"before_{lane}", reset_less=True)
-        was_clipped = Signal(name=f"was_clipped_{lane}", reset_less=True)
-        m.d.sync += [before.eq(value), was_clipped.eq(clipped)]
-        line.put(1, **{f"clipped_{lane}": was_clipped})
+        narrow = Signal(signed(ROW_BITS), name=f"narrow_{lane}", reset_less=True)
+        narrow_clipped = Signal(name=f"narrow_clipped_{lane}", reset_less=True)
+        m.d.sync += [narrow.eq(value), narrow_clipped.eq(clipped)]
+        line.put(1, **{f"clipped_{lane}": narrow_clipped})
         # Stages 2 to 6: activation.
-        m.d.comb += gelu_i.eq(before)
+        m.d.comb += gelu_i.eq(narrow)
         # Stage 7: times score.
         product = Signal(signed(ROW_BITS + SCORE_FRACTION + 2), name=f"product_{lane}", reset_less=True)
         m.d.sync += product.eq(gelu_o * line.at(6, "score"))
-        # Stage 8: round, plus residual.
-        residual = Mux(line.at(7, "adds"), self.residual[lane], 0).as_signed()
+        # Stage 8: add the residual, round.
+        residual = Mux(line.at(7, "residual_add"), self.residual[lane], 0).as_signed()
         total = Signal(signed(ROW_BITS + 2), name=f"total_{lane}", reset_less=True)
         m.d.sync += total.eq(round_shift(product + (residual << SCORE_FRACTION), SCORE_FRACTION))
         valid = Signal(name=f"valid_{lane}", reset_less=True)
         m.d.sync += valid.eq(line.at(7, "lanes") > lane)
-        # Stage 9: saturate.
+        # Stage 9: saturate to the range of the destination.
         value, clipped = saturate(total, low, high)
         o = Signal(signed(ROW_BITS), name=f"o_{lane}", reset_less=True)
-        lost = Signal(name=f"lost_{lane}", reset_less=True)
-        m.d.sync += [o.eq(Mux(valid, value, 0)), lost.eq(valid & (clipped | line.at(8, f"clipped_{lane}")))]
-        m.d.comb += [self.o[lane].eq(o), self.clipped[lane].eq(lost)]
+        any_clipped = Signal(name=f"any_clipped_{lane}", reset_less=True)
+        m.d.sync += [o.eq(Mux(valid, value, 0)), any_clipped.eq(valid & (clipped | line.at(8, f"clipped_{lane}")))]
+        m.d.comb += [self.o[lane].eq(o), self.clipped[lane].eq(any_clipped)]
