@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configurations that tests run on: the named ones, the smallest with a bus wider than a beat and with tiles of
-four beats a cycle, and one whose NORM takes two words a cycle."""
+"""The configurations of the tests.
+
+They are the named ones, the smallest with a bus wider than a beat and with tiles of four beats a cycle, and one whose
+NORM takes two words a cycle.
+"""
 
 import dataclasses
 

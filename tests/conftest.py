@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared by all tests: synthetic models (cached), the published weights."""
+"""Fixtures of all tests: synthetic models (cached) and the published weights."""
 
 from functools import cache
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The published part of m3vit_tiny, as a network of two blocks; what is not published of it is synthetic."""
+"""The published part of m3vit_tiny as a network of two blocks. The unpublished part is synthetic."""
 
 import dataclasses
 from pathlib import Path
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class TwoBlocks(NamedTuple):
-    """Two blocks of m3vit_tiny, its image u8 (H, W, 3), and the float intermediates that came with it."""
+    """Two blocks of m3vit_tiny, its image u8 (H, W, 3), and the published float intermediates."""
 
     network: Network
     tensors: dict[str, np.ndarray]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The committed figures: what `make bench` measured keeps the promises that are made of it."""
+"""The committed figures of `make bench` keep the project's promises."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from moevit.bench.rows import ROWS
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "performance.md").read_text()
 #: Most cycles of a frame of m3vit_tiny, by board.
 MOST = {"pynq-z2": 3_600_000, "kv260": 900_000, "zcu104": 520_000, "zcu102": 375_000}
-#: Least share of the array in frames that it bounds.
+#: Least share of the array in frames that the array bounds.
 LEAST = {("m3vit_small", "zcu104"): 85,
          **{(network, board): least for network, least in {"m3vit_tiny, batch 4": 88, "deit_tiny": 85,
                                                            "deit_small": 85}.items() for board in ("zcu104", "zcu102")}}

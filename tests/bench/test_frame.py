@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A row from weights to figures, on a small array; what is kept is used again."""
+"""A row from weights to figures, on a small array. A kept row is used again."""
 
 import dataclasses
 
@@ -41,7 +41,7 @@ def test_case_is_kept(tmp_path, monkeypatch):
     assert first.images.shape == (2, 16, 32, 3) and first.tokens.shape == (2, 9, 32)
     assert np.array_equal(IntegerModel(first.model).run(first.images[1], TASK).tokens, first.tokens[1])
     assert {block: sum(loads) for block, loads in first.loads.items()} == {1: 2 * 9 * 2}
-    monkeypatch.setattr("moevit.bench.case.quantise", None)  # would fail if it were used
+    monkeypatch.setattr("moevit.bench.case.quantise", None)  # a use of it would fail
     again = make_case(network, 2, tmp_path)
     assert again.loads == first.loads and np.array_equal(again.tokens, first.tokens)
     with pytest.raises(TypeError):
@@ -63,7 +63,7 @@ def test_measure(tmp_path, monkeypatch):
     assert [part for part, *_ in found.passes] == [part for part, *_ in found.predicted]
     assert ("building the simulation", 0) in seen
 
-    monkeypatch.setattr(frame_module, "SimulatedBoard", None)  # would fail if it were used
+    monkeypatch.setattr(frame_module, "SimulatedBoard", None)  # a use of it would fail
     again = measure(ROW, tmp_path, nothing)
     assert again.figures == figures and again.beats == found.beats
 
@@ -75,6 +75,6 @@ def test_a_wrong_value_is_found(tmp_path, monkeypatch):
         tokens[0, 3, 5] += 1
         return case._replace(tokens=tokens)
 
-    assert measure(ROW, tmp_path, nothing).figures["bit_exact"]  # which is kept
+    assert measure(ROW, tmp_path, nothing).figures["bit_exact"]  # the kept one
     monkeypatch.setattr(frame_module, "make_case", wrong)
     assert not measure(ROW, tmp_path, nothing).figures["bit_exact"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Features of a small network, from float and from integers, and how far they are from each other."""
+"""Features of a small network, from float and from integers, and the distance between them."""
 
 import dataclasses
 
@@ -66,7 +66,7 @@ def test_float_and_integers_are_close_and_not_the_same(case, tmp_path):
 def test_what_is_kept_is_used_again(case, tmp_path, monkeypatch):
     _, path, images = case
     first = integer_features(path, images, 3, tmp_path, nothing)
-    monkeypatch.setattr(features, "IntegerModel", None)  # would fail if it were used
+    monkeypatch.setattr(features, "IntegerModel", None)  # a use of it would fail
     features._integer_model.cache_clear()
     again = integer_features(path, images, 3, tmp_path, nothing)
     assert np.array_equal(again.pooled, first.pooled) and again.clipped == first.clipped

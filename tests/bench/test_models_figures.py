@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The committed figures of real models: what `make models` measured keeps the promises that are made of it."""
+"""The committed figures of `make models` keep the project's promises."""
 
 import re
 from pathlib import Path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays kept piece by piece: what is there is not made again, what was cut off is."""
+"""Arrays kept piece by piece: finished pieces are read, unfinished ones are made again."""
 
 import numpy as np
 import pytest

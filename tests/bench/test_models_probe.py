@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said of two answers to the same pictures, against counts by hand and published intervals."""
+"""Statistics of two answers to the same pictures, against counts by hand and published intervals."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from moevit.bench.models.probe import STRENGTHS, choose, fit, paired, wilson
 
 
 def answers(both, float_only, integer_only, neither):
-    """Labels and answers with so many pictures of each kind; where both are wrong they say the same."""
+    """Labels and answers with the given number of pictures of each kind. Where both are wrong, they agree."""
     kinds = np.repeat([0, 1, 2, 3], [both, float_only, integer_only, neither])
     return np.ones(len(kinds), int), np.isin(kinds, (0, 1)).astype(int), np.isin(kinds, (0, 2)).astype(int)
 
@@ -69,5 +69,5 @@ def test_of_penalties_that_do_as_well_the_strongest_is_chosen():
 def test_a_penalty_that_does_better_is_chosen():
     labels, rng = np.arange(200) % 2, np.random.default_rng(0)
     features = rng.normal(size=(200, 50))
-    features[:, 0] = 3 * labels  # one channel among noise: a strong penalty spreads over all
+    features[:, 0] = 3 * labels  # one informative channel; a strong penalty uses all
     assert choose(features, labels) > STRENGTHS[0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of real models, and the way to it with a small network."""
+"""The page of real models, and its measurements on a small network."""
 
 import copy
 import json
@@ -22,7 +22,7 @@ DEMO = {"scenes": 256, "semseg": {"miou": {"float": 0.9093, "integer": 0.9092}},
 
 
 class Silent:
-    """A stage that remembers what was said."""
+    """A stage that only remembers its result."""
 
     result = ""
 
@@ -33,7 +33,7 @@ class Silent:
 
 
 def bright(name, seed):
-    """Pictures of which the second class is brighter."""
+    """Pictures of two classes; the second is brighter."""
     rng = np.random.default_rng(seed)
     labels = np.arange(80) % 2
     images = (rng.integers(0, 150, (80, 16, 32, 3)) + 100 * labels[:, None, None, None]).astype(np.uint8)
@@ -83,7 +83,7 @@ def test_measurement(measured):
 
 @pytest.fixture
 def full(measured):
-    """As after a frame on the RTL."""
+    """The figures after a frame on the RTL."""
     found = copy.deepcopy(measured[0])
     found["dinov2_s14"] |= {"rtl_values": 98688, "rtl_different": 0, "cycles": 3_107_372}
     return found

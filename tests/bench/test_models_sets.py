@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sets of pictures: always the same, training and test apart, classes in proportion."""
+"""Sets of pictures are reproducible, their splits are disjoint, and classes are in proportion."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `make bench` writes: the document, the README's table, the pictures."""
+"""The output of `make bench`: the document, the README's table, the pictures."""
 
 import copy
 

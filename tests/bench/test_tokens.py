@@ -18,7 +18,7 @@ def test_cycles_grow_as_the_multiplications_do(estimates):
     tokens = [each.network.tokens for each in estimates]
     assert tokens == sorted(tokens) and (tokens[0], tokens[-1]) == (65, 1201)
     each_costs = [each.cycles / each.macs for each in estimates]
-    # A patch more than two tiles of keys is the worst there is: 65 and 129 tokens.
+    # One patch more than full tiles of keys is the worst case: 65 and 129 tokens.
     assert max(each_costs[2:]) <= 1.15 * min(each_costs)
 
 

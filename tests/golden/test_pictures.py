@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures as a network takes them, against cases done by hand."""
+"""Pictures in the form that a network takes, against cases by hand."""
 
 import struct
 import zlib
@@ -33,17 +33,18 @@ def test_one_of_the_right_size_stays_as_it_is(tmp_path, name):
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 def test_the_shorter_side_is_resized_and_the_centre_cut_out(tmp_path, interpolation):
-    """64 x 128 pixels with the shorter side at 32 are 32 x 64, of which 16 x 16 are columns 24..39: red, then blue."""
+    """64 x 128 pixels with a shorter side of 32 become 32 x 64. The centre of 16 x 16 is columns 24..39: red, then
+    blue."""
     Image.fromarray(halves(64, 128)).save(tmp_path / "a.png")
     found = read_picture(tmp_path / "a.png", (16, 16), {"resize": 32, "interpolation": interpolation})
     assert (found[:, :6] == [255, 0, 0]).all() and (found[:, 10:] == [0, 0, 255]).all()
-    # without a size to resize to, all of the height stays: 16 x 32, of which columns 8..23
+    # without `resize`, the whole height stays: 16 x 32, and the centre is columns 8..23
     found = read_picture(tmp_path / "a.png", (16, 16), {"resize": None})
     assert (found[:, :6] == [255, 0, 0]).all() and (found[:, 10:] == [0, 0, 255]).all()
 
 
 def test_a_wide_network_and_a_tall_picture(tmp_path):
-    """48 x 16 pixels to 16 x 32: doubled to 96 x 32, of which rows 40..55, whatever the shorter side should be."""
+    """48 x 16 pixels for 16 x 32 are doubled to 96 x 32. The centre is rows 40..55, whatever ``resize`` is."""
     pixels = np.repeat(np.arange(48, dtype=np.uint8)[:, None, None] * 5, 16, axis=1).repeat(3, axis=2)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     found = read_picture(tmp_path / "a.png", (16, 32), {"resize": 16})
@@ -70,7 +71,7 @@ def test_every_kind_becomes_rgb(tmp_path):
 
 def test_a_camera_held_upright(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned right by 90 degrees
+    exif[0x0112] = 6  # turn right by 90 degrees
     Image.fromarray(halves(16, 32)).save(tmp_path / "a.jpg", exif=exif, quality=100, subsampling=0)
     found = read_picture(tmp_path / "a.jpg", (32, 16), {})
     assert found.shape == (32, 16, 3)
@@ -79,7 +80,7 @@ def test_a_camera_held_upright(tmp_path):
 
 
 def bomb(width, height):
-    """A PNG that says it is so large, and has next to nothing in it."""
+    """A PNG that claims to be this large, with almost no content."""
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 

@@ -28,7 +28,7 @@ def config_of(name: str, packed: bool = True) -> MachineConfig:
 
 @pytest.fixture(scope="session")
 def boards():
-    """``boards(name, packed)``: a board that stays alive for the session."""
+    """``boards(name, packed)``: a board that exists for the session."""
     alive: dict[tuple[str, bool], SimulatedBoard] = {}
 
     def board(name: str, packed: bool = True) -> SimulatedBoard:
@@ -58,9 +58,9 @@ class Pair:
         self.rtl.close()
 
     def run(self, image: np.ndarray, task: str) -> np.ndarray:
-        """Run both; every stored word, every decision, every counter that both keep must be equal. Returns tokens.
+        """Run both and return the tokens. Every stored word, every decision and every common counter must be equal.
 
-        Only the RTL fetches early: it may read more than the golden machine, at most ``idle_bytes``.
+        Only the RTL fetches early, so it may read up to ``idle_bytes`` more than the golden machine.
         """
         self.board.clear_records()
         want = self.golden.run_raw(image, task)
@@ -79,12 +79,12 @@ class Pair:
 
     @property
     def surplus_bytes(self) -> int:
-        """What the RTL read beyond the golden machine in the last run."""
+        """The bytes that the RTL read beyond the golden machine in the last run."""
         return self.rtl.report.counters["BYTES_READ"] - self.golden.report.counters["BYTES_READ"]
 
     @property
     def idle_bytes(self) -> int:
-        """Weights of the experts that may be fetched early and had no tokens in the last run."""
+        """The bytes of experts that may be fetched early and had no tokens in the last run."""
         program, ran = self.program, {(done.pc, done.expert) for done in self.golden_device.last.finished}
         beats = [program[inner]["region_beats"] for pc, fields in enumerate(program) if "body" in fields
                  for inner in range(pc + 1, pc + 1 + fields["body"]) for expert in range(fields["speculate"])
@@ -98,7 +98,7 @@ class Pair:
 
 
 def compare_traces(got: np.ndarray, want: np.ndarray, pair: Pair) -> None:
-    """Fails with the first instruction, memory and word in which the traces differ."""
+    """Fail with the first instruction, memory and word in which the traces differ."""
     finished = pair.golden_device.last.finished
     for sequence in np.unique(want["sequence"]):
         for kind in TraceKind:
@@ -115,7 +115,7 @@ def compare_traces(got: np.ndarray, want: np.ndarray, pair: Pair) -> None:
 
 @pytest.fixture
 def pair(boards):
-    """``pair(model, config name, packed, batch, speculate)``; its memory is given back after the test."""
+    """``pair(model, config name, packed, batch, speculate)``. Its memory is freed after the test."""
     made: list[Pair] = []
 
     def make(model: QuantisedModel, name: str, packed: bool = True, batch: int = 1,

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bad programs, bad addresses, a memory that fails: the RTL stops with its code, never hangs, and runs again after."""
+"""With bad programs, bad addresses or a failing memory, the RTL stops with a code, never hangs, and runs again
+afterwards."""
 
 import dataclasses
 
@@ -50,7 +51,7 @@ def pc_of(bundle, name: str) -> int:
 
 
 def refused(accelerator, bundle, image, error, code: ErrorCode, pc: int | None = None) -> None:
-    """The run ends with ``code``; after a reset the good program runs as ever."""
+    """The run ends with ``code``. After a reset the good program runs as before."""
     good = accelerator.good
     accelerator.load(bundle)
     with pytest.raises(error, match=code.name):
@@ -113,7 +114,8 @@ def test_operand_out_of_range(stops, bundle, fields):
     ("8x16", "blocks.0.attn.mix.head1", {"columns": 8}),
 ], ids=["one word a tile", "gate", "no column left"])
 def test_first_word(boards, tiny_model, tiny_image, name, step, fields):
-    """Golden machine and RTL refuse alike a row of which no word is stored, or whose n-tiles are single words."""
+    """Golden machine and RTL both refuse a row without a stored word, and ``first_word`` where n-tiles are single
+    words."""
     bundle = compile_model(tiny_model, config_of(name))
     pc = pc_of(bundle, step)
     for device in (boards(name), GoldenDevice(config_of(name))):
@@ -132,7 +134,7 @@ def test_read_outside_the_window(stops, bundle):
 
 def test_write_outside_the_window(stops, bundle):
     pc = pc_of(bundle, "output")
-    stops(changed(bundle, pc, region_offset=8192), BusError, ErrorCode.WRITE_WINDOW)  # past the second output
+    stops(changed(bundle, pc, region_offset=8192), BusError, ErrorCode.WRITE_WINDOW)  # beyond the second output
 
 
 def test_unaligned_address(stops, bundle):
@@ -174,7 +176,7 @@ def test_memory_fails_on_a_write(accelerator, boards, bundle, tiny_image, kind, 
 
 @pytest.mark.parametrize("kind", [FaultKind.NO_ANSWER, FaultKind.NOT_ACCEPTED], ids=lambda kind: kind.name)
 def test_memory_never_answers(boards, accelerator, bundle, tiny_image, kind):
-    """The watchdog ends the run; a bus that still owes beats needs a hard reset."""
+    """The watchdog ends the run. A bus that still owes beats needs a hard reset."""
     accelerator.load(bundle)
     board, weights = boards(NAME), accelerator.addresses["weights"]
     tokens = accelerator.run_raw(tiny_image, "depth", timeout=0.01)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A batch on the RTL: every stored word as on the golden machine, every image as if it were alone, weights once."""
+"""A batch on the RTL: every word equals the golden machine's, every image is as if alone, weights are read once."""
 
 import dataclasses
 
@@ -24,7 +24,7 @@ def images_of(network, batch: int, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("batch", [2, 3])
 @pytest.mark.parametrize("name", ["8x8", "8x16"])
 def test_batch_both_tasks_with_and_without_stalls(pair, name, batch):
-    """9 tokens an image: keys of odd images would start in the middle of an 8x16 machine's words without a gap."""
+    """With 9 tokens an image, keys of odd images would begin inside a word of an 8x16 machine without a gap."""
     model = model_of("tiny_test")
     both, integer = pair(model, name, batch=batch), IntegerModel(model)
     for seed in (4, 5):
@@ -55,7 +55,7 @@ def test_heads_that_share_a_tile_of_values(pair, dim, heads):
 
 @pytest.mark.parametrize("prefix", [0, 2])
 def test_prefixes(pair, prefix):
-    """Images without a prefix follow one another without a gap; two prefix tokens are a gap of two rows."""
+    """Images without a prefix follow one another without a gap. Two prefix tokens make a gap of two rows."""
     network = dataclasses.replace(NETWORKS["tiny_test"], name=f"tiny_{prefix}", prefix_tokens=prefix)
     model = synthetic_model(network, 3)
     images = images_of(network, 2, 6)
@@ -64,7 +64,7 @@ def test_prefixes(pair, prefix):
 
 
 def test_weights_are_fetched_once(pair):
-    """The same image three times routes its tokens to the same experts: only images and program grow."""
+    """The same image three times routes its tokens to the same experts, so only images and program grow."""
     model = model_of("tiny_test")
     image, found = images_of(model.network, 1, 7), []
     for batch in (1, 3):

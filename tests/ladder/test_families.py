@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rung 3 for published families: two blocks of each in their own width, on few patches, are equal on the RTL.
 
-Widths as in usyd-community/vitpose-plus-small, google-research/vmoe (B/16, E=8, K=2), VITA-Group/M3ViT (small) and
-facebook/dinov2-small. Weights are random.
+Widths are those of usyd-community/vitpose-plus-small, google-research/vmoe (B/16, E=8, K=2), VITA-Group/M3ViT (small)
+and facebook/dinov2-small. Weights are random.
 """
 
 import numpy as np

@@ -24,9 +24,10 @@ from .conftest import config_of
 
 
 def test_attention_reads_one_row_word_a_cycle_whatever_the_width(pair):
-    """Attention passes at three array widths: a row-memory word (k_lanes x s16) per array cycle, none from the bus.
+    """With three array widths, an attention pass reads a row-memory word (k_lanes x s16) per array cycle, and no bus
+    beats.
 
-    8x8 and 8x16 read the same bytes a cycle for 64 and 128 multiply-accumulates a cycle; 16x16 has wider rows.
+    8x8 and 8x16 read the same bytes a cycle for 64 and 128 multiply-accumulates a cycle. 16x16 has wider rows.
     """
     per_cycle = {}
     for name in ("8x8", "8x16", "16x16"):
@@ -39,7 +40,7 @@ def test_attention_reads_one_row_word_a_cycle_whatever_the_width(pair):
         words = sum(done.rows * fields[done.pc]["k_tiles"] * fields[done.pc]["n_tiles"]
                     * (config.gate_sweeps if fields[done.pc]["digits"] else 1)
                     for done in both.golden_device.last.finished if fields[done.pc]["opcode"] == Opcode.PASS)
-        # Counted by the RTL: cycles in which a row entered the array. One word each, no more and no less.
+        # The RTL counts the cycles in which a row enters the array. Each reads exactly one word.
         counters = both.rtl.report.counters
         assert counters["BUSY"] == words
         assert counters["MACS"] == words * config.macs_per_cycle
@@ -67,8 +68,10 @@ def test_logits_are_written_once_and_read_once(pair):
 
 
 def test_logits_are_read_once_where_a_head_is_one_tile():
-    """A head's 32 or 64 values on 32x64 and 64x64 lie in one n-tile, so each logit is read exactly once; 32 values
-    take half of a tile on 32x64, where two words make one."""
+    """A head's 32 or 64 values on 32x64 and 64x64 lie in one n-tile, so each logit is read exactly once.
+
+    On 32x64, 32 values take half of a tile, which is two words.
+    """
     for network, name, tiles in (("m3vit_tiny", "32x64", 3), ("m3vit_tiny", "64x64", 3), ("m3vit_small", "32x64", 6)):
         steps = shape_steps(NETWORKS[network], config_of(name), 1, usual_loads(NETWORKS[network], 1)[1])
         assert {step.fields["n_tiles"] for step in steps if ".mix." in step.name} == {1}
@@ -86,9 +89,9 @@ def test_gelu_is_within_2e_3_for_every_input_and_its_table_is_generated():
 
 
 def multipliers(name: str, **choices: int) -> Counter[str]:
-    """Multiplications in the generated Verilog, by the unit of the top that they are in.
+    """Multiplications in the generated Verilog, by unit of the top.
 
-    Those by a constant power of two, which selections of a word are written with, are wires.
+    Products with a constant power of two are only wires (selections of a word) and do not count.
     """
     core = f"moevit_{name}_core"
     text = machine_rtl(replace(config_of(name), **choices), trace=False).files[f"{core}.v"]
@@ -98,7 +101,7 @@ def multipliers(name: str, **choices: int) -> Counter[str]:
                  for parent, module in modules.items()}
 
     def within(module: str) -> int:
-        """Modules that are alike are written once, and used often."""
+        """Equal modules are written once and instantiated several times."""
         own = len(re.findall(r" \* (?!\d+'h[1248]0*;)", modules[module]))
         return own + sum(within(kind) for kind, _ in instances[module])
 
@@ -106,8 +109,11 @@ def multipliers(name: str, **choices: int) -> Counter[str]:
 
 
 def test_one_unit_has_the_matrix_multipliers():
-    """The compute unit has one packed multiplier per two weights of a tile; all others together have a few per row
-    lane, and no more of them when the array doubles; the second word of a NORM has one per row lane, the third none."""
+    """The compute unit has one packed multiplier per two weights of a tile.
+
+    All other units together have a few per row lane, and no more if the array doubles. The second word of a NORM has
+    one per row lane, the third has none.
+    """
     narrow, wide = multipliers("8x8"), multipliers("8x16", norm_words=1)
     assert narrow.pop("compute") == 8 * 8 // 2 and wide.pop("compute") == 8 * 16 // 2
     for words in (2, 3):
@@ -115,13 +121,13 @@ def test_one_unit_has_the_matrix_multipliers():
     assert wide.total() <= narrow.total()
     lanes = {unit: count for unit, count in narrow.items() if count >= 8}
     assert set(lanes) == {"reader", "writer"}, lanes
-    assert lanes["reader"] <= 2 * 8 + 10 and lanes["writer"] <= 3 * 8 + 2  # per row lane, and a few per row
+    assert lanes["reader"] <= 2 * 8 + 10 and lanes["writer"] <= 3 * 8 + 2  # per row lane, plus a few per row
 
 
 @pytest.mark.parametrize("task", ["semseg", "depth"])
 @pytest.mark.parametrize("speculate", [0, 2])
 def test_active_experts_are_fetched_once_and_idle_ones_never(pair, task, speculate):
-    """Idle experts once at most if they may be fetched early, otherwise never."""
+    """An idle expert is fetched at most once if it may be fetched early, otherwise never."""
     model, config = model_of("tiny_test"), config_of("8x8")
     both = pair(model, "8x8", speculate=speculate)
     both.run(random_image("tiny_test"), task)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sequence that the memories do not hold at once: cut into blocks of rows, with the same result."""
+"""A sequence that does not fit the memories at once is cut into row ranges, with the same result."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ STALLS = MemorySettings(stall=0.4, seed=3, read_latency=90)
 
 @pytest.mark.parametrize("name, heads", [("8x8", 2), ("8x16", 2), ("8x16", 4)])
 def test_49_tokens_on_a_machine_for_32(pair, name, heads):
-    """With four heads two share an n-tile of 8x16."""
+    """With four heads, two share an n-tile of 8x16."""
     network = dataclasses.replace(NETWORKS["tiny_test"], name=f"tiny_48x64_{heads}", height=48, width=64, heads=heads)
     plan = Plan(network, config_of(name))
     assert [len(part) for part in (plan.whole_rows, plan.embedding, plan.attention, plan.dense, plan.moe)] \

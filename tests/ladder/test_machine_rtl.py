@@ -64,8 +64,8 @@ def test_twenty_runs_without_reset_and_task_switches(pair, tiny_model, tiny_imag
 @pytest.mark.parametrize("block", [1])
 @pytest.mark.parametrize("biases, top_k", [
     ([0, 9000, 0, 0], 1),  # all tokens to one expert
-    ([-32768, 0, -32768, 0], 2),  # masked experts get none
-    ([0, 0, 0, 0], 2),  # equal logits: the lower experts
+    ([-32768, 0, -32768, 0], 2),  # masked experts get no tokens
+    ([0, 0, 0, 0], 2),  # equal logits choose the lower experts
     ([0, 0, 0, 0], 4),  # all experts for all tokens
 ])
 def test_routing_corner_cases(pair, tiny_model, tiny_image, block, biases, top_k):
@@ -88,7 +88,7 @@ def test_routing_corner_cases(pair, tiny_model, tiny_image, block, biases, top_k
     {"gate": "sigmoid", "select_bias": True, "top_k": 1}, {"activation": "relu"}, {"activation": "quick_gelu"},
 ], ids=lambda change: "-".join(map(str, change.values())))
 def test_gates_and_activations(pair, change, name):
-    """On the integer model, the golden machine and the RTL, the second task on a memory that stalls."""
+    """On the integer model, the golden machine and the RTL. The second task has a memory that stalls."""
     network, image = dataclasses.replace(NETWORKS["tiny_test"], **change), random_image("tiny_test")
     model = synthetic_model(network, 1)
     both = pair(model, name)
@@ -106,14 +106,14 @@ def test_renormalised_gate(pair, tiny_model, tiny_image):
 
 
 def test_equal_attention_logits(pair, tiny_model, tiny_image):
-    """Queries of zero: every key gets the same weight."""
+    """With queries of zero, every key gets the same weight."""
     zero = {name: np.zeros_like(tensor) for name, tensor in tiny_model.tensors.items() if ".attn.query." in name
             and not name.endswith("shift")}
     pair(dataclasses.replace(tiny_model, tensors={**tiny_model.tensors, **zero}), "8x16").run(tiny_image, "depth")
 
 
 def test_rows_without_variance(pair, tiny_model):
-    """A constant residual: mean of every channel, variance 0, only epsilon keeps the root finite."""
+    """A constant residual has a variance of 0 in every row. Only epsilon keeps the root finite."""
     zero = {"position": np.full_like(tiny_model["position"], 77),
             "patch_embed.weight": np.zeros_like(tiny_model["patch_embed.weight"]),
             "patch_embed.bias": np.zeros_like(tiny_model["patch_embed.bias"])}
@@ -135,7 +135,7 @@ def test_saturation_is_counted_and_clipped_alike(pair, tiny_model, tiny_image):
 @pytest.mark.parametrize("dim, heads", [(32, 4), (24, 3), (48, 2), (32, 8)],
                          ids=["two heads a tile", "three heads", "heads of three words", "padded heads"])
 def test_heads_that_share_a_tile_of_values(pair, dim, heads):
-    """Both tasks on 8x16, whose n-tiles are two words: a head's values may begin with the second one."""
+    """Both tasks on 8x16, whose n-tiles are two words. The values of a head may begin with the second word."""
     network = dataclasses.replace(NETWORKS["tiny_test"], name=f"tiny_{dim}_{heads}", dim=dim, heads=heads)
     model = synthetic_model(network, 3)
     both, integer = pair(model, "8x16"), IntegerModel(model)
@@ -150,8 +150,10 @@ def test_heads_that_share_a_tile_of_values(pair, dim, heads):
 @pytest.mark.parametrize("words", [1, 2, 3, 5, 7])
 @pytest.mark.parametrize("name", ["8x16_pairs", "8x16"])
 def test_last_words_of_a_norm(pair, name, words):
-    """Rows that a NORM's two or three words a cycle divide, or not; a copy of two images, and rows that begin in any
-    bank."""
+    """Row lengths that the two or three words a cycle of a NORM divide or not.
+
+    There is a copy of two images, and there are rows that begin in any bank.
+    """
     network = dataclasses.replace(NETWORKS["tiny_test"], name=f"tiny_{words}_words", dim=8 * words, heads=words)
     model, images = synthetic_model(network, 3), np.stack([random_image("tiny_test", seed) for seed in (2, 3)])
     tokens = pair(model, name, batch=2).run(images, "depth")
@@ -170,7 +172,7 @@ def test_fewest_and_most_tokens(pair, height, width, prefix):
 
 @pytest.fixture(scope="module")
 def demo_model():
-    """The shipped model, quantised as `make sim` does."""
+    """The shipped model, quantised as in `make sim`."""
     network, tensors, _ = read(ROOT / "models" / "demo" / "demo.safetensors")
     arrays = {name: tensor.numpy() for name, tensor in tensors.items() if not name.startswith(HEADS)}
     return quantise(network, arrays, photographs(network, 4))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rungs 2 and 3 for what a network may be: RTL, golden machine and integer model agree in every value."""
+"""Rungs 2 and 3 for all options of a network: RTL, golden machine and integer model agree in every value."""
 
 from dataclasses import replace
 
@@ -45,6 +45,6 @@ def test_both_tasks(pair, network, name):
     tokens = [both.run(image, task) for task in network.tasks]
     for index, found in enumerate(tokens):
         np.testing.assert_array_equal(found, integer.run(image, index).tokens)
-    assert not np.array_equal(*tokens)  # each has weights of its own
+    assert not np.array_equal(*tokens)  # each task has its own weights
     both.board.memory = MemorySettings(stall=0.4, seed=3, read_latency=90)
     np.testing.assert_array_equal(both.run(image, network.tasks[1]), tokens[1])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rung 3 on real weights: blocks 0 and 1 of m3vit_tiny on its own image, RTL against the golden machine.
 
-Everything but the expert matrices of block 1 is published; those are synthetic (seeded), their biases real.
+Only the expert matrices of block 1 are not published. They are synthetic (seeded), with real biases.
 """
 
 import numpy as np

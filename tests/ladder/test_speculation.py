@@ -21,7 +21,7 @@ MEMORIES = (QUIET, MemorySettings(stall=0.4, seed=3, read_latency=90), MemorySet
 
 
 def with_idle(model, *experts: int):
-    """The model with some experts (the machine's numbers) masked for every task."""
+    """The model with some experts (in the machine's numbers) masked for every task."""
     bias = model["blocks.1.moe.gate.bias"].copy()
     bias[:, experts] = BIAS_MASKED
     return dataclasses.replace(model, tensors={**model.tensors, "blocks.1.moe.gate.bias": bias})
@@ -45,7 +45,7 @@ def test_every_word_is_the_same(pair, tiny_model, tiny_image, name, idle):
 
 
 def test_a_batch(pair, tiny_model, tiny_image):
-    """Queues hold the tokens of all images; an idle expert is idle for all of them."""
+    """Queues contain the tokens of all images, so an idle expert is idle for all of them."""
     both = pair(with_idle(tiny_model, 0), "8x8", batch=2, speculate=4)
     both.run(np.stack([tiny_image, tiny_image[::-1]]), "semseg")
     assert both.surplus_bytes > 0
@@ -73,7 +73,7 @@ def test_expert_numbers_are_the_checkpoints(pair, tiny_model, tiny_image):
 
 @pytest.fixture
 def world(boards, tiny_model, tiny_image):
-    """An accelerator, and a bundle in which expert 0 is idle and may be fetched early."""
+    """An accelerator, and a bundle whose expert 0 is idle and may be fetched early."""
     bundle = compile_model(with_idle(tiny_model, 0), config_of("8x8"), speculate=4)
     with Accelerator(boards("8x8")) as accelerator:
         accelerator.load(bundle)
@@ -81,7 +81,7 @@ def world(boards, tiny_model, tiny_image):
 
 
 def test_memory_fails_on_an_expert_that_nobody_needs(world, boards, tiny_image):
-    """The error names the instruction whose bytes were asked for; the machine runs again after."""
+    """The error names the instruction that requested the bytes. The machine runs again afterwards."""
     accelerator, bundle, tokens = world
     names = [entry["name"] for entry in bundle.manifest["instructions"]]
     pc = names.index("blocks.1.moe.fc1")

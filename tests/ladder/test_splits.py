@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sums that the accumulator of 27 bits would not bear: several passes, equal to the integer model and on the RTL."""
+"""Sums that would overflow the accumulator of 27 bits take several passes, which equal the integer model on the RTL."""
 
 from dataclasses import replace
 
@@ -13,13 +13,16 @@ from moevit.spec.networks import Network
 from moevit.spec.quantised import QuantisedModel
 from moevit.spec.splits import channel_parts
 
-#: Two tokens: their hidden rows fit the 1,024 words of 8x8.
+#: Two tokens, whose hidden rows fit the 1,024 words of 8x8.
 SHORT = Network(name="short", height=8, width=16, patch=8, dim=32, heads=2, depth=1, hidden=64, prefix_tokens=0)
 
 
 def as_large_as_can_be(model: QuantisedModel, name: str, quieter: int) -> QuantisedModel:
-    """``name``, an FFN, with hidden rows that are the same in every channel, so that all operands are 255, and weights
-    of +-127 in rows of one sign each. ``quieter``: bits that fc2 shifts further, so that little is clipped."""
+    """``name``, an FFN, with the largest possible sums in fc2.
+
+    Hidden rows are the same in every channel, so that all operands are 255. Weights are +-127, in rows of one sign
+    each. ``quieter``: additional bits of fc2's shift, so that little is clipped.
+    """
     weight = np.broadcast_to(np.where(np.arange(model.network.dim) % 3, 127, -127).astype(np.int8)[:, None],
                              model[f"{name}.fc2.weight"].shape)
     return replace(model, tensors={
@@ -31,7 +34,8 @@ def as_large_as_can_be(model: QuantisedModel, name: str, quieter: int) -> Quanti
 
 
 def check_equal(pair, model: QuantisedModel, name: str, parts: int) -> None:
-    """Integer model, golden machine and RTL agree; the layer has so many passes, whose whole sum is too large."""
+    """Integer model, golden machine and RTL agree. The layer has this many passes, and its whole sum would be too
+    large."""
     check(model_bounds(model))
     weight = model[f"{name}.weight"].astype(np.int64)
     assert (255 * np.abs(weight).sum(axis=-1)).max() >= 1 << 26
@@ -52,7 +56,7 @@ def test_dense_fc2(pair, hidden):
 
 
 def test_experts_and_shared_ffn(pair):
-    """Of several experts each adds part by part; their scores are applied to each part."""
+    """Each expert adds part by part, and its scores multiply each part."""
     network = replace(SHORT, name="moe", experts=4, top_k=2, expert_hidden=2304, shared_hidden=2304, moe_blocks=(0,))
     model = synthetic_model(network, 3)
     for layer in ("blocks.0.moe", "blocks.0.moe.shared"):
@@ -78,7 +82,7 @@ def test_patches_of_28_pixels(pair):
 
 
 def test_ordinary_weights_are_added_in_one_pass(pair):
-    """As quantised: less than half of the accumulator, though 3,072 weights of 127 would be too many."""
+    """Ordinary weights use less than half of the accumulator, although 3,072 weights of 127 would be too many."""
     model = synthetic_model(replace(SHORT, hidden=3072), 3)
     assert all(bound.used < 0.5 for bound in model_bounds(model) if bound.name.endswith("fc2 accumulator"))
     both = pair(model, "8x8")

@@ -19,26 +19,26 @@ from moevit.spec.parts import Part
 
 from .conftest import config_of
 
-#: What the walk and the bursts do to a frame of a few thousand cycles, in cycles.
+#: Tolerance in cycles for the program walk and the bursts in a frame of a few thousand cycles.
 SLACK = 80
 
 
-#: Rows of one word and many n-tiles: at 8x16 they leave the array twice as fast as they can be written.
+#: Rows of one word and many n-tiles. At 8x16 they leave the array twice as fast as they can be stored.
 NARROW = Network(name="narrow", height=24, width=80, patch=8, dim=8, heads=1, depth=2, hidden=256, experts=4, top_k=2,
                  expert_hidden=128, tasks=("semseg", "depth"))
 
-#: Its router takes its experts one by one.
+#: Its router takes the experts one by one.
 BIASED = replace(NETWORKS["tiny_test"], name="biased", gate="sigmoid", select_bias=True)
 
 #: Two of its heads share an n-tile of values at 8x16.
 PAIRED = replace(NETWORKS["tiny_test"], name="paired", heads=4)
 
-#: A shared FFN while the router works, and the layers of a task from its gates' memory.
+#: A shared FFN while the router works. The layers of a task come from the region of its gates.
 SHARED = replace(NETWORKS["tiny_test"], name="shared", shared_hidden=72, task_fc2=True, prefix_tokens=5)
 
 
 def both(boards, network, name, latency=64, bandwidth=Fraction(1)):
-    """A frame on the RTL and by the model, whose experts are called as the checkpoint calls them."""
+    """A frame on the RTL and by the model. Experts have the checkpoint's numbers."""
     model, board, config = synthetic_model(network, seed=50), boards(name), config_of(name)
     with Accelerator(board) as accelerator:
         accelerator.load(compile_model(model, config))
@@ -73,7 +73,7 @@ def test_frame(boards, network, name, latency, bandwidth):
 
 
 def test_rows_wait_for_the_row_writer(boards):
-    """WAIT_WRITER, where it is a good part of a frame."""
+    """A frame in which WAIT_WRITER is a large part."""
     report, timing = both(boards, NARROW, "8x16")
     counted = report.stalls["WAIT_WRITER"]
     assert counted >= 0.05 * report.cycles

@@ -73,7 +73,7 @@ def test_every_board_in_one_table():
 
 
 def test_the_best_has_room_where_one_has():
-    """Of the demo network, which fits every board, the zcu102 is soonest, but its slices are all but used up."""
+    """The demo network fits every board. The zcu102 is fastest, but almost all of its slices are used."""
     found = candidates(NETWORKS["demo"])
     soonest = min(found, key=lambda each: each.milliseconds)
     chosen = best(found)

@@ -33,7 +33,7 @@ def run(*arguments):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Checkpoint with a classifier, pictures of three classes, and what ``moevit build`` makes of them in out/."""
+    """A checkpoint with a classifier, pictures of three classes, and the output of ``moevit build`` in out/."""
     folder = tmp_path_factory.mktemp("flow")
     rng = np.random.default_rng(4)
     tensors = {name: torch.from_numpy(tensor) for name, tensor in synthetic_checkpoint(VIT, 1).items()}
@@ -84,7 +84,7 @@ def test_build_says_first_that_a_network_does_not_fit(folder, tmp_path):
 
 
 def answers(folder, paths):
-    """Classes in float and in integers: torch for the first, the integer model and torch's LayerNorm for the second."""
+    """Classes in float (torch) and in integers (the integer model and torch's LayerNorm)."""
     from moevit.golden.pictures import read_picture
     from moevit.golden.reference import load, read
 

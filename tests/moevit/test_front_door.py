@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The console command and the package: what is listed, what is missing is said, what an interrupt leaves."""
+"""The console command and the package: list of commands, messages for missing packages, interrupts."""
 
 import os
 import re
@@ -179,7 +179,7 @@ def test_a_path_that_the_terminal_cannot_show(tmp_path, environment, name):
 
 
 def test_ctrl_c_says_what_is_left(tmp_path):
-    """Without a terminal: a line per stage, a sign of life in between, and one line after the interrupt."""
+    """Without a terminal there is a line per stage, a line of progress in between, and one line after the interrupt."""
     process = subprocess.Popen(
         [sys.executable, "-m", "moevit", "demo", "train", "--out", str(tmp_path), "--steps", "99999"],
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line, on the real machine: what is written, and that it does not change from run to run."""
+"""The command line on the real machine: its files are written, and do not change from run to run."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ def test_written_twice_are_the_same_bytes(tmp_path):
 
 
 def test_columns_are_written_once():
-    """They are instances of one module, and one lane in it: what 64 columns take to build does not grow with them."""
+    """Columns are instances of one module, and so are lanes. The cost of 64 columns does not grow with their number."""
     text = machine_rtl(CONFIGS["8x8"]).files["moevit_8x8_core.v"]
     modules = [name for name in re.findall(r"(?m)^module (\S+)", text) if ".array.column_" in name]
     assert len(modules) == 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit import``: its options are those of an import, its errors a line."""
+"""``moevit import``: the options are those of an import, the errors are one line."""
 
 from dataclasses import fields
 from inspect import signature

@@ -38,7 +38,7 @@ def test_checkpoint_to_model_with_a_table(run):
 
 
 def test_a_verdict_names_what_is_in_doubt(run):
-    """A good headline hides no drowned layer."""
+    """Good mean figures do not hide a broken layer."""
     result = run("tiny.safetensors", "-o", "model.npz")
     assert "worst tensor " in result.output and "final tokens " in result.output and "same experts " in result.output
     tensors = {name: torch.from_numpy(tensor) for name, tensor in synthetic_checkpoint(TINY, 1).items()}

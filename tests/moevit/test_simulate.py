@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``moevit simulate`` refuses before anything is built."""
+"""Inputs that ``moevit simulate`` refuses before it builds anything."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ IMAGES = np.zeros((1, 16, 32, 3), np.uint8)
 
 @pytest.fixture
 def refused(tmp_path, monkeypatch):
-    """``refused(arrays, *arguments, code=1, **manifest)``: what is printed, on one line."""
+    """``refused(arrays, *arguments, code=1, **manifest)``: the printed message on one line."""
     def build(*_, **__):
         raise AssertionError("a simulation was built")
 

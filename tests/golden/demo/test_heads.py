@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's heads and metrics in torch; the numpy ones of the host must agree with them."""
+"""The demo's heads and metrics in torch agree with the host's numpy ones."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes are repeatable, the splits are apart, and the labels say what the pixels show."""
+"""Scenes are reproducible, the splits are disjoint, and the labels match the pixels."""
 
 import hashlib
 import warnings
@@ -20,7 +20,7 @@ def scenes(request):
 
 
 def patches(picture: np.ndarray) -> np.ndarray:
-    """(64, 128) -> (128, 64): the pixels of each patch, row by row."""
+    """(64, 128) -> (128, 64): the pixels of each patch, patches row by row."""
     return np.stack([picture[r : r + PATCH, c : c + PATCH].ravel() for r in range(0, 64, PATCH)
                      for c in range(0, 128, PATCH)])
 
@@ -34,7 +34,7 @@ def test_repeatable(scenes):
 
 
 def test_pinned():
-    """The recorded metrics of the shipped model speak of exactly these pictures."""
+    """The shipped model's recorded metrics belong to exactly these pictures."""
     images, semseg, depth = Scenes("test").batch(0, 64)
     digest = hashlib.sha256(images.tobytes() + semseg.tobytes() + depth.tobytes()).hexdigest()
     assert digest.startswith("20b1acbe69536d89"), "test scenes changed: train anew, then pin this digest"
@@ -86,7 +86,7 @@ def test_nearer_cards_hide_farther_ones(scenes, index):
     sizes = [card.size for card in scene.cards]
     assert depths == sorted(depths) and sizes == sorted(sizes, reverse=True)
     expected = np.full((64, 128), -1)
-    for number, card in reversed(list(enumerate(scene.cards))):  # painted from far to near
+    for number, card in reversed(list(enumerate(scene.cards))):  # they were painted from far to near
         expected[card.top : card.top + card.size, card.left : card.left + card.size] = number
     np.testing.assert_array_equal(scene.owner, expected)
     for number, card in enumerate(scene.cards):
@@ -95,7 +95,7 @@ def test_nearer_cards_hide_farther_ones(scenes, index):
 
 
 def test_depth_can_be_seen():
-    """Paper of near cards is brighter than of far ones."""
+    """The paper of near cards is brighter than that of far cards."""
     found = [(card.depth, scene.image[scene.owner == number].mean())
              for scene in (Scenes("train")[i] for i in range(30)) for number, card in enumerate(scene.cards)]
     depth, light = np.array(found).T

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped demo checkpoint is what its record says."""
+"""The shipped demo checkpoint matches its record."""
 
 import json
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training does what it says, on a very small scale."""
+"""Training follows its recipe, on a very small scale."""
 
 import json
 import re

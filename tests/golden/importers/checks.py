@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Imports of several tasks against the source, and sources that pad their pictures."""
+"""Checks of imports with several tasks, and of sources that pad their pictures."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from .conftest import assert_same, images_of, prepared
 
 @torch.no_grad()
 def assert_task_tokens(imported: Imported, source: Callable[[Tensor, int], Tensor]):
-    """The float model equals ``source(normalised images, task)``, final norm included, and no task is like another."""
+    """The float model equals ``source(normalised images, task)``, final norm included, and all tasks differ."""
     how, images = imported.host["preprocess"], images_of(imported.network, 2)
     model = load_state(imported.network, imported.tensors)
     seen = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks of other libraries with random weights, and what an import of them must give."""
+"""Networks of other libraries with random weights, and checks of their imports."""
 
 from importlib.util import find_spec
 
@@ -19,13 +19,13 @@ from moevit.host.runtime import Accelerator
 from moevit.spec.arrays import CONFIGS
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-#: Largest difference of tokens or logits, relative to the largest value: both compute in float32, in another order.
+#: Largest difference of tokens or logits, relative to the largest value. Both compute in float32, in another order.
 TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="session")
 def need():
-    """``need(module)``: a module of another library; the test is skipped where that is not installed."""
+    """``need(module)``: a module of another library. The test is skipped if it is not installed."""
     def module(name):
         try:
             return library(name)
@@ -38,7 +38,7 @@ def need():
 
 
 def randomise(module, seed: int = 1):
-    """Weights that make each part matter: gammas around 1, gains of LayerScale in [0.1, 1], biases that are not 0."""
+    """Give a model weights that make each part matter: gammas around 1, LayerScale in [0.1, 1], nonzero biases."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, value in module.named_parameters():
@@ -56,24 +56,24 @@ def randomise(module, seed: int = 1):
 
 
 def images_of(network, count: int = 1, seed: int = 3) -> np.ndarray:
-    """u8 (count, H, W, 3)."""
+    """Random images u8 (count, H, W, 3)."""
     shape = (count, network.height, network.width, 3)
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
 def prepared(images: np.ndarray, mean, std) -> torch.Tensor:
-    """As every library prepares pictures (torchvision's ToTensor and Normalize): (u8 / 255 - mean) / std."""
+    """Images as every library prepares them (torchvision's ToTensor and Normalize): (u8 / 255 - mean) / std."""
     return ((torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
             - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
 
 
 def reference(imported, images: np.ndarray, task=0):
-    """Tokens of the float model as the machine returns them, before a final norm."""
+    """The float model's tokens, before a final norm, as the machine returns them."""
     return load_state(imported.network, imported.tensors).trace(pixels(images), task)["tokens"]
 
 
 def output(imported, name: str, tokens: torch.Tensor) -> torch.Tensor:
-    """A head as docs/formats.md describes it, of tokens before the final norm."""
+    """The output of a head, as docs/formats.md describes it, for tokens before the final norm."""
     about, prefix = imported.host["heads"][name], imported.network.prefix_tokens
     part = {key.removeprefix(f"heads.{name}."): value for key, value in imported.heads.items()}
 
@@ -99,7 +99,7 @@ def assert_same(got: torch.Tensor, want: torch.Tensor):
 
 @torch.no_grad()
 def assert_tokens(imported, model, mean, std, norm_is_last: bool = True):
-    """The float model equals ``model(normalised image)``, which gives tokens after the final norm if there is one."""
+    """The float model equals ``model(normalised image)``, whose tokens are after the final norm if there is one."""
     images = images_of(imported.network)
     tokens = reference(imported, images)
     if norm_is_last:
@@ -116,7 +116,7 @@ def assert_classes(imported, model, mean, std, name: str = "classifier"):
 
 
 def assert_integer_equals_machine(imported, config: str = "16x16"):
-    """Quantised, compiled, run: the integer model and the golden machine agree in every token of every task."""
+    """After quantising and compiling, integer model and golden machine agree in every token of every task."""
     network = imported.network
     model = quantise(network, {name: value.numpy() for name, value in imported.tensors.items()}, images_of(network, 2),
                      compensate=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for every family: folds, the proof, what is left out, what the report says."""
+"""Common to all families: folds, the proof, left-out tensors, the report."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ ASKED = {"heads": 2, "normalise": "imagenet", "image": (16, 24)}
 
 @pytest.fixture
 def tensors():
-    """A state dict under timm's names, and ours."""
+    """A state dict that is both timm's and moevit's."""
     ours = {name: torch.from_numpy(value) for name, value in synthetic_checkpoint(NETWORK, 1).items()}
     theirs = dict(ours)
     theirs["cls_token"] = theirs.pop("prefix_tokens")
@@ -34,7 +34,7 @@ def saved(path, tensors):
 
 
 def test_a_patch_embedding_that_is_a_linear_layer(tensors, tmp_path):
-    """Flattened by hand in both orders; the library is a convolution on normalised pixels."""
+    """The weight is flattened by hand in both orders. The library has a convolution on normalised pixels."""
     theirs, ours = tensors
     images = images_of(NETWORK)
     want = load_state(NETWORK, ours).trace(prepared(images, *IMAGENET))["tokens"]
@@ -72,7 +72,7 @@ def test_a_missing_block_is_named(tensors, tmp_path):
 
 
 def test_a_bias_is_absent_everywhere_or_nowhere(tmp_path):
-    """Zero is right where a network has none, and wrong where one was lost."""
+    """Zero is right where a network has no bias, and wrong where one was lost."""
     network = replace(NETWORK, depth=2)
     state = {name: torch.from_numpy(value) for name, value in synthetic_checkpoint(network, 1).items()}
     state["cls_token"] = state.pop("prefix_tokens")
@@ -85,7 +85,7 @@ def test_a_bias_is_absent_everywhere_or_nowhere(tmp_path):
 
 
 def test_the_proof_says_what_it_cannot_tell(tensors, tmp_path):
-    """Heads are in no tensor: four of them in both models agree as two do."""
+    """No tensor shows the heads: with four heads in both models, the models agree as with two."""
     report = import_checkpoint(saved(tmp_path / "a.pth", tensors[0]), **{**ASKED, "heads": 4}).report
     assert report.proof_db > 100
     assert "normalise imagenet, heads 4 entered both models as you gave it" in str(report)
@@ -116,7 +116,7 @@ def test_a_source_model_that_fails_is_no_reason_to_refuse(tensors, tmp_path, mon
 
 
 def test_a_network_that_computes_something_else_is_refused(tensors, tmp_path, monkeypatch):
-    """The source's model with one bias that the import does not have."""
+    """The source's model has a bias that the import lacks."""
     other = load_state(NETWORK, tensors[1])
     with torch.no_grad():
         other.blocks[0].mlp.fc2.bias[3] += 0.1

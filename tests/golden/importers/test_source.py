@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files: what is read, what is converted, what is refused, each in one line."""
+"""Files: reading, conversion and refusals, each with a one-line message."""
 
 import json
 import pickle
@@ -122,19 +122,19 @@ def test_a_configuration_beside_the_file(state, tmp_path):
 
 
 def test_a_whole_model_is_not_read(tmp_path):
-    """torch.save(model) needs the model's code; a scripted one is a program."""
+    """The file of torch.save(model) needs the model's code. A scripted model is a program."""
     module = torch.nn.Linear(2, 2)
     with pytest.raises(Unreadable, match="not a PyTorch file of plain tensors"):
         import_checkpoint(written(tmp_path / "a.pth", module))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.jit is deprecated, and its files are still about
+        warnings.simplefilter("ignore")  # torch.jit is deprecated, but its files still exist
         torch.jit.script(module).save(tmp_path / "a.pt")
     with pytest.raises(Unreadable, match="TorchScript program"):
         import_checkpoint(tmp_path / "a.pt")
 
 
 class Opened:
-    """What a malicious file would do on loading."""
+    """The action of a malicious file during loading."""
 
     def __reduce__(self):
         return print, ("code ran",)
@@ -213,7 +213,7 @@ def test_no_family(tmp_path):
 
 
 def test_a_family_can_be_forced(state, tmp_path):
-    """Metadata of our own, read as timm's."""
+    """A file with moevit's metadata is read as timm's."""
     path = tmp_path / "a.safetensors"
     save_file(state, path, metadata={"network": json.dumps({"name": "other"})})
     assert import_checkpoint(path, **ASKED).host["source"]["family"] == "timm"

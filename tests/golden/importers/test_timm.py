@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""timm's vision transformers, written by timm with random weights: import, float model, integer model, machine."""
+"""timm's vision transformers with random weights, written by timm: import, float model, integer model, machine."""
 
 import json
 
@@ -16,7 +16,7 @@ SIZES = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_head
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 ASKED = {"heads": 2, "normalise": "half"}
 
-#: Variants of VisionTransformer, and what the network must say of them.
+#: Variants of VisionTransformer, and the expected fields of the network.
 VARIANTS = {
     "plain": ({}, {"prefix_tokens": 1, "final_norm": True, "norm_eps": 1e-6}),
     "layer scale": ({"init_values": 0.1}, {"prefix_tokens": 1}),
@@ -67,7 +67,7 @@ def test_distilled(need, tmp_path):
 
 @pytest.mark.parametrize("arguments", [{}, {"reg_tokens": 4, "no_embed_class": True}, {"reg_tokens": 4}], ids=str)
 def test_positions_are_resampled_as_timm_does(vit, tmp_path, arguments):
-    """The library's own resampling is the expectation: set_input_size."""
+    """The library's own resampling (set_input_size) gives the expectation."""
     model = vit(**arguments)
     imported = import_checkpoint(saved(model, tmp_path / "vit.pth"), image=(48, 64), **ASKED)
     assert (imported.network.height, imported.network.width) == (48, 64)
@@ -117,7 +117,7 @@ def test_the_name_of_a_model_says_heads_and_normalisation(need, vit, tmp_path):
 
 
 def test_a_folder_of_timm(vit, tmp_path):
-    """As timm writes it for the Hub: config.json with architecture and pretrained_cfg."""
+    """A folder as timm writes it for the Hub: config.json with architecture and pretrained_cfg."""
     model = vit(embed_dim=192, num_heads=3)
     save_file(model.state_dict(), tmp_path / "model.safetensors", metadata={"format": "pt"})
     (tmp_path / "config.json").write_text(json.dumps({
@@ -131,7 +131,7 @@ def test_a_folder_of_timm(vit, tmp_path):
     assert import_checkpoint(tmp_path, image=(64, 64)).host["preprocess"]["resize"] == 80
 
 
-#: Networks of timm with parts that the machine has not, and a word of the reason.
+#: timm's networks with parts that the machine lacks, and a word of the reason.
 REFUSED = {
     "vit_giant_patch14_dinov2": "SwiGLU", "vit_base_patch16_clip_224": "norm_pre",
     "vit_base_patch16_siglip_224": "pooling", "vit_small_patch16_dinov3": "RoPE",
@@ -149,7 +149,7 @@ def test_what_the_machine_has_not_is_refused_by_name(need, tmp_path, name):
     torch.save({key: torch.zeros(1).expand(value.shape) for key, value in state.items()}, tmp_path / "model.pth")
     with pytest.raises(Unsupported, match=REFUSED[name]) as caught:
         import_checkpoint(tmp_path / "model.pth", heads=2, normalise="half")
-    assert str(caught.value).split(":")[0].split(",")[0] in state  # by the name of a tensor
+    assert str(caught.value).split(":")[0].split(",")[0] in state  # the name of a tensor
     assert "\n" not in str(caught.value)
 
 
@@ -163,7 +163,7 @@ def test_tokens_without_the_attention_pooling(vit, tmp_path):
 
 
 def test_layer_scale_of_deit_3_is_told_from_others_by_the_models_name(vit, tmp_path):
-    """facebookresearch/deit names it gamma_1; so do networks with rotary positions, else of the same names."""
+    """facebookresearch/deit calls it gamma_1. So do networks with rotary positions, whose other names are the same."""
     model = vit(init_values=0.1, no_embed_class=True, embed_dim=384, num_heads=6)
     state = {name.replace("ls1.gamma", "gamma_1").replace("ls2.gamma", "gamma_2"): value
              for name, value in model.state_dict().items()}
@@ -178,7 +178,7 @@ def test_layer_scale_of_deit_3_is_told_from_others_by_the_models_name(vit, tmp_p
 
 
 def test_a_masked_autoencoder_is_its_encoder(vit, tmp_path):
-    """Names of facebookresearch/mae, models_mae.py."""
+    """The names come from facebookresearch/mae, models_mae.py."""
     model = vit()
     torch.save({"model": model.state_dict() | {"mask_token": torch.ones(1, 1, 16), "decoder_embed.weight": torch.ones(
         16, 32), "decoder_blocks.0.norm1.weight": torch.ones(16)}}, tmp_path / "mae.pth")

@@ -29,7 +29,7 @@ def test_model(model, tmp_path):
     torch.save(model.state_dict(), tmp_path / "vit.pth")
     imported = import_checkpoint(tmp_path / "vit.pth", heads=2)
     assert imported.host["preprocess"] == {"mean": list(IMAGENET[0]), "std": list(IMAGENET[1]), "resize": 37,
-                                           "interpolation": "bilinear"}  # 256 for a centre of 224, here of 32
+                                           "interpolation": "bilinear"}  # 256 for a centre of 224, here for one of 32
     assert_tokens(imported, tokens_of(model), *IMAGENET)
     assert_classes(imported, model, *IMAGENET)
     assert imported.report.proof_db > 100
@@ -45,7 +45,7 @@ def test_positions_are_resampled_as_torchvision_does(vision, model, tmp_path):
 
 
 def test_names_of_old_files(model, tmp_path):
-    """Up to 0.12 the FFN's layers were linear_1 and linear_2 (MLPBlock._load_from_state_dict)."""
+    """Up to 0.12 the layers of the FFN were linear_1 and linear_2 (MLPBlock._load_from_state_dict)."""
     state = {name.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): value
              for name, value in model.state_dict().items()}
     torch.save(state, tmp_path / "vit.pth")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ViTPose and ViTPose++ of transformers, with random weights, saved by the library itself."""
+"""transformers' ViTPose and ViTPose++ with random weights, saved by the library itself."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def transformers(need):
 
 
 def saved(transformers, folder, **config):
-    """A folder that transformers wrote, and the backbone in it."""
+    """A folder written by transformers, and its backbone."""
     backbone = transformers.VitPoseBackboneConfig(**{**SMALL, **config}, out_indices=[2])
     model = randomise(transformers.VitPoseForPoseEstimation(transformers.VitPoseConfig(backbone_config=backbone)))
     model.save_pretrained(folder)
@@ -55,7 +55,7 @@ def test_without_experts_it_is_a_plain_vit(transformers, tmp_path):
 
 
 def test_another_image(transformers, tmp_path):
-    """transformers refuses it: a backbone of the other size gets the resampled positions."""
+    """transformers refuses another size, so a backbone of that size gets the resampled positions."""
     backbone = saved(transformers, tmp_path)
     imported = import_checkpoint(tmp_path, image=(64, 32))
     other = transformers.VitPoseBackbone(transformers.VitPoseBackboneConfig(
@@ -70,7 +70,8 @@ def test_another_image(transformers, tmp_path):
 
 
 def test_padding_is_folded_for_a_black_border(transformers, tmp_path):
-    """The source pads its normalised picture with zeros: two pixels, above and left, and the host lays black there."""
+    """The source pads its normalised picture with zeros: two pixels above and left. The host makes these pixels
+    black."""
     saved(transformers, tmp_path)
     assert import_checkpoint(tmp_path).host["preprocess"]["pad"] == [2, 2]
 
@@ -86,7 +87,7 @@ def test_names_of_the_hub_are_those_of_transformers_4(transformers, tmp_path):
 
 
 def test_names_of_mmpose(transformers, tmp_path):
-    """The key list of ViTAE-Transformer/ViTPose (mmpose), from its vit_moe.py: the same weights, joined q, k and v."""
+    """The names of ViTAE-Transformer/ViTPose (mmpose), from its vit_moe.py: the same weights with joined q, k and v."""
     saved(transformers, tmp_path, num_experts=3, part_features=8)
     want = import_checkpoint(tmp_path, tasks=TASKS, norm_eps=1e-6)
     torch.save({"state_dict": mmpose(load_file(tmp_path / "model.safetensors"))}, tmp_path / "vitpose.pth")

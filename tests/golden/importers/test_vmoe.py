@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """V-MoE's and ViT's flax checkpoints with random weights.
 
-Neither library is here: names and forward pass are written down from google-research/vmoe (vmoe/nn/vit_moe.py,
-routing.py) and google-research/vision_transformer (vit_jax/models_vit.py).
+Neither library is available here, so names and forward pass are copied by hand from google-research/vmoe
+(vmoe/nn/vit_moe.py, routing.py) and google-research/vision_transformer (vit_jax/models_vit.py).
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
 def flax(depth=2, moe=(1,), cls=True, front="", experts=4, **other) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint, drawn at random, under the names that flax gives them."""
+    """The arrays of a checkpoint, drawn at random, under flax's names."""
     rng = np.random.default_rng(5)
 
     def draw(*shape, inputs=None):
@@ -130,7 +130,7 @@ def test_names_below_params(tmp_path):
 
 
 def test_plain_vit_of_vision_transformer(tmp_path):
-    """Its names: Transformer, MultiHeadDotProductAttention_1, LayerNorm_2, MlpBlock_3."""
+    """The names are Transformer, MultiHeadDotProductAttention_1, LayerNorm_2, MlpBlock_3."""
     moved = {"Encoder/": "Transformer/", "SelfAttention": "MultiHeadDotProductAttention_1",
              "LayerNorm_1": "LayerNorm_2", "/Mlp/": "/MlpBlock_3/"}
     arrays, renamed = flax(moe=()), {}

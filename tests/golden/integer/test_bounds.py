@@ -28,7 +28,7 @@ def test_intervals_contain_what_they_should(a, b, at_a, at_b, shift):
 
 
 def worst_model(network: Network, **replaced: np.ndarray) -> QuantisedModel:
-    """All weights as large as they can be, and shifts that no row's scale exceeds."""
+    """A model with the largest possible weights, and shifts at least as large as every row exponent."""
     most = {"int8": 127, "int16": 16319, "uint16": 65535, "uint8": 40, "uint32": 1}
     tensors = {name: np.full(shape, most[dtype], dtype) for name, (shape, dtype) in tensor_shapes(network).items()}
     for block in filter(network.is_moe, range(network.depth)):

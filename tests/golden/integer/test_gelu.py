@@ -8,7 +8,7 @@ from moevit.golden.integer.gelu import gelu
 from moevit.spec.networks import ACTIVATION_ERROR, ACTIVATIONS
 from moevit.spec.tables import GELU_GUARD, GELU_STEP_BITS, gelu_delta_table
 
-#: What networks are trained with. Most of the last distance is that of x sigmoid(1.702 x) from the exact form.
+#: Activations of networks. Most of the last distance is that of x sigmoid(1.702 x) from the exact form.
 FORMS = {
     "gelu": lambda x: x * 0.5 * (1 + np.vectorize(erf)(x / np.sqrt(2))),
     "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The integer frame: corner cases here, equality with the compiled program in tests/ladder and below."""
+"""Corner cases of the integer frame. Other tests compare it with the compiled program."""
 
 import dataclasses
 
@@ -86,7 +86,7 @@ def test_all_tokens_to_two_experts(model, image):
 
 
 def test_expert_outputs_are_clipped_one_after_another(model, image):
-    """The residual is clipped after each expert, so their order shows."""
+    """The residual is clipped after each expert, so their order matters."""
     def high(bias):
         bias[:] = 0
         bias[0], bias[1] = 32767, -32768
@@ -123,7 +123,7 @@ def test_equal_logits_mix_all_values_evenly(model, image):
 
 
 def test_a_constant_image_through_constant_rows():
-    """Rows without variance are normalised to nothing: what is left are the biases."""
+    """Rows without variance are normalised to zero. Only the biases remain."""
     checkpoint = synthetic_checkpoint(TINY, 4)
     for name in ("patch_embed.proj.weight", "pos_embed", "prefix_tokens", "patch_embed.proj.bias"):
         checkpoint[name] = np.zeros_like(checkpoint[name])

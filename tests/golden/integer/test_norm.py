@@ -7,7 +7,7 @@ from moevit.golden.integer.row_scale import RoundedPeak, quantise
 
 
 def normalised(x: np.ndarray, gain: np.ndarray, epsilon: int) -> np.ndarray:
-    """What the machine makes of rows ``x``: operand x row scale x dim, in units of gain / 2^8."""
+    """The machine's normalised rows for ``x``: operand x row scale x dim, in units of gain / 2^8."""
     dim = x.shape[1]
     norm = norm_rows(x, gain, dim, round((1 << 24) / dim), epsilon)
     peak = RoundedPeak(norm.peak.m[:, None], norm.peak.e[:, None])
@@ -24,7 +24,7 @@ def test_close_to_float(dim, spread):
     gain = rng.integers(-20_000, 20_000, dim)
     found = normalised(x, gain, epsilon=1)
     exact = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True) * gain / 256
-    # The mean is rounded to an integer, the peak to 1/256 of its own, the product to an integer.
+    # The mean is rounded to an integer, the peak to 1/256 of itself, the product to an integer.
     error = np.abs(found - exact) / np.abs(exact).max(1, keepdims=True)
     assert error.max() <= 2.0**-9 + 1.5 / spread, f"seed {seed}"
 
@@ -50,7 +50,7 @@ def test_widest_rows_stay_within_their_widths():
 
 
 def test_every_root_is_within_one_in_a_thousand():
-    # One lane of 0 and no gain: the spread is epsilon, the peak counts as 1.
+    # One lane of 0 and no gain: the spread is epsilon, and the peak of 0 counts as 1.
     for epsilon in [*range(1, 5000), *(1 << bit for bit in range(13, 32)), (1 << 32) - 1]:
         norm = norm_rows(np.zeros((1, 1), np.int64), np.zeros(1, np.int64), 1, 1, epsilon)
         found = norm.scale.mantissa[0] * 2.0 ** (norm.scale.exponent[0] - 15)

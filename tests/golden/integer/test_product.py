@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fast product against numpy's own in int64."""
+"""The fast product against numpy's int64 product."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def test_any_operands_and_weights(inputs):
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_largest_sums_are_exact(sign):
-    """Odd sums above 2^24 are what float32 does not hold."""
+    """Float32 cannot hold odd sums above 2^24."""
     operands, weight = np.full((1, 2001), 255 * sign), np.full((1, 2001), 127)
     assert product(operands, weight).item() == sign * 255 * 127 * 2001
 

@@ -19,7 +19,7 @@ def test_scores_are_a_softmax(row, top_k, renormalise):
     experts, scores = (part[0] for part in route(logits, top_k, renormalise))
     exact = 2.0 ** ((logits[0] - logits[0].max()) / ONE)
     exact = exact[experts] / (exact[experts] if renormalise else exact).sum()
-    assert np.abs(scores / ONE - exact).max() <= 2.5e-3  # distances are rounded to 2^-8, 1/sum is within 2^-11
+    assert np.abs(scores / ONE - exact).max() <= 2.5e-3  # differences are rounded to 2^-8, 1/sum is within 2^-11
     assert scores.max() <= ONE and (np.diff(logits[0][experts]) <= 0).all()
 
 
@@ -41,14 +41,14 @@ def test_scores_of_a_sigmoid_gate_divided_by_their_sum(row, top_k):
 
 def test_a_bias_takes_part_in_the_choice_alone():
     logits = np.array([[3.0, 2.0, 1.0, 0.0]]) * ONE
-    bias = (np.array([0, 0, 2.5, 0]) * 256).astype(np.int64)  # of a softmax: Q8.8
+    bias = (np.array([0, 0, 2.5, 0]) * 256).astype(np.int64)  # for a softmax: Q8.8
     plain, biased = route(logits.astype(np.int64), 2, False), route(logits.astype(np.int64), 2, False, bias=bias)
     np.testing.assert_array_equal((plain.experts, biased.experts), [[[0, 1]], [[2, 0]]])
     np.testing.assert_allclose(biased.scores[0] / ONE, np.array([2, 8]) / 15, atol=2.5e-3)
 
 
 def test_a_bias_of_a_sigmoid_gate_is_added_to_scores():
-    """Sigmoids are 0.8, 0.5, 0.2: 0.31 more lets the second one win, 0.29 does not."""
+    """The sigmoids are 0.8, 0.5, 0.2. A bias of 0.31 makes the second one win, 0.29 does not."""
     logits = np.array([[2, 0, -2]]) * ONE
     for more, first in ((0.31, 1), (0.29, 0)):
         bias = np.array([0, round(more * (1 << 14)), 0])

@@ -32,7 +32,7 @@ def test_quantised_values_are_within_half_a_step(peak, share):
     exact = value / worth(scale.row_scale)[0] * 32640
     q = quantise(np.array([value]), scale)[0]
     assert abs(q) <= 32640
-    # half a step, and the table's own rounding: half of 2^15 at least
+    # half a step, plus the table's rounding: half of at least 2^15
     assert abs(q - exact) <= 0.5 + abs(exact) * 2.0**-16
 
 

@@ -8,7 +8,7 @@ def test_every_distance_from_the_maximum():
     below = np.arange(1 << 16)
     e = exponentials(32767 - below[None], np.array([32767]), len(below))[0]
     assert e[0] == 255 and e.min() == 0
-    assert np.abs(e - 255 * 2.0 ** (-below / 256)).max() <= 0.5 + 0.125  # its own rounding and that of the guard bits
+    assert np.abs(e - 255 * 2.0 ** (-below / 256)).max() <= 0.5 + 0.125  # its own rounding, and that of the guard bits
     assert (np.diff(e) <= 0).all()
 
 

@@ -11,7 +11,7 @@ from moevit.spec.isa import Region
 
 
 def run_bundle(bundle: Bundle, config: MachineConfig, image: np.ndarray, task: int) -> tuple[np.ndarray, Run]:
-    """Tokens (tokens, dim) s16 and what the run left behind."""
+    """Tokens s16 (tokens, dim) and the record of the run."""
     parts = {"program": bundle.program, "weights": bundle.weights, "gates": bundle.gates, "image": image.tobytes()}
     base, memory = {}, b""
     for name, content in parts.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The golden machine: independent of the array's shape, and careful with bad programs."""
+"""The golden machine gives the same tokens with every array, and refuses bad programs."""
 
 import dataclasses
 
@@ -31,7 +31,7 @@ def test_tokens_do_not_depend_on_the_array(tiny_model, tiny_image):
 @pytest.mark.slow
 @pytest.mark.parametrize("height, width", [(384, 384), (480, 640)], ids=["577 tokens", "1201 tokens"])
 def test_long_sequences(height, width):
-    """In blocks of rows, on the configuration that is made for it."""
+    """A long sequence is cut into row ranges, on the configuration made for it."""
     network, config = NETWORKS["m3vit_small"].for_image(height, width), CONFIGS["32x64_long"]
     model = synthetic_model(network, 1)
     image = np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -73,7 +73,7 @@ def test_bad_programs_stop_with_the_code_of_the_rtl():
 
 @pytest.mark.parametrize("stride", [20, 6, 5, 1])
 def test_a_load_for_a_batch(stride):
-    """A word goes to all of its places before the next one, also where copies overlap."""
+    """A word is written to all of its places before the next word, also where copies overlap."""
     words = np.random.default_rng(3).integers(-32768, 32768, (6, 8))
     program = [encode(opcode=Opcode.LOAD, region=Region.WEIGHTS, region_offset=128, region_beats=12, rows=2, k_tiles=3,
                       destination_base=10, destination_stride=stride, copies=2), encode(opcode=Opcode.END)]
@@ -105,7 +105,7 @@ def test_device_latches_a_window_error():
 
 
 def test_flipped_bits_of_a_program_end_in_a_code_or_in_a_run(tiny_model, tiny_image):
-    """Whatever bit of a program is wrong, the machine stops with an ErrorCode or runs; it never fails otherwise."""
+    """With any bit of a program flipped, the machine stops with an ErrorCode or runs. It never fails otherwise."""
     seed = 11
     rng, config = np.random.default_rng(seed), CONFIGS["8x8"]
     bundle, codes = compile_model(tiny_model, config), []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Integers against the float files of the published weights, from the image to the gates of block 1."""
+"""Integers against the published float values, from the image to the gates of block 1."""
 
 from dataclasses import dataclass
 
@@ -29,8 +29,11 @@ def quantised(published, calibration) -> QuantisedModel:
 
 @dataclass(frozen=True)
 class Outcome:
-    """SQNR in dB of what the float files have, task 0; per task the share of tokens with the same experts, how many of
-    those with a clear lead have others, and the standard deviation of the gate's error."""
+    """Results for the published weights.
+
+    ``sqnr``: in dB for each published tensor, task 0. The others are per task: share of tokens with the same experts,
+    number of tokens with a clear lead that have other experts, standard deviation of the gate's error.
+    """
 
     sqnr: dict[str, float]
     same: tuple[float, float]
@@ -65,7 +68,7 @@ def measure(published, quantised: QuantisedModel, from_image: bool = True) -> Ou
 
 
 class _Names(dict):
-    """The float files under the reference's names; None where they have nothing."""
+    """The published values under the reference's names; None for unpublished ones."""
 
     def __init__(self, golden):
         super().__init__({"x_embed": golden["x_embed"]})

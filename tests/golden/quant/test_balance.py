@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic gates that spread tokens as they were told, in the integer model too."""
+"""Synthetic gates spread tokens as requested, in the integer model too."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each choice of format and rounding is worth, measured by undoing it; ``-s`` prints the table of
-docs/quantisation.md and of the ADRs."""
+"""The value of each choice of format and rounding, measured by undoing it.
+
+``-s`` prints the table of docs/quantisation.md and of the ADRs.
+"""
 
 from dataclasses import replace
 
@@ -28,7 +30,7 @@ def chosen(published, quantised):
 
 @pytest.fixture
 def shown(published, quantised, chosen):
-    """Measure a model, print its line and what undoing the choice cost block 0 and the gate."""
+    """Measure a model, print its line, and return the loss of block 0 in dB and the ratio of the gate's noise."""
     def run(name: str, model=None) -> tuple[float, float]:
         found = measure(published, model or quantised)
         show(name, found)
@@ -77,7 +79,7 @@ def test_gain_folded_into_the_weights(published, calibration, shown):
             tensors[f"blocks.{block}.{norm}.weight"] = np.ones_like(gamma)
             tensors[f"blocks.{block}.{norm}.bias"] = np.zeros_like(beta)
     model = quantise(published.network, tensors, calibration)
-    # Names the same units; the constants that left keys and values are the same as well.
+    # The unit names stay, and so do the constants that left keys and values.
     lost, _ = shown("LayerNorm gain folded into the weights", model)
     assert lost > 1
 
@@ -125,7 +127,7 @@ def test_smaller_residual_fraction(published, calibration, shown, monkeypatch):
 
 
 def _eight_bits(q):
-    """The high digit as it would be in -127..127, on the scale of 255."""
+    """The high digit in -127..127, on the scale of 255."""
     return np.rint(q * (127 / 32640)) * (255 / 127), digits(q)[1]
 
 
@@ -143,7 +145,7 @@ _route = IntegerModel._route
 
 
 def _one_digit_route(self, frame, block, normed, task):
-    """Rows and weights cut to their high digits."""
+    """Route with only the high digits of rows and weights."""
     name = f"blocks.{block}.moe.gate.weight"
     weight = self._tensors[name]
     self._tensors[name] = 128 * np.floor(weight / 128 + 0.5)

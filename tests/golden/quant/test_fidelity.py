@@ -25,7 +25,7 @@ def test_every_tensor_of_a_small_network_is_close_to_float():
     model = load_state(TINY, {name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
     found = compare(model, quantise(TINY, tensors, images[:2]), images[2:])
     assert set(found.routing) == {1} and min(found.routing[1], found.clear_routing[1]) >= 0.9
-    # Where the routing differs, so do the tokens; logits of random weights are small against their row's.
+    # Where the routing differs, tokens differ. Logits of random weights are small against those of their row.
     floors = {"tokens": 27, "1.x_post_mlp": 27, "0.attn_logits": 24, "1.attn_logits": 24,
               "0.v": 31, "0.attn_out": 30, "1.attn_out": 30,
               "1.k": 30}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folded layers compute what the reference does, in float."""
+"""Folded layers compute the reference's results, in float."""
 
 import dataclasses
 

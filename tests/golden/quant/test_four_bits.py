@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What experts of four bits would cost the demo model; ``-s`` prints the lines of docs/quantisation.md."""
+"""The loss of the demo model with experts of four bits. ``-s`` prints the lines of docs/quantisation.md."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ KEPT_FROM = 0.999  # cosine
 
 @pytest.mark.slow
 def test_experts_of_four_bits(monkeypatch):
-    """Even rounded so that errors cancel they lose more than is allowed, so that the machine has eight bits."""
+    """Even with compensated rounding, four bits lose more than allowed. So the machine has eight bits."""
     model = checkpoint.load(ROOT / "models" / "demo" / "demo.safetensors")
     tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     calibration, images = Scenes("train").batch(0, CALIBRATION)[0], Scenes("test").batch(0, SCENES)[0]

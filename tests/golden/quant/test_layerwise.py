@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers are rounded for the inputs that the integers give them."""
+"""Layers are rounded for the inputs that the integers really give them."""
 
 from dataclasses import replace
 
@@ -55,7 +55,7 @@ def test_it_ends_where_the_integer_model_does(network, monkeypatch):
 
 @pytest.mark.parametrize("network", [VARIANTS["fc2 per task"]], ids=["dense"])
 def test_the_mean_of_each_channel_is_that_of_float(network):
-    """The biases make good what rounding did to the calibration images' mean, but for the biases' own rounding."""
+    """The biases correct the mean error of the calibration images, up to the rounding of the biases."""
     tensors, images = synthetic_checkpoint(network, 4), synthetic_images(network, 4, 6)
     reference, shift = model_of(network, tensors), {}
     for compensate in (True, False):

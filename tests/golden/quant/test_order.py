@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Experts numbered by what calibration saw of them."""
+"""Experts are numbered by their loads in calibration."""
 
 import dataclasses
 
@@ -44,7 +44,7 @@ def test_heaviest_first_in_the_task_that_needs_it_least():
 @pytest.mark.parametrize("idle, early", [((), 4), (((0, 0),), 4), (((0, 0), (0, 0)), 3), (((0, 0), (1, 0)), 4),
                                          (((0, 1), (0, 1)), 1)], ids=str)
 def test_what_more_than_half_of_the_images_need_for_every_task(idle, early):
-    """``idle``: (task, expert) that got no token in one more image; expert 0 is the last, expert 1 the second."""
+    """``idle``: (task, expert) without a token in one more image. Expert 0 comes last, expert 1 second."""
     load = np.ones((4, 2, 4), int)
     for image, (task, expert) in enumerate(idle):
         load[image, task, expert] = 0
@@ -52,7 +52,7 @@ def test_what_more_than_half_of_the_images_need_for_every_task(idle, early):
 
 
 def test_numbers_move_everything_together(tensors, images, model):
-    """The same checkpoint with its experts in another order: the same frames, the same queues, other numbers."""
+    """The same checkpoint with its experts in another order gives the same frames and queues under other numbers."""
     shuffle = np.array([2, 0, 3, 1])
     shuffled = dict(tensors)
     for name, tensor in tensors.items():
@@ -67,7 +67,7 @@ def test_numbers_move_everything_together(tensors, images, model):
 
 
 def test_the_load_decides(model, images, tensors):
-    """The integer model routes as the float model, so its own loads are in falling order; masks move along."""
+    """The integer model routes as the float model, so its loads are in falling order. Masks move with their experts."""
     integer = IntegerModel(model)
     loads = np.array([sum(np.bincount(integer.run(image, task).trace["1.top_k_index"].ravel(), minlength=4)
                           for image in images) for task in range(2)])

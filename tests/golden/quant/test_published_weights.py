@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Integers against float on the published weights of m3vit_tiny and its image; ``-s`` prints the tables of
-docs/quantisation.md. Calibration never sees that image."""
+"""Integers against float on the published weights of m3vit_tiny and its image, which calibration never sees.
+
+``-s`` prints the tables of docs/quantisation.md.
+"""
 
 import numpy as np
 import pytest
@@ -32,7 +34,7 @@ def test_routing_of_block_1(published, quantised, from_image):
 
 @pytest.mark.slow
 def test_other_calibration_images(published):
-    """Eight sets of images: the block's SQNR hardly moves; how often a clear token goes elsewhere is printed."""
+    """With eight sets of images the block's SQNR hardly changes. The number of misrouted clear tokens is printed."""
     print()
     wrong = []
     for seed in range(8):

@@ -143,10 +143,10 @@ def test_small_layers_lose_nothing_by_their_shift(tensors, images):
 
 
 def test_what_cannot_be_summed_is_refused():
-    """An fc1 adds to no residual, so it cannot be split."""
+    """An fc1 does not add to the residual, so it cannot be split."""
     network = dataclasses.replace(TINY, dim=2112, depth=1, experts=0, top_k=0, expert_hidden=0)
     tensors = synthetic_checkpoint(network, 7)
-    tensors["blocks.0.mlp.fc1.weight"][:] = np.sign(tensors["blocks.0.mlp.fc1.weight"])  # all of them +-127
+    tensors["blocks.0.mlp.fc1.weight"][:] = np.sign(tensors["blocks.0.mlp.fc1.weight"])  # all are +-127
     with pytest.raises(BoundsError, match="blocks.0.mlp.fc1 accumulator reaches -68397120..68397120"):
         quantise(network, tensors, synthetic_images(network, 7, 1), compensate=False)
 

@@ -11,7 +11,7 @@ def output_error(weight, integers, step, inputs):
 def test_better_than_nearest_on_inputs_it_has_not_seen():
     seed = 3
     rng = np.random.default_rng(seed)
-    mixing = rng.normal(size=(64, 64)) * np.logspace(0, -2, 64)  # inputs that move together
+    mixing = rng.normal(size=(64, 64)) * np.logspace(0, -2, 64)  # correlated inputs
     seen, unseen = (rng.normal(size=(1000, 64)) @ mixing.T for _ in range(2))
     weight = rng.normal(size=(32, 64))
     step = np.abs(weight).max(axis=1) / 127

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens go to the experts that the float model sends them to, on trained gates and end to end; ``-s`` prints the
-tables of docs/quantisation.md."""
+"""Tokens go to the float model's experts, on trained gates and end to end.
+
+``-s`` prints the tables of docs/quantisation.md.
+"""
 
 import numpy as np
 
@@ -30,7 +32,7 @@ def test_demo_on_scenes_that_calibration_has_not_seen():
 
 
 def test_published_gates_from_the_image_on(published, quantised):
-    """Tasks together: the image has 129 tokens."""
+    """Both tasks are counted together, because the image has only 129 tokens."""
     routes = []
     for task in range(2):
         golden = {f"1.{name}": published.golden[f"l1_{file}_task{task}"]
@@ -44,7 +46,7 @@ def test_published_gates_from_the_image_on(published, quantised):
 
 
 def test_a_gate_that_is_off_is_seen(published, quantised):
-    """The same figures for a model whose experts' numbers are lost."""
+    """The same figures for a model with wrong numbers of its experts."""
     golden = {"1.gate_logits": published.golden["l1_gate_logits_task0"],
               "1.top_k_index": published.golden["l1_top2_idx_task0"]}
     frame = IntegerModel(quantised).run(published.image, 0)

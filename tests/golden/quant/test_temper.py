@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logits a little smaller make good what eight bits take from small probabilities."""
+"""Slightly smaller logits correct the loss of small probabilities in eight bits."""
 
 import numpy as np
 
@@ -7,7 +7,8 @@ from moevit.golden.quant.temper import FACTORS, temper
 
 
 def drawn(peak: float) -> tuple[np.ndarray, np.ndarray]:
-    """One head of 200 tokens whose own logits lead by ``peak`` (log2), as s16, and values of 16 channels."""
+    """One head of 200 tokens. Each token's logit for itself leads by ``peak`` (log2). Logits s16, values of 16
+    channels."""
     rng = np.random.default_rng(6)
     logits = rng.normal(size=(1, 200, 200)) + peak * np.eye(200)
     return np.rint(logits * 256).astype(np.int64), rng.normal(size=(1, 200, 16))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model that is lost somewhere says so, whatever its headline."""
+"""A model with a broken part gets a warning, however good its mean figures are."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def test_a_sound_model_has_no_warning(tensors):
 def test_a_drowned_layer_does_not_hide_behind_its_headline(tensors):
     tensors["blocks.0.mlp.fc2.bias"][5] = 3000
     found = judged(PLAIN, tensors)
-    assert found.sqnr > 50 and found.cosine_median > 0.999  # the headline
+    assert found.sqnr > 50 and found.cosine_median > 0.999  # the mean figures
     text = "\n".join(found.warnings)
     assert "blocks.0.mlp.fc2.bias[5] = 3000 takes over 25% of the residual's range" in text
     assert f"blocks.1 {found.worst.partition('.')[2]} is lost in noise" in text and found.worst_sqnr < 0

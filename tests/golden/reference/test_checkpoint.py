@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoint files: round trip, and every way in which one can be wrong."""
+"""Checkpoint files: round trip, and every kind of error."""
 
 import json
 from dataclasses import asdict, replace

@@ -123,7 +123,7 @@ def test_mask_too_small():
 
 @pytest.mark.parametrize("gate", ["softmax", "sigmoid"])
 def test_a_bias_that_only_selects(gate):
-    """It decides who is chosen; a chosen expert's score is what it would be without it."""
+    """The bias decides which experts are chosen. The scores are those without it."""
     net = replace(TINY, gate=gate, select_bias=True)
     moe, plain = moe_with(net, 7), Gate(replace(net, select_bias=False))
     plain.load_state_dict({name: value for name, value in moe.gate.state_dict().items() if name != "select_bias"})
@@ -168,6 +168,6 @@ def test_an_fc2_for_each_task():
 @pytest.mark.parametrize("name, of_one", [("gelu", 0.8413447), ("gelu_tanh", 0.8411920), ("quick_gelu", 0.8457958),
                                           ("relu", 1.0)])
 def test_activations(name, of_one):
-    """Their value at 1, from their formulas: Phi(1); 0.5 (1 + tanh(0.8335620)); 1 / (1 + exp(-1.702))."""
+    """Values at 1, from the formulas: Phi(1); 0.5 (1 + tanh(0.8335620)); 1 / (1 + exp(-1.702))."""
     x = torch.tensor([1.0, 0.0])
     torch.testing.assert_close(ACTIVATIONS[name](x), torch.tensor([of_one, 0.0]), atol=1e-6, rtol=0)

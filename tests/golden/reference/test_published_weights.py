@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The float model against published M3ViT-tiny weights and intermediates, as far as those go.
+"""The float model against the published M3ViT-tiny weights and intermediates.
 
-They hold all of block 0, and of block 1 all but the experts' matrices: the comparison ends at block 1's gate.
+They contain block 0, and block 1 without the experts' matrices. The comparison ends at block 1's gate.
 """
 
 from dataclasses import replace
@@ -28,9 +28,9 @@ pytestmark = pytest.mark.skipif(
 
 
 def tensors_from_m3vit(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    """Tensors of NETWORK from arrays named as in the published file; absent expert matrices become zeros.
+    """Tensors of NETWORK from arrays named as in the published file. Absent expert matrices become zeros.
 
-    Row 0 of its positions has CLS added already.
+    Row 0 of the positions contains CLS.
     """
     own = {
         "patch_embed.proj.weight": arrays["patch_embed_weight"],
