@@ -53,5 +53,6 @@ COMMANDS = {
     "notebooks": Command("notebooks:notebooks", "dev", _PROJECT, "Execute the notebooks over the simulated board."),
     "docs": Command("docs:docs", "dev", _PROJECT, "Write the generated pages and pictures of docs/."),
     "synth": Command("synth:synth", "build", _PROJECT, "Count the cells of every unit by Yosys, into docs/area.md."),
+    "timing": Command("timing:timing", "build", _PROJECT, "Find the longest paths of every unit by our own model."),
     "ecp5": Command("ecp5:ecp5", "build", _PROJECT, "Place and route a small machine for an ECP5."),
 }
