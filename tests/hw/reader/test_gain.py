@@ -32,12 +32,12 @@ def test_load_and_read(name, words):
             loaded.append(len(beats))
         if ctx.get(unit.beats.ready) and offered:
             beats.pop(0)
-        if cycle > 200:
+        if cycle >= 200 + unit.latency:
             seen.extend(list(word) for word in ctx.get(unit.read.data))
         ctx.set(unit.read.enable, 1)
         ctx.set(unit.read.address, max(cycle - 200, 0))
 
-    StreamBench(unit).play(step, 201 + -(-words // config.norm_words))
+    StreamBench(unit).play(step, 200 + unit.latency + -(-words // config.norm_words))
     assert loaded == [len(loads[1]) + 1, 1]
     assert seen[:words] == rounds[1].tolist()
 

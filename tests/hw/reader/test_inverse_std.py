@@ -17,7 +17,7 @@ def check(x, dim, epsilon, totals=None, dsp48=True):
     flat, totals = x.reshape(rows * words, -1), x.sum(axis=(1, 2)) if totals is None else totals
 
     def step(ctx, cycle):
-        here, known = cycle < len(flat), cycle - unit.total_delay
+        here, summed = cycle < len(flat), cycle - unit.total_delay
         ctx.set(unit.valid, here)
         ctx.set(unit.dim, dim)
         ctx.set(unit.epsilon, epsilon)
@@ -25,8 +25,8 @@ def check(x, dim, epsilon, totals=None, dsp48=True):
             ctx.set(unit.first, cycle % words == 0)
             ctx.set(unit.final, cycle % words == words - 1)
             ctx.set(unit.squares, (flat[cycle]**2).tolist())
-        if 0 <= known < len(flat):  # at no other time
-            ctx.set(unit.total, int(totals[known // words]) if known % words == words - 1 else 0x155_5555)
+        if 0 <= summed < len(flat):  # at no other time
+            ctx.set(unit.total, int(totals[summed // words]) if summed % words == words - 1 else 0x155_5555)
         if ctx.get(unit.root.valid):
             assert cycle == len(out) * words + words - 1 + unit.latency
             out.append((ctx.get(unit.root.payload.mantissa), ctx.get(unit.root.payload.exponent)))
@@ -57,7 +57,7 @@ def test_no_variance(epsilon, dsp48):
     assert len(set(check(x, 24, epsilon, dsp48=dsp48))) == 1
 
 
-def test_the_largest_spread():
+def test_the_largest_variance():
     """2048 channels, half of them at either end; and all at the lower end, for the largest sums."""
     x = np.full((2, 256, 8), -32768)
     x[0, :128] = 32767
@@ -65,7 +65,7 @@ def test_the_largest_spread():
 
 
 def test_sums_that_are_not_the_rows():
-    """The spread is cut to its width: below zero, and zero itself (2^2 - 5 + 1)."""
+    """The difference is cut to its width. It may be below zero, and zero itself (2^2 - 5 + 1)."""
     x = np.zeros((4, 1, 8), np.int64)
     x[3, 0, :3] = 1
     assert check(x, 1, 1, np.array([-(1 << 26), 1, 12345, 2]))[1] == (0, 5)

@@ -72,14 +72,18 @@ def test_the_largest_sums():
 
 @pytest.mark.parametrize("name", ["8x8", "64x64"])
 def test_sums_of_the_row_writer(name):
-    """Any row in any cycle, some again and again, also with another sum than before: its mean 4 + 1 cycles later, its
-    entry when it is read in the next one."""
+    """Any row in any cycle, some again and again, also with another sum than before.
+
+    The mean can be read one cycle before the entry is written, the entry one cycle after that.
+    """
     print(f"seed {SEED}")
     random, unit = np.random.default_rng(SEED), Means(CONFIGS[name])
     rows, dim, cycles = 6, 192, 200
     asked = random.integers(0, rows, cycles) * (random.random(cycles) < 0.7)  # row 0 stands for none
     total = random.integers(-(1 << 26), 1 << 26, cycles)
     means = golden_means(np.zeros((cycles, 1, 8), np.int64), dim, total)
+
+    mean_at, entry_at = unit.latency_summed - 1, unit.latency_summed + 1
 
     def step(ctx, cycle):
         row = int(asked[cycle])
@@ -92,12 +96,12 @@ def test_sums_of_the_row_writer(name):
         assert not row or ctx.get(unit.sums.address) == row
         assert not ctx.get(unit.found.valid)
         assert not ctx.get(unit.measured)
-        if cycle >= 5 and asked[cycle - 5]:
-            assert ctx.get(unit.mean.data) == means[cycle - 5]
-        if cycle >= 7 and asked[cycle - 7]:
+        if cycle > mean_at and asked[cycle - mean_at - 1]:
+            assert ctx.get(unit.mean.data) == means[cycle - mean_at - 1]
+        if cycle > entry_at and asked[cycle - entry_at - 1]:
             entry = ctx.get(unit.read.data)
-            assert (entry.mean, entry.total) == (means[cycle - 7], total[cycle - 7])
-        for port, delay in ((unit.mean, 4), (unit.read, 6)):
+            assert (entry.mean, entry.total) == (means[cycle - entry_at - 1], total[cycle - entry_at - 1])
+        for port, delay in ((unit.mean, mean_at), (unit.read, entry_at)):
             ctx.set(port.enable, cycle >= delay)
             ctx.set(port.address, int(asked[cycle - delay]) if cycle >= delay else 0)
 

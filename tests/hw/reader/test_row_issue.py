@@ -46,7 +46,7 @@ class Bench:
             self.waits[name] += ctx.get(getattr(unit, name))
 
     def look(self, ctx, cycle):
-        """The row that enters in this cycle, if any."""
+        """Returns the row that enters in this cycle, if any."""
         unit = self.unit
         assert ctx.get(unit.tile_taken) == (ctx.get(unit.row.valid) and ctx.get(unit.row.payload.swap))
         if not ctx.get(unit.row.valid):
@@ -76,7 +76,8 @@ def test_full_rate():
 
     StreamBench(bench.unit).play(step, len(rows) + PIPELINE + 20)
     assert bench.seen == rows
-    assert bench.cycles == list(range(PIPELINE + 1, PIPELINE + 1 + len(rows)))
+    first = PIPELINE + bench.unit.latency
+    assert bench.cycles == list(range(first, first + len(rows)))
     assert bench.waits == {"wait_tile": 0, "wait_writer": 0, "filling": PIPELINE}
 
 
