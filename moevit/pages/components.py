@@ -31,7 +31,7 @@ class Docstring:
     first: str
     paragraphs: list[str]
     labels: dict[str, str]
-    members: dict[str, str]
+    members: dict[str, tuple[str, str]]
 
     @classmethod
     def of(cls, text: str) -> "Docstring":
@@ -45,10 +45,22 @@ class Docstring:
             if pieces[0].strip():
                 plain.append(pieces[0].strip("\n"))
             labels |= {name: " ".join(said.split()) for name, said in zip(pieces[1::2], pieces[2::2], strict=True)}
-        members: dict[str, str] = {}
+        members: dict[str, tuple[str, str]] = {}
         for name, said in re.findall(r"(?m)^(\w[\w, ]*) : (.*(?:\n[ \t]+.*)*)", found.get("Members", "")):
-            members |= {each.strip(): " ".join(said.split()) for each in name.split(",")}
+            members |= {each.strip(): _split(" ".join(said.split())) for each in name.split(",")}
         return cls(" ".join(paragraphs[0].split()) if paragraphs else "", plain, labels, members)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """``In(1), what it means`` in two; the signature is empty where the text does not begin with one."""
+    if not text.startswith(("In(", "Out(")):
+        return "", text
+    depth = 0
+    for place, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if letter == ")" and not depth:
+            return text[:place + 1], text[place + 1:].lstrip(", ")
+    return "", text
 
 
 @dataclass

@@ -5,6 +5,7 @@ Read from the sources, without importing them: a class that nothing can import i
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from moevit.rtl_gen.vivado.exits import ExitCode
 from moevit.spec.registers import ErrorCode
 
-from .markdown import cell, note, table
+from .markdown import cell, note, plain, table
 
 __all__ = ["PACKAGES", "ErrorClass", "error_classes", "troubleshooting"]
 
@@ -131,19 +132,20 @@ def troubleshooting(root: Path) -> str:
 
 def _section(each: ErrorClass) -> str:
     base = ", ".join(f"`{name}`" for name in each.bases)
-    text = f"\n### {each.name}\n\n{each.cause}\nIt is a {base}, from [`{each.file}`](../{each.file}).\n"
+    text = f"\n### {each.name}\n\n{plain(each.cause)}\nIt is a {base}, from [`{each.file}`](../{each.file}).\n"
     fixes = ([each.fix] if each.fix else []) + [fix for fix in each.fixes if fix.strip(". ")]
     if fixes:
-        text += "\n**What to do:** " + (fixes[0] if len(fixes) == 1 else
-                                       "as the case is:\n\n" + "\n".join(f"- {_sentence(fix)}" for fix in fixes)) + "\n"
-    if each.messages:
-        shown = "\n".join(f"- `{cell(message)}`" for message in each.messages)
+        text += "\n**What to do:** " + (_sentence(fixes[0]) if len(fixes) == 1 else
+                                       "one of:\n\n" + "\n".join(f"- {_sentence(fix)}" for fix in fixes)) + "\n"
+    messages = [message for message in each.messages if len(re.sub(r"[^a-zA-Z]", "", message)) > 9]
+    if messages:
+        shown = "\n".join(f"- `{cell(message)}`" for message in messages)
         text += f"\nMessages:\n\n{shown}\n"
     return text
 
 
 def _sentence(text: str) -> str:
-    return text if text.endswith(".") else f"{text}."
+    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
 def _enum(path: Path, codes: type) -> list[tuple[int, str, str]]:

@@ -90,6 +90,7 @@ def _section(each: Part, room: str, parts: Mapping[str, Part]) -> str:
                  for name in each.inside]
         text += f"\nInside: {', '.join(links)}.\n"
     if each.doc.members:
-        text += "\n" + table(["port", "meaning"],
-                             [[f"`{name}`", cell(plain(said))] for name, said in each.doc.members.items()])
+        text += "\n" + table(["port", "signature", "meaning"],
+                             [[f"`{name}`", f"`{signature}`" if signature else "", cell(plain(said))]
+                              for name, (signature, said) in each.doc.members.items()])
     return text

@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = {"contributing": "CONTRIBUTING.md", "changelog": "CHANGELOG.md", "demo-model": "models/demo/README.md"}
 #: Where a link to a file outside ``docs/`` leads.
 _SHOWN = {"README.md": "index.md", **{file: f"{page}.md" for page, file in PAGES.items()}}
+#: Pages that have others below them in the navigation.
+_BELOW = {"adr/README": "0*", "modules": "modules/*"}
 _LINK = re.compile(r"(\]\()([^)#:\s]+)(#[^)\s]*)?(\))")
 _PICTURES = ("machine.svg",)  # with links in them
 _SOURCES = "source/"
@@ -57,6 +59,8 @@ def _read(app: Sphinx, page: str, source: list[str]) -> None:
                f"{found[3] or ''}{found[4]}"
 
     source[0] = _LINK.sub(turned, source[0])
+    if page in _BELOW:
+        source[0] += f"\n\n```{{toctree}}\n:hidden:\n:glob:\n{_BELOW[page]}\n```\n"
 
 
 def _linked(app: Sphinx, doctree: nodes.document) -> None:

@@ -28,7 +28,9 @@ def box(x: float, y: float, width: float, height: float, title: str, lines: Sequ
     parts += [label(x + width / 2, top + 15 * (index + 1), line, size=11, anchor="middle", colour=INK)
               for index, line in enumerate(lines)]
     drawn = "".join(parts)
-    return f'<a href="{escape(link)}"><title>{escape(link)}</title>{drawn}</a>' if link else drawn
+    if not link:
+        return drawn
+    return f'<a href="{escape(link)}" style="text-decoration:none"><title>{escape(link)}</title>{drawn}</a>'
 
 
 def arrow(*points: tuple[float, float], dashed: bool = False) -> str:
