@@ -16,7 +16,10 @@ _FIELD_MAX = {field.name: (1 << field.width) - 1 for field in FIELDS}
 
 
 class DoesNotFit(ValueError):
-    """A network that an array configuration cannot hold; says why, and the nearest one that can."""
+    """A network that a configuration cannot hold. The message says why, and names the nearest one that can.
+
+    Fix: compile for the configuration that the message names, or with a smaller image or batch.
+    """
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -39,6 +39,8 @@ class Latencies:
     compute: int
     #: From the last sums of a pass to ``done`` of the row writer.
     writer_done: int
+    #: From a row's sums to its logits at the router.
+    gate: int
     #: From a token's logits to its first entry in a queue.
     router: int
     #: Cycles that a sigmoid or a selection bias costs a token in the router, which takes no other token meanwhile.
@@ -66,8 +68,6 @@ class Latencies:
     loader: int = 2
     #: From a row's leaving the row writer's FIFO to room for another one: the FIFO, ``released``, two of the credit.
     room: int = 4
-    #: From a row's sums to its logits at the router: FIFO of sums, scale, gate.
-    gate: int = 15
 
 
 @cache
@@ -81,13 +81,14 @@ def latencies(config: MachineConfig) -> Latencies:
 
 
 def _asked(config: MachineConfig) -> Latencies:
-    router = Router(config)
+    router, writer = Router(config), RowWriter(config)
     several = config.ports > 1
     return Latencies(
         walk=ProgramWalk.latency,
         reader=RowReader.latency,
         compute=Compute(config).latency,
-        writer_done=RowWriter(config).latency_done,
+        writer_done=writer.latency_done,
+        gate=writer.latency_logits,
         router=router.LATENCY,
         router_walk=router.WALK,
         means=Fetch.latency + Means(config).latency,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading a ``.npz`` of plain arrays: whatever is wrong with the file, there is one error. And writing one."""
+"""Reading and writing a ``.npz`` of plain arrays, with one error for everything that can be wrong with the file."""
 
 import zipfile
 import zlib
@@ -13,11 +13,14 @@ __all__ = ["NpzError", "read_npz", "write_npz"]
 
 
 class NpzError(ValueError):
-    """A file that is absent, damaged, or no ``.npz`` of plain arrays. Who reads it says which file."""
+    """A file that is absent, damaged, or no ``.npz`` of plain arrays.
+
+    Fix: check the path, and make or copy the file again.
+    """
 
 
 def read_npz(source: str | Path | BinaryIO) -> dict[str, np.ndarray]:
-    """All arrays of a ``.npz``, by name; nothing of it is executed (no pickle). Raises NpzError."""
+    """All arrays of a ``.npz``, by name. Nothing in the file is executed (no pickle). Raises NpzError."""
     try:
         if isinstance(source, str | Path):
             with open(source, "rb") as opened:  # a damaged file stays open in np.load
@@ -34,6 +37,6 @@ def read_npz(source: str | Path | BinaryIO) -> dict[str, np.ndarray]:
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write ``arrays`` to exactly ``path``: given a name, ``np.savez`` would append ``.npz``. Raises OSError."""
+    """Write ``arrays`` to exactly ``path``; ``np.savez`` would append ``.npz`` to a name. Raises OSError."""
     with open(path, "wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy 1.26 stubs

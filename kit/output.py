@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a command is to write: looked at before the minutes of work, not after."""
+"""Checks that a command can write its output, before the minutes of work and not after."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ __all__ = ["make_room"]
 
 
 def make_room(path: Path) -> None:
-    """Make the folder of a file that will be written, and see that it can be. What the file holds stays as it is.
+    """Make the folder of ``path``, and check that the file can be written. An existing file keeps its content.
 
     Raises OSError, which names the file.
     """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A release's archive: what a board needs, with ``manifest.json``, which has the sha256 of every file.
+"""The archive of a release: the files that a board needs, and ``manifest.json`` with the sha256 of each.
 
-Only the standard library is used and nothing of the project, so that the archive carries this very file as
-``verify.py``: ``python verify.py`` in the unpacked folder checks it before anything is installed.
+This module uses the standard library alone, because the archive has a copy of it as ``verify.py``: ``python verify.py``
+in the unpacked folder checks all files before anything is installed.
 """
 
 import hashlib
@@ -21,11 +21,14 @@ FORMAT = 1
 
 
 class ReleaseError(ValueError):
-    """An archive or folder that is not what its manifest says; names the file."""
+    """An archive or folder that differs from its manifest. The message names the file.
+
+    Fix: copy the archive again, and unpack it into an empty folder.
+    """
 
 
 def pack(path: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
-    """Write an archive with ``files`` by name and a manifest with ``facts``; the same input gives the same bytes."""
+    """Write an archive with ``files`` by name and a manifest with ``facts``. The same input gives the same bytes."""
     for name in files:
         _checked_name(name)
     manifest = {"format": FORMAT, **facts, "files": {name: _sha256(content) for name, content in sorted(files.items())}}
@@ -33,17 +36,17 @@ def pack(path: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> No
     draft = path.with_name(f"{path.name}.part")
     with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in entries.items():
-            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # of 1980, whenever it is packed
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # dated 1980, so the bytes do not depend on the day
     draft.replace(path)
 
 
 def verify(path: Path) -> dict[str, Any]:
-    """The manifest of an archive in which every file is as it says, and no other. Raises ReleaseError."""
+    """The manifest of an archive. Raises ReleaseError unless the archive has exactly its files, unchanged."""
     return _read(path)[0]
 
 
 def unpack(path: Path, folder: Path) -> dict[str, Any]:
-    """Verify an archive, then write it into ``folder``, which must be empty or new. Raises ReleaseError."""
+    """Verify an archive, then write its files into ``folder``, which must be empty or new. Raises ReleaseError."""
     manifest, contents = _read(path)
     try:
         if folder.exists() and any(folder.iterdir()):
@@ -58,7 +61,7 @@ def unpack(path: Path, folder: Path) -> dict[str, Any]:
 
 
 def verify_folder(folder: Path) -> dict[str, Any]:
-    """The manifest of an unpacked archive whose files are as it says; later ones may lie beside them."""
+    """The manifest of an unpacked archive. Raises ReleaseError unless its files are unchanged; others may be there."""
     try:
         manifest = _manifest((folder / MANIFEST).read_bytes())
         for name, digest in manifest["files"].items():
@@ -103,7 +106,7 @@ def _manifest(content: bytes) -> dict[str, Any]:
 
 
 def _checked_name(name: str) -> None:
-    """A name that leads out of the folder it is unpacked into is no name."""
+    """Raises ReleaseError for a name that could lead out of the folder that the archive is unpacked into."""
     parts = PurePosixPath(name).parts
     if not parts or name != "/".join(parts) or ".." in parts or "\\" in name or ":" in name or name.startswith("/"):
         raise ReleaseError(f"{name!r} is no file's name in an archive")

@@ -9,7 +9,7 @@ from amaranth.hdl import Elaboratable, Fragment, UnusedElaboratable
 from moevit.estimator.latency import latencies
 from moevit.estimator.timing import DISPATCH_DEPTH
 from moevit.hw.array.compute import Compute
-from moevit.hw.control.dispatch import Dispatch
+from moevit.hw.control import dispatch
 from moevit.spec.arrays import CONFIGS
 
 
@@ -36,4 +36,4 @@ def test_several_ports_cost_cycles():
 
 
 def test_queue_of_instructions():
-    assert DISPATCH_DEPTH == Dispatch()._depth
+    assert DISPATCH_DEPTH == dispatch.DISPATCH_DEPTH
