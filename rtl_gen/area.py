@@ -20,7 +20,7 @@ _HEADER = ("unit", "DSP", "BRAM36", "URAM", "LUT", "LUT as memory", "FF", "CARRY
 _INTRODUCTION = """\
 # Area
 
-Cells per unit for every class of boards, counted by Yosys ({version}). Written by `make synth`
+Cells per unit for every board, counted by Yosys ({version}). Written by `make synth`
 (`moevit synth`); committed so that a change of area shows in review. What the figures are not:
 
 - They are counts after technology mapping. Nothing was placed or routed, Vivado did not run, and no clock is implied.
@@ -38,7 +38,7 @@ Cells per unit for every class of boards, counted by Yosys ({version}). Written 
 - A share of LUTs is that of LUTs and LUTs as memory. The budgets are the devices'; a board's interconnect, DMA and
   processor ports are not in the figures.
 {missing}
-| class | machine | DSP | BRAM36 | URAM | LUT | FF |
+| board | machine | DSP | BRAM36 | URAM | LUT | FF |
 | --- | --- | ---: | ---: | ---: | ---: | ---: |
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What area is counted for: every class of boards, with the machine that suits it."""
+"""What area is counted for: every board, with the machine that suits it."""
 
 from typing import NamedTuple
 
