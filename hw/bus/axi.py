@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AXI channels as streams: what varies is the payload; the rest (SIZE, BURST, CACHE, PROT) the wrapper ties.
+"""AXI channels as streams. The payload has what varies; the wrapper ties the rest (SIZE, BURST, CACHE, PROT).
 
-One ID, INCR bursts of the full bus width. All signatures are seen from the master.
+There is one ID, and all bursts are INCR bursts of the full bus width. The signatures are seen from the master.
 
-The rules, which ``sim/verilator/axi_checker.sv`` holds the machine to: a burst has at most 16 beats (AXI3 takes no more), begins
-at a multiple of the bus width and crosses no multiple of 4 KiB; ``len`` is its beats less one. What was offered stays,
-unchanged, until it is taken. VALID is low in the first cycle after reset. ``last`` marks the last beat of a burst.
+``sim/verilator/axi_checker.sv`` holds the machine to these rules: A burst has at most 16 bus beats (AXI3 takes no
+more), begins at a multiple of the bus width and crosses no multiple of 4 KiB. ``len`` is the number of its bus beats
+less one, ``last`` marks the last one. A payload that was offered stays unchanged until it is taken. VALID is low in the
+first cycle after reset.
 """
 
 from amaranth import *
@@ -23,7 +24,7 @@ def address_layout() -> data.StructLayout:
 
 
 class ReadChannels(Signature):
-    """AR and R of an AXI4 master with ``bus_bytes`` bytes per beat."""
+    """AR and R of an AXI4 master with ``bus_bytes`` bytes per bus beat."""
 
     def __init__(self, bus_bytes: int):
         super().__init__({
@@ -33,7 +34,7 @@ class ReadChannels(Signature):
 
 
 class WriteChannels(Signature):
-    """AW, W and B of an AXI4 master with ``bus_bytes`` bytes per beat."""
+    """AW, W and B of an AXI4 master with ``bus_bytes`` bytes per bus beat."""
 
     def __init__(self, bus_bytes: int):
         super().__init__({

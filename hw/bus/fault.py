@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the units of the memory bus report what stopped them."""
+"""How the units of the memory bus report an error."""
 
 from amaranth.lib import data
 
@@ -7,7 +7,9 @@ from moevit.spec.registers import ErrorCode
 
 __all__ = ["ADDRESS_BITS", "CODE_BITS", "fault_layout"]
 
-ADDRESS_BITS = 40  # byte addresses of the memory bus
+#: Width of a byte address of the memory bus.
+ADDRESS_BITS = 40
+#: Width of an ``ErrorCode``.
 CODE_BITS = max(ErrorCode).bit_length()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one narrow port reads, put together into beats of the wide bus."""
+"""Joins the transfers that one port reads to bus beats."""
 
 from amaranth import *
 from amaranth.lib import data, stream
@@ -16,30 +16,44 @@ __all__ = ["GatherPort"]
 
 
 class GatherPort(Component):
-    """Takes R of a port, ``ports`` beats for one of the wide bus, and keeps those until it is their turn.
+    """Takes R of one port, joins ``ports`` of its transfers to a bus beat, and keeps the bus beats until their turn.
 
-    There is room for all that ``outstanding`` wide bursts can make this port read: RREADY is constantly 1. Two cycles
-    from the last part of a beat to ``o``; one beat of the port a cycle.
+    There is room for all that ``outstanding`` bursts can make this port read: RREADY is constantly 1.
 
-    The response of a beat is the or of its parts' responses. A beat in which RLAST came too early, or did not come, is
-    ``wrong``, whole or not. As in ``ReadMaster`` a burst has ended with RLAST or its last beat, whichever comes first,
-    and beats that nobody asked for are thrown away.
+    The response of a bus beat is the bitwise or of its parts' responses. A bus beat in which RLAST came too early, or
+    did not come, is ``wrong``, whether complete or not. As in ``ReadMaster`` a stripe ends with RLAST or its last part,
+    whichever comes first, and transfers that nobody asked for are thrown away.
+
+    Latency: 2 cycles from the last part on ``r`` to ``o`` (`latency`).
+    Throughput: one transfer of the port per cycle.
+    Back-pressure: none on ``r``; ``o`` waits for its turn.
 
     Parameters
     ----------
-    bus_bytes : bytes per beat of the wide bus
-    ports : narrow ports that share it
-    outstanding : wide bursts under way at most
+    bus_bytes : int
+        bytes of a bus beat
+    ports : int
+        ports that share the bus
+    outstanding : int
+        bursts under way at most
 
     Members
     -------
-    expect : Flow; the port took a burst on AR, so many beats of the wide bus less one
-    r : the port's R
-    o : stream of {data, resp, wrong}
-    discard : forget the beats, also those that come
-    owed : beats of a burst have not arrived yet
-    heard : a beat arrived
+    expect : In(Flow(exact_log2(16 / ports)))
+        the port took a stripe's address on AR: bus beats of the stripe, less one
+    r : In(stream.Signature({"data": 8 x bus_bytes / ports, "resp": 2, "last": 1}))
+        the port's R
+    o : Out(stream.Signature({"data": 8 x bus_bytes, "resp": 2, "wrong": 1}))
+        bus beats
+    discard : In(1)
+        forget the bus beats, also those that come
+    owed : Out(1)
+        transfers of a stripe have not arrived yet
+    heard : Out(1)
+        a transfer arrived in the cycle before
     """
+
+    latency = 2
 
     def __init__(self, bus_bytes: int, ports: int, outstanding: int):
         self._bytes, self._ports, self._outstanding = bus_bytes, ports, outstanding
@@ -54,62 +68,62 @@ class GatherPort(Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        width = 8 * self._bytes // self._ports
-        lane_bits = exact_log2(self._ports)
-        depth = self._outstanding * BURST_BEATS // self._ports
-        address_bits = exact_log2(depth)
+        part_bits = exact_log2(self._ports)
         m.submodules.lengths = lengths = SyncFIFO(width=len(self.expect.payload), depth=self._outstanding)
-        m.submodules.words = words = Memory(shape=8 * self._bytes, depth=depth, init=[])
-        m.submodules.marks = marks = Memory(shape=3, depth=depth, init=[])
-        store, read = words.write_port(granularity=width), words.read_port(domain="comb")
-        mark, marked = marks.write_port(), marks.read_port(domain="comb")
-
-        # Stage 1: take the beat.
+        # Stage 1: take the transfer.
         beat = Signal.like(self.r.payload)
         m.d.comb += self.r.ready.eq(1)
         m.d.sync += self.heard.eq(self.r.valid)
         m.d.sync += beat.eq(self.r.payload)
 
-        # Stage 2: to its place in a word.
-        index = Signal(exact_log2(BURST_BEATS))  # beat within the burst
-        lane = index[:lane_bits]
-        come, gone = Signal(address_bits + 1), Signal(address_bits + 1)
-        expected, final, ended, odd, whole = Signal(), Signal(), Signal(), Signal(), Signal()
-        before, response = Signal(2), Signal(2)  # of the word's parts so far
+        # Stage 2: put it in its place in a bus beat.
+        index = Signal(exact_log2(BURST_BEATS))  # transfer within the stripe
+        part = index[:part_bits]
+        expected, final, ended, wrong, complete = Signal(), Signal(), Signal(), Signal(), Signal()
+        earlier, response = Signal(2), Signal(2)  # or of the responses before, and with this one
         m.d.comb += [
             lengths.w_en.eq(self.expect.valid),
             lengths.w_data.eq(self.expect.payload),
             self.owed.eq(lengths.r_rdy),
             expected.eq(self.heard & lengths.r_rdy),
-            final.eq(index == Cat(C(self._ports - 1, lane_bits), lengths.r_data)),
+            final.eq(index == Cat(C(self._ports - 1, part_bits), lengths.r_data)),
             ended.eq(final | beat.last),
-            odd.eq(beat.last != final),
-            whole.eq(lane.all() | beat.last),
+            wrong.eq(beat.last != final),
+            complete.eq(part.all() | beat.last),
             lengths.r_en.eq(expected & ended),
-            response.eq(before | beat.resp),
-            store.en.eq(Mux(expected, 1 << lane, 0)),
-            store.addr.eq(come),
-            store.data.eq(beat.data.replicate(self._ports)),
-            mark.en.eq(expected & whole),
-            mark.addr.eq(come),
-            mark.data.eq(Cat(response, odd)),
+            response.eq(earlier | beat.resp),
         ]
         with m.If(expected):
             m.d.sync += index.eq(Mux(ended, 0, index + 1))
-            m.d.sync += before.eq(Mux(whole, 0, response))
-        with m.If(self.discard):
-            m.d.sync += [come.eq(0), gone.eq(0)]
-        with m.Else():
-            with m.If(mark.en):
-                m.d.sync += come.eq(come + 1)
-            with m.If(self.o.valid & self.o.ready):
-                m.d.sync += gone.eq(gone + 1)
+            m.d.sync += earlier.eq(Mux(complete, 0, response))
+        self._store(m, Mux(expected, 1 << part, 0), beat.data, expected & complete, Cat(response, wrong))
+        return m
 
+    def _store(self, m: Module, parts: Value, data: Value, complete: Value, marks: Value) -> None:
+        """Bus beats in a memory, part by part; response and ``wrong`` in one of their own, when a beat is complete."""
+        depth = self._outstanding * BURST_BEATS // self._ports
+        m.submodules.words = words = Memory(shape=8 * self._bytes, depth=depth, init=[])
+        m.submodules.marks = notes = Memory(shape=3, depth=depth, init=[])
+        store, read = words.write_port(granularity=len(data)), words.read_port(domain="comb")
+        mark, marked = notes.write_port(), notes.read_port(domain="comb")
+        came, gone = (Signal(exact_log2(depth) + 1, name=name) for name in ("came", "gone"))
         m.d.comb += [
+            store.en.eq(parts),
+            store.addr.eq(came),
+            store.data.eq(data.replicate(self._ports)),
+            mark.en.eq(complete),
+            mark.addr.eq(came),
+            mark.data.eq(marks),
             read.addr.eq(gone),
             marked.addr.eq(gone),
             self.o.payload.data.eq(read.data),
             Cat(self.o.payload.resp, self.o.payload.wrong).eq(marked.data),
-            self.o.valid.eq(come != gone),
+            self.o.valid.eq(came != gone),
         ]
-        return m
+        with m.If(self.discard):
+            m.d.sync += [came.eq(0), gone.eq(0)]
+        with m.Else():
+            with m.If(mark.en):
+                m.d.sync += came.eq(came + 1)
+            with m.If(self.o.valid & self.o.ready):
+                m.d.sync += gone.eq(gone + 1)

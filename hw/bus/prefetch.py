@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The prefetch FIFO: beats of the bus in, up to ``tile_beats`` beats of the stream out per cycle."""
+"""The prefetch FIFO: bus beats in, up to ``tile_beats`` beats per cycle out."""
 
 from amaranth import *
 from amaranth.lib.fifo import SyncFIFOBuffered
@@ -14,29 +14,37 @@ __all__ = ["Prefetch"]
 
 
 def _turned(values: list[Value], turn: Value) -> list[Value]:
-    """``values`` from the one at ``turn`` on, around the end; as many as a power of two."""
+    """``values`` rotated so that the one at ``turn`` comes first; their number is a power of two."""
     for bit, step in enumerate(1 << bit for bit in range(len(turn))):
-        ahead = values[step:] + values[:step]
-        values = [Mux(turn[bit], there, here) for there, here in zip(ahead, values, strict=True)]
+        rotated = values[step:] + values[:step]
+        values = [Mux(turn[bit], *pair) for pair in zip(rotated, values, strict=True)]
     return values
 
 
 class Prefetch(Component):
-    """Holds ``config.prefetch_beats`` beats of the stream; whoever pushes has reserved their room.
+    """Holds ``prefetch_beats`` beats; the sender has reserved room for what it sends.
 
-    Beats go to ``tile_beats`` banks in turn, so that as many that follow each other lie in different ones. A bank's
-    memory (block or UltraRAM, which may lie far away) is enabled and read by registers alone: ``taken`` does not reach
-    it. Throughput one bus beat a cycle in, ``tile_beats`` beats of the stream out; three cycles from ``i`` to ``o``.
+    Beats go to ``tile_beats`` banks in turn, so that consecutive beats lie in different banks. A bank's memory (block
+    RAM or UltraRAM, which may lie far away) is enabled and read by registers alone: ``taken`` does not reach it.
+
+    Latency: 3 cycles from ``i`` to ``o`` (`latency`).
+    Throughput: one bus beat per cycle in, ``tile_beats`` beats per cycle out.
+    Back-pressure: none; ``i`` has reserved its room.
 
     Parameters
     ----------
-    config : widths and depth
+    config : MachineConfig
+        bytes of beat and bus beat, number of banks, depth
 
     Members
     -------
-    i : Flow in, beats of the memory bus, the earlier beat of the stream in the low half
-    o : the oldest beats
+    i : In(Flow(8 x bus_bytes))
+        bus beats; the earlier beat is in the low half
+    o : Out(NextBeats(config))
+        the oldest beats
     """
+
+    latency = 3
 
     def __init__(self, config: MachineConfig):
         self._config = config
@@ -46,28 +54,32 @@ class Prefetch(Component):
         m = Module()
         width, bus_beats, banks = 8 * self._config.beat_bytes, self._config.bus_beats, self._config.tile_beats
         turns = banks // bus_beats
-        into, turn = Signal(exact_log2(turns)), Signal(range(banks))  # banks of the next beats to come, to leave
+        into, turn = Signal(exact_log2(turns)), Signal(range(banks))  # banks of the next beats in and out
         taken = [place < self.o.taken for place in range(banks)]
         leaving = _turned(taken[::-1], turn)[::-1]
         fronts, held = [], []
         for index in range(banks):
-            # One more than its share, for the memory's own output register.
+            # The depth counts the output register: with one more, the memory holds the bank's share.
             bank = SyncFIFOBuffered(width=width, depth=self._config.prefetch_beats // banks + 1)
             m.submodules[f"bank_{index}"] = bank
             m.d.comb += [
                 bank.w_en.eq(self.i.valid & in_bank(into, index // bus_beats, turns)),
                 bank.w_data.eq(self.i.payload.word_select(index % bus_beats, width)),
             ]
-            # What is read while the oldest beat stays waits in `spare`.
-            beat, spare = (Signal(width, name=f"{name}_{index}", reset_less=True) for name in ("beat", "spare"))
-            there, spared = Signal(name=f"there_{index}"), Signal(name=f"spared_{index}")
-            m.d.comb += bank.r_en.eq(~spared)
-            with m.If(~there | leaving[index]):
-                m.d.sync += [beat.eq(Mux(spared, spare, bank.r_data)), there.eq(spared | bank.r_rdy), spared.eq(0)]
-            with m.Elif(~spared):
-                m.d.sync += [spare.eq(bank.r_data), spared.eq(bank.r_rdy)]
-            fronts.append(beat)
-            held.append(there)
+            # A beat that is read while the one in `front` stays waits in `second`.
+            front, second = (Signal(width, name=f"{name}_{index}", reset_less=True) for name in ("front", "second"))
+            has_front, has_second = Signal(name=f"has_front_{index}"), Signal(name=f"has_second_{index}")
+            m.d.comb += bank.r_en.eq(~has_second)
+            with m.If(~has_front | leaving[index]):
+                m.d.sync += [
+                    front.eq(Mux(has_second, second, bank.r_data)),
+                    has_front.eq(has_second | bank.r_rdy),
+                    has_second.eq(0),
+                ]
+            with m.Elif(~has_second):
+                m.d.sync += [second.eq(bank.r_data), has_second.eq(bank.r_rdy)]
+            fronts.append(front)
+            held.append(has_front)
         if turns > 1:
             m.d.sync += into.eq(into + self.i.valid)
         m.d.sync += turn.eq(turn + self.o.taken)

@@ -16,7 +16,6 @@ __all__ = ["Registers", "settings_layout", "status_layout"]
 
 _OWN = ("CONTROL", "INTERRUPT_GLOBAL", "INTERRUPT_ENABLE", "INTERRUPT_STATUS")
 _CONSTANTS = ("MAGIC", "VERSION", "CONFIG_HASH", "SHAPE", "TOKENS")
-_DONE, _ERROR = 0, 1  # bits of INTERRUPT_ENABLE and INTERRUPT_STATUS
 _GROUP = 16  # words that the first stage of a read chooses from
 _PART = {"LOW": 0, "HIGH": 32}
 
@@ -37,42 +36,63 @@ def _layout(access: str) -> data.StructLayout:
 
 
 def settings_layout() -> data.StructLayout:
-    """What the host chooses for a run: the rw registers in lower case, halves joined to 64 bits."""
+    """The host's settings of a run: the rw registers in lower case, halves joined to 64 bits."""
     return _layout("rw")
 
 
 def status_layout() -> data.StructLayout:
-    """What the hardware shows: the r registers in lower case, halves joined to 64 bits; counters among them."""
+    """Values that the hardware shows: the r registers in lower case, halves joined to 64 bits; counters among them."""
     return _layout("r")
 
 
 class Registers(Component):
     """The registers of ``spec.registers`` behind an AXI4-Lite slave with 32-bit data.
 
-    Every access is answered OKAY; a word of the aperture that has no register reads 0 and ignores writes, and the low
-    two address bits are ignored. AW and W come in any order; write strobes are honoured byte by byte; B and R wait
-    for ready. Reads have no side effects: a 64-bit value is two reads, which agree once the machine is idle. One
-    write per two cycles, one read per five.
+    Every access is answered OKAY. A word of the aperture that has no register reads 0 and ignores writes, and the low
+    two address bits are ignored. AW and W come in any order; write strobes are honoured byte by byte. Reads have no
+    side effects: a 64-bit value is two reads, which agree once the machine is idle.
 
     START is ignored while the machine is not idle, and when it comes with RESET. While the machine is not idle,
-    ``settings`` are locked: writes to them are ignored. RESET is passed on at any time. DONE and ERROR stay until the
-    next START or RESET, RESET_DONE likewise; neither command touches settings or interrupts.
+    ``settings`` are locked: writes to them are ignored. RESET is passed on at any time. DONE, ERROR and RESET_DONE stay
+    until the next START or RESET; neither command touches settings or interrupts.
 
     INTERRUPT_STATUS is set by ``done`` and ``error`` whether enabled or not; a 1 written clears the bit, unless a new
     event comes in the same cycle. The interrupt is a level: global enable and any bit both enabled and set.
 
+    Latency: 4 cycles from AR to R (`latency`), 2 cycles from AW and W to B and to a changed setting
+    (`latency_write`).
+    Throughput: one write per 2 cycles, one read per 5.
+    Back-pressure: AR waits while a read is under way, AW and W while one of theirs is; B and R wait for ready.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        values of the constant registers
+
     Members
     -------
-    bus : AXI4-Lite, an aperture of APERTURE bytes
-    settings : the host's registers, see ``settings_layout``
-    status : values to show, see ``status_layout``
-    log : read port of the pass log, {end of the instruction, what it was}, 32 bits each
-    idle : no run and no reset under way; low from the cycle after ``start`` or ``reset`` until then
-    done, error : a run ended well, or stopped; one pulse
-    reset_done : the machine is as after power-up; one pulse, not before the cycle after ``reset``
-    start, reset : the commands, one pulse
-    interrupt : the interrupt output
+    bus : In(LiteChannels(14, 32))
+        AXI4-Lite, an aperture of APERTURE bytes
+    settings : Out(settings_layout())
+        the host's registers
+    status : In(status_layout())
+        values to show
+    log : Out(MemoryRead(PASS_LOG_ENTRIES, 64))
+        an entry of the pass log: end of the instruction, and what it was, 32 bits each
+    idle : In(1)
+        no run and no reset is under way; low from the cycle after ``start`` or ``reset`` until then
+    done, error : In(1)
+        a run ended, or stopped; one pulse
+    reset_done : In(1)
+        the machine is as after power-up; one pulse, not before the cycle after ``reset``
+    start, reset : Out(1)
+        the commands, one pulse
+    interrupt : Out(1)
+        the interrupt output
     """
+
+    latency = 4
+    latency_write = 2
 
     def __init__(self, config: MachineConfig):
         self._constants = {
@@ -102,11 +122,20 @@ class Registers(Component):
         strobes = Signal(4)
         select = {register.name: Signal(name=f"write_{register.name.lower()}") for register in REGISTERS}
         self._write_channels(m, word, strobes, select)
+        values = {name: C(value, 32) for name, value in self._constants.items()}
+        values |= self._settings_and_status(m, word, strobes, select)
+        values |= self._commands(m, Mux(select["CONTROL"] & strobes[0], word[:8], 0))
+        values |= self._interrupts(m, word, strobes, select)
+        self._read_channels(m, values)
+        return m
 
+    def _settings_and_status(self, m: Module, word: Value, strobes: Value,
+                             select: dict[str, Signal]) -> dict[str, Value]:
+        """The registers that are fields of ``settings`` and ``status``."""
         def written(old: Value) -> Value:
             return Cat(Mux(strobes[i], word[8 * i:8 * i + 8], old[8 * i:8 * i + 8]) for i in range(len(old) // 8))
 
-        values = {name: C(value, 32) for name, value in self._constants.items()}
+        values = {}
         for register in REGISTERS:
             if register.name in self._constants or register.name in _OWN:
                 continue
@@ -116,11 +145,13 @@ class Registers(Component):
             if register.access == "rw":
                 with m.If(select[register.name] & self.idle):
                     m.d.sync += field[bit:bit + 32].eq(written(field[bit:bit + 32]))
+        return values
 
-        # Commands and what became of them.
+    def _commands(self, m: Module, written: Value) -> dict[str, Value]:
+        """CONTROL: the commands, and what became of them."""
         done, error, reset_done = Signal(), Signal(), Signal()
-        command = Signal(8)
-        m.d.comb += command.eq(Mux(select["CONTROL"] & strobes[0], word[:8], 0))
+        command, control = Signal(8), Signal(32)
+        m.d.comb += command.eq(written)
         m.d.sync += self.reset.eq(command[BITS["RESET"]])
         m.d.sync += self.start.eq(command[BITS["START"]] & ~command[BITS["RESET"]] & self.idle)
         with m.If(self.start | self.reset):
@@ -131,8 +162,12 @@ class Registers(Component):
                 error.eq(error | self.error),
                 reset_done.eq(reset_done | self.reset_done),
             ]
+        for name, value in (("DONE", done), ("IDLE", self.idle), ("READY", self.idle), ("ERROR", error),
+                            ("RESET_DONE", reset_done), ("INTERRUPT", self.interrupt)):
+            m.d.comb += control[BITS[name]].eq(value)
+        return {"CONTROL": control}
 
-        # Interrupts.
+    def _interrupts(self, m: Module, word: Value, strobes: Value, select: dict[str, Signal]) -> dict[str, Value]:
         enabled = Signal()
         enable, pending, clear = Signal(2), Signal(2), Signal(2)
         events = Cat(self.done, self.error)
@@ -143,18 +178,10 @@ class Registers(Component):
         with m.If(select["INTERRUPT_ENABLE"] & strobes[0]):
             m.d.sync += enable.eq(word[:2])
         m.d.sync += self.interrupt.eq(enabled & (enable & pending).any())
-
-        control = Signal(32)
-        for name, value in (("DONE", done), ("IDLE", self.idle), ("READY", self.idle), ("ERROR", error),
-                            ("RESET_DONE", reset_done), ("INTERRUPT", self.interrupt)):
-            m.d.comb += control[BITS[name]].eq(value)
-        values |= {"CONTROL": control, "INTERRUPT_GLOBAL": enabled, "INTERRUPT_ENABLE": enable,
-                   "INTERRUPT_STATUS": pending}
-        self._read_channels(m, values)
-        return m
+        return {"INTERRUPT_GLOBAL": enabled, "INTERRUPT_ENABLE": enable, "INTERRUPT_STATUS": pending}
 
     def _write_channels(self, m: Module, word: Signal, strobes: Signal, select: dict[str, Signal]) -> None:
-        """AW and W into registers; one cycle of ``select`` when both are there; B."""
+        """AW and W into registers; one cycle of ``select`` when both have come; B."""
         aw, w, b = self.bus.aw, self.bus.w, self.bus.b
         has_address, has_data, commit = Signal(), Signal(), Signal()
         address = Signal.like(aw.payload.addr)
@@ -177,7 +204,7 @@ class Registers(Component):
             m.d.comb += select[register.name].eq(commit & (address[2:] == register.offset >> 2))
 
     def _read_channels(self, m: Module, values: dict[str, Value]) -> None:
-        """AR; R four cycles later."""
+        """AR; R `latency` cycles later."""
         ar, r = self.bus.ar, self.bus.r
         address = Signal.like(ar.payload.addr)
         chosen, fetched, answer = Signal(), Signal(), Signal()  # stages under way
@@ -186,7 +213,7 @@ class Registers(Component):
         with m.If(ar.valid & ar.ready):
             m.d.sync += address.eq(ar.payload.addr)
 
-        # Stage 1: choose within each group; fetch from the log.
+        # Stage 1: choose a word in each group; read the log.
         words = {register.offset >> 2: values[register.name] for register in REGISTERS}
         groups = {}
         for group in sorted({at // _GROUP for at in words}):
@@ -201,7 +228,7 @@ class Registers(Component):
         m.d.comb += self.log.enable.eq(chosen)
         m.d.comb += self.log.address.eq(address[3:3 + exact_log2(PASS_LOG_ENTRIES)])
 
-        # Stage 2: the log's half; a memory leaves little of its cycle to what follows.
+        # Stage 2: choose the half of the log's entry, in a stage of its own: a memory takes most of a cycle.
         logged = Signal(32, reset_less=True)
         m.d.sync += logged.eq(Value.cast(self.log.data).word_select(address[2], 32))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order in which the beats of wide bursts belong to the narrow ports."""
+"""The order in which the bus beats belong to the ports."""
 
 from amaranth import *
 from amaranth.lib import data
@@ -15,23 +15,38 @@ __all__ = ["SpreadOrder"]
 
 
 class SpreadOrder(Component):
-    """Walks over the beats of wide bursts, oldest burst first.
+    """Goes through the bus beats of bursts, oldest burst first, and names the port of each.
+
+    Latency: 1 cycle from ``burst`` to its first bus beat (`latency`).
+    Throughput: one bus beat per cycle.
+    Back-pressure: ``burst`` must wait without ``room``.
 
     Parameters
     ----------
-    ports : narrow ports that share the wide bus
-    outstanding : bursts that fit
+    ports : int
+        ports that share the bus
+    outstanding : int
+        bursts that fit
 
     Members
     -------
-    burst : Flow, the places of a burst that was taken
-    room : there is room for one more
-    valid : there is a beat
-    port : the port that it belongs to
-    ends_block, ends_burst : it is the last of its port's burst, of its wide burst
-    step : go to the next beat
-    leave : with ``step``, to the next burst
+    burst : In(Flow(places_layout()))
+        places of a burst that is taken; only with ``room``
+    room : Out(1)
+        one more burst fits
+    valid : Out(1)
+        there is a bus beat
+    port : Out(exact_log2(ports))
+        the port that it belongs to
+    ends_stripe, ends_burst : Out(1)
+        it is the last one of its stripe, of its burst
+    step : In(1)
+        go to the next bus beat
+    leave : In(1)
+        with ``step``: go to the next burst
     """
+
+    latency = 1
 
     def __init__(self, ports: int, outstanding: int):
         self._ports, self._outstanding = ports, outstanding
@@ -40,7 +55,7 @@ class SpreadOrder(Component):
             "room": Out(1),
             "valid": Out(1),
             "port": Out(exact_log2(ports)),
-            "ends_block": Out(1),
+            "ends_stripe": Out(1),
             "ends_burst": Out(1),
             "step": In(1),
             "leave": In(1),
@@ -48,21 +63,21 @@ class SpreadOrder(Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        block_bits = exact_log2(BURST_BEATS // self._ports)
+        stripe_bits = exact_log2(BURST_BEATS // self._ports)
         m.submodules.bursts = bursts = SyncFIFO(width=places_layout().size, depth=self._outstanding)
-        head = data.View(places_layout(), bursts.r_data)
-        begun, following, place = Signal(), Signal.like(head.first), Signal.like(head.first)
+        oldest = data.View(places_layout(), bursts.r_data)
+        begun, next_place, place = Signal(), Signal.like(oldest.first), Signal.like(oldest.first)
         m.d.comb += [
             bursts.w_en.eq(self.burst.valid),
             bursts.w_data.eq(self.burst.payload),
             self.room.eq(bursts.w_rdy),
-            place.eq(Mux(begun, following, head.first)),
+            place.eq(Mux(begun, next_place, oldest.first)),
             self.valid.eq(bursts.r_rdy),
-            self.port.eq(place[block_bits:]),
-            self.ends_burst.eq(place == head.last),
-            self.ends_block.eq(self.ends_burst | place[:block_bits].all()),
+            self.port.eq(place[stripe_bits:]),
+            self.ends_burst.eq(place == oldest.last),
+            self.ends_stripe.eq(self.ends_burst | place[:stripe_bits].all()),
             bursts.r_en.eq(self.step & (self.ends_burst | self.leave)),
         ]
         with m.If(self.step):
-            m.d.sync += [following.eq(place + 1), begun.eq(~bursts.r_en)]
+            m.d.sync += [next_place.eq(place + 1), begun.eq(~bursts.r_en)]
         return m

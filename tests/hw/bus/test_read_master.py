@@ -31,7 +31,7 @@ class Bench:
         self.window = (BASE, LIMIT)
 
     def expected(self, *commands):
-        """Beats of the stream, the low half of a bus beat first."""
+        """Beats, the low half of a bus beat first."""
         width = 8 * self.config.beat_bytes
         return [self.slave.data(a + i * self.bytes) >> part * width & (1 << width) - 1
                 for a, b in commands for i in range(b) for part in range(self.config.bus_beats)]
