@@ -84,7 +84,7 @@ class Measurement:
         exact = float_features(source, images, len(images), self.root, lambda places: None)
         found = fidelity(exact, self._integer(model, images, len(images), "photographs"))
         with self.stage("fidelity") as stage:
-            stage.result = f"{len(images)} photographs: {_said(found)}"
+            stage.result = f"{len(images)} photographs: {_summary(found)}"
         return found
 
     def _set(self, pictures: PictureSet, source: Original, checkpoint: Path, network: Network,
@@ -116,7 +116,7 @@ class Measurement:
             found = scored[chosen]
             with self.stage("score") as stage:
                 stage.result = (f"{pictures.name}, calibrated on {calibration}: top-1 {found.top1_float:.2%} -> "
-                                f"{found.top1_integer:.2%}, same answer {found.agreement:.2%}; {_said(close)}")
+                                f"{found.top1_integer:.2%}, same answer {found.agreement:.2%}; {_summary(close)}")
             figures[calibration] = {
                 "calibration": calibration, "training_images": len(train), "fidelity_images": len(exact.tokens),
                 **found.figures(), **close.figures(), "strength": chosen,
@@ -146,6 +146,6 @@ def _counting(stage: Any) -> Callable[[int], None]:
     return done
 
 
-def _said(close: TokenFidelity) -> str:
+def _summary(close: TokenFidelity) -> str:
     name, share = close.worst_tensor
     return f"cosine median {close.median:.5f}, least {close.least:.4f}; most saturated: {name}, {share:.1e} of it"

@@ -41,15 +41,15 @@ class ImportedModel:
 def import_model(source: Original, images: np.ndarray, root: Path) -> ImportedModel:
     """Import the graph of ``source`` and prove it on ``images`` u8 (n, H, W, 3). Raises ImportFailed."""
     key = digest(source.key, images, sources(golden, spec))
-    checkpoint, said = root / f"{MODEL}-{key}.safetensors", root / f"{MODEL}-{key}.json"
-    if not said.exists():
+    checkpoint, facts_file = root / f"{MODEL}-{key}.safetensors", root / f"{MODEL}-{key}.json"
+    if not facts_file.exists():
         root.mkdir(parents=True, exist_ok=True)
         imported = import_checkpoint(source.path, name=MODEL, normalise=NORMALISATION, leave_out=(DECODER,))
         imported.save(checkpoint)
         with torch.no_grad():
             tokens = load(checkpoint)(pixels(images)).numpy()
-        _write(said, {"notes": imported.report.notes, "reference_db": decibel(source(images), tokens)})
-    found = json.loads(said.read_text())
+        _write(facts_file, {"notes": imported.report.notes, "reference_db": decibel(source(images), tokens)})
+    found = json.loads(facts_file.read_text())
     return ImportedModel(checkpoint, found["notes"], found["reference_db"], len(images))
 
 

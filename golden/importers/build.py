@@ -62,7 +62,7 @@ class Imported:
 def convert(path: str | PathLike, options: Options, choose: Any) -> Imported:
     """Import ``path``. ``choose(source, options)`` returns the `Family`. Raises ImportFailed."""
     report = Report()
-    source = _kept(read_source(Path(path), options.state, report), options, report)
+    source = _without_left_out(read_source(Path(path), options.state, report), options, report)
     refuse(source.tensors)
     family: Family = choose(source, options)
     inventory = Inventory(source.tensors, family.title, report)
@@ -71,24 +71,24 @@ def convert(path: str | PathLike, options: Options, choose: Any) -> Imported:
         inventory.drop(pattern, "a head that runs neither on the machine nor in the host")
     inventory.close()
     network = _network(source, draft, options)
-    report.say("mapped", _shape(network))
+    report.say("mapped", _shape_text(network))
     tensors = _fitted(draft, network, report)
     heads = _heads(draft, network)
     for name, head in heads.items():
-        report.say("host", _describe(name, head))
-    report.say("host", _preparation(_scaled(draft, network)))
+        report.say("host", _head_text(name, head))
+    report.say("host", _preprocess_text(_preprocess_for_image(draft, network)))
     if network.activation in ("gelu_tanh", "quick_gelu"):
         report.say("machine", f"{network.activation} by the table of the exact GELU, which differs from it by "
                               f"{ACTIVATION_ERROR[network.activation]} at most")
     _prove(source, family, network, tensors, draft.preprocess or RAW, options, report)
-    preprocess = draft.known_host.get("preprocess") or _preprocess(_scaled(draft, network))
+    preprocess = draft.known_host.get("preprocess") or _preprocess(_preprocess_for_image(draft, network))
     host = {"preprocess": preprocess, "heads": {n: _host_head(h) for n, h in heads.items()},
             "source": draft.known_host.get("source")
             or {"file": source.path.name, "family": family.name, "sha256": source.sha256()}}
     return Imported(network, tensors, _head_tensors(heads), host, report)
 
 
-def _kept(source: CheckpointSource, options: Options, report: Report) -> CheckpointSource:
+def _without_left_out(source: CheckpointSource, options: Options, report: Report) -> CheckpointSource:
     """The source without the tensors that ``--leave-out`` names. Raises ImportFailed for a pattern that matches
     nothing."""
     kept = dict(source.tensors)
@@ -113,15 +113,15 @@ def _prove(source: CheckpointSource, family: Family, network: Network, tensors: 
         prove(model, _original(source, family, network, options), how, report)
     except NotProved as error:
         report.say("proof", f"not proved: {error}")
-    told = _told(source, options)
-    if report.proof_db is not None and told:
-        report.say("proof", f"{told} entered both models as you gave it: the proof cannot tell whether it is right")
+    in_both = _options_in_both(source, options)
+    if report.proof_db is not None and in_both:
+        report.say("proof", f"{in_both} entered both models as you gave it: the proof cannot tell whether it is right")
     if report.proof_db is not None and report.proof_db < _PROVED_DB:
         raise ImportFailed(f"{source.path} as {family.name}: the network does not compute what the source's own model "
                            f"does ({report.proof_db:.0f} dB): check heads, activation and epsilon, or force --family")
 
 
-def _told(source: CheckpointSource, options: Options) -> str:
+def _options_in_both(source: CheckpointSource, options: Options) -> str:
     """The options that the source's own model takes over too, so that the proof cannot check them.
 
     An ONNX graph needs only the normalisation.
@@ -197,7 +197,7 @@ def _host_head(head: DraftHead) -> dict[str, Any]:
             "classes": None if head.classes is None else list(head.classes)}
 
 
-def _scaled(draft: Draft, network: Network) -> Preprocess:
+def _preprocess_for_image(draft: Draft, network: Network) -> Preprocess:
     """The preprocessing with the shorter side of a resized picture scaled to the network's image."""
     how = draft.preprocess or RAW
     if how.resize is None:
@@ -211,7 +211,7 @@ def _preprocess(how: Preprocess) -> dict[str, Any]:
             **({"pad": [how.pad, how.pad]} if how.pad else {})}
 
 
-def _describe(name: str, head: DraftHead) -> str:
+def _head_text(name: str, head: DraftHead) -> str:
     norm = {"tokens": "final norm, then ", "pooled": "", "none": ""}[head.norm]
     pool = {"patches": "each patch token", "cls": "CLS", "mean": "the mean of the patch tokens",
             "cls_mean": "CLS and the mean of the patch tokens", "prefix": "all prefix tokens"}[head.pool]
@@ -221,13 +221,13 @@ def _describe(name: str, head: DraftHead) -> str:
     return f"head {name}: {norm}{pool}{after}, {head.weight.shape[0]} outputs"
 
 
-def _preparation(how: Preprocess) -> str:
+def _preprocess_text(how: Preprocess) -> str:
     if how.resize is None:
         return "pictures are brought to the image's size"
     return f"pictures are resized to {how.resize} pixels of the shorter side, {how.interpolation}, cut in the centre"
 
 
-def _shape(network: Network) -> str:
+def _shape_text(network: Network) -> str:
     return (f"{network.depth} blocks of dim {network.dim}, {network.heads} heads of {network.head_dim}, FFN "
             f"{network.hidden}; {network.height}x{network.width} pixels in patches of {network.patch}: "
             f"{network.tokens} tokens, {network.prefix_tokens} of them in front of the patches")

@@ -47,7 +47,7 @@ def prove(model: M3ViT, original: Original, how: Preprocess, report: Report) -> 
     image = test_picture(network.height, network.width)
     least = np.inf
     for task in range(len(network.tasks)):
-        want = _theirs(original, normalised(image, how), task)
+        want = _original_tokens(original, normalised(image, how), task)
         got = model(pixels(padded(image, how.pad)), task).double()
         if got.shape != want.shape:
             raise NotProved(f"the source's model gives tokens {tuple(want.shape)}, the float model {tuple(got.shape)}")
@@ -57,7 +57,7 @@ def prove(model: M3ViT, original: Original, how: Preprocess, report: Report) -> 
     report.say("proof", f"tokens equal the source's own model to {least:.0f} dB on one picture")
 
 
-def _theirs(original: Original, image: Tensor, task: int) -> Tensor:
+def _original_tokens(original: Original, image: Tensor, task: int) -> Tensor:
     try:
         return original(image, task).double()
     except NotProved:

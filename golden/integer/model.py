@@ -222,8 +222,8 @@ def patch_rows(network: Network, image: np.ndarray) -> np.ndarray:
     channel)."""
     patch = network.patch
     down, across = network.height // patch, network.width // patch
-    blocks = image.reshape(down, patch, across, patch, 3).transpose(0, 2, 1, 3, 4)
-    return blocks.reshape(down * across, network.patch_values).astype(np.int64)
+    patches = image.reshape(down, patch, across, patch, 3).transpose(0, 2, 1, 3, 4)
+    return patches.reshape(down * across, network.patch_values).astype(np.int64)
 
 
 def _unit(rows: int) -> RowScale:

@@ -36,50 +36,50 @@ MIX_FRACTION = 8
 
 
 class Attention:
-    """The attention of ``block``. ``made`` takes the integers. ``ranges``: of query, key and value, from calibration.
+    """The attention of ``block``. ``integers`` takes the results. ``ranges``: of query, key and value in calibration.
 
     With ``layerwise``, weights and biases are made for the inputs that the integers give. Without it, they come from
     the float weights alone.
     """
 
-    def __init__(self, made: IntegerTensors, ranges: dict[str, Range], layerwise: Layerwise | None, block: int):
-        self.made, self.ranges, self.layerwise, self.block = made, ranges, layerwise, block
+    def __init__(self, integers: IntegerTensors, ranges: dict[str, Range], layerwise: Layerwise | None, block: int):
+        self.integers, self.ranges, self.layerwise, self.block = integers, ranges, layerwise, block
         self.name = f"blocks.{block}.attn"
         self.norm = f"blocks.{block}.norm1"
 
     def quantise(self) -> None:
         """Make all integers from norm1 to ``proj``. Raises RangeError."""
-        made, name = self.made, self.name
-        normed = made.norm(self.norm)
+        integers, name = self.integers, self.name
+        normed = integers.norm(self.norm)
         peaks = {part: self.peak(part) for part in PARTS}
         product = np.sqrt(peaks["query"] * peaks["key"])  # the peak of both once they are alike
         balance = product / peaks["key"]
         largest = product.max()
         units = {"query": largest / OPERAND_MAX * peaks["query"] / product, "key": largest / WEIGHT_MAX / balance,
                  "value": peaks["value"] / WEIGHT_MAX}
-        moments = self.layerwise and self.layerwise.normed("norm1", made.out, normed)
+        moments = self.layerwise and self.layerwise.normed("norm1", integers.out, normed)
         for part, unit in units.items():
-            made.units[f"{name}.{part}"] = unit.tolist()
-            made.linear(f"{name}.{part}", normed, 1 / unit, moments)
+            integers.units[f"{name}.{part}"] = unit.tolist()
+            integers.linear(f"{name}.{part}", normed, 1 / unit, moments)
             if part != "query":
                 centre = -np.rint(self.ranges[part].centre / unit)
-                made.out[f"{name}.{part}.bias"] = np.clip(centre, -ROW_MAX, ROW_MAX)
+                integers.out[f"{name}.{part}.bias"] = np.clip(centre, -ROW_MAX, ROW_MAX)
         logit = largest**2 / (OPERAND_MAX * WEIGHT_MAX)
-        made.factor(f"{name}.logit", logit * made.network.head_dim**-0.5 * LOG2_E * (1 << LOGIT_FRACTION))
+        integers.factor(f"{name}.logit", logit * integers.network.head_dim**-0.5 * LOG2_E * (1 << LOGIT_FRACTION))
         mix = units["value"] * 2.0**-MIX_FRACTION
-        made.units[f"{name}.mix"] = mix.tolist()
-        made.factor(f"{name}.mix", 2.0**MIX_FRACTION)
+        integers.units[f"{name}.mix"] = mix.tolist()
+        integers.factor(f"{name}.mix", 2.0**MIX_FRACTION)
         if self.layerwise:
-            self._temper(self.layerwise.temper(made.out))
-        self._project(mix / OPERAND_MAX, made.out[f"{name}.value.bias"] * units["value"])
+            self._temper(self.layerwise.temper(integers.out))
+        self._project(mix / OPERAND_MAX, integers.out[f"{name}.value.bias"] * units["value"])
 
     def peak(self, part: str) -> np.ndarray:
         """The largest magnitude (dim,) that is stored without clipping; for keys and values, from their centre."""
-        found, layers = self.ranges[part], self.made.layers
+        found, layers = self.ranges[part], self.integers.layers
         peak = (found.peak if part == "query" else found.reach) * HEADROOM[part]
         if part == "value":
             peak *= np.clip(found.reach / TAIL / np.where(found.spread > 0, found.spread, np.inf), 1.0, 1.5)
-        weight = layers[f"{self.name}.{part}"].weight * self.made.tensors[f"{self.norm}.weight"]
+        weight = layers[f"{self.name}.{part}"].weight * self.integers.tensors[f"{self.norm}.weight"]
         peak = np.maximum(peak, LEAST_PEAK * np.linalg.norm(weight, axis=1))
         if part == "value":  # a channel that proj hardly uses may have more room: its noise stays small after proj
             used = np.linalg.norm(layers[f"{self.name}.proj"].weight, axis=0)
@@ -89,20 +89,21 @@ class Attention:
 
     def _temper(self, factors: np.ndarray) -> None:
         """Multiply the queries of each head by its factor (heads,)."""
-        made, layer = self.made, f"{self.name}.query"
-        factor = np.repeat(factors, made.network.head_dim)
+        integers, layer = self.integers, f"{self.name}.query"
+        factor = np.repeat(factors, integers.network.head_dim)
         for part in ("column_scale", "bias"):
-            made.out[f"{layer}.{part}"] = np.rint(made.out[f"{layer}.{part}"] * factor)
-        made.units[layer] = (np.array(made.units[layer]) / factor).tolist()
-        made.units[f"{self.name}.logit"] = factors.tolist()
+            integers.out[f"{layer}.{part}"] = np.rint(integers.out[f"{layer}.{part}"] * factor)
+        integers.units[layer] = (np.array(integers.units[layer]) / factor).tolist()
+        integers.units[f"{self.name}.logit"] = factors.tolist()
 
     def _project(self, operand: np.ndarray, added: np.ndarray) -> None:
         """Quantise ``proj``. Its inputs contain the constant ``added`` (dim,), and lack the one that `fold` removed."""
-        made, layerwise, layer = self.made, self.layerwise, f"{self.name}.proj"
-        weight, bias = made.layers[layer]
-        made.layers[layer] = Affine(weight, bias - weight @ added)
-        constant = offsets(made.tensors, self.block).value - added
-        moments = layerwise and layerwise.attend(made.out, operand, constant)
-        made.linear(layer, operand, 2.0**made.residual_fraction, moments, layerwise.drift("x") if layerwise else 0.0)
+        integers, layerwise, layer = self.integers, self.layerwise, f"{self.name}.proj"
+        weight, bias = integers.layers[layer]
+        integers.layers[layer] = Affine(weight, bias - weight @ added)
+        constant = offsets(integers.tensors, self.block).value - added
+        moments = layerwise and layerwise.attend(integers.out, operand, constant)
+        drift = layerwise.drift("x") if layerwise else 0.0
+        integers.linear(layer, operand, 2.0**integers.residual_fraction, moments, drift)
         if layerwise:
-            layerwise.project(made.out)
+            layerwise.project(integers.out)

@@ -64,8 +64,8 @@ def quantise(network: Network, tensors: Mapping[str, np.ndarray], images: np.nda
     statistics = calibrate(model, complete, images)
     fraction = _residual_fraction(statistics.residual)
     layerwise = Layerwise(model, images, fraction) if compensate else None
-    made = IntegerTensors(network, complete, fraction, watch or (lambda layer: None))
-    quantised = _Quantiser(made, statistics, layerwise).run()
+    integers = IntegerTensors(network, complete, fraction, watch or (lambda layer: None))
+    quantised = _Quantiser(integers, statistics, layerwise).run()
     check(model_bounds(quantised))
     heads = {name: np.asarray(tensor) for name, tensor in tensors.items() if name.startswith(HEADS)}
     return replace(quantised, heads=heads, host=dict(host or {}))
@@ -84,33 +84,33 @@ class _Quantiser:
     from the float weights alone.
     """
 
-    def __init__(self, made: IntegerTensors, statistics: Statistics, layerwise: Layerwise | None):
-        self.network, self.made, self.statistics, self.layerwise = made.network, made, statistics, layerwise
-        self.residual = 2.0**made.residual_fraction
+    def __init__(self, integers: IntegerTensors, statistics: Statistics, layerwise: Layerwise | None):
+        self.network, self.integers, self.statistics, self.layerwise = integers.network, integers, statistics, layerwise
+        self.residual = 2.0**integers.residual_fraction
 
     def run(self) -> QuantisedModel:
-        made, layerwise = self.made, self.layerwise
-        made.linear("patch_embed", 2.0**-PIXEL_FRACTION, self.residual, layerwise and layerwise.pixels())
-        made.out["position"] = bias_integers("position", self._position(), self.residual)
+        integers, layerwise = self.integers, self.layerwise
+        integers.linear("patch_embed", 2.0**-PIXEL_FRACTION, self.residual, layerwise and layerwise.pixels())
+        integers.out["position"] = bias_integers("position", self._position(), self.residual)
         if layerwise:
-            layerwise.embed(made.out)
+            layerwise.embed(integers.out)
         for block in range(self.network.depth):
             if layerwise:
                 layerwise.enter(block)
-            Attention(made, self.statistics.ranges[block], layerwise, block).quantise()
+            Attention(integers, self.statistics.ranges[block], layerwise, block).quantise()
             if self.network.is_moe(block):
                 self._moe(f"blocks.{block}", block)
             else:
                 self._dense(f"blocks.{block}.mlp", self._norm2(block), "gelu")
                 if layerwise:
-                    layerwise.contract(f"blocks.{block}.mlp.fc2", made.out)
+                    layerwise.contract(f"blocks.{block}.mlp.fc2", integers.out)
         dtypes = {name: dtype for name, (_, dtype) in tensor_shapes(self.network).items()}
-        arrays = {name: np.asarray(value, dtypes[name]) for name, value in made.out.items()}
-        return QuantisedModel(self.network, arrays, made.residual_fraction, {"units": made.units})
+        arrays = {name: np.asarray(value, dtypes[name]) for name, value in integers.out.items()}
+        return QuantisedModel(self.network, arrays, integers.residual_fraction, {"units": integers.units})
 
     def _position(self) -> np.ndarray:
         """The tokens (tokens, dim) before any patch is added: position, prefix token, bias of the patch embedding."""
-        tensors, prefix = self.made.tensors, self.network.prefix_tokens
+        tensors, prefix = self.integers.tensors, self.network.prefix_tokens
         position = tensors["pos_embed"][0].astype(np.float64)
         position[:prefix] += tensors["prefix_tokens"][0]
         position[prefix:] += tensors["patch_embed.proj.bias"]
@@ -118,63 +118,65 @@ class _Quantiser:
 
     def _norm2(self, block: int) -> tuple[float, Moments | None]:
         """The value of one unit of operand x row scale after norm2, and the moments of such rows."""
-        unit = self.made.norm(f"blocks.{block}.norm2")
-        return unit, self.layerwise and self.layerwise.normed("norm2", self.made.out, unit)
+        unit = self.integers.norm(f"blocks.{block}.norm2")
+        return unit, self.layerwise and self.layerwise.normed("norm2", self.integers.out, unit)
 
     def _dense(self, name: str, normed: tuple[float, Moments | None], kept: str) -> None:
         """Quantise an FFN that all tokens use. The float model calls its hidden rows ``kept``."""
-        made, layerwise, layer = self.made, self.layerwise, f"{name}.fc2"
-        made.linear(f"{name}.fc1", normed[0], 2.0**GELU_FRACTION, normed[1])
+        integers, layerwise, layer = self.integers, self.layerwise, f"{name}.fc2"
+        integers.linear(f"{name}.fc1", normed[0], 2.0**GELU_FRACTION, normed[1])
         drift: np.ndarray | float = 0.0
         moments: Moments | None = None
-        stacked = made.layers[layer].weight.ndim == 3  # a fc2 for each task
+        stacked = integers.layers[layer].weight.ndim == 3  # a fc2 for each task
         if layerwise:
             tasks = range(len(self.network.tasks)) if stacked else [None]
-            each = [layerwise.hidden(f"{name}.fc1", kept, made.out, HIDDEN_UNIT, task) for task in tasks]
+            each = [layerwise.hidden(f"{name}.fc1", kept, integers.out, HIDDEN_UNIT, task) for task in tasks]
             moments = Moments.stack(each) if stacked else each[0]
             drift = np.stack([layerwise.drift("x_post_attn", task) for task in tasks]) if stacked \
                 else layerwise.drift("x_post_attn")
-        made.linear(layer, HIDDEN_UNIT, self.residual, moments, drift)
+        integers.linear(layer, HIDDEN_UNIT, self.residual, moments, drift)
 
     def _moe(self, name: str, block: int) -> None:
-        made, layerwise, normed, ffn = self.made, self.layerwise, self._norm2(block), f"{name}.moe"
+        integers, layerwise, normed, ffn = self.integers, self.layerwise, self._norm2(block), f"{name}.moe"
         self._gate(f"{ffn}.gate", normed[0] * OPERAND_MAX / QUANTISED_MAX, normed[1])
         if self.network.shared_hidden:
             self._dense(f"{ffn}.shared", normed, "shared_gelu")
-        made.linear(f"{ffn}.fc1", normed[0], 2.0**GELU_FRACTION, normed[1])
-        made.linear(f"{ffn}.fc2", HIDDEN_UNIT, self.residual,
-                    layerwise and layerwise.experts_hidden(made.out, HIDDEN_UNIT))
-        order = expert_order(self.statistics.loads[block])
-        made.out[f"{ffn}.order"], made.out[f"{ffn}.speculate"] = order, speculated(self.statistics.loads[block], order)
-        renumber(made.out, ffn, order)
+        integers.linear(f"{ffn}.fc1", normed[0], 2.0**GELU_FRACTION, normed[1])
+        integers.linear(f"{ffn}.fc2", HIDDEN_UNIT, self.residual,
+                        layerwise and layerwise.experts_hidden(integers.out, HIDDEN_UNIT))
+        loads = self.statistics.loads[block]
+        order = expert_order(loads)
+        integers.out[f"{ffn}.order"], integers.out[f"{ffn}.speculate"] = order, speculated(loads, order)
+        renumber(integers.out, ffn, order)
         if layerwise:
-            layerwise.experts(made.out)
+            layerwise.experts(integers.out)
 
     def _gate(self, name: str, normed: float, moments: Moments | None) -> None:
         """Quantise gates to weights of 15 bits (two digits). Accumulators count units of 2^14.
 
         A masked expert gets the least bias.
         """
-        made = self.made
-        weight, bias = made.layers[name]
+        integers = self.integers
+        weight, bias = integers.layers[name]
         unit = normed * 4.0**DIGIT_BITS * LOG2_E * 2.0**GATE_FRACTION
         quantised = quantise_weights(name, weight, unit, limit=GATE_WEIGHT_MAX)
         for part, value in quantised._asdict().items():
-            made.out[f"{name}.{part}"] = value
+            integers.out[f"{name}.{part}"] = value
         if moments:
             bias = bias + weight @ (moments.real - moments.integer)
-        integers = bias_integers(f"{name}.bias", bias, LOG2_E * 2.0**LOGIT_FRACTION, low=BIAS_MASKED + 1)
-        made.out[f"{name}.bias"] = np.where(made.tensors[f"{name}.mask"], integers, BIAS_MASKED)
+        biases = bias_integers(f"{name}.bias", bias, LOG2_E * 2.0**LOGIT_FRACTION, low=BIAS_MASKED + 1)
+        integers.out[f"{name}.bias"] = np.where(integers.tensors[f"{name}.mask"], biases, BIAS_MASKED)
         if self.network.select_bias:
-            made.out[f"{name}.select_bias"] = self._select_bias(f"{name}.select_bias", made.tensors[f"{name}.mask"])
-        made.watch(name)
+            mask = integers.tensors[f"{name}.mask"]
+            integers.out[f"{name}.select_bias"] = self._select_bias(f"{name}.select_bias", mask)
+        integers.watch(name)
 
     def _select_bias(self, name: str, allowed: np.ndarray) -> np.ndarray:
         """Selection biases around the middle of the experts that a task may use; 0 for the others.
 
         Only the differences of the biases matter.
         """
-        bias = np.where(allowed, self.made.tensors[name].astype(np.float64), np.nan)
+        bias = np.where(allowed, self.integers.tensors[name].astype(np.float64), np.nan)
         bias -= (np.nanmax(bias, axis=1, keepdims=True) + np.nanmin(bias, axis=1, keepdims=True)) / 2
         unit = 2.0**SELECT_FRACTION if self.network.gate == "sigmoid" else LOG2_E * 2.0**LOGIT_FRACTION
         return bias_integers(name, np.nan_to_num(bias), unit)

@@ -43,8 +43,8 @@ def synthetic_images(network: Network, seed: int, count: int) -> np.ndarray:
     """Images u8 (count, H, W, 3) with a random colour in each quarter of a patch."""
     rng = np.random.default_rng((seed, count))
     size = max(network.patch // 2, 1)
-    blocks = rng.integers(0, 256, (count, network.height // size, network.width // size, 3), dtype=np.uint8)
-    return blocks.repeat(size, axis=1).repeat(size, axis=2)
+    colours = rng.integers(0, 256, (count, network.height // size, network.width // size, 3), dtype=np.uint8)
+    return colours.repeat(size, axis=1).repeat(size, axis=2)
 
 
 def synthetic_model(network: Network, seed: int) -> QuantisedModel:

@@ -158,9 +158,9 @@ class Experts(nn.Module):
         It works expert by expert, as the machine does. A stable sort of all (token, rank) pairs by expert makes the
         queues.
         """
-        expert_of_slot = index.flatten()
-        order = expert_of_slot.argsort(stable=True)
-        lengths = expert_of_slot.bincount(minlength=self.fc1.weight.shape[0]).tolist()
+        expert_of_pair = index.flatten()
+        order = expert_of_pair.argsort(stable=True)
+        lengths = expert_of_pair.bincount(minlength=self.fc1.weight.shape[0]).tolist()
 
         def by_token(queued: Tensor) -> Tensor:
             return queued.index_select(0, order.argsort()).unflatten(0, index.shape)

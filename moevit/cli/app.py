@@ -60,7 +60,7 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
             name = self.prefix + (ctx.invoked_subcommand or "")
-            raise _lacking(error, name, COMMANDS[name]) from error
+            raise _missing_extra(error, name, COMMANDS[name]) from error
         except KeyboardInterrupt as error:
             errors.print(interrupted(), style="red", markup=False, soft_wrap=True)
             raise typer.Exit(INTERRUPTED) from error
@@ -78,7 +78,7 @@ def _imported(name: str, command: Command) -> Any:
     return typer.main.get_command(made)
 
 
-def _lacking(error: ModuleNotFoundError, name: str, command: Command) -> BaseException:
+def _missing_extra(error: ModuleNotFoundError, name: str, command: Command) -> BaseException:
     said = explained(error, f"moevit {name}", command.extra)
     if said is error:
         return error
