@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared memory of a loaded bundle. The one place where caches are flushed and invalidated."""
+"""Shared memory of a loaded bundle. Caches are flushed and invalidated here and nowhere else."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ def _pages(size: int) -> int:
 
 
 def _sizes(bundle: Bundle) -> dict[str, dict[str, int]]:
-    """Bytes of each part, by buffer: what stays, what the host writes for a run, what the machine writes."""
+    """Bytes of each part, by buffer: constants, what the host writes for a run, what the machine writes."""
     batch, image, out = (bundle.manifest[key] for key in ("batch", "image", "output"))
     patches = (image["height"] // image["patch"]) * (image["width"] // image["patch"])
     images = 3 * batch * patches * image["cell"] ** 2
@@ -33,22 +33,22 @@ def _sizes(bundle: Bundle) -> dict[str, dict[str, int]]:
 
 
 def shared_bytes(bundle: Bundle) -> int:
-    """Memory that ``bundle`` takes when it is loaded, in bytes: what a device without a memory of its own needs."""
+    """Bytes of shared memory that ``bundle`` takes when it is loaded."""
     return sum(_pages(size) for parts in _sizes(bundle).values() for size in parts.values())
 
 
 class Arena:
     """Program, weights, gates, and `SLOTS` images and outputs of ``bundle`` in memory of ``device``.
 
-    Three contiguous buffers, their parts on page boundaries: a buffer is flushed or invalidated whole (PYNQ 4 and
-    PYNQ.remote know nothing less), so what only the host writes and what only the machine writes lie apart.
+    There are three contiguous buffers, whose parts begin on pages. PYNQ 4 and PYNQ.remote can only flush or invalidate
+    a whole buffer. So the parts that the host writes and the parts that the machine writes are in different buffers.
 
     Raises OutOfContiguousMemory, with nothing kept.
 
     Members
     -------
     addresses : physical address of each part
-    reads, writes : first address, and first after the last, of what the machine may read and write
+    reads, writes : first address that the machine may read (write), and first one after them
     """
 
     def __init__(self, device: Device, bundle: Bundle):
@@ -84,13 +84,13 @@ class Arena:
             at += _pages(size)
 
     def put_images(self, slot: int, images: np.ndarray) -> None:
-        """Copy images u8 ([batch,] H, W, 3), of any layout, to where the machine reads them, each patch in its cell."""
+        """Copy images u8 ([batch,] H, W, 3) to ``slot``, each patch in its cell, and flush them."""
         buffer = self._buffers["images"]
         buffer.array[self._places[f"image{slot}"]] = lay_cells(images, self._patch, self._cell).reshape(-1)
         buffer.flush()
 
     def output(self, slot: int) -> np.ndarray:
-        """A copy, u8, of what the machine wrote."""
+        """A copy of what the machine wrote to ``slot``, u8."""
         buffer = self._buffers["outputs"]
         buffer.invalidate()
         return buffer.array[self._places[f"output{slot}"]].copy()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of a machine: started, waited for, ended. However a run fails, the machine is quiet afterwards, or says not."""
+"""Starts the runs of a machine, waits for them, and ends them. After a failed run the machine is quiet, or ``running``
+says that it is not."""
 
 import logging
 
@@ -12,15 +13,15 @@ from .registers import RegisterFile
 
 __all__ = ["Control"]
 
-#: Seconds for a run: so many times what the compiler predicts on a slow memory, and time to be woken up.
+#: Seconds for a run: this many times the compiler's bound for a slow memory, and time to wake the host up.
 _DEADLINE_FACTOR, _DEADLINE_MARGIN = 10, 1.0
-_RESET_READS = 1000  # of CONTROL until a soft reset must have ended: the bus owes a few bursts at most
-_kept: set[Device] = set()  # whose machines may still write: what is held here, nobody frees before the process ends
+_RESET_READS = 1000  # of CONTROL, within which a soft reset must end: the bus owes a few bursts at most
+_kept: set[Device] = set()  # their machines may still write: they and their memory live until the process ends
 _log = logging.getLogger(__name__)
 
 
 class Control:
-    """The runs of the machine in ``device``. A run that someone else left behind is ended first.
+    """The runs of the machine in ``device``. A run that another process left behind is ended first.
 
     Raises NoMachine, VersionMismatch, AcceleratorTimeout.
 
@@ -28,7 +29,7 @@ class Control:
     -------
     registers : of the machine
     running : a run is under way, or could not be ended; the machine may write its memory
-    runs : how many were started, which is the number of the last
+    runs : how many runs were started; this is the number of the last one
     """
 
     def __init__(self, device: Device):
@@ -39,17 +40,17 @@ class Control:
         self.reset()
 
     def deadline(self, bundle: Bundle) -> float:
-        """Seconds after which a run of ``bundle`` is taken for stuck."""
+        """Seconds after which a run of ``bundle`` counts as stuck."""
         return _DEADLINE_MARGIN + _DEADLINE_FACTOR * bundle.manifest["deadline_cycles"] / self._device.clock_hz
 
     def check_ready(self, bundle: Bundle) -> None:
-        """Whether ``bundle`` can be run at once. Raises StaleOverlay, Busy."""
+        """Raises StaleOverlay or Busy unless ``bundle`` can run at once."""
         check_not_stale(self.registers, bundle)
         if self.running or not self.registers.status("IDLE"):
             raise Busy("a run is under way", fix="Wait for it, or reset()")
 
     def start(self) -> None:
-        """Begin a run with the settings that the registers hold."""
+        """Start a run with the settings of the registers."""
         if self._device.interrupts:
             self.registers.set("INTERRUPT_ENABLE", 3)
             self.registers.set("INTERRUPT_GLOBAL", 1)
@@ -58,12 +59,12 @@ class Control:
         self.registers.command("START")
 
     def check_under_way(self, run: int) -> None:
-        """Whether nothing has ended the run of that number since it was started. Raises AccelError."""
+        """Raises AccelError if something has ended run number ``run``."""
         if not self.running or run != self.runs:
             raise AccelError("the stream's run was ended by reset(), load() or close()", fix="Begin another stream()")
 
     def finish(self, bundle: Bundle, timeout: float | None) -> None:
-        """Wait for the end of a run of ``bundle``, ``timeout`` seconds or until its deadline.
+        """Wait for the end of a run of ``bundle``, for ``timeout`` seconds; None: until its deadline.
 
         Raises AcceleratorTimeout, BusError, ProgramRefused.
         """
@@ -85,7 +86,7 @@ class Control:
         check_run(self.registers, bundle)
 
     def abort(self, run: int | None = None) -> None:
-        """End the run of that number, or whichever is under way. ``running`` stays true if that fails."""
+        """End run number ``run``, or any run that is under way. If that fails, ``running`` stays true."""
         if not self.running or run not in (None, self.runs):
             return
         try:
@@ -94,7 +95,7 @@ class Control:
             self.running = False  # the machine that ran is gone
         except Exception as error:
             _kept.add(self._device)
-            _log.error("the run could not be ended: %s", error)  # what led here is what the user must see
+            _log.error("the run could not be ended: %s", error)  # the user must see the first error, not this one
 
     def reset(self) -> None:
         """Soft reset: the machine lets its bursts end, forgets the run, and is idle. Raises AcceleratorTimeout."""

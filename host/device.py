@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a machine looks like to the runtime. Three bodies have these methods: a PYNQ board (``pynq``), the simulated
-board (``moevit.sim.board.simulated_board``), the golden machine (``moevit.golden.machine.device``)."""
+"""The interface between runtime and machine. Three bodies have it: a PYNQ board (``pynq``), the simulated board
+(``moevit.sim.board.simulated_board``), the golden machine (``moevit.golden.machine.device``)."""
 
 from typing import Protocol
 
@@ -18,7 +18,8 @@ class Buffer(Protocol):
 
     @property
     def array(self) -> np.ndarray:
-        """The host's view, u8: the machine sees it after ``flush``, the host the machine's after ``invalidate``."""
+        """The host's view, u8. After ``flush`` the machine sees it; after ``invalidate`` it shows what the machine
+        wrote."""
 
     def flush(self) -> None:
         """Make the host's bytes visible to the machine."""
@@ -35,26 +36,26 @@ class Device(Protocol):
 
     @property
     def clock_hz(self) -> float:
-        """The machine's clock: turns predicted cycles into a deadline."""
+        """The machine's clock. It makes a deadline of cycles."""
 
     @property
     def interrupts(self) -> bool:
-        """Whether ``wait`` uses the machine's interrupt, so that it must be enabled and acknowledged."""
+        """Whether ``wait`` uses the machine's interrupt. If so, the caller enables and acknowledges it."""
 
     def read_register(self, at: int) -> int:
-        """The 32-bit register at byte offset ``at``; no side effects."""
+        """The 32-bit register at byte offset ``at``. Reading has no side effects."""
 
     def write_register(self, at: int, value: int) -> None:
         """Write a 32-bit register."""
 
     def allocate(self, size: int) -> Buffer:
-        """``size`` bytes of shared memory. Raises MemoryError with what is needed and what is free."""
+        """``size`` bytes of shared memory. Raises MemoryError; the message says how much is needed and free."""
 
     def free_bytes(self) -> int | None:
-        """Bytes of shared memory that are free (maybe in several pieces); None if that cannot be known."""
+        """Bytes of shared memory that are free, perhaps in several pieces; None if the device cannot know."""
 
     def wait(self, timeout: float) -> None:
-        """Return when the run has ended, with DONE or ERROR. Raises TimeoutError after ``timeout`` seconds."""
+        """Return when the run has ended, by DONE or ERROR. Raises TimeoutError after ``timeout`` seconds."""
 
     def close(self) -> None:
         """Give everything back; may be called twice."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a board needs, and whether it is there: found before a run fails, said in one table."""
+"""Checks that a board has what a run needs, and says it in one table."""
 
 import importlib.util
 import json
@@ -24,8 +24,10 @@ _LEAST_CMA = 32 << 20
 
 @dataclass(frozen=True)
 class Finding:
-    """``what`` was looked for, what was ``found``; ``fix`` says how to get it and is empty if it is there. Without
-    something ``essential`` nothing runs."""
+    """One check: ``what`` it looks for, and what it ``found``.
+
+    ``fix`` says how to get what is missing; it is empty if nothing is. Nothing runs without what is ``essential``.
+    """
 
     what: str
     found: str
@@ -34,12 +36,12 @@ class Finding:
 
 
 def examine(folder: Path, root: Path = Path("/")) -> list[Finding]:
-    """Look at this computer (its files below ``root``) and at overlay and bundles in ``folder``."""
+    """Check this computer, whose files are below ``root``, and overlay and bundles in ``folder``."""
     return [*_packages(), *_board(root), *_files(folder)]
 
 
 def table(findings: list[Finding]) -> str:
-    """A line each: ok, missing, or - for what can be done without; then what was found, or how to get it."""
+    """A line for each finding: ok, missing, or - for what is not essential; then what was found, or how to get it."""
     width = max(len(each.what) for each in findings)
     lines = []
     for each in findings:
@@ -117,7 +119,7 @@ def _files(folder: Path) -> Iterator[Finding]:
 
 
 def _damage(bitstream: Path) -> str:
-    """What is wrong with a bitstream's files, and what to do; empty if nothing is."""
+    """What is wrong with a bitstream and its handoff, and what to do; empty if nothing is."""
     handoff = bitstream.with_suffix(".hwh")
     if not handoff.exists():
         return f"{handoff.name} must lie beside it"
@@ -131,7 +133,7 @@ def _damage(bitstream: Path) -> str:
 
 
 def _built_hash(folder: Path) -> int | None:
-    """The configuration of the overlay, from the report of its build."""
+    """Hash of the overlay's configuration, from the report of its build; None without one."""
     try:
         return int(json.loads((folder / "build.json").read_text())["config_hash"], 16)
     except (OSError, ValueError, KeyError, TypeError):

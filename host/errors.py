@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong between host and machine. Each error says the cause, the state, and what to do."""
+"""Errors between host and machine. Each says the cause, the state, and what to do."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ __all__ = [
 
 
 class AccelError(RuntimeError):
-    """Base of all. ``state`` holds register values and addresses at the time, ``fix`` what to do about it."""
+    """Base of all. ``state`` holds register values and addresses at the time; ``fix`` says what to do."""
 
     def __init__(self, cause: str, *, fix: str = "", **state: Any):
         super().__init__(f"{cause}. {fix}".strip() if fix else cause)
@@ -37,7 +37,7 @@ class VersionMismatch(AccelError):
 
 
 class WrongClock(AccelError):
-    """The logic is clocked faster than it was built for."""
+    """The clock of the logic is faster than the one it was built for."""
 
 
 class StaleOverlay(AccelError):
@@ -57,7 +57,7 @@ class WrongInput(AccelError, ValueError):
 
 
 class MissingFile(AccelError, FileNotFoundError):
-    """A file that a notebook needs is in none of the places where it is looked for."""
+    """A file that a notebook needs is in none of the folders where it may be."""
 
 
 class Busy(AccelError):
@@ -69,7 +69,7 @@ class AlreadyInUse(Busy):
 
 
 class OutOfContiguousMemory(AccelError, MemoryError):
-    """Physically contiguous memory could not be had."""
+    """There is not enough physically contiguous memory."""
 
 
 class AcceleratorTimeout(AccelError, TimeoutError):
@@ -77,7 +77,7 @@ class AcceleratorTimeout(AccelError, TimeoutError):
 
 
 class BusError(AccelError):
-    """The memory answered with an error, or an address lay outside its window."""
+    """The memory answered with an error, or an address lies outside its window."""
 
 
 class ProgramRefused(AccelError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From error code and registers to an error that says where a run stopped, and why."""
+"""Makes an error of error code and registers: where a run stopped, and why."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ _BUS = {ErrorCode.READ_WINDOW, ErrorCode.WRITE_WINDOW, ErrorCode.ALIGNMENT, Erro
 
 
 def check_identity(registers: RegisterFile) -> None:
-    """Raises NoMachine, VersionMismatch."""
+    """Raises NoMachine or VersionMismatch unless a machine of this version answers."""
     magic = registers.read("MAGIC")
     if magic != MAGIC:
         raise NoMachine(f"MAGIC reads 0x{magic:08X}, not 0x{MAGIC:08X}", magic=magic,
@@ -28,7 +28,7 @@ def check_identity(registers: RegisterFile) -> None:
 
 
 def check_not_stale(registers: RegisterFile, bundle: Bundle) -> None:
-    """Whether the machine is still the one into which ``bundle`` was loaded: a new bitstream has forgotten it."""
+    """Raises StaleOverlay if the machine does not hold ``bundle`` any more: a new bitstream forgets it."""
     wanted = {"MAGIC": MAGIC, "CONFIG_HASH": bundle.manifest["config_hash"], "PROGRAM_LENGTH": bundle.program_length}
     found = {name: registers.read(name) for name in wanted}
     wrong = [f"{name} reads 0x{found[name]:X}, not 0x{value:X}" for name, value in wanted.items()
@@ -39,25 +39,26 @@ def check_not_stale(registers: RegisterFile, bundle: Bundle) -> None:
 
 
 def machine_state(registers: RegisterFile) -> dict[str, Any]:
-    """What the registers say of a run that ended badly. ``pc`` and ``address`` are those of the first error."""
+    """The registers after a run that failed. ``pc`` and ``address`` are those of the first error."""
     return {"pc": registers.read("ERROR_PC"), "address": registers.read_wide("ERROR_ADDRESS"),
             "finished": registers.read("FINISHED"), "started": registers.read("PC"),
             "control": registers.read("CONTROL"), "stalls": registers.counters()}
 
 
 def instruction_name(bundle: Bundle, pc: int) -> str:
+    """For people: the name of instruction ``pc``."""
     entries = bundle.manifest["instructions"]
     return entries[pc]["name"] if pc < len(entries) else "past the program"
 
 
 def check_run(registers: RegisterFile, bundle: Bundle) -> None:
-    """Raises what the machine stopped with: AcceleratorTimeout (its watchdog), BusError, ProgramRefused."""
+    """Raises the error that stopped the run, if any: AcceleratorTimeout (the watchdog), BusError, ProgramRefused."""
     number = registers.read("ERROR_CODE")
     if number == ErrorCode.NONE:
         return
     state = machine_state(registers)
     if number not in set(ErrorCode):
-        raise AccelError(f"the machine stopped with error code {number}, which nothing here knows", **state,
+        raise AccelError(f"the machine stopped with error code {number}, which this version does not know", **state,
                          fix="Use the bitstream and the package of one release")
     code, pc = ErrorCode(number), state["pc"]
     where = f"{code.name} at instruction {pc} ({instruction_name(bundle, pc)}), address 0x{state['address']:X}"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Heads and their metrics, in numpy: what follows the accelerator on the host.
+"""Heads and their metrics, in numpy: the host applies them to the machine's tokens.
 
-A head norms tokens, pools them, and has a linear layer. Its weights are the checkpoint's tensors
-``heads.<name>.norm.weight``, ``.norm.bias``, ``.fc.weight`` [outputs, inputs], ``.fc.bias``; which tokens it takes is
-said beside them: ``host["heads"][name]`` with ``pool``, ``norm``, ``task``, ``classes`` (docs/formats.md).
+A head normalises tokens, pools them, and has a linear layer. Its weights are the checkpoint's tensors
+``heads.<name>.norm.weight``, ``.norm.bias``, ``.fc.weight`` [outputs, inputs], ``.fc.bias``. Its options ``pool``,
+``norm``, ``task``, ``classes`` are in ``host["heads"][name]`` (docs/formats.md).
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """A linear layer on pooled tokens of a network; without ``weight`` the normed tokens themselves, all of them.
+    """A linear layer on pooled tokens of a network. Without ``weight`` it gives all normalised tokens.
 
     Parameters
     ----------
@@ -81,10 +81,10 @@ def _pooled(tokens: Floats, pool: str, prefix: int) -> Floats:
 
 def read_heads(network: Network, tensors: Mapping[str, NDArray],
                host: Mapping[str, Any] | None = None) -> dict[str, Head]:
-    """The heads in a checkpoint's or bundle's arrays, by name. ``host`` says what they take (`QuantisedModel.host`, a
-    manifest's ``host``); where it has no heads, one of every task's name takes that task's patch tokens.
+    """The heads in the arrays of a checkpoint or bundle, by name.
 
-    Raises HeadError for a missing or misshapen one.
+    ``host`` has their options (`QuantisedModel.host`, a manifest's ``host``). If it has no heads, each head with the
+    name of a task takes that task's patch tokens. Raises HeadError for a head that is incomplete or misshapen.
     """
     check_heads(network, tensors, host)
     return {name: _read_head(network, tensors, name, said)
@@ -92,7 +92,7 @@ def read_heads(network: Network, tensors: Mapping[str, NDArray],
 
 
 def confusion_matrix(labels: NDArray, predictions: NDArray, classes: int) -> NDArray[np.int64]:
-    """Counts [label, prediction] of two integer arrays of the same shape, with values 0 .. classes - 1."""
+    """Counts int64 [label, prediction] of two integer arrays of the same shape, with values 0 .. classes - 1."""
     if labels.shape != predictions.shape:
         raise HeadError(f"labels {labels.shape} and predictions {predictions.shape} differ in shape")
     for name, values in (("label", labels), ("prediction", predictions)):
@@ -103,7 +103,8 @@ def confusion_matrix(labels: NDArray, predictions: NDArray, classes: int) -> NDA
 
 
 def mean_iou(confusion: NDArray[np.int64]) -> float:
-    """Mean over classes of intersection over union, in 0..1; a class neither labelled nor predicted is left out."""
+    """Mean over classes of intersection over union, in 0..1. A class that is neither labelled nor predicted does not
+    count."""
     hits = np.diagonal(confusion)
     union = confusion.sum(0) + confusion.sum(1) - hits
     if not union.any():

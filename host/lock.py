@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One holder per machine: a lock file that the kernel releases with the process, however that ends."""
+"""One holder per machine: a lock file that the kernel releases when the process ends in any way."""
 
 import fcntl
 import os
@@ -16,10 +16,10 @@ _PLACES = (Path("/run/lock"), Path(tempfile.gettempdir()))
 
 
 class MachineLock:
-    """Holds the machine called ``name`` (its board and control address) until ``release``.
+    """Holds the machine ``name`` (its board and control address) until ``release``.
 
-    The file ``moevit-<name>.lock`` holds the holder's process id, so that a second one can name it. Raises
-    AlreadyInUse, also for a file of another user, and NotOnBoard where no lock can be kept.
+    The file ``moevit-<name>.lock`` has the process id of the holder, for the error message of a second process. Raises
+    AlreadyInUse, also for a file of another user, and NotOnBoard if no folder can hold a lock.
     """
 
     def __init__(self, name: str, folder: Path | None = None):
@@ -51,7 +51,7 @@ class MachineLock:
         self._file.flush()
 
     def release(self) -> None:
-        """Let others have the machine; may be called twice. The file stays: whoever waits for it has it open."""
+        """Give the machine up; may be called twice. The file stays, because a waiting process has it open."""
         if self._file is not None:
             fcntl.flock(self._file, fcntl.LOCK_UN)  # a child that was forked meanwhile has the file open too
             self._file.close()

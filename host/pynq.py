@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The machine on a PYNQ board: the driver that an overlay binds to it, which is a `Device` of the runtime.
 
-Imports ``pynq``, so the runtime imports this module only when it is given an overlay. Works with PYNQ 3 and 4, on the
-board and, with PYNQ 4, from another computer (PYNQ.remote).
+This module imports ``pynq``, so the runtime imports it only for an overlay. It works with PYNQ 3 and 4 on the board,
+and with PYNQ 4 from another computer (PYNQ.remote).
 """
 
 import os
@@ -38,14 +38,14 @@ except ImportError as error:
 __all__ = ["ContiguousBuffer", "MoevitIP", "open_overlay"]
 
 MEMINFO = "/proc/meminfo"
-DEFAULT_CLOCK_HZ = 100e6  # of a bare address, which says nothing of its clock
+DEFAULT_CLOCK_HZ = 100e6  # for a bare address, whose clock is unknown
 _POLL_SECONDS = 100e-6
-_INTERRUPT_SECONDS = 0.05  # an interrupt that is lost costs so much
+_INTERRUPT_SECONDS = 0.05  # what a lost interrupt costs
 _ENDED = 1 << BITS["DONE"] | 1 << BITS["ERROR"]
 
 
 class ContiguousBuffer:
-    """A `Buffer` around what ``pynq.allocate`` returns."""
+    """A `Buffer` around the result of ``pynq.allocate``."""
 
     def __init__(self, buffer: Any):
         self._buffer = buffer
@@ -68,9 +68,9 @@ class ContiguousBuffer:
 class MoevitIP(DefaultIP):
     """The machine at ``description["phys_addr"]``, as an overlay describes it; see `open_overlay`.
 
-    Making one touches nothing. The first access to a register takes the machine's lock, ``close`` gives it back; it is
-    a file per board and address, so a second process is refused (AlreadyInUse). As ``overlay.moevit_0`` it knows no
-    overlay: clock and loaded bitstream are checked only where ``Accelerator`` is given the overlay itself.
+    Making one touches nothing. The first access to a register takes the machine's lock, and ``close`` gives it back.
+    The lock is a file per board and address, so a second process is refused (AlreadyInUse). ``overlay.moevit_0`` does
+    not know its overlay. So clock and loaded bitstream are checked only if ``Accelerator`` gets the overlay itself.
     """
 
     bindto = [VLNV, *(f"xilinx.com:module_ref:moevit_{name}:1.0" for name in CONFIGS)]
@@ -93,7 +93,7 @@ class MoevitIP(DefaultIP):
 
     @property
     def interrupts(self) -> bool:
-        """Whether the interrupt is wired, and can be waited for: not from within a running event loop (notebooks)."""
+        """Whether the interrupt is wired, and ``wait`` can use it: not inside a running event loop (notebooks)."""
         usable = self._loop is not None and not self._loop.is_closed() and not self._loop.is_running()
         return usable and not self.remote and not loop_runs()
 
@@ -155,8 +155,8 @@ class MoevitIP(DefaultIP):
 
 
 def open_overlay(overlay: Any) -> MoevitIP:
-    """The machine in an overlay: a ``pynq.Overlay``, the path of its .bit (which is loaded), or the address of the
-    machine's registers where there is no overlay.
+    """The machine in ``overlay``: a ``pynq.Overlay``, the path of a .bit, which is loaded, or the address of the
+    machine's registers if there is no overlay.
 
     Raises NotOnBoard, OverlayIncomplete, VersionMismatch.
     """
@@ -171,7 +171,7 @@ def open_overlay(overlay: Any) -> MoevitIP:
     if not names:
         raise _not_found(overlay)
     name, description = names[0], overlay.ip_dict[names[0]]
-    driver = description.get("driver")  # another one if the overlay was made before this module was imported
+    driver = description.get("driver")  # pynq's own if the overlay was made before this module was imported
     bound = isinstance(driver, type) and issubclass(driver, MoevitIP) and "/" not in name
     machine = getattr(overlay, name) if bound else MoevitIP({**description, "device": overlay.device})
     machine.overlay = overlay
@@ -185,7 +185,7 @@ def open_overlay(overlay: Any) -> MoevitIP:
 
 
 def _check_clock(built: float) -> None:
-    """Raises WrongClock if the logic runs faster than the ``built`` MHz that its timing was closed for."""
+    """Raises WrongClock if the logic runs faster than the ``built`` MHz of its timing closure."""
     found = float(pynq.Clocks.fclk0_mhz)
     if found > 1.01 * built:
         raise WrongClock(f"the logic runs at {found:g} MHz, it was built for {built:g} MHz", found=found, built=built,
@@ -193,7 +193,7 @@ def _check_clock(built: float) -> None:
 
 
 def _board() -> Any:
-    """The device that pynq works with. Raises NotOnBoard if it finds none."""
+    """The device of pynq. Raises NotOnBoard if it finds none."""
     try:
         return pynq.Device.active_device
     except RuntimeError as error:
@@ -212,7 +212,7 @@ def _load(path: Path) -> Any:
     board = _board()
     try:
         return pynq.Overlay(str(path), device=board)
-    except Exception as error:  # pynq has no errors of its own: a damaged .hwh ends in whatever its parser meets
+    except Exception as error:  # pynq has no errors of its own: a damaged .hwh raises any error of its parser
         raise OverlayIncomplete(f"the overlay {path} cannot be loaded: {type(error).__name__}: {error}", fix=(
             f"Copy {path.name} and {description.name} again if they are damaged; loading needs root: sudo -E, or a "
             "PYNQ notebook")) from error

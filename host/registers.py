@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Registers of a machine by name, and a shadow of what was written: a setting that is there already costs no write."""
+"""Registers of a machine by name, and a shadow of the settings: a setting that has its value costs no write."""
 
 from moevit.spec.registers import BITS, COUNTERS, offset
 
@@ -18,6 +18,7 @@ class RegisterFile:
         self._shadow: dict[str, int] = {}
 
     def read(self, name: str) -> int:
+        """A 32-bit register."""
         return self._device.read_register(offset(name))
 
     def read_wide(self, name: str) -> int:
@@ -29,26 +30,28 @@ class RegisterFile:
         return bool(self.read("CONTROL") >> BITS[bit] & 1)
 
     def counters(self) -> dict[str, int]:
+        """The 64-bit counters of the run, by name."""
         return {name: self.read_wide(name) for name, _ in COUNTERS}
 
     def write(self, name: str, value: int) -> None:
+        """Write a 32-bit register, past the shadow."""
         self._device.write_register(offset(name), value)
 
     def command(self, bit: str) -> None:
-        """START or RESET."""
+        """Give a command: START or RESET."""
         self.write("CONTROL", 1 << BITS[bit])
 
     def set(self, name: str, value: int) -> None:
-        """Make a setting hold ``value``: one write if it does not yet."""
+        """Make a setting hold ``value``: one write, or none if it has it."""
         if self._shadow.get(name) != value:
             self.write(name, value)
             self._shadow[name] = value
 
     def set_wide(self, name: str, value: int) -> None:
-        """Make a 64-bit setting hold ``value``: the halves that differ are written."""
+        """Make a 64-bit setting hold ``value``: one write for each half that differs."""
         self.set(f"{name}_LOW", value & _HALF)
         self.set(f"{name}_HIGH", value >> 32)
 
     def forget(self) -> None:
-        """Trust nothing that was written: another process or a new bitstream may have changed it."""
+        """Clear the shadow: another process or a new bitstream may have changed the settings."""
         self._shadow.clear()
