@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The archive of a release: the files that a board needs, and ``manifest.json`` with the sha256 of each.
 
+All files lie in one folder, which is called as the archive. Everybody may read them.
+
 This module uses the standard library alone, because the archive has a copy of it as ``verify.py``: ``python verify.py``
 in the unpacked folder checks all files before anything is installed.
 """
@@ -17,7 +19,9 @@ from typing import Any
 __all__ = ["MANIFEST", "ReleaseError", "pack", "unpack", "verify", "verify_folder"]
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
+_MODE = 0o100644 << 16  # of a zip entry: a plain file that its owner writes and everybody reads
+_UNIX = 3  # the system whose modes these are
 
 
 class ReleaseError(ValueError):
@@ -28,7 +32,8 @@ class ReleaseError(ValueError):
 
 
 def pack(path: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
-    """Write an archive with ``files`` by name and a manifest with ``facts``. The same input gives the same bytes."""
+    """Write an archive with ``files`` by name and a manifest with ``facts``, in a folder that is called as the archive.
+    The same input gives the same bytes."""
     for name in files:
         _checked_name(name)
     manifest = {"format": FORMAT, **facts, "files": {name: _sha256(content) for name, content in sorted(files.items())}}
@@ -36,7 +41,9 @@ def pack(path: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> No
     draft = path.with_name(f"{path.name}.part")
     with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in entries.items():
-            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # dated 1980, so the bytes do not depend on the day
+            entry = zipfile.ZipInfo(f"{path.stem}/{name}")  # dated 1980, so the bytes do not depend on the day
+            entry.external_attr, entry.create_system = _MODE, _UNIX
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
     draft.replace(path)
 
 
@@ -75,11 +82,13 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            for name in names:
-                _checked_name(name)
             if len(set(names)) != len(names):
                 raise ReleaseError(f"{path} has a file twice")
-            contents = {name: archive.read(name) for name in names}
+            if len({name.partition("/")[0] for name in names}) > 1 or not all("/" in name for name in names):
+                raise ReleaseError(f"{path} has not all files in one folder")
+            for name in names:
+                _checked_name(name.partition("/")[2])
+            contents = {name.partition("/")[2]: archive.read(name) for name in names}
     except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: encrypted
         raise ReleaseError(f"{path} cannot be read: {error}") from error
     if MANIFEST not in contents:

@@ -24,13 +24,30 @@ def archive(tmp_path):
 
 
 def rewritten(path, change):
-    """The archive with its entries as ``change`` makes them: a list of (name, content)."""
+    """The archive with its entries as ``change`` makes them: a list of (name in the folder, content)."""
     with zipfile.ZipFile(path) as old:
-        entries = [(name, old.read(name)) for name in old.namelist()]
+        entries = [(name.removeprefix("release/"), old.read(name)) for name in old.namelist()]
     with zipfile.ZipFile(path, "w") as new:
         for name, content in change(entries):
-            new.writestr(zipfile.ZipInfo(name), content)
+            new.writestr(zipfile.ZipInfo(f"release/{name}"), content)
     return path
+
+
+def test_everybody_may_read_it_and_it_unpacks_into_one_folder(archive):
+    with zipfile.ZipFile(archive) as packed:
+        for entry in packed.infolist():
+            assert entry.external_attr >> 16 == 0o100644 and entry.create_system == 3, entry.filename
+            assert entry.filename.startswith("release/") and entry.date_time[0] == 1980
+
+
+@pytest.mark.parametrize("names", [["a.txt"], ["a/b", "c/d"], ["manifest.json", "release/a"]])
+def test_files_that_are_not_in_one_folder(tmp_path, names):
+    path = tmp_path / "release.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"")
+    with pytest.raises(ReleaseError, match="not all files in one folder"):
+        verify(path)
 
 
 def test_it_comes_out_as_it_went_in(archive, tmp_path):
@@ -59,8 +76,9 @@ def test_a_folder_that_cannot_be_written(archive, tmp_path):
 
 
 def test_the_same_bytes_every_time(archive, tmp_path):
-    pack(tmp_path / "again.zip", dict(reversed(FILES.items())), {"name": "moevit for a board"})
-    assert (tmp_path / "again.zip").read_bytes() == archive.read_bytes()
+    (tmp_path / "again").mkdir()
+    pack(tmp_path / "again" / archive.name, dict(reversed(FILES.items())), {"name": "moevit for a board"})
+    assert (tmp_path / "again" / archive.name).read_bytes() == archive.read_bytes()
 
 
 def changed(entries):
@@ -82,7 +100,7 @@ def named(name):
     (lambda entries: entries[:1] + entries[2:], "differ in a.txt"),
     (lambda entries: [*entries, ("extra.py", b"")], "differ in extra.py"),
     (lambda entries: [(MANIFEST, b"{"), *entries[1:]], "manifest.json is damaged"),
-    (lambda entries: [(MANIFEST, b'{"format": 2, "files": {}}'), *entries[1:]], "of format 2"),
+    (lambda entries: [(MANIFEST, b'{"format": 3, "files": {}}'), *entries[1:]], "of format 3"),
     (named("../outside"), "'../outside' is no file's name"),
     (named("/outside"), "'/outside' is no file's name"),
     (named("a/../../outside"), "is no file's name"),
