@@ -45,17 +45,14 @@ sim: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## run the demo network on the
 	$(MOEVIT) simulate $< $(DEMO)/scenes.npz -o build/sim/demo_$(CONFIG).npz || [ $$? -eq 3 ]  # compare shows where
 	$(MOEVIT) demo compare $(DEMO)/scenes.npz build/sim/demo_$(CONFIG).npz -o build/sim
 
-PICTURES := docs/pictures
 notebooks: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## execute notebooks on the RTL; pictures in build/notebooks/
 	$(MOEVIT) notebooks -o build/notebooks
 	cp build/notebooks/*.ipynb notebooks/
-	mkdir -p $(PICTURES)
-	cp build/notebooks/01_first_frame_0.png $(PICTURES)/first_frame.png
 
 board-sim: $(DEMO)/$(CONFIG).bundle $(DEMO)/scenes.npz  ## a board's host code over the RTL: runs, task switches, faults
 	$(MOEVIT) board-sim $^ -o build/board-sim.json
 
-bench: $(INSTALLED)  ## whole networks on board classes, on the RTL: tables, pictures (FAST=1: the quickest row alone)
+bench: $(INSTALLED)  ## whole networks on boards, on the RTL: tables, pictures (FAST=1: the quickest row alone)
 	$(MOEVIT) bench $(if $(FAST),--fast)
 
 models: $(INSTALLED)  ## real pretrained models: accuracy with labels, a frame on the RTL: docs/models.md (FAST=1: few pictures)

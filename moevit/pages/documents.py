@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All generated files of ``docs/``: each with the function that makes its text. ``moevit docs`` writes them."""
+"""All generated files of ``docs/``, and the README's table: ``moevit docs`` writes them."""
 
 import json
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ from .layers import layers
 from .machine_picture import machine_picture
 from .modules import ROOMS, port_picture, room_page, rooms_page
 from .one_block import RECORD, drawn
+from .proved import badges, with_boards
 from .tour import with_tables
 
 __all__ = ["documents"]
@@ -32,7 +33,8 @@ def documents(root: Path) -> dict[str, str]:
     texts |= {"commands.md": command_line(), "layers.md": layers(), "what-fits.md": what_fits(),
               "troubleshooting.md": troubleshooting(root), "modules.md": rooms_page(parts),
               "architecture.md": with_tables((root / "docs/architecture.md").read_text()),
-              "pictures/machine.svg": machine_picture(),
+              "../README.md": with_boards((root / "README.md").read_text(), root),
+              "pictures/machine.svg": machine_picture(), "pictures/shown.svg": badges(root),
               "pictures/one_block.svg": drawn(json.loads((root / RECORD).read_text()))}
     texts |= {f"modules/{room}.md": room_page(room, parts) for room in ROOMS}
     texts |= {f"pictures/modules/{name}.svg": port_picture(part) for name, part in parts.items() if part.ports}

@@ -10,8 +10,9 @@ from moevit.pages.glossary import forbidden, misuses, read_glossary
 
 ROOT = Path(__file__).resolve().parents[2]
 GLOSSARY = read_glossary((ROOT / "docs" / "glossary.md").read_text())
-#: Files that may use the old words: what was decided and shipped under them, and the glossary, which names them.
-HISTORY = ("CHANGELOG.md", "docs/adr/", "docs/glossary.md", "tests/docs/test_glossary.py")
+#: Files that may use the old words: what was decided and shipped under them, paths of nets as they were placed, and the
+#: glossary, which names the words.
+HISTORY = ("CHANGELOG.md", "docs/adr/", "docs/ecp5.md", "docs/glossary.md", "tests/docs/test_glossary.py")
 SUFFIXES = {".py", ".md", ".sv", ".cpp", ".tcl", ".toml", ".ipynb"}
 
 

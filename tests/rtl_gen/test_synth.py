@@ -97,4 +97,4 @@ def test_what_is_left_out_is_said():
             _chosen([board], [config], True)
     counts = {unit: Resources(dsp=1) for unit in UNITS}
     text = report(chosen, {chosen[0].name: counts}, left_out)
-    assert f"**Not counted this time:** {', '.join(left_out)}.\n\n| class |" in text
+    assert f"**Not counted this time:** {', '.join(left_out)}.\n\n| board |" in text
