@@ -18,7 +18,7 @@ from .fold import Affine, offsets
 from .integer_tensors import LOG2_E, ROW_MAX, IntegerTensors
 from .layerwise import Layerwise
 
-__all__ = ["Attention"]
+__all__ = ["AttentionQuantiser"]
 
 #: The largest value that a scale holds, relative to the peak seen in calibration. Clipping a tenth of the range costs 2
 #: dB; a range that is a fifth too wide costs nothing visible. Every value channel has a peak of its own, which is seen
@@ -35,7 +35,7 @@ LEAST_SHARE = 0.5
 MIX_FRACTION = 8
 
 
-class Attention:
+class AttentionQuantiser:
     """The attention of ``block``. ``integers`` takes the results. ``ranges``: of query, key and value in calibration.
 
     With ``layerwise``, weights and biases are made for the inputs that the integers give. Without it, they come from

@@ -25,7 +25,7 @@ from moevit.spec.formats import (
 from moevit.spec.networks import Network
 from moevit.spec.quantised import HEADS, QuantisedModel, tensor_shapes
 
-from .attention import Attention
+from .attention import AttentionQuantiser
 from .calibrate import Statistics, calibrate
 from .errors import RangeError
 from .integer_tensors import LOG2_E, ROW_MAX, IntegerTensors
@@ -97,7 +97,7 @@ class _Quantiser:
         for block in range(self.network.depth):
             if layerwise:
                 layerwise.enter(block)
-            Attention(integers, self.statistics.ranges[block], layerwise, block).quantise()
+            AttentionQuantiser(integers, self.statistics.ranges[block], layerwise, block).quantise()
             if self.network.is_moe(block):
                 self._moe(f"blocks.{block}", block)
             else:

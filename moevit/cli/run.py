@@ -26,7 +26,7 @@ from .page import Facts, board_of, explain, write_page
 from .screen import board_named, say, told
 from .stages import Stages
 
-HOURS = 36_000.0  # seconds of the machine's time: a simulation is given as long as it takes
+HOURS = 36_000.0  # seconds of the machine's time: a simulation has no limit in practice
 
 
 def run(
@@ -52,8 +52,7 @@ def run(
         loaded = Bundle.load(bundle)
         task, images = _checked(loaded, task, pictures)
         network = Network.from_fields(loaded.manifest["network"])
-        heads = {name: head for name, head in read_heads(network, loaded.heads, loaded.manifest["host"]).items()
-                 if head.task in (None, task)}
+        heads = _heads_of(loaded, network, task)
         results: dict[str, list[np.ndarray]] = {}
         with stages.stage("open") as stage:
             machine = opened(on, loaded, stage, lambda cycles: stages.show(done=cycles), known)
@@ -84,9 +83,7 @@ def run(
                     _print(path, {name: each[number] for name, each in found.items()}, heads, top)
         if not isinstance(machine, Path):
             machine.close()
-        if output:
-            write_npz(output, {name: np.concatenate(each) for name, each in results.items()})
-            say(f"{output}: {', '.join(results)}")
+        _write(output, results)
         if report:
             with stages.stage("report") as stage:
                 explain(facts, images[0], bundle, model, stage)
@@ -94,10 +91,24 @@ def run(
                 stage.result = str(report)
 
 
+def _heads_of(bundle: Bundle, network: Network, task: str) -> dict[str, Head]:
+    """The heads that read tokens of ``task``. Raises HeadError."""
+    heads = read_heads(network, bundle.heads, bundle.manifest["host"])
+    return {name: head for name, head in heads.items() if head.task in (None, task)}
+
+
+def _write(path: Path | None, results: dict[str, list[np.ndarray]]) -> None:
+    if path:
+        write_npz(path, {name: np.concatenate(each) for name, each in results.items()})
+        say(f"{path}: {', '.join(results)}")
+
+
 def opened(on: str, bundle: Bundle, watch: Callable[[str], object], progress: Callable[[int], None],
            board: Board | None = None) -> Any:
-    """What an Accelerator is made of: a device, or the path of a bitstream. ``board``: whose memory a simulation has;
-    a beat per cycle if left out. Raises AccelError."""
+    """A device, or the path of a bitstream, for an Accelerator. Raises AccelError.
+
+    A simulation gets the memory of ``board``; without it, a memory of one bus beat per cycle.
+    """
     config = CONFIGS.get(bundle.manifest["config"])
     if on not in ("rtl", "golden"):
         if not Path(on).exists():
@@ -120,8 +131,7 @@ def opened(on: str, bundle: Bundle, watch: Callable[[str], object], progress: Ca
 
 
 def _checked(bundle: Bundle, task: str | None, pictures: list[Path]) -> tuple[str, np.ndarray]:
-    """The task, and the pictures u8 (batches, batch, H, W, 3), before anything is opened. Raises WrongInput,
-    PictureError."""
+    """The task, and the pictures u8 (batches, batch, H, W, 3). Raises WrongInput, PictureError."""
     task = task or bundle.tasks[0]
     if task not in bundle.tasks:
         raise WrongInput(f"no task is called {task!r}", fix=f"The tasks are {', '.join(bundle.tasks)}")
@@ -139,7 +149,7 @@ def _called(on: str) -> str:
 
 
 def _predicted(network: Network, bundle: Bundle) -> float:
-    """Cycles, for a bar."""
+    """Predicted cycles, for the progress bar."""
     try:
         return estimate(network, CONFIGS[bundle.manifest["config"]], batch=bundle.manifest["batch"]).cycles
     except DoesNotFit:

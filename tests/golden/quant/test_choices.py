@@ -13,7 +13,7 @@ from moevit.golden.integer import model as integer_model
 from moevit.golden.integer.model import IntegerModel
 from moevit.golden.integer.row_scale import RowScale, digits, peak_scale
 from moevit.golden.quant import quantise, quantiser
-from moevit.golden.quant.attention import Attention
+from moevit.golden.quant.attention import AttentionQuantiser
 from moevit.spec.isa import Saturation
 
 from .conftest import measure
@@ -52,13 +52,13 @@ def test_rounding_to_nearest(published, calibration, shown):
 
 @pytest.mark.slow
 def test_one_scale_for_all_value_channels(published, calibration, shown, monkeypatch):
-    peak = Attention.peak
+    peak = AttentionQuantiser.peak
 
     def common(self, part):
         found = peak(self, part)
         return np.full_like(found, found.max())
 
-    monkeypatch.setattr(Attention, "peak", common)
+    monkeypatch.setattr(AttentionQuantiser, "peak", common)
     model = quantise(published.network, published.tensors, calibration)
     lost, _ = shown("one scale for all channels of q, k, v", model)
     assert lost > 1
