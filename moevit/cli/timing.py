@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``moevit timing``: the longest paths of every hardware unit by our own static timing analysis."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,17 +37,16 @@ def timing(
 ) -> None:
     """Measure the longest paths of every unit (hours; netlists are kept in build/timing). Each unit is written when it
     is done, so a run that was stopped goes on. Units that are not chosen keep their figures."""
-    figures = output.with_suffix(".json")
     with told(OSError, SynthesisError):
-        document = read_document(figures)
+        document = read_document(output.with_suffix(".json"))
         if not only_page:
             work = _chosen(board or (), unit or ())
-            stages = Stages(output, figures)
+            stages = Stages(output)
             with stages.stage("measure", len(work)) as stage:
                 for kind, name in work:
                     stage(f"{name} of {kind.config} for {kind.board}")
                     document = merged(document, kind, _measured(kind, name))
-                    write_document(figures, document)
+                    _write(output, document)
                     stage.step()
             if calibrate:
                 with stages.stage("calibrate", len(units(PLACED))) as stage:
@@ -58,9 +57,13 @@ def timing(
                         ours[name] = _model_ns(name)
                         stage.step()
                     document = {**document, "calibration": calibration(ours, placed)}
-                    write_document(figures, document)
-        output.write_text(report(document))
+        _write(output, document)
     say(f"{output} written")
+
+
+def _write(page: Path, document: Mapping[str, Any]) -> None:
+    write_document(page.with_suffix(".json"), document)
+    page.write_text(report(document))
 
 
 def _chosen(boards: Sequence[str], names: Sequence[str]) -> list[tuple[TimingClass, str]]:
