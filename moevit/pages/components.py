@@ -17,7 +17,7 @@ import moevit.hw
 from moevit.hw.top import Core
 from moevit.spec.arrays import CONFIGS
 
-__all__ = ["CORES", "Docstring", "Part", "components"]
+__all__ = ["CORES", "Docstring", "HardwareComponent", "components"]
 
 #: Together they have every component: one bus port and several, three sweeps of a gate and two, both kinds of lanes.
 CORES = (CONFIGS["8x8"], replace(CONFIGS["8x16"], packed=False))
@@ -46,8 +46,8 @@ class Docstring:
                 plain.append(pieces[0].strip("\n"))
             labels |= {name: " ".join(said.split()) for name, said in zip(pieces[1::2], pieces[2::2], strict=True)}
         members: dict[str, tuple[str, str]] = {}
-        for name, said in re.findall(r"(?m)^(\w[\w, ]*) : (.*(?:\n[ \t]+.*)*)", found.get("Members", "")):
-            members |= {each.strip(): _split(" ".join(said.split())) for each in name.split(",")}
+        for name, said in re.findall(r"(?m)^(\w[\w, .]*) : (.*(?:\n[ \t]+.*)*)", found.get("Members", "")):
+            members |= {each.strip(): _split(" ".join(said.split())) for each in name.split(",") if each.strip(" .")}
         return cls(" ".join(paragraphs[0].split()) if paragraphs else "", plain, labels, members)
 
 
@@ -64,7 +64,7 @@ def _split(text: str) -> tuple[str, str]:
 
 
 @dataclass
-class Part:
+class HardwareComponent:
     """A component class: its file, its docstring, its ports (name, whether it goes in), the classes in it."""
 
     name: str
@@ -74,9 +74,9 @@ class Part:
     inside: list[str] = field(default_factory=list)
 
 
-def components() -> dict[str, Part]:
+def components() -> dict[str, HardwareComponent]:
     """All public components of ``hw``, by class name, in the order of their files."""
-    found: dict[str, Part] = {}
+    found: dict[str, HardwareComponent] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnusedElaboratable)
         for config in CORES:
@@ -97,12 +97,12 @@ def _classes() -> Iterator[type]:
                 yield value
 
 
-def _part(each: type) -> Part:
+def _part(each: type) -> HardwareComponent:
     file = each.__module__.removeprefix("moevit.").replace(".", "/") + ".py"
-    return Part(each.__name__, file, Docstring.of(each.__doc__ or ""))
+    return HardwareComponent(each.__name__, file, Docstring.of(each.__doc__ or ""))
 
 
-def _walk(unit: Any, found: dict[str, Part]) -> list[str]:
+def _walk(unit: Any, found: dict[str, HardwareComponent]) -> list[str]:
     """Note ``unit`` and all in it; the names of the component classes that it is, or that are directly in it."""
     unit = getattr(unit, "_elaboratable_", unit)  # under a ResetInserter
     inside = list(dict.fromkeys(name for each in _submodules(unit) for name in _walk(each, found)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import contract
 from .commands import command_line
-from .components import Part, components
+from .components import HardwareComponent, components
 from .errors import troubleshooting
 from .fits import what_fits
 from .layers import layers
@@ -22,7 +22,7 @@ __all__ = ["documents"]
 
 
 @cache
-def _components() -> Mapping[str, Part]:
+def _components() -> Mapping[str, HardwareComponent]:
     return components()
 
 

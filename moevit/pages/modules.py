@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from itertools import groupby
 
-from .components import Part
+from .components import HardwareComponent
 from .markdown import cell, note, plain, table
 from .svg import GREY, INK, arrow, drawing, label
 
@@ -26,13 +26,13 @@ ROOMS = {
 _ROW, _WIDTH = 19, 150
 
 
-def room_of(part: Part) -> str:
+def room_of(part: HardwareComponent) -> str:
     """The folder of a component, ``top`` for the core."""
     parts = part.file.split("/")
     return parts[1] if len(parts) > 2 else "top"
 
 
-def port_picture(part: Part) -> str:
+def port_picture(part: HardwareComponent) -> str:
     """A box with its inputs on the left and its outputs on the right."""
     sides = {side: [name for name, goes_in in part.ports.items() if goes_in == side] for side in (True, False)}
     rows = max(map(len, sides.values()))
@@ -54,7 +54,7 @@ def port_picture(part: Part) -> str:
     return drawing(left + width + right, height + 8, parts, f"{part.name} and its ports")
 
 
-def rooms_page(parts: Mapping[str, Part]) -> str:
+def rooms_page(parts: Mapping[str, HardwareComponent]) -> str:
     """The list of all rooms and their components."""
     text = note("hw/") + (
         "# The hardware, module by module\n\nEach component has a picture of its ports and a paragraph from its "
@@ -67,7 +67,7 @@ def rooms_page(parts: Mapping[str, Part]) -> str:
     return text + table(["room", "what it does", "components"], rows)
 
 
-def room_page(room: str, parts: Mapping[str, Part]) -> str:
+def room_page(room: str, parts: Mapping[str, HardwareComponent]) -> str:
     """One room: every component of it."""
     mine = [each for each in parts.values() if room_of(each) == room]
     title = "hw/top.py" if room == "top" else f"hw/{room}/"
@@ -78,7 +78,7 @@ def room_page(room: str, parts: Mapping[str, Part]) -> str:
     return text
 
 
-def _section(each: Part, room: str, parts: Mapping[str, Part]) -> str:
+def _section(each: HardwareComponent, room: str, parts: Mapping[str, HardwareComponent]) -> str:
     text = f"\n## {each.name}\n\n[`{each.file}`](../../{each.file})\n\n"
     if each.ports:
         text += f"![{each.name} and its ports](../pictures/modules/{each.name}.svg)\n\n"
