@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The house keeps its shape: import arrows, listed packages, licence lines, generated docs."""
+"""The project keeps its shape: import arrows, one class a name, sizes, listed packages, licence lines, current docs."""
 
 import ast
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("kit", "spec", "golden", "compiler", "estimator", "report", "hw", "rtl_gen", "sim", "host", "bench",
             "notebooks", "moevit")
 
-#: Who may import whom (besides itself). A star around spec; the front door, which is the package itself, in front.
+#: What each package may import besides itself. A star around spec; the front door, the package moevit itself, in front.
 ARROWS = {
     "kit": set(),  # files and folders; knows nothing of the machine
     "spec": {"kit"},
@@ -26,7 +27,7 @@ ARROWS = {
     "compiler": {"spec"},
     "hw": {"spec"},
     "host": {"kit", "spec"},
-    "report": {"spec", "host"},  # draws what a run left
+    "report": {"spec", "host"},  # draws what the host read back
     "estimator": {"spec", "compiler", "hw"},  # the compiler's program, timed with the hardware's latencies
     "rtl_gen": {"kit", "spec", "hw"},
     "sim": {"kit", "spec", "hw", "rtl_gen", "host"},
@@ -36,12 +37,16 @@ ARROWS = {
 }
 #: Modules of the front door, by the names that others may not import.
 FRONT_DOOR = {path.stem for path in (ROOT / "moevit").iterdir() if path.name != "__init__.py"} | {"__version__"}
-#: What a package may import from outside besides the standard library; others are free within their extra.
+#: What packages for a board may import besides the standard library. Other packages import what their extra brings.
 BOARD = {"numpy"}
-#: The files that are imported only where what they drive is installed.
+#: Files that are imported only where these packages are installed.
 DRIVERS = {"host/pynq.py": {"pynq"}, "host/selftest/test_board.py": {"pytest"}}
-#: Notebooks use all that is there; what they share is imported with nothing there.
+#: The notebooks there may import everything; the module that they share needs numpy alone.
 NOTEBOOKS = ROOT / "notebooks"
+#: Lines of a function, of a file, and of a file of tests.
+LONGEST_FUNCTION, LONGEST_FILE, LONGEST_TEST = 60, 250, 300
+#: hw has a test of its own for them (tests/hw).
+MEASURED = tuple(package for package in PACKAGES if package != "hw")
 
 
 def sources(package: str) -> list[Path]:
@@ -98,6 +103,37 @@ def test_board_packages_need_numpy_alone(package):
         outside = {n for n in imported(path) if not n.startswith("moevit.") and n not in sys.stdlib_module_names}
         allowed = BOARD | DRIVERS.get(path.relative_to(ROOT).as_posix(), set())
         assert outside <= allowed, f"{path} imports {outside - allowed}; the board has only numpy"
+
+
+def test_a_name_is_one_public_class():
+    """Over the whole of moevit, so that a name in a message, a page or a search means one thing."""
+    places = defaultdict(list)
+    for package in PACKAGES:
+        for path in sources(package):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places[node.name].append(path.relative_to(ROOT).as_posix())
+    assert not {name: paths for name, paths in places.items() if len(paths) > 1}
+
+
+@pytest.mark.parametrize("package", MEASURED)
+def test_functions_and_files_are_short(package):
+    long = []
+    for path in sources(package):
+        text = path.read_text()
+        if text.count("\n") > LONGEST_FILE:
+            long.append(f"{path}: {text.count(chr(10))} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                if lines > LONGEST_FUNCTION:
+                    long.append(f"{path}: {node.name} has {lines} lines")
+    assert not long, "\n".join(long)
+
+
+def test_files_of_tests_are_short():
+    lines = {path.relative_to(ROOT).as_posix(): path.read_text().count("\n") for path in (ROOT / "tests").rglob("*.py")}
+    assert not {path: count for path, count in lines.items() if count > LONGEST_TEST}
 
 
 def test_what_notebooks_share_can_be_imported_everywhere():
