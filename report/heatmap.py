@@ -12,6 +12,7 @@ from .svg import CHARACTER, Canvas, theme
 __all__ = ["experts", "fidelity", "heatmap"]
 
 _CELL, _SMALL = 24, 10
+_ORDER = ("q", "k", "v", "attn_logits", "attn_out", "x_post_attn", "gate_logits", "gelu", "x_post_mlp")
 
 
 def heatmap(rows: Sequence[str], columns: Sequence[str], values: np.ndarray, low: float, high: float,
@@ -57,9 +58,10 @@ def experts(loads: np.ndarray, blocks: Sequence[int], width: float, task: str) -
                    f"{int((loads == 0).sum())} of {loads.size} have none.")
 
 
-def fidelity(sqnr: dict[str, float], depth: int, tensors: Sequence[str], width: float) -> str:
+def fidelity(sqnr: dict[str, float], depth: int, width: float) -> str:
     """SQNR in dB of the tensors ``block.name`` of each block: 10 dB is dark, 60 dB is light."""
-    names = [name for name in tensors if any(f"{block}.{name}" in sqnr for block in range(depth))]
+    names = list(dict.fromkeys(name.partition(".")[2] for name in sqnr if name.partition(".")[2]))
+    names.sort(key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
     values = np.array([[sqnr.get(f"{block}.{name}", np.nan) for name in names] for block in range(depth)])
     worst = min(sqnr, key=lambda name: sqnr[name])
     return heatmap([f"block {block}" for block in range(depth)], names, values, 10, 60,

@@ -110,14 +110,14 @@ def attention(image: np.ndarray | None, found: Mapping[str, np.ndarray], query: 
                    "scale.", chart(lambda width: maps.attention(image, found, query, width, "Attention maps")))
 
 
-def fidelity(found: Any, depth: int, tensors: Sequence[str], why: str) -> Section:
+def fidelity(found: Any, depth: int, why: str) -> Section:
     """``found`` is a `golden.quant.fidelity.Fidelity`, or None."""
     title = "What the integers lose"
     if found is None:
         return absent(title, why)
     clipped = [(name, f"{count:,}", f"{found.written[name]:,}", f"{count / found.written[name]:.4%}")
                for name, count in sorted(found.saturated.items(), key=lambda item: -item[1]) if count]
-    body = chart(lambda width: heatmap.fidelity(found.sqnr, depth, tensors, width))
+    body = chart(lambda width: heatmap.fidelity(found.sqnr, depth, width))
     others = [(name, f"{value:.1f}") for name, value in found.sqnr.items() if "." not in name]
     body += table("SQNR of the other tensors, in dB", ["tensor", "dB"], others)
     body += table("Saturated values", ["tensor", "clipped", "of", "share"], clipped[:12]) if clipped else paragraph(

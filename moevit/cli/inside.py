@@ -4,14 +4,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moevit.golden.integer.model import Frame, IntegerModel
 from moevit.golden.integer.softmax import exponentials
-from moevit.golden.quant.fidelity import Fidelity, compare
-from moevit.golden.quant.verdict import verdict
 from moevit.spec.quantised import QuantisedModel
+
+if TYPE_CHECKING:
+    from moevit.golden.quant.fidelity import Fidelity
 
 __all__ = ["Inside", "beside", "lost", "look_inside"]
 
@@ -76,8 +78,10 @@ def _attention(model: QuantisedModel, frame: Frame, grid: tuple[int, int],
     return found
 
 
-def lost(model: QuantisedModel, checkpoint: Path, images: np.ndarray) -> tuple[Fidelity, tuple[str, ...]]:
-    """Fidelity and warnings on u8 ``images``. Raises CheckpointError, OSError."""
+def lost(model: QuantisedModel, checkpoint: Path, images: np.ndarray) -> "tuple[Fidelity, tuple[str, ...]]":
+    """Fidelity and warnings on u8 ``images``. Raises CheckpointError, OSError, ModuleNotFoundError without torch."""
+    from moevit.golden.quant.fidelity import compare
+    from moevit.golden.quant.verdict import verdict
     from moevit.golden.reference import load_state, read
 
     network, tensors, _ = read(checkpoint)

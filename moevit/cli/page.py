@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moevit.estimator.estimate import Estimate, estimate
 from moevit.estimator.onchip import dsp_slices, on_chip
+from moevit.extras import explained
 from moevit.golden.integer.model import IntegerModel
-from moevit.golden.quant.fidelity import BLOCK_TENSORS, Fidelity
 from moevit.host.report import RunReport
 from moevit.kit.output import make_room
 from moevit.report import sections
@@ -30,6 +31,9 @@ from moevit.spec.networks import Network
 from moevit.spec.quantised import QuantisedModel
 
 from .inside import Inside, beside, look_inside, lost
+
+if TYPE_CHECKING:
+    from moevit.golden.quant.fidelity import Fidelity
 
 __all__ = ["Facts", "board_of", "explain", "write_page"]
 
@@ -57,7 +61,7 @@ class Facts:
     inside: Inside | None = None
     lacking: str = ""
     without: str = ""
-    fidelity: Fidelity | None = None
+    fidelity: "Fidelity | None" = None
     warnings: tuple[str, ...] = ()
     different: int | None = None
     compared: int = 0
@@ -107,7 +111,10 @@ def explain(facts: Facts, images: np.ndarray, bundle: Path, model: Path | None, 
         return
     watch("float model")
     facts.files |= {"checkpoint": checkpoint}
-    facts.fidelity, facts.warnings = lost(facts.model, checkpoint, images[:1])
+    try:
+        facts.fidelity, facts.warnings = lost(facts.model, checkpoint, images[:1])
+    except ModuleNotFoundError as error:  # torch, which a run needs for nothing else
+        facts.without = str(explained(error, "The float model", "golden"))
 
 
 def write_page(path: Path, facts: Facts, bandwidth: Board | None) -> None:
@@ -134,7 +141,7 @@ def write_page(path: Path, facts: Facts, bandwidth: Board | None) -> None:
         sections.routing(inside.image, inside.experts,
                          "The network has no experts." if not network.experts else lacking),
         sections.attention(inside.image, inside.attention, inside.query, lacking),
-        sections.fidelity(facts.fidelity, network.depth, BLOCK_TENSORS, lacking or facts.without),
+        sections.fidelity(facts.fidelity, network.depth, lacking or facts.without),
         sections.memories(config.name, *_budgets(facts)),
         sections.prediction(report, predicted, assumed, no_time),
         sections.provenance(_provenance(facts)),

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from moevit.kit import release as format_
+from moevit.kit.npz import NpzError
 from moevit.rtl_gen import release
 from moevit.rtl_gen.vivado.exits import VivadoError
 from moevit.spec.boards import BOARDS
@@ -29,7 +30,7 @@ def pack(
 ) -> None:
     """Write moevit-VERSION-BOARD.zip."""
     known = board_named(board)
-    with told(BundleError, OSError, VivadoError, subprocess.CalledProcessError):
+    with told(BundleError, NpzError, OSError, VivadoError, subprocess.CalledProcessError):
         output.mkdir(parents=True, exist_ok=True)
         stages = Stages()
         with tempfile.TemporaryDirectory() as scratch, stages.stage("wheel") as stage:
@@ -37,7 +38,7 @@ def pack(
             files, facts = release.release_files(known, wheel, bundle, built or Path("build") / "vivado" / board,
                                                  beside or ())
             stage.result = wheel.name
-        path = output / f"moevit-{facts['version']}-{board}.zip"
+        path = output / f"{release.archive_name(str(facts['version']), known)}.zip"
         format_.pack(path, files, facts)
     state = "with" if any(name.endswith(".bit") for name in files) else "without"
     say(f"{path}: {len(files)} files, {path.stat().st_size:,} bytes, {state} a bitstream")

@@ -76,7 +76,7 @@ def test_experts_and_sqnr_as_cells():
     drawing = heatmap.experts(np.array([[0, 8], [4, 4]]), [1, 3], 600, "depth")
     assert [text for text in words(drawing) if text.isdigit()][2:] == ["0", "8", "4", "4"]
     assert shapes(drawing, fill=mapped(8, 0, 8))
-    drawing = heatmap.fidelity({"0.q": 30.0, "0.v": float("inf"), "tokens": 41.0}, 1, ("q", "k", "v"), 360)
+    drawing = heatmap.fidelity({"0.q": 30.0, "0.v": float("inf"), "tokens": 41.0}, 1, 360)
     assert {"q", "v", "30.0"} <= set(words(drawing)) and "k" not in words(drawing)
     assert "worst is 0.q with 30.0 dB" in drawing
 

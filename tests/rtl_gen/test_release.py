@@ -2,20 +2,27 @@
 """A board's archive: what is in it, and that its package installs and runs with numpy alone and no network."""
 
 import json
+import re
 import subprocess
 import sys
+import zipfile
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import moevit
 from moevit.cli import board
 from moevit.cli.app import app
 from moevit.compiler.assemble import compile_model
+from moevit.golden.integer.model import IntegerModel
+from moevit.golden.machine.device import GoldenDevice
+from moevit.host.runtime import Accelerator
 from moevit.kit.release import verify
 from moevit.rtl_gen import release
 from moevit.spec.arrays import CONFIGS
 
-from ..conftest import model_of
+from ..conftest import model_of, random_image
 from .vivado.conftest import bare_rtl, vivado  # noqa: F401  (a fixture)
 
 
@@ -44,8 +51,83 @@ def pack(tmp_path, monkeypatch, wheel, bundle):
     return call
 
 
-def test_without_a_bitstream(pack, tmp_path):
+@pytest.fixture
+def scenes(tmp_path):
+    """A scene and what the integer model makes of it, as `moevit demo prepare` writes it."""
+    model, image = model_of("tiny_test"), random_image("tiny_test")
+    tokens = {f"integer_{task}": IntegerModel(model).run(image, index).tokens[None]
+              for index, task in enumerate(model.network.tasks)}
+    np.savez(tmp_path / "scenes.npz", images=image[None], **tokens)
+    return tmp_path / "scenes.npz"
+
+
+def blocks(text: str) -> list[str]:
+    """The blocks of code of a page."""
+    return re.findall(r"(?ms)^```\w*\n(.*?)^```$", text)
+
+
+def test_the_archive_has_one_folder_with_sane_modes(pack):
+    code, _, archive = pack()
+    with zipfile.ZipFile(archive) as packed:
+        entries = packed.infolist()
+    assert code == 0 and {entry.filename.partition("/")[0] for entry in entries} == {archive.stem}
+    assert {entry.external_attr >> 16 for entry in entries} == {0o100644}
+
+
+def test_the_five_lines_of_the_page_print_what_it_says(pack, scenes, tmp_path, monkeypatch, capsys):
+    """Over the golden machine, in the unpacked folder."""
+    archive = pack("--beside", scenes)[2]
+    folder = tmp_path / "unpacked"
+    assert board.main(["verify", str(archive), "--unpack", str(folder)]) == 0
+    lines, expected = blocks((folder / "INSTALL.md").read_text())
+    assert len(lines.splitlines()) == 5
+    opened = []
+
+    def golden(bitstream):
+        opened.append(bitstream)
+        return Accelerator(GoldenDevice(CONFIGS["16x16"]))
+
+    monkeypatch.setitem(vars(moevit), "Accelerator", golden)
+    monkeypatch.chdir(folder)
+    capsys.readouterr()
+    exec(lines, {})
+    assert capsys.readouterr().out == expected and "[[" in expected and opened == ["moevit_pynq_z2.bit"]
+
+
+def test_the_five_lines_without_scenes(pack, tmp_path, monkeypatch, capsys):
+    assert board.main(["verify", str(pack()[2]), "--unpack", str(tmp_path / "unpacked")]) == 0
+    lines, expected = blocks((tmp_path / "unpacked" / "INSTALL.md").read_text())
+    monkeypatch.setitem(vars(moevit), "Accelerator", lambda _: Accelerator(GoldenDevice(CONFIGS["16x16"])))
+    monkeypatch.chdir(tmp_path / "unpacked")
+    capsys.readouterr()
+    exec(lines, {})
+    network = model_of("tiny_test").network
+    assert capsys.readouterr().out == expected == f"(1, {network.tokens}, {network.dim})\n"
+
+
+def test_every_file_that_the_page_names_is_there(pack, scenes, tmp_path):
+    archive = pack("--beside", scenes)[2]
+    files = {*verify(archive)["files"], "manifest.json"}
+    with zipfile.ZipFile(archive) as packed:
+        text = packed.read(f"{archive.stem}/INSTALL.md").decode()
+    named = set(re.findall(r"[\w./-]+\.(?:bit|hwh|bundle|npz|py|ipynb|md|zip)\b", text))
+    assert named - files == {archive.name, "moevit_pynq_z2.bit", "moevit_pynq_z2.hwh"}, "but the bitstream"
+    assert "moevit_pynq_z2.bit` and" in text and set(re.findall(r"`(\d\d_\w+\.ipynb)`", text)) == {
+        name for name in files if name.endswith(".ipynb")}
+    printed = re.search(r"prints `(.*?)`", text)[1]
+    assert board.main(["verify", str(archive), "--unpack", str(tmp_path / "out")]) == 0
+    done = subprocess.run([sys.executable, "-I", "-S", "verify.py"], cwd=tmp_path / "out", capture_output=True,
+                          text=True)
+    assert done.stdout == f"{printed}\n"
+
+
+def test_damaged_scenes_are_one_line(pack, tmp_path):
     (tmp_path / "scenes.npz").write_bytes(b"scenes")
+    code, output, archive = pack("--beside", tmp_path / "scenes.npz")
+    assert code == 1 and "not a readable .npz" in output and not archive.exists()
+
+
+def test_without_a_bitstream(pack, scenes, tmp_path):
     (tmp_path / "model.npz").write_bytes(b"model")
     code, output, archive = pack("--beside", tmp_path / "scenes.npz", "--beside", tmp_path / "model.npz")
     assert code == 0 and "without a bitstream" in output
