@@ -15,20 +15,35 @@ __all__ = ["Queues"]
 
 
 class Queues(wiring.Component):
-    """Appends entries to the queues: entry i of an expert lies at expert x max_tokens + i.
+    """Appends entries to the experts' queues: entry i of an expert is at address ``expert x max_tokens + i``.
 
-    Golden: ``golden.integer.router.queues``. One entry per cycle, no back-pressure; in the next cycle it can be asked
-    for and is part of ``lengths``.
+    Golden: ``golden.integer.router.queues``.
+    Latency: 1 cycle from ``append`` until a read can be given and ``lengths`` count the entry (`latency`).
+    Throughput: one entry per cycle.
+    Back-pressure: none; a queue holds max_tokens entries.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        ``max_experts`` and ``max_tokens``
 
     Members
     -------
     append : In(1)
-    clear : In(1), with ``append``: this entry is the first of all
-    expert : In(5), below max_experts
+        there is an entry in this cycle
+    clear : In(1)
+        with ``append``: all queues are emptied before
+    expert : In(5)
+        whose queue, below max_experts
     entry : In(queue_entry_layout())
-    lengths : Out(max_experts x u12)
-    read : In(MemoryRead)
+        token and score
+    lengths : Out(data.ArrayLayout(12, max_experts))
+        entries of each queue
+    read : In(MemoryRead(max_experts x max_tokens, queue_entry_layout()))
+        the row reader's port
     """
+
+    latency = 1
 
     def __init__(self, config: MachineConfig):
         self._config = config

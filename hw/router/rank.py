@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The place of each logit among all."""
+"""The rank of each logit among those of its token."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -12,20 +12,31 @@ __all__ = ["Rank", "ranks_layout"]
 
 
 def ranks_layout(count: int) -> data.ArrayLayout:
-    """A place 0 .. count - 1 for each of ``count`` logits."""
+    """A rank 0 .. count - 1 for each of ``count`` logits."""
     return data.ArrayLayout(ceil_log2(max(count, 2)), count)
 
 
 class Rank(wiring.Component):
-    """``rank[i]`` = how many logits go before logit i: larger ones, and equal ones of lower index.
+    """``rank[i]`` = the number of logits before logit i: those that are larger, and equal ones of lower index.
 
-    Golden: the stable sort in ``golden.integer.router.route``. All pairs are compared at once. One token per cycle,
-    2 cycles, no back-pressure.
+    Each pair of logits is compared in the same cycle.
+
+    Golden: ``golden.integer.router.route`` (its stable sort).
+    Latency: 2 cycles from ``logits`` to ``ranks`` (`latency`).
+    Throughput: one token per cycle.
+    Back-pressure: none.
+
+    Parameters
+    ----------
+    count : int
+        logits of a token, at least 1
 
     Members
     -------
-    logits : In(count x s24)
-    ranks : Out(count x u)
+    logits : In(data.ArrayLayout(signed(24), count))
+        of one token
+    ranks : Out(ranks_layout(count))
+        0 for the largest
     """
 
     latency = 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranks and exponentials of a token's candidates, and one over their sum."""
+"""Ranks and exponentials of a token's experts, and one over the sum of the exponentials."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -17,11 +17,11 @@ from .rank import Rank, ranks_layout
 
 __all__ = ["GateSoftmax", "shares_layout"]
 
-_LEVELS = 2  # of the adder tree per stage
+_LEVELS = 2  # levels of the adder tree per stage
 
 
 def shares_layout(config: MachineConfig) -> data.StructLayout:
-    """Per expert: its rank (0 is the best; meaningless from ``experts`` on) and its exponential, 65535 for rank 0."""
+    """Per expert its rank (0 is the best; meaningless from ``experts`` on) and its exponential, 65535 for rank 0."""
     return data.StructLayout({
         "ranks": ranks_layout(config.max_experts),
         "e": data.ArrayLayout(16, config.max_experts),
@@ -29,18 +29,29 @@ def shares_layout(config: MachineConfig) -> data.StructLayout:
 
 
 class GateSoftmax(wiring.Component):
-    """``e = 65535 x 2^(logit - highest)`` and ``1 / sum(e)`` over the first ``experts``.
+    """``e = 65535 x 2^(logit - highest)`` per expert, and ``1 / sum(e)``.
 
-    The sum is over the top k if ``renormalise``; in its place comes 2^-16 if ``absolute``.
+    The sum is over the first ``experts``, over the top k with ``renormalise``. With ``absolute`` the inverse is 2^-16
+    instead: the exponentials are the scores as they are.
 
-    Golden: ``golden.integer.router.route``. One token per cycle, no back-pressure: `latency` cycles to the shares,
-    `inverse_latency` to the inverse.
+    Golden: ``golden.integer.router.route``.
+    Latency: `latency` cycles from ``i`` to ``shares`` (7); `latency_inverse` from ``i`` to ``inverse``.
+    Throughput: one token per cycle.
+    Back-pressure: none.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        ``max_experts``
 
     Members
     -------
     i : In(Flow(candidates_layout(config)))
+        a token's experts
     shares : Out(Flow(shares_layout(config)))
+        their ranks and exponentials
     inverse : Out(Flow(row_scale_layout()))
+        one over the sum of the exponentials
     """
 
     latency = Rank.latency + 1 + Exp2Wide.latency
@@ -57,7 +68,7 @@ class GateSoftmax(wiring.Component):
         })
 
     @property
-    def inverse_latency(self) -> int:
+    def latency_inverse(self) -> int:
         """Cycles from ``i`` to ``inverse``."""
         return self.latency + tree_stages(self._leaves, _LEVELS) + self._reciprocal.latency
 
@@ -73,7 +84,7 @@ class GateSoftmax(wiring.Component):
         # Stages 1 and 2: rank.
         m.d.comb += rank.logits.eq(token.keys)
         line.put(2, ranks=rank.ranks)
-        # Stage 3: the highest. Where it is not given, keys are logits.
+        # Stage 3: the highest logit. Where it is not given, keys are logits, so it is the logit of rank 0.
         best = Signal(signed(LOGIT_BITS), reset_less=True)
         picked = _pick(self._count, lambda expert: line.at(2, "ranks")[expert] == 0,
                        lambda expert: line.at(2, "logits")[expert])
@@ -100,13 +111,13 @@ class GateSoftmax(wiring.Component):
             self.inverse.valid.eq(reciprocal.o.valid),
             self.inverse.payload.eq(reciprocal.o.payload),
         ]
-        with m.If(line.at(self.inverse_latency, "absolute")):
+        with m.If(line.at(self.latency_inverse, "absolute")):
             m.d.comb += [self.inverse.payload.mantissa.eq(1 << 15), self.inverse.payload.exponent.eq(-SCORE_FRACTION)]
         return m
 
 
 def _pick(count, chosen, value) -> Value:
-    """The one ``value(i)`` with ``chosen(i)``, as an AND and an OR."""
+    """``value(i)`` of the only i with ``chosen(i)``."""
     result = C(0, 1)
     for index in range(count):
         picked = value(index)

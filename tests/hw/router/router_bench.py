@@ -157,10 +157,12 @@ def run(config, passes, gap=0.0, seed=0):
     return seen
 
 
-def lengths_at_once(config, passes):
-    """Sends the passes without a pause; the lengths in the cycle after each ``done``."""
+def at_once(config, passes):
+    """Sends the passes without a pause; lengths in the cycle after each ``done``, cycles of tokens, of ``done``."""
     unit = Router(config)
     probe = Probe(unit.done, unit.lengths)
     tokens = [job.token(index) for job in passes for index in range(len(job.logits))]
-    StreamBench(unit, background=[probe.run], settle=100).run({"logits": tokens}, {})
-    return [after for (done, _), (_, after) in zip(probe.values, probe.values[1:], strict=False) if done]
+    bench = StreamBench(unit, background=[probe.run], settle=100)
+    bench.run({"logits": tokens}, {})
+    dones = [cycle for cycle, (done, _) in enumerate(probe.values) if done]
+    return [probe.values[cycle + 1][1] for cycle in dones], bench.cycles["logits"], dones

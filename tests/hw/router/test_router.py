@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from .router_bench import HIGH, LOW, Pass, biases_of, biases_set, config_of, lengths_at_once, logits_of, run
+from .router_bench import HIGH, LOW, Pass, at_once, biases_of, biases_set, config_of, logits_of, run
 
 
 @pytest.mark.parametrize("renormalise", [False, True])
@@ -75,19 +75,19 @@ def test_biases_stay_until_they_are_set_anew():
     bias = biases_of(random, 8)
     jobs = [Pass(logits_of(random, 3, 8), 2, sigmoid=sigmoid, bias=used)
             for used in (bias, None, bias) for sigmoid in (True, False)]
-    found = lengths_at_once(config_of(8), [biases_set(bias), *jobs])
-    assert found[1:] == [job.lengths for job in jobs]
+    lengths, _, _ = at_once(config_of(8), [biases_set(bias), *jobs])
+    assert lengths[1:] == [job.lengths for job in jobs]
 
 
 @pytest.mark.parametrize("experts", [8, 32])
-def test_cycles_of_a_walk(experts):
-    """A token is taken every WALK + 1 cycles; its first entry comes WALK cycles later than otherwise."""
+def test_cycles_of_the_ring(experts):
+    """A token is taken every `latency_ring` + 1 cycles; its first entry comes `latency_ring` cycles later."""
     random = np.random.default_rng(4)
     seen = run(config_of(experts), [Pass(logits_of(random, 4, experts), 2, sigmoid=True)])
-    walk = seen.unit.WALK
-    assert walk == experts + 8
-    assert seen.taken == [seen.taken[0] + (walk + 1) * token for token in range(4)]
-    assert seen.stored[0] - seen.taken[0] == seen.unit.LATENCY + walk
+    ring = seen.unit.latency_ring
+    assert ring == experts + 8
+    assert seen.taken == [seen.taken[0] + (ring + 1) * token for token in range(4)]
+    assert seen.stored[0] - seen.taken[0] == seen.unit.latency + ring
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -110,12 +110,16 @@ def test_rate_and_latency(experts, top_k):
     random = np.random.default_rng(4)
     seen = run(config_of(experts), [Pass(logits_of(random, 32, experts), top_k)])
     assert seen.taken == [seen.taken[0] + top_k * token for token in range(32)]
-    assert seen.stored[0] - seen.taken[0] == seen.unit.LATENCY
+    assert seen.stored[0] - seen.taken[0] == seen.unit.latency
     assert seen.stored == list(range(seen.stored[0], seen.stored[0] + 32 * top_k))
 
 
 def test_next_pass_right_behind():
-    """The first token of a pass may be waiting while the pass before it is routed: both are complete, in order."""
+    """The first token of a pass waits while the pass before it is routed: both are complete, in order."""
     random = np.random.default_rng(5)
-    passes = [Pass(logits_of(random, 6, 8), 2), Pass(logits_of(random, 4, 8), 4)]
-    assert lengths_at_once(config_of(8), passes) == [job.lengths for job in passes]
+    config = config_of(8)
+    passes = [Pass(logits_of(random, 6, 8), 2), biases_set(biases_of(random, 8)), Pass(logits_of(random, 4, 8), 4)]
+    lengths, taken, dones = at_once(config, passes)
+    assert lengths[::2] == [job.lengths for job in passes[::2]]
+    assert taken[6] == dones[0] + config.max_experts + 1
+    assert taken[7] == dones[1] + 1

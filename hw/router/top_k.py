@@ -13,29 +13,44 @@ from ..math.rounding import round_shift
 from ..plumbing.timeline import Timeline
 from .softmax import shares_layout
 
-__all__ = ["Winners", "winner_layout"]
+__all__ = ["TopK", "choice_layout"]
 
-_SHIFT_BITS = 5  # sums of up to 32 exponentials are below 2^21
-_FINE = 2
+_SHIFT_BITS = 5  # the sum of 32 exponentials is below 2^21
+_FINE = 2  # low bits of the shift, done last
 
 
-def winner_layout() -> data.StructLayout:
-    """``expert`` of ``rank`` 0, 1, ... of a token, and its score u17."""
+def choice_layout() -> data.StructLayout:
+    """``expert`` of ``rank`` 0, 1, ... of a token, and its score u17; ``last``: rank top_k - 1."""
     return data.StructLayout({"expert": EXPERT_BITS, "rank": EXPERT_BITS, "last": 1, "score": SCORE_FRACTION + 1})
 
 
-class Winners(wiring.Component):
-    """Ranks 0 .. top_k - 1 of a token in as many cycles: expert, and ``min(round(e x inverse), 65536)``.
+class TopK(wiring.Component):
+    """The experts of ranks 0 .. top_k - 1 of a token, one per cycle, with its score.
 
-    Golden: ``golden.integer.router.route``. Shares come at least top_k cycles apart; the inverse of a token comes
-    `inverse_after` cycles (2 or more) after its shares. No back-pressure; `latency` cycles from the shares to rank 0.
+    ``score = min(round(65536 x e x inverse), 65536)``
+
+    Golden: ``golden.integer.router.route``.
+    Latency: `inverse_after` + 5 cycles from ``shares`` to rank 0 (`latency`).
+    Throughput: a token every top_k cycles.
+    Back-pressure: none; ``shares`` come at least top_k cycles apart.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        ``max_experts``
+    inverse_after : int
+        cycles from the shares of a token to its inverse, at least 1
 
     Members
     -------
     shares : In(Flow(shares_layout(config)))
-    top_k : In(6), with the shares
+        ranks and exponentials of a token
+    top_k : In(6)
+        how many experts the token takes; with the shares
     inverse : In(Flow(row_scale_layout()))
-    o : Out(Flow(winner_layout()))
+        one over the sum of the token's exponentials
+    o : Out(Flow(choice_layout()))
+        an expert, its rank and its score
     """
 
     def __init__(self, config: MachineConfig, inverse_after: int):
@@ -46,7 +61,7 @@ class Winners(wiring.Component):
             "shares": In(Flow(shares_layout(config))),
             "top_k": In(EXPERT_BITS + 1),
             "inverse": In(Flow(row_scale_layout())),
-            "o": Out(Flow(winner_layout())),
+            "o": Out(Flow(choice_layout())),
         })
 
     @property
@@ -78,22 +93,22 @@ class Winners(wiring.Component):
         line.put(1, rank=rank, is_last=is_last)
         line.put(2, reset=True, valid=valid)
         line.put(2, expert=expert, e=e)
-        # Stage `after`: the inverse, held likewise; so it is there from stage after + 1 on.
+        # Stage `inverse_after`: the inverse comes. It is held, so it can be used from the stage after that on.
         inverse = Signal(row_scale_layout(), reset_less=True)
         with m.If(self.inverse.valid):
             m.d.sync += inverse.eq(self.inverse.payload)
-        known = self._after + 1
-        # Stage known + 1: multiply.
+        held_stage = self._after + 1
+        # Stage held_stage + 1: multiply.
         product = Signal(32, reset_less=True)
         down = Signal(_SHIFT_BITS, reset_less=True)
-        m.d.sync += [product.eq(line.at(known, "e") * inverse.mantissa), down.eq(~inverse.exponent)]
-        line.put(known + 1, down=down)
-        # Stages known + 2 and known + 3: shift by 15 - exponent - 16. A bit below the last serves for rounding.
+        m.d.sync += [product.eq(line.at(held_stage, "e") * inverse.mantissa), down.eq(~inverse.exponent)]
+        line.put(held_stage + 1, down=down)
+        # Stages held_stage + 2 and + 3: shift right by 15 - exponent - 16. A bit below the last serves for rounding.
         coarse = Signal(33, reset_less=True)
         m.d.sync += coarse.eq(Cat(C(0, 1), product) >> (down[_FINE:] << _FINE))
         fine = Signal(SCORE_FRACTION + 3, reset_less=True)
-        m.d.sync += fine.eq(coarse >> line.at(known + 2, "down")[:_FINE])
-        # Stage known + 4: round, clip.
+        m.d.sync += fine.eq(coarse >> line.at(held_stage + 2, "down")[:_FINE])
+        # Stage held_stage + 4: round, clip.
         rounded, score = round_shift(fine, 1), Signal(SCORE_FRACTION + 1, reset_less=True)
         m.d.sync += score.eq(Mux(rounded[SCORE_FRACTION:].any(), 1 << SCORE_FRACTION, rounded))
         m.d.comb += [
@@ -107,6 +122,7 @@ class Winners(wiring.Component):
 
 
 def _any(values) -> Value:
+    """The OR of all values."""
     result = C(0, 1)
     for value in values:
         result |= value
