@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ..yosys import SynthesisError
 from .cells import CellTiming, cell_timing
 from .netlist import CLOCK_PINS, Cell, Netlist
 
@@ -92,13 +93,14 @@ def _in_slice(driver: str, sink: str, pin: str, fanout: int) -> bool:
 
 
 def graph_of(netlist: Netlist, delays: Mapping[str, float]) -> Graph:
-    """Raises SynthesisError for a cell that the model does not know."""
+    """Raises SynthesisError for a cell, or an input of one, that the model does not know."""
     graph, nets = Graph(netlist.cells), _Nets(netlist, delays)
     timings: dict[object, CellTiming] = {}
     for number, cell in enumerate(netlist.cells):
-        shape = (cell.kind, cell.parameters, tuple((pin, len(bits)) for pin, bits in cell.pins.items()))
+        shape = (cell.kind, cell.parameters, tuple((pin, len(bits), any(bits)) for pin, bits in cell.pins.items()))
         if shape not in timings:
             timings[shape] = cell_timing(cell, delays)
+            _refuse_unknown_pins(cell, timings[shape])
         _add_cell(graph, nets, number, timings[shape])
     for name, bits in netlist.inputs.items():
         graph.begins += [Begin(net, delays["ff_out"], PORT, name) for net in bits
@@ -106,6 +108,15 @@ def graph_of(netlist: Netlist, delays: Mapping[str, float]) -> Graph:
     for name, bits in netlist.outputs.items():
         graph.ends += [End(net, nets.ns(net), delays["ff_data"], PORT, name) for net in bits if net is not None]
     return graph
+
+
+def _refuse_unknown_pins(cell: Cell, timing: CellTiming) -> None:
+    """An input at which no path ends and from which none runs on would be left out without a word."""
+    known = {setup.pin[0] for setup in timing.setups} | {arc.start[0] for arc in timing.arcs}
+    unknown = [pin for pin, nets in cell.pins.items() if any(nets) and pin not in cell.outputs | CLOCK_PINS | known]
+    if unknown:
+        raise SynthesisError(f"cell {cell.name}, a {cell.kind}, has inputs {', '.join(unknown)}: say in timing/cells.py "
+                             f"how long they take")
 
 
 def _add_cell(graph: Graph, nets: _Nets, number: int, timing: CellTiming) -> None:

@@ -111,7 +111,8 @@ def _verdict(unit: Mapping[str, Any]) -> str:
     if unit["paths_over"]:
         reasons.append(f"{unit['worst_ns'] - unit['limit_ns']:.2f} ns too long")
     if unit["levels"] > MOST_LEVELS:
-        reasons.append(f"{unit['levels'] - MOST_LEVELS} levels too many")
+        more = unit["levels"] - MOST_LEVELS
+        reasons.append(f"{more} level{'s' * (more > 1)} too many")
     return "no: " + ", ".join(reasons) if reasons else "yes"
 
 

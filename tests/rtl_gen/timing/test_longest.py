@@ -160,6 +160,11 @@ def test_an_unknown_cell_is_refused():
         longest(cell("LDCE", "odd", Q=2, D=3))
 
 
+def test_an_unknown_input_is_refused():
+    with pytest.raises(SynthesisError, match="cell odd, a RAMB36E2, has inputs TURBO: say in timing/cells.py"):
+        longest(register(2, None), cell("RAMB36E2", "odd", DOUTADOUT=[3], TURBO=[2]))
+
+
 def test_ports_are_counted_apart():
     netlist = Netlist([register(2, 10), lut(10, 5), lut(11, 2), register(3, 2)], {"i": [5]}, {"o": [11]})
     kind = CLASSES[0]
