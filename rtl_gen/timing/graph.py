@@ -115,8 +115,8 @@ def _refuse_unknown_pins(cell: Cell, timing: CellTiming) -> None:
     known = {setup.pin[0] for setup in timing.setups} | {arc.start[0] for arc in timing.arcs}
     unknown = [pin for pin, nets in cell.pins.items() if any(nets) and pin not in cell.outputs | CLOCK_PINS | known]
     if unknown:
-        raise SynthesisError(f"cell {cell.name}, a {cell.kind}, has inputs {', '.join(unknown)}: say in timing/cells.py "
-                             f"how long they take")
+        raise SynthesisError(f"cell {cell.name}, a {cell.kind}, has inputs {', '.join(unknown)}: say in "
+                             f"timing/cells.py how long they take")
 
 
 def _add_cell(graph: Graph, nets: _Nets, number: int, timing: CellTiming) -> None:
