@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated DDR on the host's side: a file that the simulator maps too, and buffers allocated in it."""
+"""The simulated DDR on the host's side: a file that the simulator maps too, and buffers in it."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ __all__ = ["SimulatedMemory", "SimulatedBuffer"]
 
 PAGE = 4096
 _HEADER = 4096  # as shared_memory.cpp has it
-_UNTOUCHED = 0xA5  # what a new buffer holds in DDR: whoever forgets to flush, reads this
+_UNTOUCHED = 0xA5  # bytes of a new buffer in DDR, which the machine reads if the host forgets to flush
 
 
 class SimulatedBuffer:
-    """Bytes that host and machine share. ``array`` is the host's copy (its cache): flush and invalidate move it."""
+    """Bytes that host and machine share. ``array`` is the host's cache: ``flush`` and ``invalidate`` move its bytes."""
 
     def __init__(self, arena: "SimulatedMemory", address: int, size: int):
         self._arena: SimulatedMemory | None = arena
@@ -40,7 +40,7 @@ class SimulatedBuffer:
 
 
 class SimulatedMemory:
-    """``size`` bytes of DDR from ``base`` on; allocation is first fit, in pages."""
+    """``size`` bytes of DDR from address ``base`` on. Allocation is first fit, in pages."""
 
     def __init__(self, path: Path, base: int, size: int):
         if base % PAGE or size % PAGE or size <= 0:
@@ -54,11 +54,11 @@ class SimulatedMemory:
 
     @property
     def free(self) -> int:
-        """Bytes that are not allocated (maybe in several pieces)."""
+        """Bytes that are not allocated, perhaps in several pieces."""
         return self.size - sum(self._used.values())
 
     def allocate(self, size: int) -> SimulatedBuffer:
-        """Raises OutOfContiguousMemory."""
+        """A buffer of ``size`` bytes. Raises OutOfContiguousMemory."""
         if size <= 0:
             raise ValueError(f"a buffer must have at least one byte, not {size}")
         pages = -(-size // PAGE) * PAGE
@@ -76,10 +76,11 @@ class SimulatedMemory:
         return SimulatedBuffer(self, address, size)
 
     def release(self, buffer: SimulatedBuffer) -> None:
+        """Take the memory of ``buffer`` back."""
         del self._used[buffer.address]
 
     def view(self, address: int, size: int) -> np.ndarray:
-        """The DDR's own bytes, behind the host's caches."""
+        """The bytes of the DDR itself, u8, without the host's caches."""
         if self._bytes is None:
             raise ValueError("the simulated board is closed")
         start = address - self.base

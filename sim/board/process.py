@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulator as a child process: start, talk, and make sure that it ends."""
+"""A simulator as a child process: it starts, answers, and always ends."""
 
 import json
 import socket
@@ -21,7 +21,7 @@ _END_SECONDS = 10.0
 
 
 def _end(process: subprocess.Popen[bytes], connection: socket.socket) -> None:
-    """The simulator ends with its socket; one that does not is killed."""
+    """Close the socket, at which the simulator ends, and kill it if it does not."""
     connection.close()
     try:
         process.wait(_END_SECONDS)
@@ -31,7 +31,7 @@ def _end(process: subprocess.Popen[bytes], connection: socket.socket) -> None:
 
 
 class SimulatorProcess:
-    """One running simulator with ``moevit.sim.board.server`` in it. Raises SimulationError whenever that has died."""
+    """One running simulator with ``moevit.sim.board.server`` in it. Any call raises SimulationError if it has died."""
 
     def __init__(self, simulation: Simulation, directory: Path, plusargs: Mapping[str, object],
                  waves: Path | None = None):
@@ -39,7 +39,7 @@ class SimulatorProcess:
         ours, theirs = socket.socketpair()
         with theirs, open(self.log, "wb") as log:
             command = simulation.command({**plusargs, "socket": theirs.fileno()}, waves)
-            # A session of its own: an interrupt from the keyboard is for us, who then end it in good order.
+            # A session of its own: Ctrl-C reaches this process alone, which then ends the simulator in order.
             self._process = subprocess.Popen(
                 command, cwd=directory, env=simulation.environment("moevit.sim.board.server"), stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT, pass_fds=[theirs.fileno()], start_new_session=True)
@@ -61,10 +61,11 @@ class SimulatorProcess:
         return self._process.pid
 
     def ask(self, op: str, progress: Callable[[int], None] | None = None, **arguments: Any) -> dict[str, Any]:
-        """Send a command and return its answer; ``progress`` is told the cycles done meanwhile, and must ask nothing.
+        """Send a command and return its answer.
 
-        One of several threads waits for the others' answers. An exception meanwhile (Ctrl-C, one of ``progress``) ends
-        the command; a second one before that is done ends the simulator.
+        Meanwhile ``progress`` gets the cycles done; it must not ask the simulator anything. Threads take turns. An
+        exception during the wait (Ctrl-C, or of ``progress``) ends the command. A second exception before the command
+        has ended ends the simulator.
         """
         if not self._finalizer.alive:
             raise SimulationError("the simulation is closed", fix="Make a new SimulatedBoard")
@@ -92,16 +93,17 @@ class SimulatorProcess:
         self._finalizer()
 
     def kill(self) -> None:
+        """End the simulator at once."""
         self._process.kill()
         self._finalizer()
 
     def _stop(self) -> None:
-        """End a command that was interrupted, with its answer."""
+        """End an interrupted command, and take its answer."""
         try:
             self._send({"op": "stop"})
             while not self._answer(None).get("stopped"):
                 pass
-        except BaseException:  # interrupted again: what is left unread would answer later commands
+        except BaseException:  # interrupted again: an unread answer would be taken for that of a later command
             self.kill()
             raise
 

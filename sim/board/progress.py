@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells whoever waits how far the simulation is."""
+"""Shows how far a simulation is."""
 
 import time
 from collections.abc import Callable
@@ -15,13 +15,13 @@ _PATIENCE_SECONDS = 2.0  # longer waits show a status line
 
 
 def status(what: str) -> Status:
-    """A status line on stderr, where that is a terminal: not in a notebook, whose stderr says that it is one."""
+    """A status line on stderr, if that is a terminal. A notebook's stderr claims to be one, and gets no line."""
     notebook = Console(stderr=True).is_jupyter
     return Console(stderr=True, force_jupyter=False, force_terminal=False if notebook else None).status(what)
 
 
 def announced(what: str, watch: Callable[[str], object] | None) -> AbstractContextManager[object]:
-    """Tells ``watch``, or shows a status line meanwhile."""
+    """Tell ``watch`` what is being done; without it, show a status line until the block ends."""
     if watch is None:
         return status(what)
     watch(what)
@@ -29,7 +29,7 @@ def announced(what: str, watch: Callable[[str], object] | None) -> AbstractConte
 
 
 class WaitProgress:
-    """Passes progress on, or shows a status line once a wait has become long."""
+    """Gives the cycles of a wait to ``report``; without it, shows a status line when the wait becomes long."""
 
     def __init__(self, report: Callable[[int], None] | None):
         self._report, self._began = report, time.monotonic()
@@ -43,6 +43,7 @@ class WaitProgress:
             self._status.stop()
 
     def since(self, done: int) -> Callable[[int], None]:
+        """A function that takes the cycles after the first ``done``."""
         return lambda cycles: self._show(done + cycles)
 
     def _show(self, cycles: int) -> None:

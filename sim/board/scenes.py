@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of scenes: images with what the integer model makes of them."""
+"""Files of scenes: images with the integer model's tokens."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ __all__ = ["read_scenes"]
 
 
 def read_scenes(path: Path, bundle: Bundle, tasks: Sequence[str]) -> dict[str, np.ndarray]:
-    """The arrays of a file of scenes, if they fit ``bundle``: told before the minutes of a build. Raises WrongInput."""
+    """The arrays of a file of scenes. Raises WrongInput unless they fit ``bundle``, before the minutes of a build."""
     manifest = bundle.manifest
     try:
         arrays = read_npz(path)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs inside the simulator, under cocotb: obeys a ``SimulatedBoard`` over a socket, one JSON line per message.
+"""Runs inside the simulator, under cocotb. It obeys a ``SimulatedBoard`` over a socket, one JSON line per message.
 
-The clock stands still between commands. The process ends with the socket: when the board is closed or its process dies.
+The clock stands still between commands. The process ends when the socket closes: the board is closed, or its process
+has died.
 """
 
 import json
@@ -21,7 +22,7 @@ __all__: list[str] = []
 
 PERIOD = 2  # simulation steps per clock cycle
 REPORT_SECONDS = 0.25
-REGISTER_CYCLES = 10_000  # within which a register access must be answered
+REGISTER_CYCLES = 10_000  # within which a register access must have its answer
 
 
 class _Server:
@@ -80,7 +81,7 @@ class _Server:
         return {name: int(getattr(dut, name).value) for name in ("cycles", "bytes_read", "bytes_written", "irq")}
 
     async def wait(self, cycles: int, irq: bool) -> dict[str, Any]:
-        """Run the clock until irq (if it is waited for) or for ``cycles``; tells how far it is now and then."""
+        """Run the clock for ``cycles``, with ``irq`` only until the interrupt. Sends the cycles done now and then."""
         dut, done, chunk, told = self._dut, 0, 1000, time.monotonic()
         start = int(dut.cycles.value)
         while done < cycles and not (irq and int(dut.irq.value)):
@@ -97,7 +98,7 @@ class _Server:
                 told = now
                 self._send({"progress": done})
                 if select.select([self._connection], [], [], 0)[0]:
-                    break  # told to stop, or the other side is gone: the next receive sees which
+                    break  # a stop command, or the socket is closed: the next receive finds out
         return {"cycles": done, "irq": bool(int(dut.irq.value))}
 
     async def stop(self) -> dict[str, Any]:
@@ -107,7 +108,7 @@ class _Server:
         try:
             self._connection.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
-            pass  # the other side is gone, which the next receive finds out
+            pass  # the socket is closed, as the next receive finds out
 
     def _receive(self) -> dict[str, Any] | None:
         while b"\n" not in self._buffer:
@@ -124,7 +125,7 @@ class _Server:
 
 @cocotb.test()
 async def serve(dut: Any) -> None:
-    """The one "test": serves until the board is closed."""
+    """The only "test": serves until the board is closed."""
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="cocotbext")
     logging.getLogger("cocotb.testbench").setLevel(logging.WARNING)
     with socket.socket(fileno=int(cocotb.plusargs["socket"])) as connection:

@@ -25,29 +25,29 @@ from .progress import WaitProgress, announced
 
 __all__ = ["SimulatedBoard"]
 
-_POLL_CYCLES = 50_000  # without an interrupt, CONTROL is read so often
+_POLL_CYCLES = 50_000  # between two reads of CONTROL while no interrupt comes
 _BASE = 0x1000_0000
 
 
 class SimulatedBoard:
     """A ``moevit.host.device.Device`` whose machine is Verilog in a simulator process.
 
-    The simulation is built on first use (tens of seconds for small configurations, minutes for large ones) and cached.
-    Time passes only in register accesses, ``wait`` and ``run``. The simulator ends with ``close``, and also when this
-    process dies. Threads take turns, command by command.
+    The first use builds the simulation (tens of seconds for small configurations, minutes for large ones); later ones
+    take it from a cache. Time passes only in register accesses, ``wait`` and ``run``. The simulator ends with
+    ``close``, and also when this process dies. Threads take turns, command by command.
 
     Parameters
     ----------
     config : the machine, or a ``Bench`` of another design with the same ports
-    memory : behaviour of the simulated DDR; may be changed at any time by assigning ``memory``
+    memory : behaviour of the simulated DDR; assign ``memory`` to change it at any time
     memory_bytes, base : size and first address of the DDR
-    trace : build with trace ports and record them
+    trace : build with trace ports, and record what they show
     waves : VCD file to write (every cycle: short runs only)
-    clock_hz : turns the seconds of ``wait`` into cycles
-    cycle_limit : most cycles of one ``wait``, whatever the seconds
-    progress : called with the cycles done about four times a second during a wait; a status line otherwise
-    watch : called with what is done before the simulator runs; a status line otherwise
-    keep : folder for simulator.log, bursts.bin and trace.bin, kept after ``close``; a temporary one otherwise
+    clock_hz : makes cycles of the seconds of ``wait``
+    cycle_limit : most cycles of one ``wait``, for any number of seconds
+    progress : called about four times a second during a wait, with the cycles done; left out, a status line shows them
+    watch : called with each step before the simulator runs; left out, a status line shows it
+    keep : folder for simulator.log, bursts.bin and trace.bin, which stays after ``close``; left out, a temporary one
     build_root : cache of builds
 
     Raises ToolMissing, BuildFailed, SimulationError; ValueError for a clock that stands still.
@@ -104,8 +104,8 @@ class SimulatedBoard:
     def wait(self, timeout: float) -> None:
         """Run the clock until the interrupt is high or CONTROL shows DONE or ERROR.
 
-        ``timeout`` is in seconds of the machine's time (``clock_hz``), which no load of this computer can change.
-        Raises AcceleratorTimeout when they are over, or ``cycle_limit``.
+        ``timeout`` is in seconds of the machine's time (``clock_hz``), so it does not depend on the load of this
+        computer. Raises AcceleratorTimeout after ``timeout``, or after ``cycle_limit``.
         """
         limit = min(self.cycle_limit, int(timeout * self.clock_hz))
         done = 0
@@ -136,7 +136,7 @@ class SimulatedBoard:
 
     @property
     def memory(self) -> MemorySettings:
-        """Timing and faults of the DDR; assigning takes effect at once (and takes a few cycles)."""
+        """Timing and faults of the DDR. An assignment takes effect at once, and takes a few cycles."""
         return self._memory
 
     @memory.setter
@@ -145,7 +145,7 @@ class SimulatedBoard:
         self._memory = settings
 
     def reset(self, cycles: int = 16) -> None:
-        """Pull aresetn of machine and memory for some cycles; DDR contents stay."""
+        """Reset machine and memory by aresetn, for ``cycles`` cycles. The bytes of the DDR stay."""
         self._process.ask("reset", cycles=cycles)
 
     def run(self, cycles: int) -> None:
@@ -171,24 +171,24 @@ class SimulatedBoard:
 
     @property
     def log(self) -> Path:
-        """What the simulator printed."""
+        """File with the simulator's output."""
         return self._process.log
 
     @property
     def pid(self) -> int:
-        """The simulator's process."""
+        """Process id of the simulator."""
         return self._process.pid
 
     def view(self, address: int, size: int) -> np.ndarray:
-        """DDR contents, u8, as the machine sees them: no flush or invalidate needed."""
+        """Bytes of the DDR, u8, as the machine sees them. They need no flush or invalidate."""
         return self._arena.view(address, size)
 
     def bursts(self) -> np.ndarray:
-        """Every burst that the DDR took since ``clear_records``: records of ``moevit.sim.verilator.records.BURST``."""
+        """Every burst that the DDR took since ``clear_records``, as records ``moevit.sim.verilator.records.BURST``."""
         return self._records("bursts", BURST)
 
     def trace(self) -> np.ndarray:
-        """Every trace record since ``clear_records``: ``moevit.spec.trace.record_dtype``, raw bytes for a ``Bench``."""
+        """Every trace record since ``clear_records``: ``moevit.spec.trace.record_dtype``, or bytes of a ``Bench``."""
         if "trace" not in self._files:
             raise ValueError("this board was made with trace=False")
         return self._records("trace", self._record)

@@ -4,8 +4,8 @@
 >>> with simulated_overlay(CONFIGS["16x16"]) as overlay, Accelerator(overlay) as accelerator:
 ...     accelerator.load("demo.bundle")
 
-From ``pynq.Overlay`` upwards everything is what runs on a board: hardware handoff, driver binding, register map,
-buffers, interrupt. Below it, register accesses cross the RTL's AXI4-Lite and buffers lie in the simulated DDR.
+Everything from ``pynq.Overlay`` upwards is the code of a board: hardware handoff, driver binding, register map,
+buffers, interrupt. Below it, register accesses cross the RTL's AXI4-Lite, and buffers lie in the simulated DDR.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from ..board.simulated_board import SimulatedBoard
 from .interrupt_controller import InterruptController
 
 with warnings.catch_warnings():
-    # What pynq says on any computer that is no board: nothing of it concerns a simulated device.
+    # pynq says this on any computer that is no board. A simulated device does not need what is missing.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", DeprecationWarning)
     warnings.filterwarnings("ignore", "Pynq does not support the CPU Architecture", ResourceWarning)
     from pynq import Clocks, Overlay
@@ -42,15 +42,18 @@ with warnings.catch_warnings():
 
 __all__ = ["POLL_CYCLES", "SimulatedPynqBuffer", "SimulatedPynqDevice", "simulated_overlay"]
 
-#: Clock cycles that pass between two looks at a machine that is busy, by polling or for the interrupt.
+#: Clock cycles between two looks at a busy machine, by polling or for the interrupt.
 POLL_CYCLES = 5_000
 _LINES = (61, 121)  # Linux's number of the first interrupt from the logic: Zynq-7000, Zynq UltraScale+
 _PLACEHOLDER = b"placeholder: the simulated device loads no bitstream\n"
 
 
 class SimulatedPynqBuffer(PynqBuffer):
-    """``pynq.allocate``'s buffer in the simulated DDR. Host and DDR have a copy each, whether cacheable or not: what is
-    not flushed, the machine does not see; what is not invalidated, the host does not."""
+    """The buffer of ``pynq.allocate`` in the simulated DDR.
+
+    Host and DDR have a copy each, even if the buffer is not cacheable. The machine sees bytes only after a flush, the
+    host only after an invalidate.
+    """
 
     def freebuffer(self) -> None:
         """Give the memory back; may be called twice. Views of the buffer free nothing."""
@@ -75,20 +78,20 @@ class _Memory:
 
 
 class _Uio:
-    """Stands for the Linux device that passes an interrupt on: the clock runs while somebody waits for it."""
+    """Stands for the Linux device that passes an interrupt on. The clock runs while a coroutine waits for it."""
 
     def __init__(self, device: "SimulatedPynqDevice"):
         self._device: SimulatedPynqDevice | None = device
         self._events: list[Any] = []
 
     def add_event(self, event: Any, number: int) -> None:
-        """Called by pynq's interrupt controller inside a coroutine; ``event.set()`` when the line is high."""
+        """pynq's interrupt controller calls this inside a coroutine. ``event`` is set when the line is high."""
         if not self._events:
             asyncio.get_running_loop().call_soon(self._look)
         self._events.append(event)
 
     def close(self) -> None:
-        """Nobody is told any more."""
+        """Set no event any more."""
         self._device = None
 
     def _look(self) -> None:
@@ -104,10 +107,10 @@ class _Uio:
 
 
 class SimulatedPynqDevice(Device):
-    """A pynq device over ``board``. Never found by probing: a real board's device is never pushed aside."""
+    """A pynq device over ``board``. Probing never finds it, so it never takes the place of a real board's device."""
 
     _probe_priority_ = 1_000
-    clock_hz = 10e3  # cycles that are surely simulated in a second, which is what a host's deadline counts
+    clock_hz = 10e3  # cycles that any computer simulates in a second: the host's deadline counts real seconds
 
     def __init__(self, board: SimulatedBoard):
         super().__init__(f"simulation-{board.pid}")
@@ -127,7 +130,7 @@ class SimulatedPynqDevice(Device):
         return _Handoff(bitfile_name).get_parser()
 
     def read_registers(self, address: int, length: int) -> bytes:
-        """Bytes at a physical address, a register access for each 32-bit word of them. Raises BusError."""
+        """Bytes at a physical address, by one register access for each 32-bit word. Raises BusError."""
         return b"".join(self._read(address + at).to_bytes(4, "little") for at in range(0, length, 4))
 
     def write_registers(self, address: int, data: bytes) -> None:
@@ -152,7 +155,7 @@ class SimulatedPynqDevice(Device):
             return self.interrupts.read(place)
         if place != offset("CONTROL"):
             return self.board.read_register(place)
-        if self._busy:  # else the time of a host that polls would stand still
+        if self._busy:  # otherwise time would stand still while a host polls
             self.board.run(POLL_CYCLES)
         value = self.board.read_register(place)
         self._busy = not value >> BITS["IDLE"] & 1
@@ -169,7 +172,7 @@ class SimulatedPynqDevice(Device):
 
 
 class _Handoff(RemoteBitstreamHandler):
-    """Reads the .hwh beside a bitstream, which itself is not looked at."""
+    """Reads the .hwh beside a bitstream, and not the bitstream itself."""
 
     def get_bin_data(self) -> bytes:
         return b""
@@ -177,21 +180,21 @@ class _Handoff(RemoteBitstreamHandler):
 
 @contextmanager
 def simulated_overlay(config: MachineConfig, *, board: SimulatedBoard | None = None, interrupt: bool = True,
-                      board_class: Board = BOARDS["zcu104"], folder: Path | None = None) -> Iterator[Overlay]:
-    """``pynq.Overlay`` of ``config`` on a simulated board; until the end of the block it is pynq's active device.
+                      described_as: Board = BOARDS["zcu104"], folder: Path | None = None) -> Iterator[Overlay]:
+    """``pynq.Overlay`` of ``config`` on a simulated board, which is pynq's active device until the end of the block.
 
     Parameters
     ----------
-    board : used and left open if it is given, else one is made
+    board : it stays open; left out, a new one
     interrupt : whether Linux passes the machine's interrupt on; without it pynq warns, and drivers poll
-    board_class : what the .hwh describes
-    folder : gets moevit.bit, a placeholder, and moevit.hwh; a temporary one otherwise
+    described_as : the board that the .hwh describes
+    folder : gets moevit.bit, a placeholder, and moevit.hwh; left out, a temporary one
     """
     with ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="moevit-")))
         (folder / "moevit.bit").write_bytes(_PLACEHOLDER)
-        (folder / "moevit.hwh").write_text(handoff(board_class, config))
+        (folder / "moevit.hwh").write_text(handoff(described_as, config))
         device = SimulatedPynqDevice(board or stack.enter_context(SimulatedBoard(config, trace=False)))
         stack.enter_context(_active(device, interrupt))
         yield Overlay(str(folder / "moevit.bit"), download=False, device=device)
@@ -199,7 +202,7 @@ def simulated_overlay(config: MachineConfig, *, board: SimulatedBoard | None = N
 
 @contextmanager
 def _active(device: SimulatedPynqDevice, interrupt: bool) -> Iterator[None]:
-    """Make ``device`` the one that pynq uses, and leave pynq as it was."""
+    """Make pynq use ``device``, and restore pynq at the end of the block."""
     active, clocks = vars(Device).get("_active_device"), Clocks.device
     uio, controllers = _InterruptController._uio_devices, _InterruptController._controllers
     passes = _Uio(device)

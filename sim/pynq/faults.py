@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong on a board, provoked under the real pynq package; what the host made of it, and how it went on."""
+"""Faults of a board, provoked under the real pynq package: the error that the host raises, and the run after it."""
 
 import dataclasses
 import os
@@ -28,7 +28,7 @@ STALE, ENDED = "the old image's tokens", "ended by the next opener"
 
 @dataclass
 class Station:
-    """A board with an accelerator opened through pynq, and one image with what must come out, s16, by task."""
+    """A board, an accelerator opened through pynq, and one image with its expected tokens s16, by task."""
 
     board: SimulatedBoard
     overlay: Any
@@ -45,7 +45,7 @@ class Station:
         return self.accelerator.run_raw(self.image if image is None else image, self.task, timeout)
 
     def run_with(self, kind: FaultKind, part: str) -> None:
-        """A run whose memory fails in one place of ``part`` (``Accelerator.addresses``)."""
+        """A run in which the memory fails at one place of ``part`` (a name of ``Accelerator.addresses``)."""
         base = self.accelerator.addresses[part] + 64
         self.board.memory = MemorySettings(fault=Fault(kind=kind, base=base, limit=base + 64))
         try:
@@ -55,7 +55,7 @@ class Station:
 
 
 def _no_answer(station: Station) -> None:
-    """Only loading the bitstream again helps, since the memory owes an answer: here, a reset of machine and memory."""
+    """The memory owes an answer, so only a reload of the bitstream helps: here, a reset of machine and memory."""
     try:
         station.run_with(FaultKind.NO_ANSWER, "weights")
     finally:
@@ -74,7 +74,7 @@ def _second_opener(station: Station) -> None:
         Accelerator(overlay).close()
 
 
-#: By name: what provokes it, and what the host must raise. The machine must be right in the next run.
+#: By name: what provokes the fault, and the error that the host must raise. The next run must be right.
 FAULTS: dict[str, tuple[Callable[[Station], Any], type[Exception]]] = {
     "weights answered with SLVERR": (lambda station: station.run_with(FaultKind.SLVERR, "weights"), BusError),
     "weights answered with DECERR": (lambda station: station.run_with(FaultKind.DECERR, "weights"), BusError),
@@ -97,7 +97,7 @@ def _without_flush(device: Any) -> Iterator[None]:
 
 
 def forget_a_flush(station: Station) -> str:
-    """Run another image without flushing it: the machine must see the one before. Returns what came out."""
+    """Run another image without a flush: the machine must still see the old image. Returns what came out."""
     old, other = station.run(), 255 - station.image
     with _without_flush(station.overlay.device):
         stale = station.run(other)
@@ -108,7 +108,7 @@ def forget_a_flush(station: Station) -> str:
 
 
 def leave_a_run_behind(board: SimulatedBoard, overlay: Any, bundle: Bundle) -> str:
-    """A process opens the machine, starts a run and is killed; then this one opens it. Returns how that went."""
+    """A child process opens the machine, starts a run and is killed; then this one opens it. Returns the result."""
     child = os.fork()
     if child == 0:
         try:

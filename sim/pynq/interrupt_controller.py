@@ -10,7 +10,7 @@ _ON = 0b11  # master: the output is enabled, and so are the inputs
 
 
 class InterruptController:
-    """``line`` tells the level of the input. An input stays in the status until it is acknowledged while it is low."""
+    """``line()`` is the level of the input. A high input sets the status, which an acknowledge clears if it is low."""
 
     def __init__(self, line: Callable[[], bool]):
         self._line, self._status, self._enable, self._master = line, 0, 0, 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a board would run, through the real pynq package over the RTL."""
+"""The runs and the faults of a board, through the real pynq package over the RTL."""
 
 from collections.abc import Callable
 from importlib.metadata import version
@@ -21,9 +21,9 @@ __all__ = ["measure", "unexpected"]
 
 def measure(bundle: Bundle, image: np.ndarray, expected: dict[str, np.ndarray], runs: int, board: SimulatedBoard,
             tell: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-    """``runs`` runs of ``image`` with the task changing each time, then the faults; what was measured, for JSON.
+    """``runs`` runs of ``image``, each with another task than the one before, then the faults. Returns figures.
 
-    ``expected`` s16 (N, D) by task, at least two tasks.
+    ``expected``: tokens s16 (N, D) by task, of at least two tasks. ``tell`` gets each step.
     """
     config = CONFIGS[bundle.manifest["config"]]
     with simulated_overlay(config, board=board) as overlay:
@@ -58,7 +58,7 @@ def measure(bundle: Bundle, image: np.ndarray, expected: dict[str, np.ndarray], 
 
 
 def unexpected(result: dict[str, Any]) -> list[str]:
-    """What in a result is not as it must be, in words."""
+    """What is wrong in a result of `measure`, in words; empty if nothing is."""
     wanted = {"run left behind by a killed process": ENDED, "image not flushed": STALE,
               **{name: error.__name__ for name, (_, error) in FAULTS.items()}}
     wrong = [f"{name}: {result['faults'].get(name)}, not {outcome}" for name, outcome in wanted.items()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verilated cocotb simulations, cached by everything that went into them."""
+"""Verilated cocotb simulations. The cache knows each by everything that it is built from."""
 
 import fcntl
 import hashlib
@@ -31,7 +31,10 @@ _OPTIMISE = ("OPT_FAST=-O2 -march=native", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
 
 
 class BuildFailed(SimulationError):
-    """Verilator or the C++ compiler refused the design. The message ends with the last lines of the log."""
+    """Verilator or the C++ compiler refused the design. The message ends with the last lines of the log.
+
+    Fix: read the log; if the compiler was killed, free memory and start again.
+    """
 
 
 def tail(path: Path, lines: int = 20) -> str:
@@ -43,7 +46,7 @@ def tail(path: Path, lines: int = 20) -> str:
 
 @dataclass(frozen=True)
 class Simulation:
-    """A built simulator. ``directory`` stays as long as the cache is not emptied."""
+    """A built simulator. ``directory`` exists until somebody empties the cache."""
 
     directory: Path
     top: str
@@ -51,10 +54,11 @@ class Simulation:
 
     @property
     def program(self) -> Path:
+        """The executable."""
         return self.directory / self.top
 
     def command(self, plusargs: Mapping[str, object], waves_file: Path | None = None) -> list[str]:
-        """The command line; ``waves_file`` (VCD) needs a build with waves."""
+        """The command line. ``waves_file`` (VCD) needs a build with waves."""
         if waves_file is not None and not self.waves:
             raise ValueError("this simulation was built without waves")
         trace = [] if waves_file is None else ["--trace", "--trace-file", str(waves_file)]
@@ -67,7 +71,7 @@ class Simulation:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One process at a time, so that parallel tests build once."""
+    """Holds a lock, so that parallel tests build once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -99,8 +103,8 @@ def _commands(tools: Tools, directory: Path, top: str, sources: Sequence[Path], 
 
 
 def check_paths(root: Path, tools: Tools | None = None) -> None:
-    """Whether make can work there and with what is installed: it splits paths at spaces. Raises BuildFailed,
-    ToolMissing."""
+    """Raises BuildFailed if ``root`` or the path of a tool has a space, at which make splits paths. Raises ToolMissing.
+    """
     tools = tools or find_tools()
     for path, fix in ((root.resolve(), "Move the checkout, or give another root for builds"),
                       (tools.verilator, "Install Verilator elsewhere, or move the environment that has it"),
@@ -112,7 +116,7 @@ def check_paths(root: Path, tools: Tools | None = None) -> None:
 
 def build(sources: Mapping[str, str], top: str, public: Sequence[str], *, native: Sequence[Path] = (),
           waves: bool = False, options: Sequence[str] = (), root: Path | None = None) -> Simulation:
-    """A simulator of ``sources`` {file name: Verilog text}, from the cache if it was built before.
+    """A simulator of ``sources`` {file name: Verilog text}, from the cache if it is there.
 
     Parameters
     ----------
@@ -121,7 +125,7 @@ def build(sources: Mapping[str, str], top: str, public: Sequence[str], *, native
     native : C++ files with DPI functions
     waves : build with a VCD writer (FST would need the headers of lz4)
     options : further Verilator options
-    root : cache folder; ``build/sim`` of the checkout unless told otherwise
+    root : cache folder; left out, ``build/sim`` of the checkout
 
     Raises ToolMissing, BuildFailed.
     """

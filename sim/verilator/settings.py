@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the simulated DDR behaves; ``memory.sv`` takes these numbers."""
+"""Behaviour of the simulated DDR, as numbers for ``memory.sv``."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -9,24 +9,24 @@ __all__ = ["Fault", "FaultKind", "MemorySettings", "setting_words"]
 
 #: Indices of memory.sv that are commands.
 FLUSH, CLEAR = 11, 12
-#: Largest denominator of the bandwidth that it is given.
+#: Largest denominator of the bandwidth in ``memory.sv``.
 _PARTS = 10_000
 
 
 class FaultKind(IntEnum):
-    """What happens to accesses in the range of a fault. The last two concern reads only."""
+    """What happens to accesses in the range of a fault. The last two are for reads alone."""
 
     SLVERR = 1
     DECERR = 2
-    NO_ANSWER = 3  #: accepted, data or response never come
+    NO_ANSWER = 3  #: accepted; data or response never come
     NOT_ACCEPTED = 4  #: ARREADY, AWREADY stay low
-    LAST_EARLY = 5  #: RLAST comes with the first beat in the range, and no more beats
-    LAST_MISSING = 6  #: RLAST does not come with a beat in the range
+    LAST_EARLY = 5  #: RLAST comes with the first beat in the range, and no further beat
+    LAST_MISSING = 6  #: RLAST comes with no beat in the range
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """A fault at addresses ``base`` <= address < ``limit``; faulty reads deliver 0xA5."""
+    """A fault at addresses ``base`` <= address < ``limit``. A faulty read delivers bytes 0xA5."""
 
     kind: FaultKind
     base: int
@@ -43,11 +43,11 @@ class MemorySettings:
     ----------
     read_latency : cycles from AR taken to its first beat, 2 or more
     write_latency : cycles from the last beat written to B
-    bandwidth : beats per cycle that reads and writes share, 1/10000 to 2; of each port
+    bandwidth : beats per cycle of each port that reads and writes share, 1/10000 to 2
     stall : probability that a channel stands still in a cycle, 0 <= stall < 1, in steps of 1/256
     seed : of the stalls
-    outstanding : read bursts taken and unanswered, 1..64
-    fault : None, or what goes wrong where
+    outstanding : most read bursts that are taken and unanswered, 1..64
+    fault : what goes wrong where, or None
     """
 
     read_latency: int = 64
@@ -70,7 +70,7 @@ class MemorySettings:
 
 
 def setting_words(settings: MemorySettings) -> dict[int, int]:
-    """Settings by their index in memory.sv."""
+    """The settings by their index in ``memory.sv``."""
     bandwidth = Fraction(settings.bandwidth).limit_denominator(_PARTS)
     fault = settings.fault
     return {

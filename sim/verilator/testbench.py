@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The SystemVerilog testbench around the wrapper: memory, checker, trace recorder; made from the port table."""
+"""The SystemVerilog testbench around the wrapper, made from the port table: memory, checker, trace recorder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,8 @@ NATIVE = [_HERE / "shared_memory.cpp"]
 
 @dataclass(frozen=True)
 class Bench:
-    """What a simulation of the machine is built from. ``public`` are the testbench's ports."""
+    """The sources of a simulation. ``files``: text by name. ``public``: ports of the testbench. ``trace_bytes``: of a
+    trace record, 0 without traces."""
 
     files: dict[str, str]
     public: list[str]
@@ -62,13 +63,14 @@ def _manager(index: int, bus: str, data_bytes: int) -> list[str]:
 
 
 def testbench(rtl: Rtl) -> str:
-    """Text of module ``testbench``: the wrapper's s_axi, aclk, aresetn and irq; the memory's settings and counters.
+    """Text of module ``testbench``. Its ports are the wrapper's s_axi, aclk, aresetn and irq, and the memory's settings
+    and counters.
 
-    Each AXI4 manager has a ``memory`` of its own, all with the same settings; they share the bytes and the records, and
-    the counters of bytes are sums.
+    Each AXI4 manager has its own ``memory``; all have the same settings, and share the bytes and the records. The
+    counters of bytes are sums over them.
 
-    Every valid trace beat becomes a record in the file of ``+trace=``: the payload's bytes, lowest first, which is
-    ``moevit.spec.trace.record_dtype`` for the machine. Several traces must be of one width.
+    Every valid transfer of a trace becomes a record in the file ``+trace=``: the bytes of the payload, lowest first.
+    The machine's are ``moevit.spec.trace.record_dtype``. All traces must have one width.
     """
     widths = {trace.width for trace in rtl.table.traces}
     if len(widths) > 1 or any(width > _WIDEST_TRACE or width % 8 for width in widths):

