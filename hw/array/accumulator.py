@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The accumulator: running sums of every row of a pass, over its k-tiles."""
+"""The accumulator: the sums of every row of a pass, over its k-tiles."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -17,7 +17,7 @@ __all__ = ["Accumulator", "accumulate_layout", "dots_layout"]
 
 
 def accumulate_layout(config: MachineConfig) -> data.Layout:
-    """What to do with a row's dot products: the fields of the same names in ``interfaces.row_layout``."""
+    """What to do with the dot products of a row; fields as in `interfaces.row_layout`."""
     return data.StructLayout({
         "address": ceil_log2(config.max_tokens),
         "operation": Accumulate,
@@ -31,20 +31,32 @@ def dots_layout(config: MachineConfig) -> data.Layout:
 
 
 class Accumulator(wiring.Component):
-    """Per row and column ``sum := dot``, ``sum + dot`` or, where a gate takes three sweeps, ``round(sum / 128) + dot``;
-    ``last`` sums leave.
+    """Adds up the dot products of each row over the k-tiles.
 
-    A last row's sums go out instead of being stored. Sums are s27 and must fit: the compiler keeps k below 2072.
-    Golden: ``golden.integer.rounding.round_shift`` and numpy's integer addition.
-    One row per cycle, no back-pressure. ``latency`` 1 from the dots to the sums. An address may come again after
-    ``REUSE`` cycles at the earliest. It never does sooner than a tile is loaded and taken: ``k_lanes / tile_beats + 1``
-    cycles, 5 at least.
+    By ``operation``: ``sum = dot``, ``sum = sum + dot``, or (gates of three sweeps) ``sum = round(sum / 128) + dot``.
+    With ``last`` the sums leave; otherwise they are stored.
+
+    Sums are s27. The compiler sees to it that they fit. An address may come again after `REUSE` cycles; it never comes
+    sooner, since a tile takes at least ``k_lanes / tile_beats + 1`` cycles, which is 5 or more.
+
+    Golden: ``golden.integer.rounding.round_shift``.
+    Latency: 1 cycle from ``dots`` to ``sums`` (`latency`); ``ahead`` comes 3 cycles before its ``dots`` (`LEAD`).
+    Throughput: one row per cycle.
+    Back-pressure: none.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        `n_lanes`, `max_tokens`, and whether gates take three sweeps
 
     Members
     -------
-    ahead : Flow in, what to do with the dots that come ``LEAD`` cycles later
-    dots : n_lanes dot products
-    sums : Flow out, sums of a last row
+    ahead : In(Flow(accumulate_layout(config)))
+        what to do with the dots that come `LEAD` cycles later
+    dots : In(dots_layout(config))
+        dot products of a row
+    sums : Out(Flow(sums_layout(config)))
+        the sums of a last row
     """
 
     LEAD = 3
@@ -63,34 +75,31 @@ class Accumulator(wiring.Component):
         m = Module()
         n_lanes = self.config.n_lanes
         layout = accumulate_layout(self.config)
-        # One flat word, so that it maps to block RAMs side by side.
+        # A flat word, so that the tools lay block RAMs side by side.
         m.submodules.memory = memory = Memory(shape=ACCUMULATOR_BITS * n_lanes, depth=self.config.max_tokens, init=[])
         read, write = memory.read_port(), memory.write_port()
 
-        steps = [self.ahead.payload]
-        valid = [self.ahead.valid]
+        row, valid = [self.ahead.payload], [self.ahead.valid]  # by stage
         for stage in range(1, self.LEAD + self.latency + 1):
-            step = Signal(layout, name=f"step_{stage}", reset_less=True)
-            flag = Signal(name=f"valid_{stage}")
-            m.d.sync += [step.eq(steps[-1]), flag.eq(valid[-1])]
-            steps.append(step)
-            valid.append(flag)
+            row.append(Signal(layout, name=f"row_{stage}", reset_less=True))
+            valid.append(Signal(name=f"valid_{stage}"))
+            m.d.sync += [row[-1].eq(row[-2]), valid[-1].eq(valid[-2])]
 
         # Stage 0: read.
-        m.d.comb += [read.en.eq(valid[0]), read.addr.eq(steps[0].address)]
+        m.d.comb += [read.en.eq(valid[0]), read.addr.eq(row[0].address)]
         # Stage 1: the memory's output register.
         stored = Signal(ACCUMULATOR_BITS * n_lanes, reset_less=True)
         m.d.sync += stored.eq(read.data)
 
-        adds = steps[2].operation == Accumulate.ADD
-        shifts = (steps[2].operation == Accumulate.SHIFT_ADD) if self.config.gate_sweeps == 3 else C(0)
+        adds = row[2].operation == Accumulate.ADD
+        shifts = (row[2].operation == Accumulate.SHIFT_ADD) if self.config.gate_sweeps == 3 else C(0)
         sums = []
         for lane in range(n_lanes):
             old = stored.word_select(lane, ACCUMULATOR_BITS).as_signed()
             base = Signal(signed(ACCUMULATOR_BITS), name=f"base_{lane}", reset_less=True)
             half = Signal(name=f"half_{lane}", reset_less=True)
             total = Signal(signed(ACCUMULATOR_BITS), name=f"sum_{lane}", reset_less=True)
-            # Stage 2: what to add to; rounding is left to the adder's carry.
+            # Stage 2: what the dot is added to. The adder's carry does the rounding.
             m.d.sync += [
                 base.eq(Mux(adds, old, Mux(shifts, old.shift_right(DIGIT_BITS), 0))),
                 half.eq(shifts & old[DIGIT_BITS - 1]),
@@ -101,12 +110,12 @@ class Accumulator(wiring.Component):
             sums.append(total)
 
         # Stage 4: store or leave.
-        done, step = valid[-1], steps[-1]
+        done, last = valid[-1], row[-1].last
         m.d.comb += [
-            write.en.eq(done & ~step.last),
-            write.addr.eq(step.address),
+            write.en.eq(done & ~last),
+            write.addr.eq(row[-1].address),
             write.data.eq(Cat(sums)),
-            self.sums.valid.eq(done & step.last),
+            self.sums.valid.eq(done & last),
             self.sums.payload.eq(Cat(sums)),
         ]
         return m

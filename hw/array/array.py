@@ -22,40 +22,54 @@ def array_latency(config: MachineConfig) -> int:
 
 
 def _delays(m: Module, value: Value, cycles: int, name: str, *, reset: bool = False) -> list[Value]:
-    """``value`` 0..cycles cycles late."""
-    late = [Value.cast(value)]
+    """``value`` delayed by 0, 1, ... ``cycles`` cycles."""
+    delayed = [Value.cast(value)]
     for i in range(cycles):
-        register = Signal.like(late[-1], name=f"{name}_{i + 1}", reset_less=not reset)
-        m.d.sync += register.eq(late[-1])
-        late.append(register)
-    return late
+        register = Signal.like(delayed[-1], name=f"{name}_{i + 1}", reset_less=not reset)
+        m.d.sync += register.eq(delayed[-1])
+        delayed.append(register)
+    return delayed
 
 
 class Column(wiring.Component):
-    """One column, or a pair of them: the shadow tile that is being loaded and the lane with the active one.
+    """One column of the array, or a pair of columns: the shadow tile, and the lane with the active tile.
 
-    All ports are skewed: position p (lanes p x k_lanes / group onwards) is p cycles late. Load and swap controls are
-    one cycle ahead of their data, so that they can be held here; their nets would be too large otherwise.
+    All ports are skewed. Position p stands for lanes ``p x k_lanes / group`` onwards and is p cycles late. The controls
+    come one cycle before their data and are held here, since their nets would be too large otherwise.
+
+    Latency: 1 cycle more than that of the lane, from ``swap`` of position 0 to ``dots`` (`latency`).
+    Throughput: one row and one load per cycle.
+    Back-pressure: none.
 
     Parameters
     ----------
-    lane : `DotProduct` or `PackedDotProduct`
-    k_lanes, packing : the lane's
+    lane : type[DotProduct | PackedDotProduct]
+        the lane
+    k_lanes, packing : int, Packing
+        the lane's
 
     Members
     -------
-    select : per column and position: take ``weights``
-    shift : per position: take ``row`` as the position's last lane, all its lanes moving down by one
-    swap : per position: make the shadow tile the active one
-    weights : per column, k_lanes x s8
-    row : per column and position, s8
-    operands : k_lanes x s9
-    dots : per column, one cycle more than the lane's latency after position 0's ``swap``
+    select : In(group), by column
+        take the position's part of ``weights``
+    shift : In(group)
+        take ``row`` as the position's last lane; all its lanes move down by one
+    swap : In(group)
+        make the shadow tile the active one
+    weights : In(k_lanes x s8), by column
+        weights of a column
+    row : In(group x 8), by column
+        a weight for each position
+    operands : In(k_lanes x s9)
+        operands of a row
+    dots : Out(s16 + log2(k_lanes)), by column
+        the dot products
     """
 
     def __init__(self, lane: type[DotProduct | PackedDotProduct], k_lanes: int, packing: Packing = DSP48E2):
         self._lane = lane
         self._arguments = k_lanes, packing
+        self.latency = lane_latency(k_lanes, packing) + 1
         group, count = packing.group, lane.COLUMNS
         super().__init__({
             "select": In(data.ArrayLayout(group, count)),
@@ -91,24 +105,34 @@ class Column(wiring.Component):
 class Array(wiring.Component):
     """``dots[n] = sum over k of tile[k][n] x operands[k]``, for every row that enters.
 
-    The next tile is loaded while rows stream; the first row that asks for it swaps. A tile is loaded either whole by
-    columns, beats and groups of beats in any order, or whole by rows, in order: row 0 first. Its last beat must come
-    before the swap, the next tile's first beat after it. Exact for operands in -255..255, weights in -127..127; columns
-    do not mix and a zero operand makes any weight count nothing, so padded lanes reach no sum.
+    The next tile is loaded while rows stream. The first row with ``swap`` makes it the active one. A tile is loaded
+    either wholly by columns, in beats or groups of beats in any order, or wholly by rows, row 0 first. Its last beat
+    comes before the swap, the first beat of the tile after it comes after the swap.
 
-    Golden: numpy's integer ``@``. One row and one load per cycle, no back-pressure. ``latency`` cycles from a row to
-    its ``dots``, whose ``address``, ``operation`` and ``last`` come ``lead`` cycles ahead of them.
+    Exact for operands in -255..255 and weights in -127..127. Columns do not mix, and a zero operand silences any
+    weight, so that padded lanes reach no sum. Dots equal numpy's integer ``@``.
+
+    Latency: ``2 + lane_latency`` cycles from ``row`` to ``dots`` (`latency`); ``ahead`` comes `lead` cycles before.
+    Throughput: one row and one load per cycle.
+    Back-pressure: none.
 
     Parameters
     ----------
-    config : its ``packed`` chooses the lane, its ``dsp48e1`` the multiplier's shape
-    lead : how much earlier than the dots the accumulator wants to know what to do with them
+    config : MachineConfig
+        `packed` chooses the lane, `dsp48e1` the multiplier's shape
+    lead : int
+        cycles from ``ahead`` to ``dots``
 
     Members
     -------
-    load, row : Flow in
-    ahead : Flow out, what to do with the dots that come ``lead`` cycles later
-    dots : sums of the row
+    load : In(Flow(load_layout(config)))
+        beats of the next tile
+    row : In(Flow(row_layout(config)))
+        a row of operands, and what to do with its dot products
+    ahead : Out(Flow(accumulate_layout(config)))
+        what to do with the dots that come `lead` cycles later
+    dots : Out(dots_layout(config))
+        dot products of a row
     """
 
     def __init__(self, config: MachineConfig, *, lead: int = 0):
@@ -131,20 +155,20 @@ class Array(wiring.Component):
         load, row = self.load.payload, self.row.payload
 
         # Stage 1: input registers of the controls; which columns a beat or a group is for.
-        chosen, shifted, swap = Signal(k_lanes), Signal(group), Signal()
+        select, shift, swap = Signal(k_lanes), Signal(group), Signal()
         m.d.sync += [
-            chosen.eq(Mux(self.load.valid & ~load.by_row, Mux(load.whole, (1 << tile_beats) - 1, 1) << load.index, 0)),
+            select.eq(Mux(self.load.valid & ~load.by_row, Mux(load.whole, (1 << tile_beats) - 1, 1) << load.index, 0)),
             swap.eq(self.row.valid & row.swap),
         ]
         for position in range(group):
-            here = load.index[exact_log2(stride):] == position
-            m.d.sync += shifted[position].eq(self.load.valid & load.by_row & here)
+            has_row = load.index[exact_log2(stride):] == position
+            m.d.sync += shift[position].eq(self.load.valid & load.by_row & has_row)
 
-        # Stages 1, 2, 3 + position: skewed controls, beats, operands. Of all beats but the first, in which rows come, a
-        # position reads its own lanes alone: synthesis drops the rest.
-        chosen = _delays(m, chosen, group - 1, "chosen", reset=True)
-        shifted = _delays(m, shifted, group - 1, "shifted", reset=True)
-        swap = _delays(m, swap, group - 1, "swap", reset=True)
+        # Stages 1, 2, 3 + position: skewed controls, beats, operands. Rows come in the first beat. Of the other beats a
+        # position reads its own lanes only, and synthesis drops the rest.
+        selects = _delays(m, select, group - 1, "select", reset=True)
+        shifts = _delays(m, shift, group - 1, "shift", reset=True)
+        swaps = _delays(m, swap, group - 1, "swap", reset=True)
         beats = _delays(m, load.data, group + 1, "beat")[2:]
         operands = []
         for position in range(group):
@@ -155,15 +179,15 @@ class Array(wiring.Component):
         for index in range(n_lanes // lane.COLUMNS):
             m.submodules[f"column_{index}"] = column = Column(lane, k_lanes, self.packing)
             m.d.comb += [
-                column.shift.eq(Cat(shifted[position][position] for position in range(group))),
-                column.swap.eq(Cat(swap)),
+                column.shift.eq(Cat(shifts[position][position] for position in range(group))),
+                column.swap.eq(Cat(swaps)),
                 column.operands.eq(Cat(operands)),
             ]
             for i, n in enumerate(range(index * lane.COLUMNS, (index + 1) * lane.COLUMNS)):
-                first = n % (tile_beats * ratio) * group  # in the beat that is the column's source
+                part = n % (tile_beats * ratio) * group  # of the group of beats: where the column's weights begin
                 m.d.comb += [
-                    column.select[i].eq(Cat(one[n // ratio] for one in chosen)),
-                    column.weights[i].eq(Cat(beat.word_select(first + position, stride * WEIGHT_BITS)
+                    column.select[i].eq(Cat(select[n // ratio] for select in selects)),
+                    column.weights[i].eq(Cat(beat.word_select(part + position, stride * WEIGHT_BITS)
                                              for position, beat in enumerate(beats))),
                     column.row[i].eq(Cat(beat.word_select(n, WEIGHT_BITS) for beat in beats)),
                     self.dots[n].eq(column.dots[i]),

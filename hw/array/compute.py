@@ -15,21 +15,27 @@ __all__ = ["Compute"]
 
 
 class Compute(wiring.Component):
-    """Rows x tiles -> sums: `Array` and `Accumulator`.
+    """Rows times tiles, added up: `Array` and `Accumulator`. Sums equal numpy's integer ``@``, in s27.
 
-    Golden: numpy's integer ``@``, sums s27. One row and one beat per cycle, no back-pressure: whoever sends a last row
-    has room for its sums ``latency`` cycles later. ``packed`` in the configuration halves the multipliers and changes
-    neither bits nor latency.
+    `packed` in the configuration halves the multipliers and changes neither bits nor latency.
+
+    Latency: ``array_latency(config) + 1`` cycles from a last ``row`` to its ``sums`` (`latency`); 11 on 8x8.
+    Throughput: one row and one load per cycle.
+    Back-pressure: none. A last row may only enter when its receiver has room for the sums.
 
     Parameters
     ----------
-    config : the machine's configuration
+    config : MachineConfig
+        sizes, and the multipliers' shape
 
     Members
     -------
-    load : Flow in, beats of the shadow tile: whole tiles, by columns in any order or by rows in order
-    row : Flow in, operands of a row and what to do with its dot products
-    sums : Flow out, sums of last rows, in order
+    load : In(Flow(load_layout(config)))
+        beats of the next tile: whole tiles, by columns in any order or by rows in order
+    row : In(Flow(row_layout(config)))
+        operands of a row, and what to do with its dot products
+    sums : Out(Flow(sums_layout(config)))
+        sums of last rows, in order
     """
 
     def __init__(self, config: MachineConfig):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dot products of one column, or of a pair of columns that share their multipliers; the same bits and latency.
+"""Dot products of one column, or of a pair of columns that share their multipliers. Bits and latency are the same.
 
-The k_lanes products of a column are added in two steps. ``group`` products, one from each *position*, go down a chain
-of registered multiply-adds, as the cascade of DSP slices does without any fabric; the k_lanes / group chains then
-meet in a registered binary tree. Position p holds the lanes p x k_lanes / group onwards, and all that belongs to it
-(operands, swap) arrives p cycles after position 0's.
+The k_lanes products of a column are added in two steps. First `group` products, one of each *position*, are added in a
+chain of registered multiply-adds, which a cascade of DSP slices does without other logic. Then the k_lanes / group
+chains are added in a registered binary tree. Position p holds the lanes p x k_lanes / group onwards. What belongs to it
+(operands, swap) arrives p cycles after that of position 0.
 """
 
 from dataclasses import dataclass
@@ -31,11 +31,13 @@ def sum_bits(products: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Packing:
-    """How two products share a multiplier: ``(w1 x 2^shift + w0) x operand``, ``group`` of them added before the split.
+    """How two products share a multiplier: ``(w1 x 2^shift + w0) x operand``.
+
+    `group` such products are added before the sum is split.
 
     port : signed width of the multiplier's wide input
-    shift : the low field's width; it must hold ``group`` products of +-255 x +-127
-    group : products in a chain, a power of two (also of the unpacked lane, so that both have the same latency)
+    shift : width of the low field, which holds the sum of `group` products of +-255 x +-127
+    group : products in a chain, a power of two; the lane without packing has the same, for the same latency
     """
 
     port: int
@@ -58,7 +60,7 @@ DSP48E1 = Packing(port=25, shift=17, group=2)  # 7-series: 2 x 255 x 127 = 64770
 
 
 def packing_of(config: MachineConfig) -> Packing:
-    """Shape of a configuration's multipliers; the ``group`` is also the unpacked lane's."""
+    """The shape of a configuration's multipliers. Its `group` is also that of the lane without packing."""
     return DSP48E1 if config.dsp48e1 else DSP48E2
 
 
@@ -75,14 +77,17 @@ def _tree(m: Module, terms: list[Value], products: int, name: str) -> Value:
 
 
 def lane_latency(k_lanes: int, packing: Packing) -> int:
-    """Cycles from position 0's ``swap`` to the first ``dots``, of either lane. ValueError if chains would differ."""
+    """Cycles from ``swap`` of position 0 to the first ``dots``, of either lane.
+
+    ValueError if the chains would differ in length.
+    """
     if k_lanes < packing.group or k_lanes & (k_lanes - 1):
         raise ValueError(f"k_lanes must be a power of two and at least the group of {packing.group}, not {k_lanes!r}")
     return 3 + packing.group + exact_log2(k_lanes // packing.group)
 
 
 class _Lane(wiring.Component):
-    """Ports that both lanes share."""
+    """Ports of both lanes."""
 
     COLUMNS: int
 
@@ -121,30 +126,39 @@ class _Lane(wiring.Component):
 
 
 class DotProduct(_Lane):
-    """``dots[0] = sum over k of weights[0][k] x operands[k]``, one multiplier per product.
+    """``dots[0] = sum over k of weights[0][k] x operands[k]``, with one multiplier per product.
 
-    Exact for operands in -255..255 and weights in -127..127; a zero operand gives 0 with any weight.
-    Golden: numpy's integer ``@``. One dot product per cycle, no back-pressure. ``latency`` cycles from position 0's
-    ``swap`` to the first ``dots`` of the new weights; that row's operands come one cycle after ``swap``. ``weights``
-    must still hold the tile in the cycle after ``swap``.
+    Exact for operands in -255..255 and weights in -127..127; a zero operand gives 0 with any weight. ``weights`` still
+    hold the tile in the cycle after ``swap``. Dots equal numpy's integer ``@``.
+
+    Latency: `lane_latency` cycles from ``swap`` of position 0 to ``dots`` (`latency`).
+    Throughput: one dot product per cycle.
+    Back-pressure: none.
 
     Parameters
     ----------
-    k_lanes : products, a power of two
-    packing : its ``group`` is the length of a chain
+    k_lanes : int
+        number of products, a power of two
+    packing : Packing
+        its `group` is the length of a chain
 
     Members
     -------
-    swap : one bit per position: take ``weights``
-    weights, operands : k_lanes x s8 per column, k_lanes x s9; position p is p cycles late
-    dots : the sums, s16 + log2(k_lanes)
+    swap : In(group)
+        a position takes its part of ``weights``; position p is p cycles late
+    weights : In(k_lanes x s8), by column
+        weights; a position's part is p cycles late
+    operands : In(k_lanes x s9)
+        operands of a row, one cycle after ``swap``; a position's part is p cycles late
+    dots : Out(s16 + log2(k_lanes)), by column
+        the dot products
     """
 
     COLUMNS = 1
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        # Stage 1: hold swap, so that the weights change one cycle later and the latency is the packed lane's.
+        # Stage 1: hold swap. The weights change one cycle later, and the latency is that of the packed lane.
         swap = Signal(self.group)
         m.d.sync += swap.eq(self.swap)
         # Stage 2 + position: active weights, operands.
@@ -167,18 +181,35 @@ class DotProduct(_Lane):
 
 
 class PackedDotProduct(_Lane):
-    """``dots[c] = sum over k of weights[c][k] x operands[k]`` for two columns c, one multiplier per two products.
+    """``dots[c] = sum over k of weights[c][k] x operands[k]`` for two columns c, with one multiplier per two products.
 
-    A multiplier makes ``(weights[1] x 2^shift + weights[0]) x operand``; the sum in its wide input is the DSP slice's
-    pre-adder. A chain starts at 2^(shift - 1), so that after ``group`` products the low field is
-    ``sum0 + 2^(shift - 1)``, never negative, and nothing is borrowed from the high field: splitting is only wiring.
-    Exact for operands in -255..255 and weights in -127..127 (then ``|sum0| <= group x 32385 < 2^(shift - 1)``, which
-    ``Packing`` checks); a zero operand gives 0 with any weights. Same bits, timing and members as `DotProduct`.
+    A multiplier makes ``(weights[1] x 2^shift + weights[0]) x operand``. The pre-adder of the DSP slice makes the sum
+    in its wide input. A chain starts at 2^(shift - 1). After `group` products the low field is then ``sum0 + 2^(shift -
+    1)``, which is never negative: nothing is borrowed from the high field, and splitting the fields is wiring. Exact
+    for operands in -255..255 and weights in -127..127, where ``|sum0| <= group x 32385 < 2^(shift - 1)``; `Packing`
+    checks this. A zero operand gives 0 with any weights. Bits and timing are those of `DotProduct`.
+
+    Latency: `lane_latency` cycles from ``swap`` of position 0 to ``dots`` (`latency`).
+    Throughput: one dot product per column and cycle.
+    Back-pressure: none.
 
     Parameters
     ----------
-    k_lanes : products per column, a power of two
-    packing : the multiplier's shape
+    k_lanes : int
+        number of products of a column, a power of two
+    packing : Packing
+        shape of the multiplier
+
+    Members
+    -------
+    swap : In(group)
+        a position takes its part of ``weights``; position p is p cycles late
+    weights : In(k_lanes x s8), by column
+        weights; a position's part is p cycles late
+    operands : In(k_lanes x s9)
+        operands of a row, one cycle after ``swap``; a position's part is p cycles late
+    dots : Out(s16 + log2(k_lanes)), by column
+        the dot products
     """
 
     COLUMNS = 2
@@ -203,7 +234,7 @@ class PackedDotProduct(_Lane):
                 m.d.sync += partial.eq(total + product)
                 total = partial
             chains.append(total)
-        # Stage 4 + group onwards: split, trees. Inverting its top bit takes 2^(shift - 1) from the low field.
+        # Stage 4 + group onwards: split, trees. Inverting its top bit subtracts 2^(shift - 1) from the low field.
         lows = [Cat(total[:shift - 1], ~total[shift - 1]).as_signed() for total in chains]
         highs = [total[shift:].as_signed() for total in chains]
         m.d.comb += [

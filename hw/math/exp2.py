@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exponential of attention rows; twin of ``golden.integer.softmax``."""
+"""The exponential of attention rows; see ``golden.integer.softmax``."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -15,21 +15,35 @@ from .rounding import round_shift
 __all__ = ["Exp2"]
 
 _MOST = 15  # larger shifts leave nothing
-_FINE = 2  # bits of the shift that are done first
+_FINE = 2  # low bits of the shift, which are applied first
 
 
 class Exp2(wiring.Component):
-    """``255 x 2^(logit - maximum)`` as u8 in each lane, 0 where ``enable`` is not set.
+    """``o = round(255 x 2^(logit - maximum))`` in each lane; 0 where ``enable`` is not set.
 
-    Logits are s16 Q8.8, the maximum is at least that of the enabled lanes. One word per cycle, 3 cycles and
-    a shift, no back-pressure. Two lanes share a table of two read ports, one small block RAM.
+    Logits are Q8.8. ``maximum`` is at least the largest logit of the enabled lanes. Two lanes share a table with two
+    read ports, one small block RAM.
+
+    Golden: ``golden.integer.softmax.exponentials``.
+    Latency: 3 cycles from ``logits`` to ``o`` (`latency`); a shift and a rounding follow the last register.
+    Throughput: one word per cycle.
+    Back-pressure: none.
+
+    Parameters
+    ----------
+    lanes : int
+        number of lanes, even
 
     Members
     -------
     logits : In(lanes x s16)
+        logits of a word
     maximum : In(s17)
-    enable : In(lanes), with the logits
+        maximum of the row, with the logits
+    enable : In(lanes)
+        lanes that count, with the logits
     o : Out(lanes x u8)
+        exponentials
     """
 
     latency = 3
@@ -58,17 +72,17 @@ class Exp2(wiring.Component):
                 m.submodules[f"table_{lane // 2}"] = table
             read = table.read_port()
             # Stage 1: distance to the maximum.
-            below = Signal(ROW_BITS + 1, name=f"below_{lane}")
-            m.d.sync += below.eq(self.maximum - self.logits[lane])
+            distance = Signal(ROW_BITS + 1, name=f"distance_{lane}")
+            m.d.sync += distance.eq(self.maximum - self.logits[lane])
             # Stage 2: look up the fraction.
-            whole = below[LOGIT_FRACTION:]
-            down = Signal(range(_MOST + 1), name=f"down_{lane}")
-            m.d.comb += read.addr.eq(below[:LOGIT_FRACTION])
-            m.d.sync += down.eq(Mux(whole > _MOST, _MOST, whole))
-            # Stage 3: shift by the whole part's low bits, mask: a memory's data come late in their cycle.
+            whole = distance[LOGIT_FRACTION:]
+            shift = Signal(range(_MOST + 1), name=f"shift_{lane}")
+            m.d.comb += read.addr.eq(distance[:LOGIT_FRACTION])
+            m.d.sync += shift.eq(Mux(whole > _MOST, _MOST, whole))
+            # Stage 3: mask; shift by the low bits only, since a memory's data come late in their cycle.
             fine = Signal(8 + EXP2_GUARD, name=f"fine_{lane}")
-            rest = Signal(len(down) - _FINE, name=f"rest_{lane}")
-            m.d.sync += [fine.eq(Mux(enables[-1][lane], read.data >> down[:_FINE], 0)), rest.eq(down[_FINE:])]
-            # Behind the last register: shift by the high bits, round.
-            m.d.comb += self.o[lane].eq(round_shift(fine >> (rest << _FINE) >> (EXP2_GUARD - 1), 1))
+            coarse = Signal(len(shift) - _FINE, name=f"coarse_{lane}")
+            m.d.sync += [fine.eq(Mux(enables[-1][lane], read.data >> shift[:_FINE], 0)), coarse.eq(shift[_FINE:])]
+            # After the last register: shift by the high bits, round.
+            m.d.comb += self.o[lane].eq(round_shift(fine >> (coarse << _FINE) >> (EXP2_GUARD - 1), 1))
         return m

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exponential of gate logits; see ``golden.integer.router.route``."""
+"""The exponential of gate logits; see ``golden.integer.router``."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -18,16 +18,28 @@ _MOST = 31  # larger shifts leave nothing
 
 
 class Exp2Wide(wiring.Component):
-    """``65535 x 2^(logit - maximum)`` as u16 in each lane.
+    """``o = round(65535 x 2^(logit - maximum))`` in each lane.
 
-    Logits are s24 Q8.16, none above the maximum. One word per cycle, 4 cycles, no back-pressure. Two lanes share a
-    table of two read ports, one small block RAM.
+    Logits are Q8.16, none above the maximum. Two lanes share a table with two read ports, one small block RAM.
+
+    Golden: ``golden.integer.router.route``.
+    Latency: 4 cycles from ``logits`` to ``o`` (`latency`).
+    Throughput: one word per cycle.
+    Back-pressure: none.
+
+    Parameters
+    ----------
+    lanes : int
+        number of lanes
 
     Members
     -------
     logits : In(lanes x s24)
+        logits of a token
     maximum : In(s24)
+        the largest of them
     o : Out(lanes x u16)
+        exponentials
     """
 
     latency = 4
@@ -52,19 +64,19 @@ class Exp2Wide(wiring.Component):
                 m.submodules[f"table_{lane // 2}"] = table
             read = table.read_port()
             # Stage 1: distance to the maximum, rounded to the table's step.
-            below = Signal(LOGIT_BITS + 1 - rounded, name=f"below_{lane}", reset_less=True)
-            m.d.sync += below.eq(round_shift(self.maximum - self.logits[lane], rounded))
+            distance = Signal(LOGIT_BITS + 1 - rounded, name=f"distance_{lane}", reset_less=True)
+            m.d.sync += distance.eq(round_shift(self.maximum - self.logits[lane], rounded))
             # Stage 2: look up the fraction.
-            whole = below[LOGIT_FRACTION:]
-            down = Signal(range(_MOST + 1), name=f"down_{lane}", reset_less=True)
-            m.d.comb += read.addr.eq(below[:LOGIT_FRACTION])
-            m.d.sync += down.eq(Mux(whole > _MOST, _MOST, whole))
+            whole = distance[LOGIT_FRACTION:]
+            shift = Signal(range(_MOST + 1), name=f"shift_{lane}", reset_less=True)
+            m.d.comb += read.addr.eq(distance[:LOGIT_FRACTION])
+            m.d.sync += shift.eq(Mux(whole > _MOST, _MOST, whole))
             # Stage 3: the memory's output register.
             entry = Signal(16, name=f"entry_{lane}", reset_less=True)
-            down_3 = Signal(range(_MOST + 1), name=f"down_3_{lane}", reset_less=True)
-            m.d.sync += [entry.eq(read.data), down_3.eq(down)]
+            shift_3 = Signal(range(_MOST + 1), name=f"shift_3_{lane}", reset_less=True)
+            m.d.sync += [entry.eq(read.data), shift_3.eq(shift)]
             # Stage 4: shift by the whole part, round.
             e = Signal(16, name=f"e_{lane}", reset_less=True)
-            m.d.sync += e.eq(round_shift(Cat(C(0, 1), entry) >> down_3, 1))
+            m.d.sync += e.eq(round_shift(Cat(C(0, 1), entry) >> shift_3, 1))
             m.d.comb += self.o[lane].eq(e)
         return m

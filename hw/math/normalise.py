@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Leading one of an unsigned integer, by quarters: the front of every table that is indexed by a mantissa."""
+"""The leading one of an unsigned integer: what comes before every table that is indexed by a mantissa."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -14,26 +14,33 @@ _STEPS_PER_STAGE = 2
 
 
 def normal_layout(width: int) -> data.StructLayout:
-    """``value == mantissa x 2^(position - (W - 1))``, W the width rounded up to a power of two: the mantissa's top bit
-    is the leading one, which was bit ``position``."""
+    """``value == mantissa x 2^(position - (W - 1))``, where W is the width rounded up to a power of two.
+
+    The mantissa's top bit is the leading one, which was bit ``position`` of the value.
+    """
     steps = ceil_log2(width)
     return data.StructLayout({"mantissa": 1 << steps, "position": steps})
 
 
 class Normalise(wiring.Component):
-    """Shifts the leading one of a value (1 .. 2^width - 1) to the top. Exact; 0 comes out as mantissa 0, position 0.
+    """Shifts the leading one of a value to the top. Exact for 1 .. 2^width - 1; 0 gives mantissa 0 and position 0.
 
-    One value per cycle, :attr:`latency` cycles, no back-pressure. ``golden.integer.rounding.bit_length`` is
-    ``position + 1``.
+    Golden: ``golden.integer.rounding.bit_length``, which is ``position + 1``.
+    Latency: ``ceil(ceil(log2(width)) / 2)`` cycles from ``i`` to ``o`` (`latency`).
+    Throughput: one value per cycle.
+    Back-pressure: none.
 
     Parameters
     ----------
-    width : bits of the value, at least 2
+    width : int
+        bits of the value, at least 2
 
     Members
     -------
     i : In(Flow(width))
+        a value
     o : Out(Flow(normal_layout(width)))
+        its mantissa and its position
     """
 
     def __init__(self, width: int):

@@ -15,18 +15,24 @@ __all__ = ["Reciprocal"]
 
 
 class Reciprocal(wiring.Component):
-    """``1 / total = mantissa x 2^(exponent - 15)`` within 5e-4 of it (``golden.integer.row_scale.reciprocal``).
+    """``1 / i = mantissa x 2^(exponent - 15)``, with an error below 5e-4 of it.
 
-    One value per cycle, :attr:`latency` cycles (4 for widths 17..32), no back-pressure.
+    Golden: ``golden.integer.row_scale.reciprocal``.
+    Latency: that of `Normalise` and 1 cycle more, from ``i`` to ``o`` (`latency`): 3 for widths up to 16, 4 up to 40.
+    Throughput: one value per cycle.
+    Back-pressure: none.
 
     Parameters
     ----------
-    width : bits of ``total``, 11..40; ``total`` is at least 1
+    width : int
+        bits of ``i``, 11..40
 
     Members
     -------
     i : In(Flow(width))
+        a value, at least 1
     o : Out(Flow(row_scale_layout()))
+        its reciprocal
     """
 
     def __init__(self, width: int):

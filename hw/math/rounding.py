@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one rounding rule and the one saturation rule, as expressions (``golden.integer.rounding``)."""
+"""The one rounding rule and the one saturation rule, as expressions; see ``golden.integer.rounding``."""
 
 from amaranth import *
 from amaranth.hdl import ValueLike
@@ -8,7 +8,7 @@ __all__ = ["round_shift", "saturate"]
 
 
 def round_shift(value: ValueLike, shift: int) -> Value:
-    """``value / 2^shift`` by a constant shift, rounded half up."""
+    """``value / 2^shift`` for a constant shift, rounded half up."""
     value = Value.cast(value)
     if shift == 0:
         return value

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Row scales and the quantisation of a row; twin of ``golden.integer.row_scale``."""
+"""Row scales and the quantisation of a row; see ``golden.integer.row_scale``."""
 
 from amaranth import *
 from amaranth.hdl import ValueLike
@@ -20,23 +20,32 @@ _FRACTION_BITS = 8  # m has nine significant bits; the first is always 1
 
 
 def peak_scale_layout() -> data.StructLayout:
-    """``m x 2^e`` with ``m = 256 + fraction``, e -8..17. As a row scale: mantissa ``m << 7``, exponent ``e + 8``."""
+    """``m x 2^e`` with ``m = 256 + fraction`` and e in -8..17.
+
+    As a row scale: mantissa ``m << 7``, exponent ``e + 8``.
+    """
     return data.StructLayout({"fraction": _FRACTION_BITS, "e": signed(6)})
 
 
 class PeakScale(wiring.Component):
-    """A peak rounded up to nine significant bits (``golden.integer.row_scale.peak_scale``); 0 counts as 1.
+    """A peak, rounded up to nine significant bits; a peak of 0 counts as 1.
 
-    One peak per cycle, :attr:`latency` cycles (3 for widths up to 16, 4 up to 32), no back-pressure.
+    Golden: ``golden.integer.row_scale.peak_scale``.
+    Latency: that of `Normalise` and 1 cycle more, from ``i`` to ``o`` (`latency`): 3 for widths up to 16, 4 up to 25.
+    Throughput: one peak per cycle.
+    Back-pressure: none.
 
     Parameters
     ----------
-    width : bits of the peak, 9..25
+    width : int
+        bits of the peak, 9..25
 
     Members
     -------
     i : In(Flow(width))
+        a peak
     o : Out(Flow(peak_scale_layout()))
+        its scale
     """
 
     def __init__(self, width: int):
@@ -68,12 +77,23 @@ class PeakScale(wiring.Component):
 
 
 class Quantiser(wiring.Component):
-    """The multiplier of a row: ``32640 x 2^9 / m``. One lookup per cycle, 1 cycle, no back-pressure.
+    """The multiplier of a row, ``round(32640 x 2^9 / m)``, from a table.
+
+    Golden: ``golden.integer.row_scale.quantise``.
+    Latency: 1 cycle from ``i`` to ``o`` (`latency`).
+    Throughput: one value per cycle.
+    Back-pressure: none.
+
+    Parameters
+    ----------
+    none
 
     Members
     -------
-    i : In(Flow(8)), ``m - 256``
+    i : In(Flow(8))
+        ``m - 256``
     o : Out(Flow(16))
+        the multiplier
     """
 
     latency = 1
@@ -92,9 +112,10 @@ class Quantiser(wiring.Component):
 
 
 def operand_digit(q: ValueLike, low: ValueLike, clip: ValueLike) -> Value:
-    """The s9 operand of a quantised value s17: its high digit ``round(q / 128)``, or with ``low`` what that leaves.
+    """The s9 operand of a quantised value s17: its high digit ``round(q / 128)``, or with ``low`` the rest, its low
+    digit.
 
-    With ``clip`` the value is first held within +-32640, which is done here in parallel to the rounding.
+    With ``clip`` the value is first limited to +-32640. The limit and the rounding are computed in parallel.
     """
     q = Value.cast(q)
     above, below = clip & (q > QUANTISED_MAX), clip & (q < -QUANTISED_MAX)

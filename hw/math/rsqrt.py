@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""1 / sqrt(n), by a table of ten- and eleven-bit mantissas: the exponent must be even, so that its root is a shift."""
+"""1 / sqrt(n), by a table of ten- and eleven-bit mantissas.
+
+The exponent must be even, so that its root is a shift.
+"""
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -15,19 +18,26 @@ __all__ = ["Rsqrt"]
 
 
 class Rsqrt(wiring.Component):
-    """``1 / sqrt(spread) = mantissa x 2^(exponent - 20)``, mantissa 23174..46319, as in ``golden.integer.norm``.
+    """``1 / sqrt(i) = mantissa x 2^(exponent - 20)``, mantissa 23174..46319.
 
-    There ``mantissa`` is called root and ``exponent`` is ``-(down >> 1)``. One value per cycle, :attr:`latency`
-    cycles (4 for widths 33..64), no back-pressure.
+    The golden function calls ``mantissa`` root, and ``exponent`` is its ``-(down >> 1)``.
+
+    Golden: ``golden.integer.norm.norm_rows``.
+    Latency: that of `Normalise` and 1 cycle more, from ``i`` to ``o`` (`latency`): 4 for widths 33..64.
+    Throughput: one value per cycle.
+    Back-pressure: none.
 
     Parameters
     ----------
-    width : bits of ``spread``, 11..64; ``spread`` is at least 1
+    width : int
+        bits of ``i``, 11..64
 
     Members
     -------
     i : In(Flow(width))
+        a value, at least 1
     o : Out(Flow(row_scale_layout()))
+        its inverse root
     """
 
     def __init__(self, width: int):

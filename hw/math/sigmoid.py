@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sigmoid of a gate's logit, and its binary logarithm; twin of ``golden.integer.sigmoid``."""
+"""The sigmoid of a gate's logit, and its binary logarithm; see ``golden.integer.sigmoid``."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -19,7 +19,7 @@ _HALF = 1 << SIGMOID_STEP_BITS - 1
 
 
 def _entries() -> list[dict[str, int]]:
-    """Of both tables the value at each step of the argument, and how much it falls up to the next one."""
+    """For both tables: the value at each step of the argument, and by how much it falls up to the next step."""
     tables = {name: [int(entry) for entry in table()] for name, table in _TABLES.items()}
     return [{name: table[index] for name, table in tables.items()}
             | {f"{name}_fall": table[index] - table[index + 1] for name, table in tables.items()}
@@ -27,16 +27,28 @@ def _entries() -> list[dict[str, int]]:
 
 
 class Sigmoid(wiring.Component):
-    """``log2(1 / (1 + 2^-x))`` and ``1 / (1 + 2^-x)``: two functions of ``abs(x)`` from one memory, interpolated.
+    """``log2 = log2(1 / (1 + 2^-i))`` and ``share = 1 / (1 + 2^-i)``.
 
-    The interpolations are sums of multiples of a small step: no multiplier. One value per cycle, 5 cycles, no
-    back-pressure. One block RAM.
+    Both are functions of ``|i|`` from one memory, interpolated. The interpolation is a sum of multiples of a small step
+    and takes no multiplier. One block RAM.
+
+    Golden: ``golden.integer.sigmoid.log2_sigmoid``, ``golden.integer.sigmoid.sigmoid``.
+    Latency: 5 cycles from ``i`` to ``log2`` and ``share`` (`latency`).
+    Throughput: one value per cycle.
+    Back-pressure: none.
+
+    Parameters
+    ----------
+    none
 
     Members
     -------
-    i : In(s24), Q8.16 in log2 units
-    log2 : Out(s24), Q8.16
-    share : Out(u17), 65536 is 1.0
+    i : In(s24)
+        a logit, Q8.16 in log2 units
+    log2 : Out(s24)
+        Q8.16
+    share : Out(u17)
+        65536 is 1.0
     """
 
     latency = 5
@@ -50,7 +62,7 @@ class Sigmoid(wiring.Component):
         entries = _entries()
         layout = data.StructLayout({name: max(entry[name] for entry in entries).bit_length() for name in entries[0]})
         m.submodules.table = table = Memory(shape=layout, depth=len(entries), init=entries)
-        read, line = table.read_port(), Timeline(m)
+        read, pipe = table.read_port(), Timeline(m)
         index_bits = (len(entries) - 1).bit_length()
 
         def register(name, shape):
@@ -64,29 +76,31 @@ class Sigmoid(wiring.Component):
             minimum.eq(Mux(self.i < 0, self.i, 0)),
         ]
         index, beyond = magnitude[SIGMOID_STEP_BITS:], magnitude[SIGMOID_STEP_BITS + index_bits:].any()
-        line.put(0, negative=self.i < 0)
-        line.put(1, minimum=minimum, part=magnitude[:SIGMOID_STEP_BITS], beyond=beyond)
+        pipe.put(0, negative=self.i < 0)
+        pipe.put(1, minimum=minimum, part=magnitude[:SIGMOID_STEP_BITS], beyond=beyond)
         # Stage 2: look up. Stage 3: the memory's output register.
         entry = register("entry", layout)
         m.d.comb += read.addr.eq(index[:index_bits])
         m.d.sync += entry.eq(read.data)
-        # Stage 4: interpolate.
-        part, between = line.at(3, "part"), {}
+        # Stage 4: interpolate, in two sums.
+        part, interpolated = pipe.at(3, "part"), {}
         for name in _TABLES:
             fall = entry[f"{name}_fall"]
             multiples = [Mux(part[bit], fall, 0) << bit for bit in range(SIGMOID_STEP_BITS)]
-            few, many = (register(f"{name}_{which}", len(fall) + SIGMOID_STEP_BITS) for which in ("few", "many"))
+            low_sum, high_sum = (register(f"{name}_{half}_sum", len(fall) + SIGMOID_STEP_BITS)
+                                 for half in ("low", "high"))
             start = register(f"{name}_start", len(entry[name]) + SIGMOID_STEP_BITS + 1)
             m.d.sync += [
-                few.eq(sum(multiples[:4])),
-                many.eq(sum(multiples[4:])),
+                low_sum.eq(sum(multiples[:4])),
+                high_sum.eq(sum(multiples[4:])),
                 start.eq((entry[name] << SIGMOID_STEP_BITS) + _HALF),
             ]
-            value = (start - few - many)[SIGMOID_STEP_BITS:SIGMOID_STEP_BITS + len(entry[name])]
-            between[name] = Mux(line.at(4, "beyond"), 0, value)
-        # Stage 5: the two halves of each function.
+            value = (start - low_sum - high_sum)[SIGMOID_STEP_BITS:SIGMOID_STEP_BITS + len(entry[name])]
+            interpolated[name] = Mux(pipe.at(4, "beyond"), 0, value)
+        # Stage 5: each function's two halves, for either sign.
         m.d.sync += [
-            self.log2.eq(line.at(4, "minimum") - between["log2"]),
-            self.share.eq(Mux(line.at(4, "negative"), between["share"], (1 << SCORE_FRACTION) - between["share"])),
+            self.log2.eq(pipe.at(4, "minimum") - interpolated["log2"]),
+            self.share.eq(Mux(pipe.at(4, "negative"), interpolated["share"], (1 << SCORE_FRACTION) -
+            interpolated["share"])),
         ]
         return m

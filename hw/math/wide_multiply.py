@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A product of integers too wide for one multiplier."""
+"""A product of integers that are too wide for one multiplier."""
 
 from collections.abc import Iterator
 
@@ -13,19 +13,26 @@ _NARROW, _WIDE = 18, 25  # ports of a DSP48E1, signed; those of a DSP48E2 are 18
 
 
 class WideMultiply(wiring.Component):
-    """``o = a x b``, exact: one multiplier per piece of ``a`` and ``b``. One product per cycle, 2 cycles, no
-    back-pressure.
+    """``o = a x b``, exact, with one multiplier per piece of ``a`` and ``b``.
+
+    Latency: 2 cycles from ``a`` and ``b`` to ``o`` (`latency`).
+    Throughput: one product per cycle.
+    Back-pressure: none.
 
     Parameters
     ----------
-    a, b : shapes; ``a`` has at most 27 bits with its sign
-    dsp48 : multipliers have 25 x 18 bits, and ``a`` is one piece: what it has beyond 25 bits, adders multiply;
-        otherwise they have 18 x 18 bits
+    a, b : Shape
+        shapes of the factors; ``a`` has at most 27 bits with its sign
+    dsp48 : bool
+        multipliers have 25 x 18 bits, and ``a`` is one piece; adders multiply what it has beyond 25 bits. Otherwise
+        multipliers have 18 x 18 bits
 
     Members
     -------
-    a, b : In
-    o : Out, signed
+    a, b : In(a), In(b)
+        factors
+    o : Out(signed)
+        the product
     """
 
     latency = 2
@@ -57,7 +64,7 @@ class WideMultiply(wiring.Component):
 
 
 def _pieces(value: Value, start: int, width: int) -> Iterator[tuple[int, Value]]:
-    """``value`` from bit ``start`` on as place and piece, each of ``width`` bits; the last one also has the sign."""
+    """``value`` from bit ``start`` on, as (place, piece) of ``width`` bits; the last piece also has the sign."""
     low, sign = start, value.shape().signed
     while low < len(value):
         last = len(value) <= low + width + sign

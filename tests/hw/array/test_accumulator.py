@@ -4,11 +4,11 @@
 from dataclasses import replace
 
 import numpy as np
-from amaranth.sim import Simulator
 
 from moevit.golden.integer.rounding import round_shift
 from moevit.hw.array.accumulator import Accumulator
 from moevit.hw.interfaces import Accumulate
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.formats import ACCUMULATOR_BITS, DIGIT_BITS
 
@@ -18,29 +18,23 @@ DOT_MAX = CONFIG.k_lanes * 255 * 127
 
 def accumulate(rows: list[tuple | None]) -> list[list[int]]:
     """The sums that leave; rows of (address, operation, last, dots), one per cycle, None for a gap."""
-    dut = Accumulator(CONFIG)
-    seen = []
+    unit, seen = Accumulator(CONFIG), []
 
-    async def bench(ctx):
-        for cycle in range(len(rows) + dut.LEAD + dut.latency + 1):
-            row = rows[cycle] if cycle < len(rows) else None
-            ctx.set(dut.ahead.valid, row is not None)
-            if row is not None:
-                ctx.set(dut.ahead.payload, {"address": row[0], "operation": row[1], "last": row[2]})
-            late = cycle - dut.LEAD
-            if 0 <= late < len(rows) and rows[late] is not None:
-                ctx.set(dut.dots, [int(dot) for dot in rows[late][3]])
-            due = late - dut.latency
-            leaves = 0 <= due < len(rows) and rows[due] is not None and rows[due][2]
-            assert ctx.get(dut.sums.valid) == leaves, f"cycle {cycle}"
-            if leaves:
-                seen.append([ctx.get(dut.sums.payload[lane]) for lane in range(CONFIG.n_lanes)])
-            await ctx.tick()
+    def row_of(cycle):
+        return rows[cycle] if 0 <= cycle < len(rows) else None
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    def step(ctx, cycle):
+        row, dots, due = (row_of(cycle - late) for late in (0, unit.LEAD, unit.LEAD + unit.latency))
+        ctx.set(unit.ahead.valid, row is not None)
+        if row:
+            ctx.set(unit.ahead.payload, {"address": row[0], "operation": row[1], "last": row[2]})
+        if dots:
+            ctx.set(unit.dots, [int(dot) for dot in dots[3]])
+        assert ctx.get(unit.sums.valid) == bool(due and due[2]), f"cycle {cycle}"
+        if due and due[2]:
+            seen.append(list(ctx.get(unit.sums.payload)))
+
+    StreamBench(unit).play(step, len(rows) + unit.LEAD + unit.latency + 1)
     return seen
 
 
@@ -63,22 +57,22 @@ def test_rounding_of_the_shifted_sum():
 
 def test_closest_reuse_of_an_address():
     """REUSE cycles after it was written, a sum is read as written."""
-    rows = [(step % Accumulator.REUSE, Accumulate.ADD if step >= Accumulator.REUSE else Accumulate.SET,
-             step >= 3 * Accumulator.REUSE, lanes(step, -step)) for step in range(4 * Accumulator.REUSE)]
-    expected = [list(sum(lanes(step, -step) for step in range(address, 4 * Accumulator.REUSE, Accumulator.REUSE)))
+    rows = [(index % Accumulator.REUSE, Accumulate.ADD if index >= Accumulator.REUSE else Accumulate.SET,
+             index >= 3 * Accumulator.REUSE, lanes(index, -index)) for index in range(4 * Accumulator.REUSE)]
+    expected = [list(sum(lanes(index, -index) for index in range(address, 4 * Accumulator.REUSE, Accumulator.REUSE)))
                 for address in range(Accumulator.REUSE)]
     assert accumulate(rows) == expected
 
 
 def test_ends_of_the_range():
     """Up to the largest sum that 2072 products can make, and down to the smallest."""
-    steps = 2072 // CONFIG.k_lanes
-    assert steps * DOT_MAX < 1 << (ACCUMULATOR_BITS - 1)
+    tiles = 2072 // CONFIG.k_lanes
+    assert tiles * DOT_MAX < 1 << (ACCUMULATOR_BITS - 1)
     rows = []
-    for step in range(steps):
-        rows += [(0, Accumulate.ADD if step else Accumulate.SET, step == steps - 1, lanes(DOT_MAX, -DOT_MAX)),
+    for index in range(tiles):
+        rows += [(0, Accumulate.ADD if index else Accumulate.SET, index == tiles - 1, lanes(DOT_MAX, -DOT_MAX)),
                  *[None] * (Accumulator.REUSE - 1)]
-    assert accumulate(rows) == [list(steps * lanes(DOT_MAX, -DOT_MAX))]
+    assert accumulate(rows) == [list(tiles * lanes(DOT_MAX, -DOT_MAX))]
 
 
 def test_last_sums_are_not_stored():

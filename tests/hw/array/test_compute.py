@@ -5,14 +5,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from moevit.golden.integer.rounding import round_shift
 from moevit.hw.array.accumulator import Accumulator
 from moevit.hw.array.compute import Compute
 from moevit.hw.interfaces import Accumulate
+from moevit.sim.bench.stream_bench import StreamBench
+from moevit.sim.bench.surroundings import Probe
 from moevit.spec.arrays import CONFIGS
-from moevit.spec.formats import ACCUMULATOR_BITS, DIGIT_BITS, OPERAND_BITS
+from moevit.spec.formats import DIGIT_BITS, OPERAND_BITS
 
 from ...configs import TEST_CONFIGS
 
@@ -56,51 +57,31 @@ def packed_int(values: np.ndarray, bits: int) -> int:
     return sum((int(value) & ((1 << bits) - 1)) << (bits * lane) for lane, value in enumerate(values))
 
 
-def unpacked(value: int, bits: int, lanes: int) -> np.ndarray:
-    raw = np.array([(value >> (bits * lane)) & ((1 << bits) - 1) for lane in range(lanes)], np.int64)
-    return raw - ((raw >> (bits - 1)) << bits)
-
-
 def simulate(config, schedule: Schedule, latency: int | None = None) -> dict[int, np.ndarray]:
     """The sums that leave, by the cycle in which their row entered."""
-    dut = Compute(config)
-    assert latency in (None, dut.latency)
-    seen = {}
+    unit = Compute(config)
+    assert latency in (None, unit.latency)
+    sums = Probe(unit.sums.payload, when=unit.sums.valid)
 
-    async def drive(ctx):
-        for cycle in range(schedule.cycles):
-            beat, row = schedule.load.get(cycle), schedule.row.get(cycle)
-            ctx.set(dut.load.valid, beat is not None)
-            if beat is not None:
-                ctx.set(dut.load.payload.by_row, beat[0])
-                ctx.set(dut.load.payload.whole, beat[1])
-                ctx.set(dut.load.payload.index, beat[2])
-                ctx.set(dut.load.payload.data.as_value(), packed_int(beat[3], 8))
-            ctx.set(dut.row.valid, row is not None)
-            # A row that is not valid carries noise: nobody may look at it.
-            ctx.set(dut.row.payload.swap, row is None or row[0])
-            ctx.set(dut.row.payload.last, row is None or row[4])
-            if row is not None:
-                ctx.set(dut.row.payload.operands.as_value(), packed_int(row[1], OPERAND_BITS))
-                ctx.set(dut.row.payload.address, row[2])
-                ctx.set(dut.row.payload.operation, row[3])
-            await ctx.tick()
-        ctx.set(dut.load.valid, 0)
-        ctx.set(dut.row.valid, 0)
+    def step(ctx, cycle):
+        beat, row = schedule.load.get(cycle), schedule.row.get(cycle)
+        ctx.set(unit.load.valid, beat is not None)
+        if beat is not None:
+            ctx.set(unit.load.payload.by_row, beat[0])
+            ctx.set(unit.load.payload.whole, beat[1])
+            ctx.set(unit.load.payload.index, beat[2])
+            ctx.set(unit.load.payload.data.as_value(), packed_int(beat[3], 8))
+        ctx.set(unit.row.valid, row is not None)
+        # A row that is not valid carries noise, which must not matter.
+        ctx.set(unit.row.payload.swap, row is None or row[0])
+        ctx.set(unit.row.payload.last, row is None or row[4])
+        if row is not None:
+            ctx.set(unit.row.payload.operands.as_value(), packed_int(row[1], OPERAND_BITS))
+            ctx.set(unit.row.payload.address, row[2])
+            ctx.set(unit.row.payload.operation, row[3])
 
-    async def watch(ctx):
-        for cycle in range(schedule.cycles + dut.latency + 1):
-            if ctx.get(dut.sums.valid):
-                value = ctx.get(dut.sums.payload.as_value())
-                seen[cycle - dut.latency] = unpacked(value, ACCUMULATOR_BITS, config.n_lanes)
-            await ctx.tick()
-
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(drive)
-    simulator.add_testbench(watch, background=False)
-    simulator.run()
-    return seen
+    StreamBench(unit, background=[sums.run]).play(step, schedule.cycles + unit.latency + 1)
+    return {cycle - unit.latency: np.array(value) for cycle, value in zip(sums.cycles, sums.values, strict=True)}
 
 
 def extremes(rng, size, bound: int) -> np.ndarray:
@@ -122,13 +103,13 @@ def random_schedule(config, seed: int, tiles: int, busy: float) -> Schedule:
     written = 0
     loaded = schedule.tile(0, tile := extremes(rng, (config.k_lanes, config.n_lanes), 127), False, gap, whole)
     cycle = 0
-    for step in range(tiles):
-        active, final = tile, step == tiles - 1
+    for index in range(tiles):
+        active, final = tile, index == tiles - 1
         cycle = max(cycle, loaded) + gap()
         rows = written if final else int(rng.choice([1, 2, config.k_lanes, config.max_tokens]))
-        schedule_next = cycle + 1 + gap()
+        next_load = cycle + 1 + gap()
         tile = extremes(rng, tile.shape, 127)
-        loaded = schedule.tile(schedule_next, tile, bool(rng.integers(2)), gap, whole)
+        loaded = schedule.tile(next_load, tile, bool(rng.integers(2)), gap, whole)
         for address in range(rows):
             # Only what an earlier tile stored may be added to; SHIFT_ADD is for the third sweep of a gate.
             added = Accumulate(int(rng.integers(config.gate_sweeps - final)) + final)

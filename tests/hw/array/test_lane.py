@@ -5,9 +5,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from moevit.hw.array.lane import DSP48E1, DSP48E2, DotProduct, PackedDotProduct, Packing, lane_latency, sum_bits
+from moevit.sim.bench.stream_bench import StreamBench
 
 
 def dots_of(lane, weights: np.ndarray, operands: np.ndarray) -> np.ndarray:
@@ -16,26 +16,21 @@ def dots_of(lane, weights: np.ndarray, operands: np.ndarray) -> np.ndarray:
     held = 1 if isinstance(lane, DotProduct) else 0  # the unpacked lane takes its weights one cycle after swap
     seen = []
 
-    async def bench(ctx):
-        for cycle in range(rows + lane.latency + lane.group):
-            swap = 0
-            for k in range(k_lanes):
-                position = k // lane.stride
-                swap |= (0 <= cycle - position < rows) << position
-                if 0 <= cycle - position - held < rows:
-                    for column in range(columns):
-                        ctx.set(lane.weights[column][k], int(weights[cycle - position - held, column, k]))
-                if 0 <= cycle - position - 1 < rows:
-                    ctx.set(lane.operands[k], int(operands[cycle - position - 1, k]))
-            ctx.set(lane.swap, swap)
-            if lane.latency <= cycle < lane.latency + rows:
-                seen.append([ctx.get(lane.dots[column]) for column in range(columns)])
-            await ctx.tick()
+    def step(ctx, cycle):
+        swap = 0
+        for k in range(k_lanes):
+            position = k // lane.stride
+            swap |= (0 <= cycle - position < rows) << position
+            if 0 <= cycle - position - held < rows:
+                for column in range(columns):
+                    ctx.set(lane.weights[column][k], int(weights[cycle - position - held, column, k]))
+            if 0 <= cycle - position - 1 < rows:
+                ctx.set(lane.operands[k], int(operands[cycle - position - 1, k]))
+        ctx.set(lane.swap, swap)
+        if cycle >= lane.latency:
+            seen.append(list(ctx.get(lane.dots)))
 
-    simulator = Simulator(lane)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    StreamBench(lane).play(step, rows + lane.latency)
     return np.array(seen)
 
 

@@ -1,32 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from moevit.golden.integer.softmax import exponentials
 from moevit.hw.math.exp2 import Exp2
+from moevit.sim.bench.stream_bench import StreamBench
 
 SEED = 4
 
 
 def run(lanes, words, maximums, enables):
-    unit, out = Exp2(lanes), []
-
-    async def bench(ctx):
-        for cycle in range(len(words) + unit.latency):
-            if cycle < len(words):
-                ctx.set(unit.logits, [int(logit) for logit in words[cycle]])
-                ctx.set(unit.maximum, int(maximums[cycle]))
-                ctx.set(unit.enable, int(enables[cycle]))
-            if cycle >= unit.latency:
-                out.append(list(ctx.get(unit.o)))
-            await ctx.tick()
-
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
-    return np.array(out)
+    unit = Exp2(lanes)
+    inputs = {"logits": words, "maximum": maximums, "enable": enables}
+    return np.array(StreamBench(unit).words(inputs, ["o"], unit.latency)["o"])
 
 
 def test_every_logit():

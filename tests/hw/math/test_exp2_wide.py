@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from moevit.golden.integer.rounding import round_shift
 from moevit.hw.math.exp2_wide import Exp2Wide
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.tables import exp2_wide_table
 
 SEED = 11
@@ -17,22 +17,8 @@ def expected(logits, maximum):
 
 
 def run(logits, maximum):
-    unit, out = Exp2Wide(logits.shape[1]), []
-
-    async def bench(ctx):
-        for cycle in range(len(logits) + unit.latency):
-            if cycle < len(logits):
-                ctx.set(unit.logits, [int(logit) for logit in logits[cycle]])
-                ctx.set(unit.maximum, int(maximum[cycle]))
-            if cycle >= unit.latency:
-                out.append(list(ctx.get(unit.o)))
-            await ctx.tick()
-
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
-    return np.array(out)
+    unit = Exp2Wide(logits.shape[1])
+    return np.array(StreamBench(unit).words({"logits": logits, "maximum": maximum}, ["o"], unit.latency)["o"])
 
 
 def test_every_distance_that_counts():

@@ -1,32 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from moevit.golden.integer.gelu import gelu
 from moevit.hw.math.gelu import Gelu
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.isa import Activation
 
 LANES = 64
 
 
 def run(words, activations):
-    unit, out = Gelu(words.shape[1]), []
-
-    async def bench(ctx):
-        for cycle in range(len(words) + unit.latency):
-            if cycle < len(words):
-                ctx.set(unit.i, [int(x) for x in words[cycle]])
-                ctx.set(unit.activation, int(activations[cycle]))
-            if cycle >= unit.latency:
-                out.append(list(ctx.get(unit.o)))
-            await ctx.tick()
-
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
-    return np.array(out)
+    unit = Gelu(words.shape[1])
+    return np.array(StreamBench(unit).words({"i": words, "activation": activations}, ["o"], unit.latency)["o"])
 
 
 def test_every_value():

@@ -2,10 +2,10 @@
 import numpy as np
 import pytest
 from amaranth.hdl import Module, Signal, signed
-from amaranth.sim import Simulator
 
 from moevit.golden.integer.row_scale import digits, peak_scale
 from moevit.hw.math.row_scale import PeakScale, Quantiser, operand_digit
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.formats import QUANTISED_MAX
 from moevit.spec.tables import quantiser_table
 
@@ -15,8 +15,8 @@ SEED = 3
 def check_peaks(run_flow, width, peaks):
     out = run_flow(PeakScale(width), [int(peak) for peak in peaks])
     expected = peak_scale(np.array(peaks, np.int64))
-    assert [row.fraction + 256 for row in out] == list(expected.m)
-    assert [row.e for row in out] == list(expected.e)
+    assert [row["fraction"] + 256 for row in out] == list(expected.m)
+    assert [row["e"] for row in out] == list(expected.e)
 
 
 def test_every_peak_of_a_row(run_flow):
@@ -42,20 +42,10 @@ def test_every_entry_of_the_quantiser(run_flow):
 
 
 def combinational(function, shape, values):
-    m, i = Module(), Signal(shape)
-    o = Signal(signed(32))
-    m.d.comb += o.eq(function(i))
-    out = []
-
-    async def bench(ctx):
-        for value in values:
-            ctx.set(i, int(value))
-            out.append(ctx.get(o))
-
-    simulator = Simulator(m)
-    simulator.add_testbench(bench)
-    simulator.run()
-    return out
+    m = Module()
+    m.i, m.o = Signal(shape), Signal(signed(32))
+    m.d.comb += m.o.eq(function(m.i))
+    return StreamBench(m).words({"i": values}, ["o"], 0)["o"]
 
 
 @pytest.mark.parametrize("low", [0, 1])

@@ -20,8 +20,8 @@ def expected(spread):
 def check(run_flow, width, values):
     out = run_flow(Rsqrt(width), [int(value) for value in values])
     root, exponent = expected(np.array(values, np.int64))
-    assert [row.mantissa for row in out] == list(root)
-    assert [row.exponent for row in out] == list(exponent)
+    assert [row["mantissa"] for row in out] == list(root)
+    assert [row["exponent"] for row in out] == list(exponent)
 
 
 def test_every_entry_of_the_table(run_flow):

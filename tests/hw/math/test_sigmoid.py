@@ -1,27 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
-from amaranth.sim import Simulator
 
 from moevit.golden.integer.sigmoid import log2_sigmoid, sigmoid
 from moevit.hw.math.sigmoid import Sigmoid
+from moevit.sim.bench.stream_bench import StreamBench
 
 
 def run(values):
-    unit, out = Sigmoid(), []
-
-    async def bench(ctx):
-        for cycle in range(len(values) + unit.latency):
-            if cycle < len(values):
-                ctx.set(unit.i, int(values[cycle]))
-            if cycle >= unit.latency:
-                out.append((ctx.get(unit.log2), ctx.get(unit.share)))
-            await ctx.tick()
-
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
-    return np.array(out).T
+    unit = Sigmoid()
+    found = StreamBench(unit).words({"i": values}, ["log2", "share"], unit.latency)
+    return np.array([found["log2"], found["share"]])
 
 
 def test_every_step_of_the_tables_and_both_ends():

@@ -2,9 +2,9 @@
 import numpy as np
 import pytest
 from amaranth.hdl import signed, unsigned
-from amaranth.sim import Simulator
 
 from moevit.hw.math.wide_multiply import WideMultiply
+from moevit.sim.bench.stream_bench import StreamBench
 
 SEED = 5
 
@@ -27,21 +27,9 @@ def test_products(a, b, dsp48):
     pairs = [(left, right) for left in edges(a) for right in edges(b)]
     pairs += [(int(random.integers(min(edges(a)), max(edges(a)))), int(random.integers(min(edges(b)), max(edges(b)))))
               for _ in range(200)]
-    unit, out = WideMultiply(a, b, dsp48=dsp48), []
-
-    async def bench(ctx):
-        for cycle in range(len(pairs) + unit.latency):
-            if cycle < len(pairs):
-                ctx.set(unit.a, pairs[cycle][0])
-                ctx.set(unit.b, pairs[cycle][1])
-            if cycle >= unit.latency:
-                out.append(ctx.get(unit.o))
-            await ctx.tick()
-
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    unit = WideMultiply(a, b, dsp48=dsp48)
+    left, right = zip(*pairs, strict=True)
+    out = StreamBench(unit).words({"a": left, "b": right}, ["o"], unit.latency)["o"]
     assert out == [left * right for left, right in pairs]
 
 
