@@ -9,7 +9,7 @@ from moevit.golden.importers.options import NORMALISATIONS, POOLS
 from moevit.golden.importers.refusals import REFUSALS
 from moevit.spec.formats import LONGEST_ROW, LONGEST_SUM
 from moevit.spec.isa import GROUPS
-from moevit.spec.networks import _SIZES, ACTIVATIONS, GATES
+from moevit.spec.networks import _SIZES, ACTIVATION_ERROR, GATES
 
 from .markdown import cell, note, plain, table
 
@@ -41,8 +41,8 @@ def _supported() -> list[list[str]]:
         "attention": f"full softmax attention, up to {LONGEST_SUM:,} tokens; separate or joined q, k, v",
         "LayerScale": "folded into the matrix before it, exactly",
         "dense FFN": "two linear layers around an activation",
-        "activation": f"{', '.join(ACTIVATIONS)}: one table for the exact GELU serves its approximations too "
-                      "([largest distance](quantisation.md)); ReLU is exact",
+        "activation": ", ".join(f"{name} (within {error:g})" if error else f"{name} (exact)"
+                                for name, error in ACTIVATION_ERROR.items()),
         "Mixture of Experts": f"in any set of blocks; gates by {' or '.join(GATES)}; softmax before or after the top "
                               "k; a bias that only selects; a shared FFN; no token is dropped",
         "tasks": "a gate set each; with `task_fc2` the last matrix of each dense FFN each",
