@@ -3,8 +3,8 @@
 """The hardware handoff (.hwh) of the block design, as PYNQ reads it.
 
 Vivado writes such a file beside a bitstream. This one has the parts that pynq and pynqmetadata read: processing system
-with its clock, the machine with ports, interfaces and registers, interrupt controller, addresses. It leaves out what
-they do not look at (interconnects, resets, most parameters of the processing system).
+with its clock, the machine with ports, interfaces and registers, interrupt controller, addresses. It lacks the parts
+that they ignore: interconnects, resets, most parameters of the processing system.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from moevit.spec.ip import ACCESS, CELL, VLNV, fields
 from moevit.spec.registers import APERTURE, REGISTERS, Register
 
 from .machine import module_name
-from .ports import Port, PortError, PortTable, port_table
+from .ports import AXI, Port, PortError, PortTable, axi_buses, port_table
 from .vivado.boards import BOARD_DATA, DeviceFamily
 
 __all__ = ["INTERRUPT_CONTROLLER", "INTERRUPT_RANGE", "handoff"]
@@ -26,12 +26,12 @@ __all__ = ["INTERRUPT_CONTROLLER", "INTERRUPT_RANGE", "handoff"]
 INTERRUPT_CONTROLLER = "interrupts"
 _PROCESSOR = "ps"
 INTERRUPT_RANGE = 0x1_0000  # its registers follow the machine's at the next multiple of this
-_AXI = "xilinx.com:interface:aximm:1.0"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Handoff:
-    """What the file says of a processing system beyond `DeviceFamily`; braces take the number of a clock, divisor, port."""
+    """What the file says of a processing system beyond `DeviceFamily`. Braces take the number of a clock, divisor,
+    port."""
 
     arch: str
     version: str
@@ -58,15 +58,15 @@ _PROCESSORS = {
 
 
 def handoff(board: Board, config: MachineConfig) -> str:
-    """The .hwh of ``config`` on ``board``: XML text. The clock is the board's assumed one, as the divisors reach it.
+    """The .hwh of ``config`` on ``board``: XML text. Its clock is the nearest to the board's that the divisors reach.
 
     Raises PortError if the machine has more memory ports than the board.
     """
-    from moevit.hw.top import Core  # everything in hw: only when it is needed
+    from moevit.hw.top import Core  # imports all of hw, so only here
 
     family = BOARD_DATA[board.name].family
     file = _PROCESSORS[family.processor.rpartition(":")[2]]
-    table = port_table(Core(config))  # only looked at, never elaborated: hence the first line
+    table = port_table(Core(config))  # never elaborated, hence the first line of this file
     name = module_name(config)
     root = Element("EDKSYSTEM", EDWVERSION="1.2", VIVADOVERSION="")
     SubElement(root, "SYSTEMINFO", ARCH=file.arch, DEVICE=board.part.lower(), NAME=name)
@@ -128,7 +128,7 @@ def _machine(modules: Element, family: DeviceFamily, file: _Handoff, name: str, 
         _port(ports, port.name, "O" if port.output else "I", *wires.get(port.name, ("undef", "", [])),
               width=port.width)
     interfaces = SubElement(module, "BUSINTERFACES")
-    buses = _buses(table)
+    buses = axi_buses(table)
     for bus, members in buses.items():
         _interface(interfaces, bus, "SLAVE" if bus == "s_axi" else "MASTER", members)
     memory = SubElement(module, "MEMORYMAP")
@@ -141,7 +141,7 @@ def _machine(modules: Element, family: DeviceFamily, file: _Handoff, name: str, 
 
 
 def _interrupt_controller(modules: Element, family: DeviceFamily) -> None:
-    """What PYNQ needs between an interrupt and the processing system."""
+    """The interrupt controller, which PYNQ needs between an interrupt and the processing system."""
     module = _module(modules, INTERRUPT_CONTROLLER, "xilinx.com:ip:axi_intc:4.1")
     parameters = SubElement(module, "PARAMETERS")
     _parameter(parameters, "C_NUM_INTR_INPUTS", 1)
@@ -172,16 +172,6 @@ def _register(registers: Element, register: Register) -> None:
             SubElement(part, "PROPERTY", NAME=key, VALUE=value)
 
 
-def _buses(table: PortTable) -> dict[str, list[tuple[str, Port]]]:
-    """The AXI interfaces: by name, (AXI's name of a signal, port), from the ports' Vivado attributes."""
-    buses: dict[str, list[tuple[str, Port]]] = {}
-    for port in table.ports:
-        info = dict(port.attributes).get("X_INTERFACE_INFO", "").split()
-        if info and info[0] == _AXI:
-            buses.setdefault(info[1], []).append((info[2], port))
-    return buses
-
-
 def _parameter(parent: Element, name: str, value: object) -> None:
     SubElement(parent, "PARAMETER", NAME=name, VALUE=str(value))
 
@@ -199,7 +189,7 @@ def _port(ports: Element, name: str, direction: str, kind: str, signal: str = ""
 
 
 def _interface(interfaces: Element, name: str, role: str, members: Sequence[tuple[str, Port]] = ()) -> None:
-    interface = SubElement(interfaces, "BUSINTERFACE", BUSNAME=name, NAME=name, TYPE=role, VLNV=_AXI)
+    interface = SubElement(interfaces, "BUSINTERFACE", BUSNAME=name, NAME=name, TYPE=role, VLNV=AXI)
     for _, port in members:
         for item in dict(port.attributes).get("X_INTERFACE_PARAMETER", "").split(", ")[1:]:  # after XIL_INTERFACENAME
             _parameter(interface, *item.split(" ", 1))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The port table of the wrapper, from a component's signature: AMBA names, directions, widths, Vivado attributes.
 
-Ports are recognised by their signature, not by their name: one ``LiteChannels`` subordinate becomes ``s_axi``, one
-``ReadChannels`` and one ``WriteChannels`` together ``m_axi``, one output bit ``irq``, flows stay traces. Arrays of n
-``ReadChannels`` and n ``WriteChannels`` become ``m_axi_0`` to ``m_axi_<n-1>``; of one, ``m_axi``.
+The signature of a port decides what it becomes, not its name. A ``LiteChannels`` subordinate becomes ``s_axi``, a pair
+of ``ReadChannels`` and ``WriteChannels`` becomes ``m_axi``, an output bit becomes ``irq``, and a flow stays a trace.
+Arrays of n ``ReadChannels`` and n ``WriteChannels`` become ``m_axi_0`` to ``m_axi_<n-1>``, or ``m_axi`` if n is 1.
 """
 
 from dataclasses import dataclass, field
@@ -14,26 +14,29 @@ from amaranth.lib import data
 from amaranth.lib.wiring import Component, FlippedSignature, Member, Signature
 
 from moevit.hw.bus.axi import LiteChannels, ReadChannels, WriteChannels
+from moevit.hw.bus.bursts import BURST_BEATS
 from moevit.hw.interfaces import Flow
 
-__all__ = ["Port", "PortError", "PortTable", "Trace", "port_table"]
+__all__ = ["AXI", "Port", "PortError", "PortTable", "Trace", "axi_buses", "port_table"]
 
-#: Bursts that the machine keeps under way at most, for the interconnect's sizing.
+#: Most bursts that the machine keeps under way. The interconnect takes its size from it.
 OUTSTANDING = 8
-MAX_BURST = 16
 _CLOCK = "xilinx.com:signal:clock:1.0"
 _RESET = "xilinx.com:signal:reset:1.0"
 _INTERRUPT = "xilinx.com:signal:interrupt:1.0"
-_AXI = "xilinx.com:interface:aximm:1.0"
+AXI = "xilinx.com:interface:aximm:1.0"
 
 
 class PortError(ValueError):
-    """A component whose ports have no place in the wrapper."""
+    """A component whose ports have no place in the wrapper.
+
+    Fix: give the component the ports that `rtl_gen.ports` describes.
+    """
 
 
 @dataclass(frozen=True)
 class Port:
-    """One port of the wrapper. ``constant`` is the value of a tied output; attributes are (name, value)."""
+    """One port of the wrapper. ``constant``: value of a tied output. ``attributes``: pairs (name, value) for Vivado."""
 
     name: str
     output: bool
@@ -44,7 +47,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Trace:
-    """A simulation-only flow: ports NAME_valid and NAME_payload of ``width`` bits."""
+    """A flow for simulation: ports NAME_valid and NAME_payload of ``width`` bits."""
 
     name: str
     width: int
@@ -52,9 +55,9 @@ class Trace:
 
 @dataclass
 class PortTable:
-    """All ports of the wrapper, and how the core's ports are connected: core port -> Verilog expression.
+    """All ports of the wrapper, and ``connections``: a Verilog expression for each port of the core.
 
-    ``managers``: names of the AXI4 managers, ``m_axi`` or ``m_axi_0`` and so on, each ``data_bytes`` wide.
+    ``managers``: names of the AXI4 managers, ``m_axi`` or ``m_axi_0`` and so on, each ``data_bytes`` bytes wide.
     """
 
     ports: list[Port] = field(default_factory=list)
@@ -66,6 +69,7 @@ class PortTable:
 
     def add(self, name: str, output: bool, width: int, *attributes: tuple[str, str],
             constant: int | None = None) -> None:
+        """Append a port."""
         self.ports.append(Port(name, output, width, attributes, constant))
 
 
@@ -74,7 +78,7 @@ def _plain(signature: Any) -> Signature:
 
 
 def _info(bus: str, name: str) -> tuple[str, str]:
-    return "X_INTERFACE_INFO", f"{_AXI} {bus} {name.upper()}"
+    return "X_INTERFACE_INFO", f"{AXI} {bus} {name.upper()}"
 
 
 def _parameters(**values: Any) -> tuple[str, str]:
@@ -131,7 +135,7 @@ def _add_full(table: PortTable, bus: str, read: tuple[str, Signature], write: tu
     parameters = _parameters(
         XIL_INTERFACENAME=bus, PROTOCOL="AXI4", DATA_WIDTH=8 * table.data_bytes, ADDR_WIDTH=address, ID_WIDTH=0,
         READ_WRITE_MODE="READ_WRITE", HAS_BURST=1, HAS_LOCK=1, HAS_PROT=1, HAS_CACHE=1, HAS_QOS=1, HAS_REGION=0,
-        HAS_WSTRB=1, HAS_BRESP=1, HAS_RRESP=1, SUPPORTS_NARROW_BURST=0, MAX_BURST_LENGTH=MAX_BURST,
+        HAS_WSTRB=1, HAS_BRESP=1, HAS_RRESP=1, SUPPORTS_NARROW_BURST=0, MAX_BURST_LENGTH=BURST_BEATS,
         NUM_READ_OUTSTANDING=OUTSTANDING, NUM_WRITE_OUTSTANDING=OUTSTANDING)
     table.ports[first] = Port(port.name, port.output, port.width, (*port.attributes, parameters))
 
@@ -149,7 +153,7 @@ def _managers(read: Member, write: Member) -> tuple[list[str], int]:
 
 
 def port_table(component: Component) -> PortTable:
-    """The wrapper's ports for ``component``. Raises PortError for a port without a place, missing, or there twice."""
+    """The wrapper's ports for ``component``. Raises PortError for a port that is unknown, missing, or there twice."""
     found: dict[str, tuple[str, Member]] = {}
     traces: list[tuple[str, Signature]] = []
     interrupt: str | None = None
@@ -200,3 +204,13 @@ def port_table(component: Component) -> PortTable:
             table.add(f"{name}_{part}", True, bits)
             table.connections[f"{name}__{part}"] = f"{name}_{part}"
     return table
+
+
+def axi_buses(table: PortTable) -> dict[str, list[tuple[str, Port]]]:
+    """The AXI interfaces: by name, (AXI's name of a signal, port), from the ports' Vivado attributes."""
+    buses: dict[str, list[tuple[str, Port]]] = {}
+    for port in table.ports:
+        info = dict(port.attributes).get("X_INTERFACE_INFO", "").split()
+        if info and info[0] == AXI:
+            buses.setdefault(info[1], []).append((info[2], port))
+    return buses

@@ -37,6 +37,7 @@ COMMANDS = {
     "simulate": Command("simulate:simulate", "sim", _INSIDE, "Run scenes on the RTL, pass by pass, and compare."),
     "board-sim": Command("board_sim:board_sim", "sim", _INSIDE, "A board's host code over the RTL: runs, faults."),
     "generate": Command("generate:generate", "hw", _HARDWARE, "Write the machine's Verilog."),
+    "export": Command("export:export", "hw", _HARDWARE, "Write Verilog, IP-XACT and C headers for other flows."),
     "handoff": Command("handoff:handoff_", "hw", _HARDWARE, "Write the hardware handoff (.hwh) of a board."),
     "bitstream": Command("vivado:bitstream", "hw", _HARDWARE, "Build a bitstream for a board, by Vivado."),
     "ooc": Command("vivado:ooc", "hw", _HARDWARE, "Synthesise, place and route the core alone, by Vivado."),
