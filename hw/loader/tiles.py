@@ -11,32 +11,71 @@ from moevit.spec.isa import WeightSource
 
 from ..interfaces import Flow, MemoryRead, NextBeats, instruction_layout, load_layout, swept_tiles
 
-__all__ = ["COLUMN_BEATS", "Tiles"]
+__all__ = ["COLUMN_BEATS", "TileLoader"]
 
 #: Beats of column parameters per n-tile: n_lanes x {scale u16, bias s16} in beats of n_lanes bytes.
 COLUMN_BEATS = 4
 _KV_ADDRESS_BITS = 20
 
 
-class Tiles(wiring.Component):
-    """Walks the n-tiles of a PASS: column parameters (unless constant) to ``columns``, then its tiles to ``load``.
+class _Loop:
+    """Registers of the loops over n-tiles, k-tiles and beats of a tile."""
 
-    Tiles come from ``beats``, in groups of ``tile_beats``, or, once ``allowed``, beat by beat from the key and value
-    memory: ``kv_base + n x kv_n_stride + k x kv_k_stride + i``. A group is taken when its last beat is there, which is
-    when a tile is complete in any case. Column parameters are one beat a cycle. The next tile's first beats wait in a
-    register while the shadow tile is full and are presented in the cycle after ``tile_taken``: a tile takes
-    ``k_lanes / tile_beats + 1`` cycles from the stream, ``k_lanes + 1`` from the memory.
+    def __init__(self, config: MachineConfig):
+        self.constant, self.from_bus, self.by_row = Signal(), Signal(), Signal()
+        self.in_columns = Signal()  # the column parameters of the n-tile come next
+        self.k_stride, self.n_stride = Signal(16), Signal(16)
+        self.last_k, self.last_n = Signal(14), Signal(12)
+        self.index, self.k, self.n = Signal(exact_log2(config.k_lanes)), Signal(14), Signal(12)
+        self.address, self.tile_base, self.n_base = (Signal(_KV_ADDRESS_BITS, name=name)
+                                                     for name in ("address", "tile_base", "n_base"))
+
+
+class TileLoader(wiring.Component):
+    """Loads a PASS: per n-tile its column parameters (unless ``constant``) to ``columns``, then its tiles to ``load``.
+
+    Tiles come from ``beats`` in groups of ``tile_beats``. A group is taken when its last beat is there. Or, once
+    ``allowed``, they come beat by beat from the key and value memory, beat i of tile (n, k) at
+    ``kv_base + n x kv_n_stride + k x kv_k_stride + i``.
+
+    While the shadow tile is full, the first beats of the next tile wait in a register.
+
+    Latency: 1 cycle from ``begin`` to the first beat taken; 1 cycle from a group of beats or a read to ``load``
+    (`latency`); 1 cycle from ``tile_taken`` to the next ``load``.
+    Throughput: one beat of column parameters per cycle; a tile in ``k_lanes / tile_beats + 1`` cycles from the bus, in
+    ``k_lanes + 1`` from the memory.
+    Back-pressure: beats wait for ``columns`` and for the shadow tile.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        ``k_lanes``, ``tile_beats``, ``gate_sweeps``
 
     Members
     -------
-    begin : take ``instruction`` (a PASS); only while not ``busy``
-    allowed : the key and value memory may be read
-    busy : not all beats of the PASS have been taken; its last ones may still be on their way to ``load``
-    beats : the weight stream
-    columns : stream of n_lanes bytes
-    kv : reads of the key and value memory
-    load, tile_ready, tile_taken : the shadow tile
+    begin : In(1)
+        take ``instruction``, a PASS; only while not ``busy``
+    instruction : In(instruction_layout())
+        in the cycle of ``begin``
+    allowed : In(1)
+        the key and value memory may be read
+    busy : Out(1)
+        beats of the PASS are still to be taken; the last ones taken may still be on their way to ``load``
+    beats : In(NextBeats(config))
+        column parameters and tiles
+    kv : Out(MemoryRead(kv_words, n_lanes x s8))
+        reads of the key and value memory
+    columns : Out(stream.Signature(8 x n_lanes))
+        column parameters
+    load : Out(Flow(load_layout(config)))
+        beats of the shadow tile
+    tile_ready : Out(1)
+        the shadow tile is complete, from the cycle after its last beat until it is taken
+    tile_taken : In(1)
+        the shadow tile becomes the active one
     """
+
+    latency = 1
 
     def __init__(self, config: MachineConfig):
         self._config = config
@@ -55,80 +94,89 @@ class Tiles(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        instruction = self.instruction
-        k_lanes, tile_beats = self._config.k_lanes, self._config.tile_beats
-
-        constant, from_stream, by_row, in_columns = Signal(), Signal(), Signal(), Signal()
-        k_stride, n_stride = Signal(16), Signal(16)
-        last_k, last_n = Signal(14), Signal(12)
-        index, k, n = Signal(exact_log2(k_lanes)), Signal(14), Signal(12)
-        address, tile_base, n_base = (Signal(_KV_ADDRESS_BITS, name=name)
-                                      for name in ("address", "tile_base", "n_base"))
+        loop = _Loop(self._config)
         with m.If(self.begin):
-            m.d.sync += [
-                self.busy.eq(1),
-                constant.eq(instruction.constant),
-                in_columns.eq(~instruction.constant),
-                from_stream.eq(instruction.weights == WeightSource.BUS),
-                by_row.eq(instruction.weights == WeightSource.VALUES),
-                k_stride.eq(instruction.kv_k_stride),
-                n_stride.eq(instruction.kv_n_stride),
-                last_k.eq(swept_tiles(self._config, instruction) - 1),
-                last_n.eq(instruction.n_tiles - 1),
-                *(base.eq(instruction.kv_base) for base in (address, tile_base, n_base)),
-            ]
+            self._start(m, loop)
+        issue, column, end_of_tile, held_valid, present = Signal(), Signal(), Signal(), Signal(), Signal()
+        self._take(m, loop, issue, column, ~held_valid | present)
+        self._advance(m, loop, issue, column, end_of_tile)
+        self._present(m, loop, issue, end_of_tile, held_valid, present)
+        return m
 
-        # Stage 1: take a beat or a group from the stream, or read a beat.
-        held_valid, present = Signal(), Signal()
-        issue, column = Signal(), Signal()
-        free = ~held_valid | present
+    def _start(self, m: Module, loop: _Loop) -> None:
+        """The first beat of an instruction."""
+        instruction = self.instruction
+        m.d.sync += [
+            self.busy.eq(1),
+            loop.constant.eq(instruction.constant),
+            loop.in_columns.eq(~instruction.constant),
+            loop.from_bus.eq(instruction.weights == WeightSource.BUS),
+            loop.by_row.eq(instruction.weights == WeightSource.VALUES),
+            loop.k_stride.eq(instruction.kv_k_stride),
+            loop.n_stride.eq(instruction.kv_n_stride),
+            loop.last_k.eq(swept_tiles(self._config, instruction) - 1),
+            loop.last_n.eq(instruction.n_tiles - 1),
+            *(base.eq(instruction.kv_base) for base in (loop.address, loop.tile_base, loop.n_base)),
+        ]
+
+    def _take(self, m: Module, loop: _Loop, issue: Signal, column: Signal, free: Value) -> None:
+        """Stage 1: ``column`` takes a beat of column parameters; ``issue`` takes a group of a tile, or reads a beat.
+
+        ``free``: the register of stage 2 can take it.
+        """
         m.d.comb += [
             self.columns.payload.eq(self.beats.payload[0]),
-            self.columns.valid.eq(self.busy & in_columns & self.beats.available[0]),
+            self.columns.valid.eq(self.busy & loop.in_columns & self.beats.available[0]),
             column.eq(self.columns.valid & self.columns.ready),
-            issue.eq(self.busy & ~in_columns & free & Mux(from_stream, self.beats.available[-1], self.allowed)),
-            self.beats.taken.eq(Mux(issue & from_stream, tile_beats, column)),
-            self.kv.enable.eq(issue & ~from_stream),
-            self.kv.address.eq(address),
+            issue.eq(self.busy & ~loop.in_columns & free
+                     & Mux(loop.from_bus, self.beats.available[-1], self.allowed)),
+            self.beats.taken.eq(Mux(issue & loop.from_bus, self._config.tile_beats, column)),
+            self.kv.enable.eq(issue & ~loop.from_bus),
+            self.kv.address.eq(loop.address),
         ]
+
+    def _advance(self, m: Module, loop: _Loop, issue: Signal, column: Signal, end_of_tile: Signal) -> None:
+        """The place of the next beat. A tile takes 4 cycles or more, so what follows it is computed a cycle before."""
+        tile_beats, index, k, n = self._config.tile_beats, loop.index, loop.k, loop.n
         low, high = index[:exact_log2(tile_beats)], index[exact_log2(tile_beats):]
-        end_of_columns, end_of_tile, end_of_sum, end = Signal(), Signal(), Signal(), Signal()
-        # What follows a tile is known a cycle after the tile before it has ended: it takes four cycles or more.
+        end_of_columns, end_of_sum, end = Signal(), Signal(), Signal()
         at_last_k, at_last_n, next_base = Signal(), Signal(), Signal(_KV_ADDRESS_BITS)
         m.d.sync += [
-            at_last_k.eq(k == last_k),
-            at_last_n.eq(n == last_n),
-            next_base.eq(Mux(k == last_k, n_base, tile_base) + Mux(k == last_k, n_stride, k_stride)),
+            at_last_k.eq(k == loop.last_k),
+            at_last_n.eq(n == loop.last_n),
+            next_base.eq(Mux(k == loop.last_k, loop.n_base, loop.tile_base)
+                         + Mux(k == loop.last_k, loop.n_stride, loop.k_stride)),
         ]
         m.d.comb += [
             end_of_columns.eq(column & (index == COLUMN_BEATS - 1)),
-            end_of_tile.eq(issue & high.all() & (from_stream | low.all())),
+            end_of_tile.eq(issue & high.all() & (loop.from_bus | low.all())),
             end_of_sum.eq(end_of_tile & at_last_k),
             end.eq(end_of_sum & at_last_n),
         ]
         with m.If(column):
             m.d.sync += index.eq(index + 1)
         with m.If(end_of_columns):
-            m.d.sync += [index.eq(0), in_columns.eq(0)]
+            m.d.sync += [index.eq(0), loop.in_columns.eq(0)]
         with m.If(issue):  # at the end of a tile the index wraps
-            m.d.sync += [index.eq(index + Mux(from_stream, tile_beats, 1)), address.eq(address + 1)]
+            m.d.sync += [index.eq(index + Mux(loop.from_bus, tile_beats, 1)), loop.address.eq(loop.address + 1)]
         with m.If(end_of_tile):
             m.d.sync += k.eq(Mux(end_of_sum, 0, k + 1))
-            m.d.sync += [address.eq(next_base), tile_base.eq(next_base)]
+            m.d.sync += [loop.address.eq(next_base), loop.tile_base.eq(next_base)]
         with m.If(end_of_sum):
-            m.d.sync += [in_columns.eq(~constant), n_base.eq(next_base), n.eq(Mux(end, 0, n + 1))]
+            m.d.sync += [loop.in_columns.eq(~loop.constant), loop.n_base.eq(next_base), n.eq(Mux(end, 0, n + 1))]
         with m.If(end):
             m.d.sync += self.busy.eq(0)
 
-        # Stage 2: hold it until the shadow tile is free.
-        held = Signal(load_layout(self._config))
-        held_last = Signal()
+    def _present(self, m: Module, loop: _Loop, issue: Signal, end_of_tile: Signal, held_valid: Signal,
+                 present: Signal) -> None:
+        """Stage 2: beats wait in a register, ``held_valid``, until the shadow tile takes them, ``present``."""
+        held, held_last = Signal(load_layout(self._config)), Signal()
         with m.If(issue):
             m.d.sync += [
                 held_valid.eq(1),
-                held.by_row.eq(by_row),
-                held.whole.eq(from_stream),
-                held.index.eq(index),
+                held.by_row.eq(loop.by_row),
+                held.whole.eq(loop.from_bus),
+                held.index.eq(loop.index),
                 held.data.as_value().eq(self.beats.payload.as_value()),
                 held_last.eq(end_of_tile),
             ]
@@ -145,4 +193,3 @@ class Tiles(wiring.Component):
             m.d.sync += self.tile_ready.eq(1)
         with m.Elif(self.tile_taken):
             m.d.sync += self.tile_ready.eq(0)
-        return m

@@ -10,27 +10,47 @@ from moevit.spec.arrays import MachineConfig
 
 from ..interfaces import NextBeats, instruction_layout, word_layout
 
-__all__ = ["Words", "residual_write_layout"]
+__all__ = ["WordLoader", "residual_write_layout"]
 
 
 def residual_write_layout(config: MachineConfig) -> data.StructLayout:
-    """A word to be written when the memory has time for it."""
+    """A write of one word."""
     return data.StructLayout({"address": ceil_log2(config.residual_words), "data": word_layout(config)})
 
 
-class Words(wiring.Component):
-    """``rows x k_tiles`` words to consecutive addresses from ``destination_base`` on, and each ``copies`` times more,
-    ``destination_stride`` apart; a write a cycle.
+class WordLoader(wiring.Component):
+    """Writes ``rows x k_tiles`` words to consecutive addresses from ``destination_base`` on.
+
+    Each word is also written ``copies`` times more, ``destination_stride`` apart.
+
+    Latency: 1 cycle from ``begin`` to the first write (`latency`), 1 cycle from the last write to ``done``.
+    Throughput: one write per cycle.
+    Back-pressure: a word waits until all its beats are there, for ``allowed`` and for ``residual``.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        ``word_beats``, the beats of a word
 
     Members
     -------
-    begin : take ``instruction`` (a LOAD); only while not ``busy``
-    allowed : the memory may be written
-    busy : words are missing; falls with the cycle after the last write
-    beats : the weight stream, ``config.word_beats`` per word, low half first; those of a word are taken together
-    residual : stream of writes; not ready makes the bus wait
-    done : one pulse, the last word is written
+    begin : In(1)
+        take ``instruction``, a LOAD; only while not ``busy``
+    instruction : In(instruction_layout())
+        in the cycle of ``begin``
+    allowed : In(1)
+        the memory may be written
+    busy : Out(1)
+        words are missing; falls in the cycle after the last write
+    beats : In(NextBeats(config))
+        ``word_beats`` per word, low half first; those of a word are taken together
+    residual : Out(stream.Signature(residual_write_layout(config)))
+        writes
+    done : Out(1)
+        pulse: the last word is written
     """
+
+    latency = 1
 
     def __init__(self, config: MachineConfig):
         self._config = config
@@ -47,7 +67,7 @@ class Words(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         last_row, last_word, row, word = (Signal(12, name=name) for name in ("last_row", "last_word", "row", "word"))
-        first, address, stride = (Signal.like(self.residual.payload.address, name=name)  # first: of a word's places
+        first, address, stride = (Signal.like(self.residual.payload.address, name=name)  # first: of the word's copies
                                   for name in ("first", "address", "stride"))
         copies = Signal.like(self.instruction.copies)
         copy = Signal.like(copies)
@@ -63,18 +83,18 @@ class Words(wiring.Component):
                 copies.eq(self.instruction.copies),
             ]
 
-        beats, written, leaves = self._config.word_beats, Signal(), Signal()
+        beats, written, word_end = self._config.word_beats, Signal(), Signal()
         m.d.comb += [
             self.residual.payload.address.eq(address),
             self.residual.payload.data.eq(Cat(self.beats.payload[index] for index in range(beats))),
             self.residual.valid.eq(self.busy & self.allowed & self.beats.available[beats - 1]),
             written.eq(self.residual.valid & self.residual.ready),
-            leaves.eq(written & (copy == copies)),
-            self.beats.taken.eq(Mux(leaves, beats, 0)),
+            word_end.eq(written & (copy == copies)),
+            self.beats.taken.eq(Mux(word_end, beats, 0)),
         ]
         with m.If(written):
             m.d.sync += [address.eq(address + stride), copy.eq(copy + 1)]
-        with m.If(leaves):
+        with m.If(word_end):
             m.d.sync += [first.eq(first + 1), address.eq(first + 1), copy.eq(0), word.eq(word + 1)]
             with m.If(word == last_word):
                 m.d.sync += [word.eq(0), row.eq(row + 1)]

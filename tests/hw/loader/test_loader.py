@@ -1,176 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loader, cycle by cycle, with random stalls on every side."""
 
-from collections import deque
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
-from moevit.hw.interfaces import DROP, dispatch_layout
+from moevit.hw.interfaces import DROP, instruction_layout
+from moevit.hw.loader.image import ImageLoader
 from moevit.hw.loader.loader import Loader
+from moevit.hw.loader.tiles import TileLoader
+from moevit.hw.loader.words import WordLoader
+from moevit.sim.bench.stream_bench import StreamBench
+from moevit.sim.bench.surroundings import Probe
 from moevit.spec.isa import Opcode, Region, WeightSource
 
 from ...configs import TEST_CONFIGS
-
-
-def number(values, bits):
-    """Lanes, lane 0 lowest, as one integer."""
-    return sum((int(value) & ((1 << bits) - 1)) << bits * index for index, value in enumerate(values))
-
-
-class World:
-    """Everything around a loader: its memories, who takes its tiles, who finishes instructions.
-
-    ``hold``: cycles that a tile waits before it is taken; ``supply``: beats of the stream that come in a cycle at most,
-    ``tile_beats`` unless given.
-    """
-
-    def __init__(self, name, seed=0, stall=0.0, hold=0, supply=None):
-        print(f"{name}, seed {seed}")
-        self.config, self.stall, self.hold = TEST_CONFIGS.get(name, name), stall, hold
-        self.supply = supply or self.config.tile_beats
-        self.random = np.random.default_rng(seed)
-        self.kv = self.random.integers(-127, 128, (self.config.kv_words, self.config.n_lanes))
-        self.beats = deque()
-        self.dispatches = deque()
-        self.finish_at = {}  # cycle -> finished
-        self.loads, self.columns, self.gain, self.kv_reads, self.done, self.dropped = [], [], [], [], [], []
-        self.first_loads, self.taken = [], []  # cycles
-        self.residual, self.hidden = {}, {}
-
-    def payload(self, beats):
-        """``beats`` random beats, also put in the stream."""
-        made = [self.random.integers(0, 256, self.config.beat_bytes) for _ in range(beats)]
-        self.beats.extend(made)
-        return made
-
-    def dispatch(self, sequence, **instruction):
-        self.dispatches.append({"instruction": instruction, "sequence": sequence})
-
-    def chance(self):
-        return self.random.random() >= self.stall
-
-    def run(self, cycles):
-        loader = Loader(self.config)
-        simulator = Simulator(loader)
-        simulator.add_clock(1e-6)
-
-        async def bench(ctx):
-            await self._bench(ctx, loader, cycles)
-
-        simulator.add_testbench(bench)
-        simulator.run()
-        assert not self.beats and not self.dispatches
-        return self
-
-    async def _bench(self, ctx, loader, cycles):
-        sinks = ((loader.columns, self.columns), (loader.gain, self.gain), (loader.residual, self.residual),
-                 (loader.hidden, self.hidden))
-        tile_beats = self.config.tile_beats
-        outstanding_tile = 0  # beats of the tile in the shadow
-        held = self.hold
-        there, offered = 0, False  # beats of the stream, a dispatch
-        read = 0
-        for cycle in range(cycles):
-            there = min(there + sum(self.chance() for _ in range(self.supply)), tile_beats, len(self.beats))
-            offered = bool(self.dispatches) and (offered or self.chance())
-            ctx.set(loader.beats.available, (1 << there) - 1)
-            for index in range(tile_beats):
-                ctx.set(loader.beats.payload[index], number(self.beats[index], 8) if index < there else 0xEE)
-            ctx.set(loader.dispatch.valid, offered)
-            if offered:
-                head = self.dispatches[0]
-                raw = dispatch_layout().const(head)
-                ctx.set(loader.dispatch.payload, raw)
-            if cycle in self.finish_at:
-                ctx.set(loader.finished, self.finish_at[cycle])
-            for port, _ in sinks:
-                ctx.set(port.ready, self.chance())
-            ctx.set(loader.kv.data, [int(v) for v in self.kv[read]])
-            ready = ctx.get(loader.tile_ready)
-            assert bool(ready) == (outstanding_tile == self.config.k_lanes)
-            held = held - 1 if ready else self.hold
-            taken = bool(ready) and held < 0 and self.chance()
-            ctx.set(loader.tile_taken, taken)
-
-            if ctx.get(loader.load.valid):
-                assert not ready, "a beat was presented to a full shadow tile"
-                load = loader.load.payload
-                by_row, whole, index = ctx.get(load.by_row), ctx.get(load.whole), ctx.get(load.index)
-                parts = [list(ctx.get(load.data[place])) for place in range(tile_beats)]
-                if whole:
-                    assert not by_row and index % tile_beats == 0
-                else:
-                    assert all(part == parts[0] for part in parts)
-                    parts = parts[:1]
-                self.loads += [(by_row, index + place, part) for place, part in enumerate(parts)]
-                if outstanding_tile == 0:
-                    self.first_loads.append(cycle)
-                outstanding_tile += len(parts)
-            if taken:
-                self.taken.append(cycle)
-                outstanding_tile = 0
-            for port, sink in sinks:
-                if ctx.get(port.valid) and ctx.get(port.ready):
-                    if isinstance(sink, list):
-                        sink.append(ctx.get(port.payload))
-                    else:
-                        self._store(ctx, port.payload, sink)
-            if ctx.get(loader.kv.enable):
-                read = ctx.get(loader.kv.address)
-                self.kv_reads.append(cycle)
-            if ctx.get(loader.done):
-                self.done.append(cycle)
-            if ctx.get(loader.dropped):
-                self.dropped.append(cycle)
-            assert ctx.get(loader.beats.taken) <= there
-            for _ in range(ctx.get(loader.beats.taken)):
-                self.beats.popleft()
-                there -= 1
-            if offered and ctx.get(loader.dispatch.ready):
-                self.dispatches.popleft()
-                offered = False
-            await ctx.tick()
-        assert len(self.loads) % self.config.k_lanes == 0
-
-    def _store(self, ctx, payload, memory):
-        words = list(ctx.get(payload.data))
-        by_parts = "enable" in payload.shape().members
-        addresses = list(ctx.get(payload.address)) if by_parts else [ctx.get(payload.address)]
-        groups = ctx.get(payload.enable) if by_parts else ~0
-        for lane, word in enumerate(words):
-            if groups >> lane // 8 & 1:
-                address = addresses[lane * len(addresses) // len(words)]
-                memory.setdefault(address, [None] * len(words))[lane] = word
-
-    # What must come out.
-
-    def tile(self, beats, by_row=0):
-        return [(by_row, index, [int(v) for v in np.asarray(beat).astype(np.uint8).view(np.int8)])
-                for index, beat in enumerate(beats)]
-
-
-def stream_pass(n_tiles, k_tiles, **more):
-    return {"opcode": Opcode.PASS, "n_tiles": n_tiles, "k_tiles": k_tiles, "rows": 3, "region": Region.WEIGHTS, **more}
+from .loader_world import World, number, pass_of, tile_loads
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 @pytest.mark.parametrize("name", ["8x8", "8x16", "16x16_four"])
-def test_stream_passes(name, stall):
+def test_pass_ofes(name, stall):
     """Columns and tiles in order, through constant columns, digits, and instructions that load nothing."""
     world = World(name, seed=1, stall=stall)
     columns, tiles = [], []
     for sequence, more in enumerate([{}, {"constant": 1}, {"digits": 1}]):
-        instruction = stream_pass(2 + sequence, 3, **more)
+        instruction = pass_of(2 + sequence, 3, **more)
         world.dispatch(sequence, **instruction)
         world.dispatch(sequence, opcode=Opcode.STORE, rows=3, k_tiles=2)
         for _ in range(instruction["n_tiles"]):
             if "constant" not in more:
                 columns += [number(beat, 8) for beat in world.payload(4)]
             for _ in range(3 * (world.config.gate_sweeps if "digits" in more else 1)):
-                tiles += world.tile(world.payload(world.config.k_lanes))
+                tiles += tile_loads(world.payload(world.config.k_lanes))
     world.run(2000 if stall else 900)
     assert world.columns == columns
     assert world.loads == tiles
@@ -182,8 +45,8 @@ def test_stream_passes(name, stall):
 def test_full_rate(config):
     """A group a cycle and one cycle more for a tile, and the next tile's first ones in the cycle after tile_taken."""
     world = World(config, seed=2)
-    world.dispatch(0, **stream_pass(1, 12, constant=1))
-    tiles = [load for _ in range(12) for load in world.tile(world.payload(config.k_lanes))]
+    world.dispatch(0, **pass_of(1, 12, constant=1))
+    tiles = [load for _ in range(12) for load in tile_loads(world.payload(config.k_lanes))]
     period = config.k_lanes // config.tile_beats + 1
     world.run(12 * period + 10)
     assert world.loads == tiles
@@ -196,17 +59,18 @@ def test_as_fast_as_beats_come(name):
     """One a cycle: a tile is complete as many cycles after the one before, and two after its last beat came."""
     world = World(name, seed=2, supply=1)
     k_lanes = world.config.k_lanes
-    world.dispatch(0, **stream_pass(1, 12, constant=1))
+    world.dispatch(0, **pass_of(1, 12, constant=1))
     world.payload(12 * k_lanes)
     world.run(12 * k_lanes + 10)
     assert world.taken == [k_lanes * tile + k_lanes - 1 + 2 for tile in range(12)]
+    assert world.first_loads[0] == world.beats_taken[0] + TileLoader.latency
 
 
 @pytest.mark.parametrize("name", ["8x8", "16x16_four"])
 def test_column_parameters_cost_four_cycles(name):
     """Between the last tile of an n-tile and the first of the next, while beats are there."""
     world = World(name, seed=2)
-    world.dispatch(0, **stream_pass(6, 1))
+    world.dispatch(0, **pass_of(6, 1))
     world.payload(6 * (4 + world.config.k_lanes))
     world.run(100)
     assert np.all(np.diff(world.taken) == 4 + 4)
@@ -218,7 +82,7 @@ def test_full_rate_from_memory(name, weights):
     """As from the stream, when the rows take longer than the load: the next beat waits in front of the array."""
     world = World(name, seed=3, hold=20)
     k_lanes = world.config.k_lanes
-    world.dispatch(0, **stream_pass(3, 2, constant=1, weights=weights, kv_n_stride=2 * k_lanes, kv_k_stride=k_lanes))
+    world.dispatch(0, **pass_of(3, 2, constant=1, weights=weights, kv_n_stride=2 * k_lanes, kv_k_stride=k_lanes))
     world.run(6 * (k_lanes + 21) + 80)
     assert len(world.taken) == 6
     assert world.first_loads[1:] == [cycle + 1 for cycle in world.taken[:-1]]
@@ -234,16 +98,16 @@ def test_keys_and_values(name, weights, stall):
     config = world.config
     fields = {"weights": weights, "kv_base": 5, "kv_k_stride": 40, "kv_n_stride": 9, "overlap": 1}
     expected, columns = [], []
-    world.dispatch(0, **stream_pass(1, 1, constant=1))
-    expected += world.tile(world.payload(config.k_lanes))
-    world.dispatch(1, **stream_pass(2, 3, **fields))
+    world.dispatch(0, **pass_of(1, 1, constant=1))
+    expected += tile_loads(world.payload(config.k_lanes))
+    world.dispatch(1, **pass_of(2, 3, **fields))
     for n in range(2):
         columns += [number(beat, 8) for beat in world.payload(4)]
         for k in range(3):
             first = 5 + n * 9 + k * 40
-            expected += world.tile(world.kv[first:first + config.k_lanes], int(weights == WeightSource.VALUES))
-    world.dispatch(2, **stream_pass(1, 1, constant=1))
-    expected += world.tile(world.payload(config.k_lanes))
+            expected += tile_loads(world.kv[first:first + config.k_lanes], int(weights == WeightSource.VALUES))
+    world.dispatch(2, **pass_of(1, 1, constant=1))
+    expected += tile_loads(world.payload(config.k_lanes))
     world.run(1000 if stall else 200)
     assert world.columns == columns
     assert world.loads == expected
@@ -254,7 +118,7 @@ def test_start_rule(overlap):
     """Memory is not read before all but ``overlap`` predecessors are finished; the sequence wraps."""
     world = World("8x8", seed=5)
     world.finish_at = {0: 0xFFFD, 60: 0xFFFE, 90: 0xFFFF, 120: 0}
-    world.dispatch(0, **stream_pass(1, 1, constant=1, weights=WeightSource.KEYS, overlap=overlap))
+    world.dispatch(0, **pass_of(1, 1, constant=1, weights=WeightSource.KEYS, overlap=overlap))
     world.run(200)
     assert world.kv_reads[0] >= {0: 120, 2: 60}[overlap]
     assert world.kv_reads[0] <= {0: 120, 2: 60}[overlap] + 2
@@ -287,11 +151,11 @@ def test_drop(name, stall):
     world = World(name, seed=8, stall=stall)
     columns, tiles = [], []
     for beats in (1, 24, 5):
-        world.dispatch(7, **stream_pass(1, 2) | {"opcode": DROP, "region_beats": beats, "overlap": 0})
+        world.dispatch(7, **pass_of(1, 2) | {"opcode": DROP, "region_beats": beats, "overlap": 0})
         world.payload(beats * world.config.bus_beats)
-        world.dispatch(7, **stream_pass(1, 1))
+        world.dispatch(7, **pass_of(1, 1))
         columns += [number(beat, 8) for beat in world.payload(4)]
-        tiles += world.tile(world.payload(world.config.k_lanes))
+        tiles += tile_loads(world.payload(world.config.k_lanes))
     world.run(600 if stall else 150)
     assert world.columns == columns and world.loads == tiles
     assert len(world.dropped) == 3 and not world.done
@@ -323,8 +187,8 @@ def test_image(name, patch, stall):
     stride = -(-8 * segment * lines // config.k_lanes) + 1
     world.dispatch(0, opcode=Opcode.IMAGE, rows=down * across, patch=lines, segment=segment, patches_x=across,
                    destination_base=3, destination_stride=stride, region=Region.IMAGE)
-    world.dispatch(1, **stream_pass(1, 1, constant=1))
-    tile = world.tile(world.payload(config.k_lanes))
+    world.dispatch(1, **pass_of(1, 1, constant=1))
+    tile = tile_loads(world.payload(config.k_lanes))
     world.run(int(image.size / 8 / (1 - stall) ** 2 * 1.3) + 12 * config.k_lanes)
     for row, expected in enumerate(image.transpose(0, 2, 1, 3).reshape(down * across, -1)):
         words = range(3 + row * stride, 3 + row * stride + -(-len(expected) // config.k_lanes))
@@ -335,7 +199,7 @@ def test_image(name, patch, stall):
     if not stall:
         pieces = down * across * sum(pieces_of_line(config, line * segment, segment) for line in range(lines))
         dropped = -(-(-image.size % config.bus_bytes) // config.beat_bytes)  # beats; the first one costs no cycle
-        assert world.done[0] == pieces + 4 + max(dropped - 1, 0)
+        assert world.done[0] == pieces + ImageLoader.latency + max(dropped - 1, 0)
 
 
 def pieces_of_line(config, chunk, left):
@@ -359,7 +223,46 @@ def test_load_for_a_batch(name, stride, stall):
     world.run(300)
     assert world.residual == {7 + stride * copy + index: list(word)
                               for index, word in enumerate(words) for copy in range(4)}
-    assert len(world.done) == 1 and (stall or world.done[0] == 2 + 4 * len(words))
+    assert len(world.done) == 1 and (stall or world.done[0] == world.unit.latency_load + 4 * len(words))
+
+@pytest.mark.parametrize("config", ["8x8", "8x8_wide", "16x16_four"])
+def test_cycles_between_instructions(config):
+    """The first beat `latency` cycles after its dispatch, of a LOAD `latency_load`; the next dispatch in the cycle
+    after the last beat."""
+    world = World(config, seed=10)
+    config, word = world.config, world.config.word_beats
+    drop = {"opcode": DROP, "region_beats": 1}
+    norm = {"opcode": Opcode.NORM, "rows": 2, "k_tiles": 2}
+    load = {"opcode": Opcode.LOAD, "rows": 1, "k_tiles": 2}
+    for instruction, beats in ((drop, config.bus_beats), (norm, 2 * word), (drop, config.bus_beats), (load, 2 * word),
+                               (drop, config.bus_beats), (pass_of(1, 1, constant=1), config.k_lanes),
+                               (drop, config.bus_beats)):
+        world.dispatch(0, **instruction)
+        world.payload(beats)
+    world.run(120)
+    tile = config.k_lanes // config.tile_beats
+    lengths = [1, 2 * word, 1, 2, 1, tile, 1]  # cycles in which beats are taken
+    at, beats, dispatched = 0, [], []
+    for index, length in enumerate(lengths):
+        dispatched.append(at)
+        at += world.unit.latency_load if index == 3 else world.unit.latency
+        beats += range(at, at + length)
+        at += length
+    assert world.dispatched == dispatched
+    assert world.beats_taken == beats
+
+
+def test_first_word_of_a_load():
+    unit = WordLoader(TEST_CONFIGS["8x8"])
+    written = Probe(unit.residual.payload.address, when=unit.residual.valid)
+    done = Probe(when=unit.done)
+    bench = StreamBench(unit, background=[written.run, done.run], settings={
+        "allowed": 1, "beats.available": 3, "residual.ready": 1,
+        "instruction": {name: 0 for name in instruction_layout().fields} | {"rows": 1, "k_tiles": 3}})
+    bench.play(lambda ctx, cycle: ctx.set(unit.begin, cycle == 2), 10)
+    first = 2 + unit.latency
+    assert written.cycles == [first, first + 1, first + 2] and written.values == [0, 1, 2]
+    assert done.cycles == [first + 3]
 
 
 def test_refuses_what_is_not_a_configuration(unused_allowed):
