@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``docs/area.md``: what Yosys counted, beside the budgets of the boards."""
+"""``docs/area.md``: cells by Yosys, beside the budgets of the boards."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
@@ -44,7 +44,7 @@ Cells per unit for every board, counted by Yosys ({version}). Written by `make s
 
 
 def folded(config: MachineConfig) -> int:
-    """Flip-flops of the array that have their place inside the DSP slices: weights, operand, products and chain."""
+    """Flip-flops of the array that fit inside the DSP slices: weights, operand, products and chain."""
     columns, packing = 2 if config.packed else 1, packing_of(config)
     product = sum_bits(1) + (packing.shift if config.packed else 0)
     each = columns * WEIGHT_BITS + OPERAND_BITS + (packing.port if config.packed else 0) + product
@@ -62,7 +62,7 @@ def _row(*cells: str) -> str:
 
 
 def _shares(target: Target, total: Resources) -> list[str]:
-    """Of the board's DSP, BRAM36, URAM, LUT and FF: what is used, what there is, and the share."""
+    """DSP, BRAM36, URAM, LUT and FF: used, available on the board, and the share."""
     board = target.board
     pairs = ((total.dsp, board.dsp), (total.bram, board.bram36), (total.uram, board.uram),
              (total.lut + total.memory_lut, board.lut), (total.ff, board.ff))

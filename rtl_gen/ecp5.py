@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small machine placed, routed and packed for an ECP5-85k by open tools only.
+"""A small machine placed, routed and packed for an ECP5-85k by open tools alone.
 
-It stands in for timing discipline: a low-cost 28 nm-class part on which every unit has to reach 100 MHz.
+This checks the timing discipline: every unit must reach 100 MHz on a low-cost 28 nm part.
 """
 
 import hashlib
@@ -33,8 +33,10 @@ CONFIG = replace(CONFIGS["8x8"], packed=False)
 
 
 class Scan(Elaboratable):
-    """A component between two shift registers, so that five pins do for any number of ports and nothing is optimised
-    away: inputs come from ``scan_in``, outputs are caught when ``capture`` and leave by ``scan_out``."""
+    """A component between two shift registers: five pins are enough for any number of ports, and no logic is removed.
+
+    ``scan_in`` shifts the inputs in. ``capture`` takes the outputs, which leave by ``scan_out``.
+    """
 
     def __init__(self, component: Component):
         self._component = component
@@ -56,8 +58,8 @@ class Scan(Elaboratable):
 
 
 class Place(NamedTuple):
-    """What nextpnr says of a design: clock reached, cells by type, ends and delays of the slowest path; number of the
-    attempt, from 1."""
+    """The result of nextpnr: clock in MHz, cells by type, ends and delays of the slowest path, number of the attempt
+    from 1 on."""
 
     mhz: float
     cells: dict[str, int]
@@ -69,15 +71,15 @@ class Place(NamedTuple):
 
 _OPTIONS = ["--85k", "--package", "CABGA381", "--freq", str(TARGET_MHZ), "--timing-allow-fail", "--quiet"]
 _TIMING_FIRST = ["--placer-heap-timingweight", "40", "--placer-heap-critexp", "3"]
-#: What is tried until a placement reaches the target. Of one netlist they differ by a quarter of the clock.
+#: Options of each attempt, until a placement reaches the target. The clocks of one netlist differ by a quarter.
 ATTEMPTS = (["--seed", "1"], *([*_TIMING_FIRST, "--seed", str(seed)] for seed in (2, 3)))
 
 
 def place(component: Component, directory: Path, *, attempts: int = len(ATTEMPTS), pack: bool = False) -> Place:
-    """Synthesise, place and route ``component`` within a `Scan`; ``pack`` also writes ``directory/unit.bit``.
+    """Synthesise, place and route ``component`` within a `Scan`. With ``pack``, write ``directory/unit.bit`` too.
 
-    The first of ``attempts`` of `ATTEMPTS` that reaches the target, or the fastest. What has not changed since the
-    last run comes from ``directory``. Raises SynthesisError, naming the log.
+    The result is the first of the ``attempts`` first `ATTEMPTS` that reaches the target, or else the fastest. Netlists
+    and placements that have not changed come from ``directory``. Raises SynthesisError, which names the log.
     """
     shell = Scan(component)
     text = share_modules(rtlil.convert(shell, name="unit", emit_src=False,
@@ -171,5 +173,5 @@ def report(places: Mapping[str, Place]) -> str:
 
 
 def _signal(cell: str) -> str:
-    """The design's own name in a cell's: without the module in front and the primitive behind."""
+    """The design's name in the name of a cell, without module and primitive."""
     return re.sub(r"_(TRELLIS|MULT18|DP16K|LUT4|PFUMX|L6MUX|CCU2C).*", "", cell.removeprefix("unit."))

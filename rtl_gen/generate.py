@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an Amaranth component to Verilog files and their manifest; the same input gives the same bytes."""
+"""Makes Verilog files and their manifest of an Amaranth component. The same input gives the same bytes."""
 
 import gc
 import hashlib
@@ -22,13 +22,13 @@ __all__ = ["Rtl", "generate"]
 
 
 class Rtl:
-    """Generated files by name, the wrapper's module name and its port table."""
+    """Generated ``files`` by name, with the module ``name`` and the port ``table`` of the wrapper."""
 
     def __init__(self, name: str, table: PortTable, files: dict[str, str]):
         self.name, self.table, self.files = name, table, files
 
     def write(self, directory: Path) -> list[Path]:
-        """Write all files into ``directory``, which is made if need be."""
+        """Write all files into ``directory``, which is made if it does not exist."""
         directory.mkdir(parents=True, exist_ok=True)
         paths = [directory / name for name in self.files]
         for path, text in zip(paths, self.files.values(), strict=True):
@@ -38,7 +38,7 @@ class Rtl:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without the garbage collector, which would look through millions of nodes again and again, all of them alive."""
+    """Turns the garbage collector off: it would search millions of nodes again and again, all of them in use."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -49,7 +49,7 @@ def _uncollected() -> Iterator[None]:
 
 
 def _verilog(component: Component, name: str) -> str:
-    """Verilog of a component, modules that are alike written once."""
+    """Verilog of a component. Equal modules are written once."""
     with _uncollected():
         # Source locations are left out: the text must not depend on where the project lies.
         text = share_modules(rtlil.convert(component, name=name, emit_src=False))
@@ -60,7 +60,7 @@ def _verilog(component: Component, name: str) -> str:
 def generate(component: Component, name: str, description: dict[str, Any] | None = None) -> Rtl:
     """``NAME_core.v``, the wrapper ``NAME.v`` and ``manifest.json`` of a component.
 
-    ``description`` goes into the manifest: whatever says what was built. Raises PortError, and ValueError for a name
+    The manifest gets ``description``, which says what the component is. Raises PortError, and ValueError for a name
     that is no Verilog identifier.
     """
     if not re.fullmatch(r"[A-Za-z_]\w*", name):

@@ -11,13 +11,13 @@ __all__ = ["machine_rtl", "module_name"]
 
 
 def module_name(config: MachineConfig) -> str:
-    """Verilog module of a configuration; ``_trace`` marks the simulation-only variant."""
+    """Name of the Verilog module of ``config``. The variant for simulation ends with ``_trace``."""
     return f"moevit_{config.name}" + ("_trace" if config.trace else "")
 
 
 def machine_rtl(config: MachineConfig, *, trace: bool | None = None) -> Rtl:
-    """Wrapper, core and manifest for ``config``; ``trace`` overrides the configuration's."""
-    from moevit.hw.top import Core  # everything in hw: only when it is needed
+    """Wrapper, core and manifest of ``config``. ``trace`` replaces the configuration's, unless it is None."""
+    from moevit.hw.top import Core  # imports all of hw, so only here
 
     if trace is not None:
         config = replace(config, trace=trace)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Amaranth writes a module for every instance; the columns of the array, for one, are all alike."""
+"""Amaranth writes a module for every instance, even if they are equal, like the columns of the array."""
 
 import re
 
@@ -7,7 +7,7 @@ __all__ = ["share_modules"]
 
 
 def share_modules(text: str) -> str:
-    """RTLIL in which modules that differ in name only are one module with several instances."""
+    """``text`` (RTLIL) with one module, and several instances of it, for modules that differ in their names alone."""
     first: dict[str, str]
     same: dict[str, str]
 

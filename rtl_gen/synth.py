@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hardware units whose cells Yosys counts for ``docs/area.md``, each and in whole machines."""
+"""The hardware units whose cells Yosys counts for ``docs/area.md``, alone and in whole machines."""
 
 from collections.abc import Callable
 
@@ -24,8 +24,8 @@ from .area import TOP
 
 __all__ = ["UNITS", "made", "units"]
 
-#: The machine's units by their name in ``hw.top``, each made from the configuration. Those that spread the bus are in
-#: configurations with several ports (`units`).
+#: The machine's units by their name in ``hw.top``, each made of the configuration. Only configurations with several
+#: ports have the units that spread the bus (`units`).
 UNITS: dict[str, Callable[[MachineConfig], Component]] = {
     "compute": lambda config: Compute(config),
     "reader": lambda config: RowReader(config),
@@ -48,5 +48,5 @@ def units(config: MachineConfig) -> tuple[str, ...]:
 
 
 def made(unit: str, config: MachineConfig) -> Component:
-    """A unit, or the whole machine (`TOP`)."""
+    """A unit by its name, or the whole machine (`TOP`)."""
     return Core(config) if unit == TOP else UNITS[unit](config)

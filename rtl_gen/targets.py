@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What area is counted for: every board, with the machine that suits it."""
+"""Targets of the area counts: every board, with the machine that suits it."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ __all__ = ["TARGETS", "Target"]
 
 
 class Target(NamedTuple):
-    """A board and a machine; ``whole``: the machine is also synthesised at once."""
+    """A board and a machine. ``whole``: the machine is also synthesised as a whole."""
 
     board: Board
     config: MachineConfig
@@ -31,7 +31,7 @@ class Target(NamedTuple):
         return " ".join(["synth_xilinx", *options, "-noiopad", "-noclkbuf"])
 
 
-#: The largest machines take too long at once.
+#: Larger machines take too long as a whole.
 _WHOLE = ("16x16", "32x32")
 
 TARGETS = (*(Target(board, CONFIGS[board.config], board.config in _WHOLE) for board in BOARDS.values()),

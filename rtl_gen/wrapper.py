@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Verilog wrapper around the core: AMBA names, tied constants, Vivado attributes.
 
-The attributes stand here and not on Amaranth's ports, since Amaranth merges outputs that are equal constants
+The wrapper has the attributes, and Amaranth's ports have none, because Amaranth merges outputs that are equal constants
 together with their attributes (amaranth#1616). Simulation and Vivado see the same wrapper.
 """
 

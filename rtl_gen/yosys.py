@@ -21,11 +21,14 @@ __all__ = ["YOSYS_SCRIPT", "Resources", "SynthesisError", "cells", "component_rt
 
 
 class SynthesisError(RuntimeError):
-    """Yosys refused a unit, or stopped without saying so."""
+    """Yosys, nextpnr or a timing step refused a design, or stopped before its end.
+
+    Fix: read the end of the log that the message names; for an unknown cell, add it where the message says.
+    """
 
 
 class Resources(NamedTuple):
-    """Cells of a unit. ``memory_lut``: LUTs used as RAM or shift registers; ``bram``: blocks of 36 Kbit."""
+    """Cells of a unit. ``memory_lut``: LUTs as RAM or shift registers. ``bram``: blocks of 36 Kbit."""
 
     dsp: float = 0
     bram: float = 0
@@ -56,7 +59,7 @@ _CELLS = {
 
 
 def resources(counts: Mapping[str, int]) -> Resources:
-    """Totals of a cell count. Raises SynthesisError for a cell that no column stands for."""
+    """Totals of a cell count. Raises SynthesisError for a cell that has no column."""
     total = Resources()
     for cell, count in counts.items():
         each = next((each for pattern, each in _CELLS.items() if re.fullmatch(pattern, cell)), None)
@@ -77,17 +80,17 @@ for line in open(sys.argv[1]):
 
 
 def component_rtlil(component: Component) -> str:
-    """RTLIL of a component as module ``unit``, without initial zeros of memories: there are millions of them."""
+    """RTLIL of a component as module ``unit``, without the millions of initial zeros of memories."""
     text = share_modules(rtlil.convert(component, name="unit", emit_src=False))
     zeros = r"(?m)^  cell \$meminit_v2 \S+\n(?:    .*\n)*    connect \\DATA \d+'0+\n(?:    .*\n)*  end\n"
     return re.sub(zeros, "", text)
 
 
 def cells(text: str, synthesis: str, directory: Path) -> dict[str, int]:
-    """Cell counts by cell type of ``component_rtlil``'s text, from ``directory``'s cache if nothing has changed.
+    """Cell counts by cell type of ``text`` (`component_rtlil`), from the cache in ``directory`` if it is there.
 
-    ``synthesis`` is the Yosys command. The array's columns are synthesised once and counted as often as they are used;
-    everything else is flattened. Raises SynthesisError, naming the log.
+    ``synthesis`` is the Yosys command. One column of the array is synthesised and counted as often as it is used.
+    Everything else is flattened. Raises SynthesisError, which names the log.
     """
     synthesis += " -top unit -flatten"
     commands = [

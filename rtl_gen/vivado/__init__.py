@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way from generated Verilog to a bitstream: the data that Vivado's scripts read, and what watches over them."""
+"""From generated Verilog to a bitstream: the data for Vivado's scripts, and the checks of their results."""

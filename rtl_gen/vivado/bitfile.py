@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a build's files are what they should be: a whole .bit for the part, an .hwh that has the machine."""
+"""Checks of the files of a build: the .bit is whole and for the part, the .hwh has the machine."""
 
 import struct
 import xml.etree.ElementTree as ElementTree
@@ -18,7 +18,7 @@ def _damaged(path: Path, what: str) -> VivadoError:
 
 
 def check_bit(path: Path, part: str) -> None:
-    """Read the header of a .bit file: the part it is for, and as many bytes as it announces. Raises VivadoError."""
+    """Raises VivadoError unless the .bit file is for ``part`` and as long as its header says."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -43,7 +43,7 @@ def check_bit(path: Path, part: str) -> None:
 
 
 def check_hwh(path: Path) -> None:
-    """See that the hardware handoff names the machine's cell, with its registers. Raises VivadoError."""
+    """Raises VivadoError unless the hardware handoff has the machine's cell with all its registers."""
     try:
         modules = ElementTree.parse(path).getroot().iter("MODULE")
         ours = [module for module in modules if module.get("VLNV") == VLNV and module.get("INSTANCE") == CELL]

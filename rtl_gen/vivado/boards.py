@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Vivado must know of a board, and what a processor family calls its ports.
+"""Facts of each board for Vivado, and the names of the ports of a processor family.
 
 Names of ports, properties and address segments are those of the processor blocks ``zynq_ultra_ps_e`` and
-``processing_system7``. On a board the boot image sets memory and pins, not the bitstream; so where Vivado lacks a
-board's files, the few properties here stand in that the fabric depends on: reference clock and memory's address range.
+``processing_system7``. On a board the boot image sets memory and pins, not the bitstream. So if Vivado lacks the files
+of a board, the few properties here are enough, which the fabric needs: reference clock and address range of the memory.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,8 @@ __all__ = ["BOARD_DATA", "BoardData", "DeviceFamily", "MemoryPort"]
 
 @dataclass(frozen=True)
 class MemoryPort:
-    """A way from the fabric into the memory: interface, its clock pin, the name before its address segments."""
+    """A port from the fabric to the memory: interface, its clock pin, prefix of its address segments, properties that
+    enable it and set its width."""
 
     interface: str
     clock: str
@@ -34,13 +35,13 @@ class DeviceFamily:
     rule : of the block automation that applies a board's preset
     control, control_clock : interface that reaches the machine's registers, and its clock pin
     clock, reset, interrupt : pins
-    clock_property, clock_actual : what is asked for and what the clock dividers reach, MHz
+    clock_property, clock_actual : the clock that is asked for, and the one that the dividers reach, MHz
     memory : memory ports in the order of their use
     memory_bits : width of a memory port
     external : interfaces that leave the device
     base : of the machine's registers
     properties : set on every board
-    memory_gib : that Vivado should find free; an assumption, AMD states peaks per device
+    memory_gib : memory in GiB that Vivado needs; an assumption, AMD states peaks per device
     """
 
     processor: str
@@ -92,7 +93,7 @@ class BoardData:
     part : device, package, speed grade
     board_part : pattern of its board files' name, any version; the newest is taken
     paid : Vivado's free edition does not cover the part
-    own : processor properties where board files are absent
+    own : processor properties without board files
     """
 
     family: DeviceFamily

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps of a build, each trusted for what it leaves behind and not for what it says."""
+"""The steps of a build. Each step is judged by the files that it leaves, not by its messages."""
 
 import fcntl
 import hashlib
@@ -32,11 +32,11 @@ _USED = {"lut": "CLB LUTs|Slice LUTs", "ff": "CLB Registers|Slice Registers", "b
 
 
 class Build:
-    """A folder with all that Vivado needs, and what comes out of it.
+    """A folder with the inputs of Vivado and the results of a build.
 
-    ``settings.tcl``, ``tcl/``, ``rtl/`` and ``ooc.xdc`` name no path outside and can be carried to a computer that has
-    Vivado. ``work/`` holds projects and logs, ``reports/`` reports; the results are ``NAME.bit``, ``NAME.hwh`` and
-    ``build.json``, which are there only if every check has passed.
+    ``settings.tcl``, ``tcl/``, ``rtl/`` and ``ooc.xdc`` name no path outside the folder, so it can be copied to a
+    computer that has Vivado. ``work/`` holds projects and logs, ``reports/`` reports. The results are ``NAME.bit``,
+    ``NAME.hwh`` and ``build.json``. They exist only if every check has passed.
     """
 
     def __init__(self, folder: Path, board: Board, config: MachineConfig, rtl: Rtl, *, preset: Preset = Preset.AUTO,
@@ -60,8 +60,8 @@ class Build:
 
     @contextmanager
     def written(self) -> Iterator[None]:
-        """The folder for this build alone, with its sources and without those of an earlier one. Raises VivadoError if
-        it cannot be written, or if another build has it."""
+        """Locks the folder, and writes the sources of this build in place of earlier ones. Raises VivadoError if the
+        folder cannot be written, or if another build has it."""
         with ExitStack() as stack:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ class Build:
             path.write_text(text)
 
     def finished(self) -> dict[str, Any] | None:
-        """``build.json``, if it is of these sources and its files are as they were written."""
+        """``build.json``, if it is of these sources and its files are unchanged."""
         try:
             found = read_report(self.folder)
             check_unchanged(self.folder, found)
@@ -94,13 +94,13 @@ class Build:
         return found if found["inputs"] == self.key else None
 
     def probe(self, vivado: str, tell: Callable[[str], None]) -> dict[str, str]:
-        """What Vivado says of part, board files and licence. Raises VivadoError."""
+        """Ask Vivado for part, board files and licence. Raises VivadoError."""
         return self._step(vivado, "probe", tell, ["licence"])
 
     def bitstream(self, vivado: str, tell: Callable[[str], None]) -> dict[str, Any]:
-        """Package, build, check, publish; returns ``build.json``. Raises VivadoError, with nothing published.
+        """Package, build, check, publish. Returns ``build.json``. Raises VivadoError, with nothing published.
 
-        A packaged IP of the same sources is taken as it is; what else an interrupted build left is removed.
+        A packaged IP of the same sources is taken again. All else that an interrupted build left is removed.
         """
         files = [f"{self.name}.bit", f"{self.name}.hwh"]
         for file in (*files, "build.json"):
@@ -128,7 +128,7 @@ class Build:
         return report
 
     def out_of_context(self, vivado: str, tell: Callable[[str], None]) -> dict[str, Any]:
-        """The core alone, placed and routed; returns ``ooc.json``. Raises VivadoError."""
+        """Place and route the core alone. Returns ``ooc.json``. Raises VivadoError."""
         (self.folder / "ooc.json").unlink(missing_ok=True)
         results = self._step(vivado, "ooc", tell, ["version", "part", "wns", "done"])
         _met(results, "wns")
@@ -137,7 +137,7 @@ class Build:
         return report
 
     def _step(self, vivado: str, script: str, tell: Callable[[str], None], needed: Sequence[str]) -> dict[str, str]:
-        """Run a script; returns its results, of which ``needed`` must be there."""
+        """Run a script. Returns its results, which must have the keys ``needed``. Raises VivadoError."""
         answers = self.work / "results.txt"
         answers.unlink(missing_ok=True)
         status = run_vivado(vivado, script, self.folder, tell)
@@ -183,7 +183,7 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 
 def check_unchanged(folder: Path, report: dict[str, Any]) -> None:
-    """See that the files of a build are those that ``report`` was written for. Raises OSError, VivadoError."""
+    """Raises VivadoError or OSError unless the files of a build are those that ``report`` was written for."""
     for file, digest in report["sha256"].items():
         if _sha256(folder / file) != digest:
             raise VivadoError(ExitCode.NO_ARTEFACT, f"{folder / file} is not the file that build.json was written for",
@@ -191,7 +191,7 @@ def check_unchanged(folder: Path, report: dict[str, Any]) -> None:
 
 
 def _met(results: dict[str, str], *names: str) -> None:
-    """The script has looked at the slack; so that a bitstream never depends on its exit code, here again."""
+    """Raises VivadoError unless each slack is met. The script has checked it too, but its exit code may be lost."""
     for name in names:
         try:
             slack = float(results[name])

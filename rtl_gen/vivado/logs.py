@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Vivado's logs say when a build fails, in plain words."""
+"""Explains a failed build by Vivado's logs, in plain words."""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from .exits import ExitCode, VivadoError
 
 __all__ = ["diagnose"]
 
-#: Message in a log, its exit code, what it means, what to do. The first that is found counts.
+#: Message in a log, exit code, cause, what to do. The first one found counts.
 _KNOWN: tuple[tuple[str, ExitCode, str, str], ...] = (
     (r"\[Common 17-345\]|valid license was not found", ExitCode.LICENCE, "Vivado has no licence for this device",
      "See the licences that Vivado finds (Help, Manage License; XILINXD_LICENSE_FILE); the free edition does not cover "
@@ -34,7 +34,7 @@ _FIXES = {
 
 
 def diagnose(status: int, logs: Iterable[Path]) -> VivadoError:
-    """Why a Vivado ended with ``status`` (negative: by that signal), from ``logs``, of which the first is its own."""
+    """Why Vivado ended with ``status`` (negative: by that signal). The first of ``logs`` is Vivado's own."""
     paths = [path for path in logs if path.exists()]
     texts = [path.read_text(errors="replace") for path in paths]
     for pattern, code, cause, fix in _KNOWN:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be known before hours are spent: tool, version, path, disk, memory; and, from Vivado itself, part, board
-files and licence."""
+"""Checks before a build, which takes hours: tool, version, path, disk, memory. Vivado itself checks part, board files
+and licence (`Build.probe`)."""
 
 import re
 import shutil
@@ -15,9 +15,9 @@ from .exits import ExitCode, VivadoError
 
 __all__ = ["OLDEST", "check_machine", "check_path", "find_vivado"]
 
-#: The oldest Vivado that the scripts are written for.
+#: The oldest Vivado that the scripts support.
 OLDEST = (2022, 1)
-#: A project with its runs and checkpoints; an assumption on the large side.
+#: For a project with its runs and checkpoints; a generous assumption.
 DISK_GIB = 10
 MEMINFO = Path("/proc/meminfo")
 
@@ -46,7 +46,7 @@ def find_vivado() -> tuple[str, str]:
 
 
 def check_path(folder: Path) -> None:
-    """Make the folder. Raises VivadoError if that cannot be, and for a path that Vivado's own scripts break at: spaces,
+    """Make the folder. Raises VivadoError if that fails, and for a path at which Vivado's own scripts break: spaces,
     letters beyond ASCII, others."""
     if odd := sorted(set(re.sub(r"[\w./+-]", "", str(folder.resolve()), flags=re.ASCII))):
         raise VivadoError(ExitCode.PATH, f"Vivado cannot work in {folder.resolve()}: it has {' '.join(map(repr, odd))}",
@@ -58,7 +58,7 @@ def check_path(folder: Path) -> None:
 
 
 def check_machine(board: Board, folder: Path) -> None:
-    """Raises VivadoError where disk or memory are too small for a build."""
+    """Raises VivadoError if disk or memory are too small for a build."""
     nearest = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     if (free := shutil.disk_usage(nearest).free / 2**30) < DISK_GIB:
         raise VivadoError(ExitCode.DISK, f"{free:.1f} GiB are free at {nearest}, a build may need {DISK_GIB}",
@@ -71,7 +71,7 @@ def check_machine(board: Board, folder: Path) -> None:
 
 
 def _memory_gib() -> float | None:
-    """Memory that programs can still have, with swap; None where the system does not say."""
+    """GiB of memory that programs can still get, with swap; None if the system does not say."""
     try:
         text = MEMINFO.read_text()
     except OSError:

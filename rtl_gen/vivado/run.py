@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run of Vivado: started, watched through its logs, ended together with all that it started."""
+"""One run of Vivado: starts it, follows its logs, and ends it together with all processes that it started."""
 
 import os
 import re
@@ -14,13 +14,13 @@ from .exits import ExitCode, VivadoError
 
 __all__ = ["Tail", "run_logs", "run_vivado"]
 
-#: Lines that say where Vivado is.
+#: Lines of progress.
 _PROGRESS = re.compile(r"^(?:moevit: (.*)|(Starting [\w ./-]+ Task|Phase \d[\d.]* .*|Start [A-Z].*?))\s*$")
 _POLL = 0.2
 
 
 class Tail:
-    """Follows files that grow, and tells the latest line of progress in them."""
+    """Follows files that grow, and gives the latest line of progress in them to ``tell``."""
 
     def __init__(self, paths: Callable[[], Iterable[Path]], tell: Callable[[str], None]):
         self._paths, self._tell = paths, tell
@@ -48,7 +48,7 @@ def run_logs(work: Path) -> list[Path]:
 
 
 def run_vivado(vivado: str, script: str, folder: Path, tell: Callable[[str], None]) -> int:
-    """Run ``tcl/SCRIPT.tcl`` of a build's folder; its log is ``work/SCRIPT.log``. Returns Vivado's exit status.
+    """Run ``tcl/SCRIPT.tcl`` of a build's folder, with log ``work/SCRIPT.log``. Returns Vivado's exit status.
 
     Raises VivadoError (INTERRUPTED) after Ctrl-C, SIGTERM or SIGHUP, when Vivado and its children are gone.
     """
@@ -75,7 +75,7 @@ def run_vivado(vivado: str, script: str, folder: Path, tell: Callable[[str], Non
 
 @contextmanager
 def _interrupts() -> Iterator[None]:
-    """SIGTERM and SIGHUP as Ctrl-C, since they do not reach Vivado's session; what nohup has set stays."""
+    """SIGTERM and SIGHUP act as Ctrl-C: they do not reach Vivado's session. A signal that nohup ignores stays so."""
     before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
     for each, handler in before.items():
         if handler is not signal.SIG_IGN:
@@ -88,7 +88,7 @@ def _interrupts() -> Iterator[None]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of the session: Vivado itself, or runs that outlived it."""
+    """End the session: Vivado itself, or runs that it left."""
     if process.poll() == 0:
         return
     for sent in (signal.SIGTERM, signal.SIGKILL):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Python values as Tcl words: dictionaries and lists nest, everything else is its text."""
+"""Python values as Tcl words. Dictionaries and lists nest; any other value is its text."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ def _quoted(text: str) -> str:
 
 
 def _balanced(text: str) -> bool:
-    """Whether braces can stand around ``text`` as they are: they pair up, and no backslash is among them."""
+    """Whether ``text`` can stand between braces: its own braces pair up, and it has no backslash."""
     depth = 0
     for character in text:
         depth += (character == "{") - (character == "}")
