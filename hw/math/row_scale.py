@@ -84,10 +84,6 @@ class Quantiser(wiring.Component):
     Throughput: one value per cycle.
     Back-pressure: none.
 
-    Parameters
-    ----------
-    none
-
     Members
     -------
     i : In(Flow(8))

@@ -37,10 +37,6 @@ class Sigmoid(wiring.Component):
     Throughput: one value per cycle.
     Back-pressure: none.
 
-    Parameters
-    ----------
-    none
-
     Members
     -------
     i : In(s24)

@@ -22,10 +22,6 @@ class Square(wiring.Component):
     Throughput: one square per cycle.
     Back-pressure: none.
 
-    Parameters
-    ----------
-    none
-
     Members
     -------
     i : In(u16)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A queue for those who reserved their place."""
+"""A FIFO whose senders have reserved their places."""
 
 from amaranth import *
 from amaranth.hdl import ShapeLike
@@ -14,24 +14,34 @@ __all__ = ["ReservedFifo"]
 
 
 class ReservedFifo(wiring.Component):
-    """First in, first out; does not know when it is full, since a :class:`Credit` kept the room.
+    """A FIFO that does not know when it is full, since a `Credit` has reserved the place of each item.
 
-    One item per cycle; it can leave in the cycle after it came. Reads its (distributed) memory without a clock.
+    It reads its distributed memory without a clock.
+
+    Latency: 1 cycle from ``i`` to ``o`` (`latency`).
+    Throughput: one item per cycle.
+    Back-pressure: ``o`` may wait; ``i`` never does.
 
     Parameters
     ----------
-    shape : of an item
-    depth : items that fit; rounded up to a power of two
+    shape : ShapeLike
+        shape of an item
+    depth : int
+        number of items, at least 2; rounded up to a power of two
 
     Members
     -------
     i : In(Flow(shape))
+        items that come
     o : Out(stream.Signature(shape))
+        the same items in order
     """
+
+    latency = 1
 
     def __init__(self, shape: ShapeLike, depth: int):
         if depth < 2:
-            raise ValueError(f"a queue of {depth!r} is too short; its depth must be at least 2")
+            raise ValueError(f"a FIFO of {depth!r} is too short; its depth must be at least 2")
         self._bits = ceil_log2(depth)
         super().__init__({"i": In(Flow(shape)), "o": Out(stream.Signature(shape))})
 
@@ -39,17 +49,17 @@ class ReservedFifo(wiring.Component):
         m = Module()
         m.submodules.memory = memory = Memory(shape=self.i.payload.shape(), depth=1 << self._bits, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")
-        come, gone = Signal(self._bits + 1), Signal(self._bits + 1)
+        written, taken = Signal(self._bits + 1), Signal(self._bits + 1)
         m.d.comb += [
             write.en.eq(self.i.valid),
-            write.addr.eq(come),
+            write.addr.eq(written),
             write.data.eq(self.i.payload),
-            read.addr.eq(gone),
+            read.addr.eq(taken),
             self.o.payload.eq(read.data),
-            self.o.valid.eq(come != gone),
+            self.o.valid.eq(written != taken),
         ]
         with m.If(self.i.valid):
-            m.d.sync += come.eq(come + 1)
+            m.d.sync += written.eq(written + 1)
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += gone.eq(gone + 1)
+            m.d.sync += taken.eq(taken + 1)
         return m

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The row memories, and who may write them when."""
+"""The row memories, and which unit may write them when."""
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
@@ -18,29 +18,56 @@ __all__ = ["Memories"]
 
 
 class Memories(wiring.Component):
-    """Residual and hidden rows, keys and values; all 0 after configuration, and kept from run to run.
+    """The memories of residual rows, of hidden rows, and of keys and values.
 
-    A memory has one write port. Who may use it, the first one first:
+    All words are 0 after the FPGA's configuration, and stay from run to run.
+    A memory has one write port. Of the units that want to write in a cycle the first one of this table does:
 
-    ========  ===================================================================================================
+    ========  ==============================================================================================
     residual  row writer; row reader (copy of a NORM: no pass writes then, since a NORM waits for all of them);
               loader (LOAD: waits for the others)
     hidden    row writer; loader (IMAGE: waits)
     kv        row writer
-    ========  ===================================================================================================
+    ========  ==============================================================================================
 
-    A read gives what was stored before its cycle. Latency: one cycle. The residual memory is ``residual_banks`` banks,
-    word a in bank a mod ``residual_banks``, so that the row reader can read and copy consecutive words in one cycle.
-    The hidden memory is ``hidden_parts`` parts of each word, with an address each for what IMAGE writes.
+    A read gives what was stored before its cycle. The residual memory has `residual_banks` banks, word a in bank a mod
+    `residual_banks`, so that the row reader can read and copy consecutive words in one cycle. The hidden memory has
+    `hidden_parts` parts of each word, each with an address of its own for what IMAGE writes.
+
+    Latency: 1 cycle from ``address`` of a read to its ``data`` (`latency`).
+    Throughput: one write per memory, and one read per port, in every cycle.
+    Back-pressure: ``residual_load`` and ``hidden_load`` wait while another unit writes.
+
+    Parameters
+    ----------
+    config : MachineConfig
+        depths, number of banks and of parts
 
     Members
     -------
-    residual_reader : reads of the row reader, by bank
-    residual_writer, hidden_reader, kv_reader : reads
-    residual_copy : writes of the row reader, by bank
-    residual_store, residual_load : writes of row writer and loader
-    hidden_store, hidden_load, kv_store : writes of row writer and loader, by 8 lanes; of keys and values, by granules
+    residual_reader : In(MemoryRead(residual_bank, word_layout(config))), an array of residual_banks
+        reads of the row reader, by bank
+    residual_writer : In(MemoryRead(residual_words, word_layout(config)))
+        reads of the row writer
+    residual_store : In(MemoryWrite(residual_words, word_layout(config)))
+        writes of the row writer
+    residual_copy : In(MemoryWrite(residual_bank, word_layout(config))), an array of residual_banks
+        writes of the row reader, by bank
+    residual_load : In(stream.Signature(residual_write_layout(config)))
+        writes of the loader
+    hidden_reader : In(MemoryRead(hidden_words, word_layout(config)))
+        reads of the row reader
+    hidden_store : In(MemoryWrite(hidden_words, word_layout(config)))
+        writes of the row writer
+    hidden_load : In(stream.Signature(hidden_write_layout(config)))
+        writes of the loader, by chunks of 8 lanes
+    kv_reader : In(MemoryRead(kv_words, n_lanes x s8))
+        reads of the loader
+    kv_store : In(MemoryWrite(kv_words, n_lanes x s8)), ratio granules
+        writes of the row writer, by granules of k_lanes
     """
+
+    latency = 1
 
     def __init__(self, config: MachineConfig):
         self._config = config
@@ -71,51 +98,55 @@ class Memories(wiring.Component):
         return m
 
     def _residual(self, m: Module) -> None:
+        """The banks of the residual memory."""
         banks, load, read = self._config.residual_banks, self.residual_load, self.residual_writer
         bits = exact_log2(banks)
         store, outputs = self.residual_store, []
-        chosen = Signal(range(max(banks, 2)))
+        bank_read = Signal(range(max(banks, 2)))
         m.d.comb += load.ready.eq(~(store.enable | Cat(copy.enable for copy in self.residual_copy).any()))
         for index, (reader, copy) in enumerate(zip(self.residual_reader, self.residual_copy, strict=True)):
             bank = RowMemory(self._config.residual_bank, word_layout(self._config), readers=2)
             m.submodules[f"residual_{index}"] = bank
-            asked, stored, loaded = (in_bank(port.address, index, banks) for port in (read, store, load.payload))
+            is_read, is_stored, is_loaded = (
+                in_bank(port.address, index, banks) for port in (read, store, load.payload))
             connect(m, flipped(reader), bank.reads[0])
             m.d.comb += [
-                bank.reads[1].enable.eq(read.enable & asked),
+                bank.reads[1].enable.eq(read.enable & is_read),
                 bank.reads[1].address.eq(read.address[bits:]),
             ]
             outputs.append(bank.reads[1].data)
             with m.If(store.enable):
-                self._write(m, bank.write, stored, store.address[bits:], store.data)
+                self._write(m, bank.write, is_stored, store.address[bits:], store.data)
             with m.Elif(copy.enable):
                 self._write(m, bank.write, 1, copy.address, copy.data)
             with m.Else():
-                loads = load.valid & load.ready & loaded
+                loads = load.valid & load.ready & is_loaded
                 self._write(m, bank.write, loads, load.payload.address[bits:], load.payload.data)
         with m.If(read.enable):
-            m.d.sync += chosen.eq(read.address[:bits])
-        m.d.comb += read.data.eq(pick(outputs, chosen))
+            m.d.sync += bank_read.eq(read.address[:bits])
+        m.d.comb += read.data.eq(pick(outputs, bank_read))
 
     def _hidden(self, m: Module) -> None:
+        """The parts of the hidden memory."""
         config, read, store, load = self._config, self.hidden_reader, self.hidden_store, self.hidden_load
         lanes = config.k_lanes // config.hidden_parts
         m.d.comb += load.ready.eq(~store.enable)
         for index in range(config.hidden_parts):
             part = RowMemory(config.hidden_words, data.ArrayLayout(signed(ROW_BITS), lanes), granules=lanes // CHUNK)
             m.submodules[f"hidden_{index}"] = part
-            of_read, of_store, of_load = (word.as_value().word_select(index, ROW_BITS * lanes)
+            read_part, store_part, load_part = (word.as_value().word_select(index, ROW_BITS * lanes)
                                           for word in (read.data, store.data, load.payload.data))
             m.d.comb += [
                 part.reads[0].enable.eq(read.enable),
                 part.reads[0].address.eq(read.address),
-                of_read.eq(part.reads[0].data),
+                read_part.eq(part.reads[0].data),
             ]
             with m.If(store.enable):
-                self._write(m, part.write, ~0, store.address, of_store)
+                self._write(m, part.write, ~0, store.address, store_part)
             with m.Else():
                 enable = load.payload.enable.word_select(index, lanes // CHUNK)
-                self._write(m, part.write, Mux(load.valid, enable, 0), load.payload.address[index], of_load)
+                self._write(m, part.write, Mux(load.valid, enable, 0), load.payload.address[index], load_part)
 
     def _write(self, m: Module, port, enable, address, word) -> None:
+        """Drives a write port."""
         m.d.comb += [port.enable.eq(enable), port.address.eq(address), port.data.eq(word)]

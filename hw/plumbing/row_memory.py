@@ -12,22 +12,41 @@ from ..interfaces import MemoryRead, MemoryWrite
 
 __all__ = ["RowMemory"]
 
-_BLOCK = 512  # words that a block RAM holds at its full width
-_LUT_RAM = 128  # words that are cheaper in LUTs than in a row of block RAMs
+_BLOCK = 512  # words of a block RAM at its full width
+_LUT_RAM = 128  # most words that are cheaper in LUTs than in a row of block RAMs
 
 
 class RowMemory(wiring.Component):
-    """One write port and ``readers`` read ports. Words beyond the last whole block are in LUTs if they are few.
+    """A memory with one write port and several read ports; a few words more than whole block RAMs are in LUTs.
 
-    Networks with a CLS token need a row more than a power of two per image: a row of block RAMs for a few words.
-    Every reader has a copy of its own, so that one may be UltraRAM and the next block RAM.
-    A read gives what was stored before its cycle. Latency: one cycle.
+    Networks with a CLS token have one row more per image than a power of two, which would take a row of block RAMs for
+    a few words. Every reader has its own copy, so that one copy may be UltraRAM and the next block RAM. A read gives
+    what was stored before its cycle.
+
+    Latency: 1 cycle from ``address`` of a read to its ``data`` (`latency`).
+    Throughput: one write, and one read per port, in every cycle.
+    Back-pressure: none.
+
+    Parameters
+    ----------
+    depth : int
+        number of words
+    shape : ShapeLike
+        shape of a word
+    readers : int
+        number of read ports
+    granules : int
+        parts of a word that are written separately
 
     Members
     -------
-    write : In(MemoryWrite)
-    read_0, read_1, ... : In(MemoryRead)
+    write : In(MemoryWrite(depth, shape, granules))
+        write port
+    read_0, read_1, ... : In(MemoryRead(depth, shape))
+        read ports; also `reads`, as a list
     """
+
+    latency = 1
 
     def __init__(self, depth: int, shape: ShapeLike, readers: int = 1, granules: int = 1):
         self._depth, self._shape, self._granules = depth, shape, granules
@@ -39,20 +58,20 @@ class RowMemory(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        rest = self._depth % _BLOCK
-        main = self._depth - rest if self._depth > _BLOCK and 0 < rest <= _LUT_RAM else self._depth
-        banks = [(0, main)] + ([(main, rest)] if main < self._depth else [])
+        tail = self._depth % _BLOCK
+        in_blocks = self._depth - tail if self._depth > _BLOCK and 0 < tail <= _LUT_RAM else self._depth
+        banks = [(0, in_blocks)] + ([(in_blocks, tail)] if in_blocks < self._depth else [])
         outputs: list[list] = [[] for _ in self.reads]
         for start, depth in banks:
             width = ceil_log2(depth)
-            here = ((self.write.address >= main) == (start > 0)) if len(banks) > 1 else 1
+            to_bank = ((self.write.address >= in_blocks) == (start > 0)) if len(banks) > 1 else 1
             for index, (port, output) in enumerate(zip(self.reads, outputs, strict=True)):
                 memory = Memory(shape=self._shape, depth=depth, init=[])
                 m.submodules[f"from_{start}_{index}"] = memory
                 write = memory.write_port(granularity=len(self.write.data) // self._granules)
                 read = memory.read_port()
                 m.d.comb += [
-                    write.en.eq(Mux(here, self.write.enable, 0)),
+                    write.en.eq(Mux(to_bank, self.write.enable, 0)),
                     write.addr.eq(self.write.address[:width]),
                     write.data.eq(self.write.data),
                     read.en.eq(port.enable),
@@ -62,9 +81,9 @@ class RowMemory(wiring.Component):
         for index, (port, output) in enumerate(zip(self.reads, outputs, strict=True)):
             m.d.comb += port.data.eq(output[0])
             if len(banks) > 1:
-                beyond = Signal(name=f"beyond_{index}", reset_less=True)
+                from_tail = Signal(name=f"from_tail_{index}", reset_less=True)
                 with m.If(port.enable):
-                    m.d.sync += beyond.eq(port.address >= main)
-                with m.If(beyond):
+                    m.d.sync += from_tail.eq(port.address >= in_blocks)
+                with m.If(from_tail):
                     m.d.comb += port.data.eq(output[1])
         return m

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Help for writing pipelines: signals named once, read at any later stage."""
+"""Help for writing pipelines: signals are named once and read at any later stage."""
 
 from collections.abc import Callable, Sequence
 from functools import reduce
@@ -11,9 +11,9 @@ __all__ = ["Timeline", "tree", "tree_stages"]
 
 
 class Timeline:
-    """Signals by name and stage; :meth:`at` delays a signal from its own stage to a later one, sharing registers.
+    """Signals by name and stage. `at` delays a signal from its own stage to a later one; its registers are shared.
 
-    The registers are in a submodule of ``m``, so that :meth:`at` may be used under any condition.
+    The registers are in a submodule of ``m``, so that `at` may be used under any condition.
     """
 
     def __init__(self, m: Module):
@@ -47,13 +47,16 @@ def _stages(leaves: int, levels: int, first: int | None) -> list[int]:
 
 
 def tree_stages(leaves: int, levels: int = 2, first: int | None = None) -> int:
-    """Pipeline stages of a binary tree over ``leaves`` with ``levels`` of it per stage, ``first`` in the first one."""
+    """Pipeline stages of a binary tree over ``leaves``: ``levels`` of it per stage, ``first`` in the first one."""
     return len(_stages(leaves, levels, first))
 
 
 def tree(m: Module, leaves: Sequence[Value], combine: Callable, name: str, levels: int = 2,
          first: int | None = None) -> Value:
-    """``leaves`` combined pairwise, with a register after every stage (:func:`tree_stages`); one left over waits."""
+    """``leaves`` combined in pairs, with registers after every stage (`tree_stages`).
+
+    A leaf without a partner goes to the next level as it is.
+    """
     for stage, depth in enumerate(_stages(len(leaves), levels, first)):
         for _ in range(depth):
             leaves = [reduce(combine, leaves[at:at + 2]) for at in range(0, len(leaves), 2)]

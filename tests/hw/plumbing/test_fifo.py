@@ -28,6 +28,10 @@ def test_random_items(depth, leaving):
     StreamBench(unit).play(step, 300)
 
 
+def test_latency():
+    assert StreamBench(ReservedFifo(16, 8)).latency({"i": [1, 2, 3]}, "o") == ReservedFifo.latency
+
+
 def test_depth_refused(unused_allowed):
     with pytest.raises(ValueError, match="at least 2"):
         ReservedFifo(8, 1)
