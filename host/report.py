@@ -2,6 +2,7 @@
 """What a run cost, read back from counters and pass log."""
 
 from dataclasses import dataclass
+from html import escape
 from operator import itemgetter
 
 import numpy as np
@@ -49,7 +50,7 @@ class PassReport:
     bytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunReport:
     """One run. ``counters`` by name (``moevit.spec.registers.COUNTERS``), ``passes`` in the order of their end.
 
@@ -59,6 +60,31 @@ class RunReport:
     task: str
     counters: dict[str, int]
     passes: tuple[PassReport, ...]
+
+    def __repr__(self) -> str:
+        """Three lines: time, memory, what the row reader did."""
+        work = f", {self.macs:,} multiply-accumulates" if self.passes else ""
+        rate = f", {self.macs / self.cycles:.1f} a cycle" if self.cycles and self.passes else ""
+        shares = [f"{name} {cycles / self.cycles:.1%}"
+                  for name, cycles in sorted(self.stalls.items(), key=lambda item: -item[1]) if cycles]
+        return "\n".join([
+            f"{self.task}: {f'{self.cycles:,} cycles' if self.cycles else 'no time was kept'}{work}{rate}",
+            f"{self.bytes_read:,} bytes read, {self.bytes_written:,} written; {self.saturated:,} values saturated",
+            ", ".join(shares) or "no cycle was counted"])
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        figures = [("cycles", f"{self.cycles:,}", "")]
+        figures += [(name, f"{cycles:,}", f"{cycles / self.cycles:.1%}") for name, cycles in self.stalls.items()
+                    if self.cycles]
+        figures += [("multiply-accumulates", f"{self.macs:,}", "")] if self.passes else []
+        figures += [("bytes read", f"{self.bytes_read:,}", ""), ("bytes written", f"{self.bytes_written:,}", ""),
+                    ("values saturated", f"{self.saturated:,}", "")]
+        rows = "".join(f'<tr><th scope="row">{name}</th><td>{value}</td><td>{share}</td></tr>'
+                       for name, value, share in figures)
+        head = "".join(f'<th scope="col">{name}</th>' for name in ("what", "value", "of the cycles"))
+        return (f"<table><caption>{escape(self.task)}</caption><thead><tr>{head}</tr></thead>"
+                f"<tbody>{rows}</tbody></table>")
 
     @property
     def cycles(self) -> int:
