@@ -12,11 +12,11 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import ListedColormap
 
 from moevit.host.heads import confusion_matrix, mean_iou, read_heads, rmse
 from moevit.kit.npz import read_npz
 from moevit.notebooks import find, machine
+from moevit.report.colours import DEPTH, WRONG, class_map, value_map
 from moevit.spec.networks import Network
 
 # %% [markdown]
@@ -86,20 +86,20 @@ print(f"this scene: mIoU {iou:.1%}, depth RMSE {error:.3f}")
 # %%
 grid = network.height // network.patch, network.width // network.patch
 whole = (0, network.width, network.height, 0)
-colours = ListedColormap(["#3b3b3b", *plt.get_cmap("tab10").colors])
+colours = class_map(len(names))
 
 figure, axes = plt.subplots(2, 3, figsize=(12, 4.6), layout="constrained")
 wrong = (classes != scenes["semseg"][0]).reshape(grid)
 axes[0, 0].imshow(image, extent=whole)
 axes[0, 0].set_title("input")
 axes[1, 0].imshow(image // 2, extent=whole)
-axes[1, 0].imshow(np.ma.masked_equal(wrong, False), extent=whole, cmap=ListedColormap(["#ff5a4f"]), alpha=0.8)
+axes[1, 0].imshow(np.ma.masked_equal(wrong, False), extent=whole, cmap=value_map((WRONG, WRONG)), alpha=0.8)
 axes[1, 0].set_title(f"{wrong.sum()} of {wrong.size} patches in another class")
 for axis, values, title in zip(axes[0, 1:], (scenes["semseg"][0], classes), ("labels", "machine"), strict=True):
     what = axis.imshow(values.reshape(grid), extent=whole, cmap=colours, vmin=-0.5, vmax=len(names) - 0.5)
     axis.set_title(f"segmentation: {title}")
 for axis, values, title in zip(axes[1, 1:], (scenes["depth"][0], depths), ("labels", "machine"), strict=True):
-    far = axis.imshow(values.reshape(grid), extent=whole, cmap="viridis_r", vmin=0, vmax=1)
+    far = axis.imshow(values.reshape(grid), extent=whole, cmap=value_map(DEPTH), vmin=0, vmax=1)
     axis.set_title(f"depth: {title}")
 for axis in axes.flat:
     axis.set_xticks([])

@@ -18,17 +18,18 @@ CONFIG = "16x16"  # of the array, see `spec/arrays.py`
 # %%
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import Markdown
+from IPython.display import SVG, Markdown
 
+from moevit.report import heatmap
+from moevit.report.bars import prediction
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
 
 try:
     from moevit.golden.demo.scenes import CLASSES, Scenes
     from moevit.golden.integer.model import IntegerModel
-    from moevit.golden.quant.fidelity import BLOCK_TENSORS, compare
+    from moevit.golden.quant.fidelity import compare
     from moevit.golden.quant.images import photographs
     from moevit.golden.quant.quantiser import quantise
     from moevit.golden.reference import load_state, pixels, read
@@ -66,27 +67,17 @@ print(f"{output / 'model.npz'}: tokens are integers x 2^-{model.residual_fractio
 # %% [markdown]
 # ## What it cost, tensor by tensor
 #
-# Signal to quantisation noise in dB against the float model: 40 dB is an error of one hundredth. The last column is
-# the share of tokens that go to the same experts.
+# Signal to quantisation noise in dB against the float model: 40 dB is an error of one hundredth. The lines above it say
+# which share of tokens goes to the same experts.
 
 # %%
 fidelity = compare(reference, model, calibration[:2])
-shown = [name for name in BLOCK_TENSORS if any(f"{block}.{name}" in fidelity.sqnr for block in range(network.depth))]
-sqnr = np.array([[fidelity.sqnr.get(f"{block}.{name}", np.nan) for name in shown] for block in range(network.depth)])
-
-figure, axis = plt.subplots(figsize=(10, 1.6 + 0.5 * network.depth), layout="constrained")
-heat = axis.imshow(sqnr, cmap="viridis", vmin=20, vmax=60, aspect="auto")
-for (block, column), value in np.ndenumerate(sqnr):
-    if np.isfinite(value):
-        axis.text(column, block, f"{value:.1f}", ha="center", va="center", color="white" if value < 45 else "black")
-axis.set_xticks(range(len(shown)), shown, rotation=30, ha="right")
-axis.set_yticks(range(network.depth), [f"block {block}" for block in range(network.depth)])
-axis.set_title(f"SQNR in dB; tokens at the end {fidelity.sqnr['tokens']:.1f}, "
-               f"{sum(fidelity.saturated.values())} values saturated")
-figure.colorbar(heat, label="dB")
-plt.show()
+print(f"tokens at the end {fidelity.sqnr['tokens']:.1f} dB, {sum(fidelity.saturated.values())} values saturated")
 for block, share in fidelity.routing.items():
     print(f"block {block}: {share:.2%} of tokens go to the experts of the float model")
+
+# %%
+SVG(heatmap.fidelity(fidelity.sqnr, network.depth, 1000))
 
 # %% [markdown]
 # ## What it cost, in answers
@@ -171,17 +162,7 @@ print(f"{report.cycles:,} cycles, {expected.cycles:,} expected ({expected.cycles
 # The performance model predicts not only how many cycles, but also what they go into.
 
 # %%
-figure, axis = plt.subplots(figsize=(10, 2.8), layout="constrained")
-for offset, name, stalls in ((-0.2, "expected", expected.timing.stalls), (0.2, "machine", report.stalls)):
-    bars = axis.barh(np.arange(len(stalls)) + offset, stalls.values(), 0.4, label=name)
-    axis.bar_label(bars, [f"{cycles:,}" for cycles in stalls.values()], padding=3, fontsize=8)
-axis.set_yticks(range(len(report.stalls)), report.stalls)
-axis.invert_yaxis()
-axis.set_xlabel("cycles")
-axis.xaxis.set_major_formatter("{x:,.0f}")
-axis.margins(x=0.12)
-axis.legend(loc="lower right", frameon=False)
-plt.show()
+SVG(prediction(report.stalls, expected.timing.stalls, 1000))
 
 # %%
 accelerator.close()

@@ -10,7 +10,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-__all__ = ["SOURCES", "convert", "execute", "pictures"]
+__all__ = ["SOURCES", "convert", "drawings", "execute", "pictures"]
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("[0-9]*.py")))
 _SECONDS = 1800  # of a cell: the first one may build a simulation
@@ -37,6 +37,12 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
                    extra_arguments=["--log-level=ERROR"],  # it warns of its unencrypted, local connection
                    resources={"metadata": {"path": str(folder)}}).execute(env=os.environ | _ENVIRONMENT)
     notebook.metadata = metadata  # the kernel adds its version
+
+
+def drawings(notebook: NotebookNode) -> list[str]:
+    """The SVG drawings among a notebook's outputs."""
+    return ["".join(output.data["image/svg+xml"]) for cell in notebook.cells for output in cell.get("outputs", [])
+            if "image/svg+xml" in output.get("data", {})]
 
 
 def pictures(notebook: NotebookNode) -> list[bytes]:

@@ -30,9 +30,9 @@ from moevit.spec.bundle import Bundle
 from moevit.spec.isa import ProgramError
 from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
+from ..inside import look_inside
 from . import verdict
 from .import_ import described, show
-from .inside import look_inside
 from .page import Facts, write_page
 from .parse import pair
 from .quantise import calibration, table

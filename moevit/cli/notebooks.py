@@ -8,7 +8,7 @@ import nbformat
 import typer
 from nbclient.exceptions import CellExecutionError
 
-from moevit.notebooks.execute import SOURCES, convert, execute, pictures
+from moevit.notebooks.execute import SOURCES, convert, drawings, execute, pictures
 
 from .screen import say, told
 from .stages import Stages
@@ -26,8 +26,8 @@ def notebooks(output: Annotated[Path, typer.Option("--output", "-o", file_okay=F
                 notebook = convert(source)
                 execute(notebook, output)
                 nbformat.write(notebook, path)
-                found = pictures(notebook)
+                found, drawn = pictures(notebook), drawings(notebook)
                 for index, content in enumerate(found):
                     (output / f"{source.stem}_{index}.png").write_bytes(content)
                 stage.result = source.name
-            say(f"{path}, {len(found)} pictures")
+            say(f"{path}, {len(found)} pictures, {len(drawn)} drawings")

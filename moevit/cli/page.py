@@ -30,7 +30,7 @@ from moevit.spec.bundle import Bundle
 from moevit.spec.networks import Network
 from moevit.spec.quantised import QuantisedModel
 
-from .inside import Inside, beside, look_inside, lost
+from ..inside import Inside, beside, look_inside, lost
 
 if TYPE_CHECKING:
     from moevit.golden.quant.fidelity import Fidelity

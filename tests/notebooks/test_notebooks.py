@@ -21,7 +21,7 @@ from moevit.golden.quant.quantiser import quantise
 from moevit.golden.reference import read
 from moevit.host.errors import MissingFile
 from moevit.kit.npz import read_npz
-from moevit.notebooks.execute import SOURCES, convert, execute, pictures
+from moevit.notebooks.execute import SOURCES, convert, drawings, execute, pictures
 from moevit.spec.arrays import CONFIGS
 
 from ..published import ROOT
@@ -34,6 +34,7 @@ except ModuleNotFoundError:  # Python 3.10
 CHECKPOINT = ROOT / "models" / "demo" / "demo.safetensors"
 NAMES = ("01_first_frame", "02_inside", "03_your_model")
 FEWEST_COLOURS = 50  # of a picture that shows something
+FEWEST_SHAPES = 10  # of a drawing
 
 pytestmark = [
     pytest.mark.timeout(900),  # the first build of a simulation
@@ -56,20 +57,24 @@ def demo(tmp_path_factory):
     return folder, model
 
 
-def run(name: str, folder: Path, ask: str) -> tuple[dict[str, np.ndarray], list[np.ndarray], str]:
-    """Execute a notebook and then ``np.savez`` of the arguments ``ask``: the arrays, the pictures, what was printed."""
+def run(name: str, folder: Path, ask: str) -> tuple[dict[str, np.ndarray], list, str]:
+    """Execute a notebook and then ``np.savez`` of the arguments ``ask``: the arrays, what was drawn (pictures, then SVG
+    texts), what was printed."""
     notebook = convert(next(source for source in SOURCES if source.stem == name))
     notebook.cells.append(nbformat.v4.new_code_cell(f"np.savez('answer.npz', {ask})"))
     execute(notebook, folder)
     printed = "".join(output.text for cell in notebook.cells for output in cell.get("outputs", [])
                       if output.output_type == "stream" and output.name == "stdout")
-    shown = [imread(io.BytesIO(content), "png") for content in pictures(notebook)]
+    shown = [*(imread(io.BytesIO(content), "png") for content in pictures(notebook)), *drawings(notebook)]
     return read_npz(folder / "answer.npz"), shown, printed
 
 
-def assert_not_blank(shown: list[np.ndarray], count: int) -> None:
+def assert_not_blank(shown: list, count: int) -> None:
     assert len(shown) == count
     for index, picture in enumerate(shown):
+        if isinstance(picture, str):
+            assert "<desc>" in picture and picture.count("<rect") + picture.count("<circle") > FEWEST_SHAPES, index
+            continue
         colours = np.unique((picture * 255).astype(np.uint8).reshape(-1, picture.shape[-1]), axis=0)
         assert min(picture.shape[:2]) > 100 and len(colours) > FEWEST_COLOURS, index
 
@@ -102,7 +107,7 @@ def test_inside(demo):
     assert (answer["cycles"] > 100_000).all()
     np.testing.assert_array_equal(answer["stalls"], answer["cycles"])
     assert "SKIPPED" not in printed
-    assert_not_blank(shown, 6)
+    assert_not_blank(shown, 8)
 
 
 @pytest.mark.slow
@@ -111,7 +116,7 @@ def test_inside_without_the_quantised_model(demo, tmp_path):
         (tmp_path / name).symlink_to(demo[0] / name)
     _, shown, printed = run("02_inside", tmp_path, "cycles=reports['depth'].cycles")
     assert "SKIPPED, the pictures below too. model.npz is neither in" in printed
-    assert_not_blank(shown, 4)
+    assert_not_blank(shown, 6)
 
 
 def test_your_model(demo):

@@ -38,8 +38,9 @@ def beside(bundle: Path) -> Path | None:
     return next((path for path in (bundle.with_suffix(".npz"), bundle.with_name("model.npz")) if path.exists()), None)
 
 
-def look_inside(model: QuantisedModel, image: np.ndarray, task: str) -> Inside:
-    """Run one u8 picture (height, width, 3) for every task; attention is that of ``task``."""
+def look_inside(model: QuantisedModel, image: np.ndarray, task: str, query: tuple[int, int] | None = None) -> Inside:
+    """Run one u8 picture (height, width, 3) for every task. Attention is that of ``task`` and of the patch ``query``;
+    left out, of the class token if a head reads it, else of the patch in the middle."""
     network, integer = model.network, IntegerModel(model)
     found = Inside(image)
     grid = network.height // network.patch, network.width // network.patch
@@ -54,9 +55,8 @@ def look_inside(model: QuantisedModel, image: np.ndarray, task: str) -> Inside:
         for block, each in chosen.items():
             found.experts[f"{name}, block {block}"] = each[network.prefix_tokens:, 0].reshape(grid)
         if name == task:
-            heads = model.host.get("heads", {})
-            found.query = None if any(head.get("pool") == "cls" for head in heads.values()) and network.prefix_tokens \
-                else (grid[0] // 2, grid[1] // 2)
+            read = any(head.get("pool") == "cls" for head in model.host.get("heads", {}).values())
+            found.query = query or (None if read and network.prefix_tokens else (grid[0] // 2, grid[1] // 2))
             found.attention = _attention(model, frame, grid, found.query)
     return found
 
