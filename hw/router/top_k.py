@@ -30,7 +30,7 @@ class TopK(wiring.Component):
     ``score = min(round(65536 x e x inverse), 65536)``
 
     Golden: ``golden.integer.router.route``.
-    Latency: `inverse_after` + 5 cycles from ``shares`` to rank 0 (`latency`).
+    Latency: `latency` cycles from ``shares`` to rank 0, 5 more than ``inverse_after``.
     Throughput: a token every top_k cycles.
     Back-pressure: none; ``shares`` come at least top_k cycles apart.
 

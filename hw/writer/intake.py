@@ -16,10 +16,7 @@ from .columns import ColumnStore
 from .gate_logits import GateLogits
 from .write_loop import WriteLoop
 
-__all__ = ["INTAKE_LATENCY", "Intake"]
-
-#: Cycles from a row's ``sums`` to stage 0 of its first word: the FIFO.
-INTAKE_LATENCY = 2
+__all__ = ["Intake"]
 
 
 class Intake:
@@ -29,6 +26,9 @@ class Intake:
 
     ``stages``: cycles in which a residual word may be on its way to the memory.
     """
+
+    #: Cycles from a row's ``sums`` to stage 0 of its first word: the FIFO.
+    latency = 2
 
     def __init__(self, m: Module, unit: Component, gate: GateLogits, config: MachineConfig, stages: int):
         self._m, self._unit, self._gate, self._config = m, unit, gate, config

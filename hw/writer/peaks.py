@@ -24,8 +24,8 @@ class PeakTable(wiring.Component):
 
     A word may follow another one of the same entry in the next cycle.
 
-    Latency: 1 + log4(k_lanes), rounded up, + 2 cycles from a word to the cycle in whose end the table is written
-    (`latency`). A read in the next cycle gives the new entry.
+    Latency: `latency` cycles from a word to the cycle in whose end the table is written, 3 + log4(k_lanes) rounded up.
+    A read in the next cycle gives the new entry.
     Throughput: one word per cycle.
     Back-pressure: none.
 

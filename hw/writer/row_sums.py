@@ -27,8 +27,8 @@ class RowSums(wiring.Component):
     A word may follow another one of the same row in the next cycle. All entries are 0 after configuration. A reset
     leaves them as they are.
 
-    Latency: 1 + log4(k_lanes), rounded up, + 2 cycles from a word to the cycle in whose end the table is written
-    (`latency`). A read in the next cycle gives the new entry. ``set`` writes in its own cycle.
+    Latency: `latency` cycles from a word to the cycle in whose end the table is written, 3 + log4(k_lanes) rounded up.
+    A read in the next cycle gives the new entry. ``set`` writes in its own cycle.
     Throughput: one word per cycle.
     Back-pressure: none.
 

@@ -30,7 +30,7 @@ from .address import AddressGenerator
 from .columns import ColumnStore
 from .epilogue import Epilogue
 from .gate_logits import ROUTING_FIELDS, GateLogits
-from .intake import INTAKE_LATENCY, Intake
+from .intake import Intake
 from .sum_scale import SumScale
 from .tracking import Tracking
 
@@ -126,17 +126,17 @@ class RowWriter(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a row's ``sums`` to the write of its first word."""
-        return INTAKE_LATENCY + self._stored
+        return Intake.latency + self._stored
 
     @property
     def latency_done(self) -> int:
         """Cycles from the last ``sums`` of a pass to ``done``, one more if they are two words."""
-        return INTAKE_LATENCY + self._stored + self._tracking.latency
+        return Intake.latency + self._stored + self._tracking.latency
 
     @property
     def latency_logits(self) -> int:
         """Cycles from a token's ``sums`` to its ``logits``."""
-        return INTAKE_LATENCY + self._scaled + GateLogits.latency
+        return Intake.latency + self._scaled + GateLogits.latency
 
     def elaborate(self, platform):
         m = Module()

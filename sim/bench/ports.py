@@ -13,7 +13,10 @@ __all__ = ["PlainPort", "Receiver", "Sender", "StreamError", "find_port"]
 
 
 class StreamError(AssertionError):
-    """A component broke a rule of streams, gave too many payloads, or stopped."""
+    """A component broke a rule of streams, gave too many payloads, or stopped.
+
+    Fix: run the same seed again with ``vcd`` and look at the port that the message names.
+    """
 
 
 def find_port(dut: Any, name: str) -> Any:
