@@ -18,7 +18,7 @@ __all__ = ["ROUTING_FIELDS", "GateLogits", "gate_token_layout"]
 #: Fields of the instruction that tell the router how to choose.
 ROUTING_FIELDS = ("top_k", "renormalise", "sigmoid", "biased", "sets_bias")
 
-_DEPTH = 16  # about the cycles from `reserve` to the end of the FIFO, so that nearly one token per cycle goes through
+_DEPTH = 16  # more than the cycles from `reserve` to the end of the FIFO, so that a token per cycle goes through
 
 
 def gate_token_layout(config: MachineConfig) -> data.StructLayout:
@@ -44,7 +44,7 @@ class GateLogits(wiring.Component):
 
     Golden: ``golden.integer.row_writer.gate_logits``.
     Latency: 3 cycles from ``valid`` to ``logits`` (`latency`).
-    Throughput: one token per cycle; from ``reserve`` on, 16 tokens in the cycles that a token takes to leave.
+    Throughput: one token per cycle.
     Back-pressure: without ``room``, no token may be reserved; ``logits`` waits for the router.
 
     Parameters

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A world around the row writer: memories, sums and tags that come at random, a router that pauses at random."""
+"""The row writer's surroundings: memories, sums and tags that come at random, a router that pauses at random."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -204,8 +204,8 @@ class World(GoldenWriter):
         seen.stores.sort(key=lambda store: store[0])
         seen.trace = [tuple(record.values()) for record in self.trace.values]
         for token, sequence in self.logits.values:
-            about = [token[name] for name in ("first", "last", "experts", *ROUTING_FIELDS)]
-            seen.logits.append((token["logits"][:token["experts"]], *about, sequence))
+            fields = [token[name] for name in ("first", "last", "experts", *ROUTING_FIELDS)]
+            seen.logits.append((token["logits"][:token["experts"]], *fields, sequence))
         seen.stored = [tuple(stored.values()) for stored in self.stored.values]
         seen.saturated, seen.done_cycles = self.saturated.values, self.done.cycles
 

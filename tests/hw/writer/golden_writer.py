@@ -83,9 +83,9 @@ class GoldenWriter:
             parameters = (self._joined(job)[:, stored], job.scale, job.column_scale[stored], job.bias[stored],
                           instruction["shift"])
             if instruction["destination"] == Destination.ROUTER:
-                about = (columns, *(instruction.get(name, 0) for name in ROUTING_FIELDS), sequence)
+                fields = (columns, *(instruction.get(name, 0) for name in ROUTING_FIELDS), sequence)
                 rows = gate_logits(*parameters)
-                logits += [(list(row), int(index == 0), int(index == len(rows) - 1), *about)
+                logits += [(list(row), int(index == 0), int(index == len(rows) - 1), *fields)
                            for index, row in enumerate(rows)]
                 continue
             kind, address = self._addresses(job)

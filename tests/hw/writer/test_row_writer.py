@@ -265,6 +265,14 @@ def test_done_latency(world, name):
 
 
 @each_config
+def test_tokens_at_full_rate(world, name):
+    world = world(name, 22)
+    seen = world.run([world.job(32, 8, **to(Destination.ROUTER, top_k=1, constant=1, constant_scale=9))])
+    first = seen.sum_cycles[0] + world.unit.latency_logits
+    assert world.logits.cycles == list(range(first, first + 32))
+
+
+@each_config
 def test_rows_are_announced_as_done_is(world, name):
     """In the final n-tile, a cycle later than ``done`` would come for the row; not the last row, nor when scattered."""
     world = world(name, 18)
