@@ -18,6 +18,7 @@ from moevit.spec.formats import ACCUMULATOR_BITS, GATE_LOGIT_BITS, MEAN_BITS, OP
 from moevit.spec.isa import FIELDS, INSTRUCTION_BYTES
 
 __all__ = [
+    "COLUMN_BEATS",
     "COLUMN_SLOTS",
     "DROP",
     "EXPERT_BITS",
@@ -33,6 +34,7 @@ __all__ = [
     "column_layout",
     "command_layout",
     "dispatch_layout",
+    "gain_words",
     "in_bank",
     "instruction_layout",
     "load_layout",
@@ -264,6 +266,8 @@ def trace_layout(config: MachineConfig) -> data.Layout:
     })
 
 
+#: Beats of column parameters per n-tile: n_lanes x {scale u16, bias s16} in beats of n_lanes bytes.
+COLUMN_BEATS = 4
 #: Slots for the column scales of n-tiles between loader and row writer.
 COLUMN_SLOTS = 4
 
@@ -281,3 +285,11 @@ def mean_shape() -> Shape:
 def row_sum_layout() -> data.StructLayout:
     """The sum of a residual row."""
     return data.StructLayout({"row": TOKEN_BITS, "total": signed(ROW_SUM_BITS)})
+
+
+_CHANNELS = 2048  # values of the longest row that a NORM takes
+
+
+def gain_words(config: MachineConfig) -> int:
+    """Words that the gain memory holds: the most words of a row that a NORM can take."""
+    return _CHANNELS // config.k_lanes

@@ -8,8 +8,8 @@ from amaranth.utils import exact_log2
 
 from moevit.spec.registers import ErrorCode
 
+from ..fault import ADDRESS_BITS, fault_layout
 from ..interfaces import Flow
-from .fault import ADDRESS_BITS, fault_layout
 
 __all__ = ["BURST_BEATS", "OUTSTANDING", "BurstSplitter", "burst_layout"]
 

@@ -10,10 +10,10 @@ from amaranth.utils import exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.registers import ErrorCode
 
+from ..fault import ADDRESS_BITS, fault_layout
 from ..interfaces import Flow, word_layout
 from .axi import RESP_DECERR, RESP_OKAY, WriteChannels
 from .bursts import OUTSTANDING, BurstSplitter, burst_layout
-from .fault import ADDRESS_BITS, fault_layout
 
 __all__ = ["WriteMaster", "write_command_layout"]
 

@@ -10,9 +10,9 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Opcode, Region
 from moevit.spec.registers import ErrorCode
 
-from ..bus.fault import ADDRESS_BITS, fault_layout
+from ..fault import ADDRESS_BITS, fault_layout
 from ..interfaces import EXPERT_BITS, TOKEN_BITS, instruction_layout
-from ..loader.image import CHUNK
+from ..plumbing.memories import CHUNK
 from .check_counts import CheckCounts
 from .check_rules import CheckRules
 from .check_terms import NO_LIMIT, CheckTerms, TermCycle

@@ -8,8 +8,7 @@ from amaranth.utils import exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import GROUPS, Opcode, WeightSource
 
-from ..interfaces import TOKEN_BITS, swept_tiles
-from ..loader.tiles import COLUMN_BEATS
+from ..interfaces import COLUMN_BEATS, TOKEN_BITS, swept_tiles
 
 __all__ = ["CheckCounts"]
 

@@ -11,7 +11,7 @@ from amaranth.utils import exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import GROUPS, Destination, Opcode, RowSource, WeightSource
 
-from ..loader.image import CHUNK
+from ..plumbing.memories import CHUNK
 from .check_counts import CheckCounts
 
 __all__ = ["CHUNK_BITS", "NO_LIMIT", "CheckTerms", "TermCycle", "term_layout"]

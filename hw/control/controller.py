@@ -10,8 +10,8 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.registers import APERTURE, COUNTERS, ErrorCode
 
 from ..bus.axi import LiteChannels
-from ..bus.fault import ADDRESS_BITS, fault_layout
 from ..bus.registers import Registers
+from ..fault import ADDRESS_BITS, fault_layout
 from ..interfaces import SEQUENCE_BITS, TOKEN_BITS, Activity, Flow, NextBeats, command_layout, dispatch_layout
 from .counters import Counters
 from .error_latch import ErrorLatch

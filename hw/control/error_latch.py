@@ -7,7 +7,7 @@ from amaranth.lib.wiring import Component, In, Out
 
 from moevit.spec.registers import PASS_LOG_FIELDS
 
-from ..bus.fault import ADDRESS_BITS, CODE_BITS
+from ..fault import ADDRESS_BITS, CODE_BITS
 from ..interfaces import Flow
 
 __all__ = ["PC_BITS", "ErrorLatch", "error_layout"]

@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from moevit.spec.isa import INSTRUCTION_BYTES, Destination, Opcode, Region
 from moevit.spec.registers import ErrorCode
 
-from ..bus.fault import ADDRESS_BITS
+from ..fault import ADDRESS_BITS
 from ..interfaces import SEQUENCE_BITS, TOKEN_BITS, instruction_layout
 from .check import Check
 from .expert_loop import ExpertLoop

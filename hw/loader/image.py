@@ -2,27 +2,16 @@
 """IMAGE: the raw image into the hidden memory, one row per patch."""
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import NextBeats, instruction_layout, word_layout
+from ..interfaces import NextBeats, instruction_layout
+from ..plumbing.memories import CHUNK, hidden_write_layout
 
-__all__ = ["CHUNK", "ImageLoader", "hidden_write_layout"]
-
-#: Bytes of a chunk. A line of a patch is a whole number of chunks.
-CHUNK = 8
-
-
-def hidden_write_layout(config: MachineConfig) -> data.StructLayout:
-    """A write of some lanes. Each part of a word has an address of its own; ``enable`` has one bit per 8 lanes."""
-    return data.StructLayout({
-        "address": data.ArrayLayout(ceil_log2(config.hidden_words), config.hidden_parts),
-        "enable": config.k_lanes // CHUNK,
-        "data": word_layout(config),
-    })
+__all__ = ["ImageLoader"]
 
 
 class _Place:

@@ -9,9 +9,10 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Opcode
 
 from ..interfaces import DROP, SEQUENCE_BITS, Flow, MemoryRead, NextBeats, dispatch_layout, load_layout
-from .image import ImageLoader, hidden_write_layout
+from ..plumbing.memories import hidden_write_layout, residual_write_layout
+from .image import ImageLoader
 from .tiles import TileLoader
-from .words import WordLoader, residual_write_layout
+from .words import WordLoader
 
 __all__ = ["Loader"]
 

@@ -9,12 +9,10 @@ from amaranth.utils import exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import WeightSource
 
-from ..interfaces import Flow, MemoryRead, NextBeats, instruction_layout, load_layout, swept_tiles
+from ..interfaces import COLUMN_BEATS, Flow, MemoryRead, NextBeats, instruction_layout, load_layout, swept_tiles
 
-__all__ = ["COLUMN_BEATS", "TileLoader"]
+__all__ = ["TileLoader"]
 
-#: Beats of column parameters per n-tile: n_lanes x {scale u16, bias s16} in beats of n_lanes bytes.
-COLUMN_BEATS = 4
 _KV_ADDRESS_BITS = 20
 
 

@@ -2,20 +2,15 @@
 """LOAD: words from the memory bus into the residual memory."""
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import NextBeats, instruction_layout, word_layout
+from ..interfaces import NextBeats, instruction_layout
+from ..plumbing.memories import residual_write_layout
 
-__all__ = ["WordLoader", "residual_write_layout"]
-
-
-def residual_write_layout(config: MachineConfig) -> data.StructLayout:
-    """A write of one word."""
-    return data.StructLayout({"address": ceil_log2(config.residual_words), "data": word_layout(config)})
+__all__ = ["WordLoader"]
 
 
 class WordLoader(wiring.Component):

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arithmetic of one value or one row; each file has its twin in ``golden.integer``."""
+"""Arithmetic of one value or one row, with the bits of ``golden.integer``."""

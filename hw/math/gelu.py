@@ -24,7 +24,7 @@ def _entries() -> list[dict[str, int]]:
     table += [0] * ((1 << _INDEX_BITS) + 1 - len(table))
     if table[-2]:
         raise ValueError(f"the delta table must end in zeros within {1 << _INDEX_BITS} entries")
-    return [{"low": low, "step": high - low} for low, high in zip(table[:-1], table[1:], strict=True)]
+    return [{"low": low, "change": high - low} for low, high in zip(table[:-1], table[1:], strict=True)]
 
 
 class Gelu(wiring.Component):
@@ -67,7 +67,7 @@ class Gelu(wiring.Component):
         entries = _entries()
         entry_layout = data.StructLayout({
             "low": max(entry["low"] for entry in entries).bit_length(),
-            "step": signed(1 + max(abs(entry["step"]) for entry in entries).bit_length()),
+            "change": signed(1 + max(abs(entry["change"]) for entry in entries).bit_length()),
         })
         for lane in range(self._lanes):
             if lane % 2 == 0:
@@ -102,9 +102,9 @@ class Gelu(wiring.Component):
         m.d.sync += [entry.eq(Mux(zero, 0, read.data)), part_3.eq(part), line_3.eq(line_2)]
         # Stage 4: interpolate, in two sums. To subtract round(d), the last stage cuts the fraction off; a little less
         # than half is added before.
-        multiples = [Mux(part_3[bit], entry.step, 0).as_signed() << bit for bit in range(GELU_STEP_BITS)]
-        low_sum = register("low_sum", signed(len(entry.step) + 3))
-        high_sum = register("high_sum", signed(len(entry.step) + GELU_STEP_BITS))
+        multiples = [Mux(part_3[bit], entry.change, 0).as_signed() << bit for bit in range(GELU_STEP_BITS)]
+        low_sum = register("low_sum", signed(len(entry.change) + 3))
+        high_sum = register("high_sum", signed(len(entry.change) + GELU_STEP_BITS))
         start = register("start", signed(ROW_BITS + _DROPPED + 1))
         half = C((1 << _DROPPED - 1) - 1, _DROPPED)
         m.d.sync += [

@@ -4,17 +4,32 @@
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, connect, flipped
-from amaranth.utils import exact_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ROW_BITS
 
 from ..interfaces import MemoryRead, MemoryWrite, in_bank, pick, word_layout
-from ..loader.image import CHUNK, hidden_write_layout
-from ..loader.words import residual_write_layout
 from .row_memory import RowMemory
 
-__all__ = ["Memories"]
+__all__ = ["CHUNK", "Memories", "hidden_write_layout", "residual_write_layout"]
+
+#: Bytes of a chunk. A line of a patch is a whole number of chunks.
+CHUNK = 8
+
+
+def hidden_write_layout(config: MachineConfig) -> data.StructLayout:
+    """A write of some lanes. Each part of a word has an address of its own; ``enable`` has one bit per 8 lanes."""
+    return data.StructLayout({
+        "address": data.ArrayLayout(ceil_log2(config.hidden_words), config.hidden_parts),
+        "enable": config.k_lanes // CHUNK,
+        "data": word_layout(config),
+    })
+
+
+def residual_write_layout(config: MachineConfig) -> data.StructLayout:
+    """A write of one word."""
+    return data.StructLayout({"address": ceil_log2(config.residual_words), "data": word_layout(config)})
 
 
 class Memories(wiring.Component):

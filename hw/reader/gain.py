@@ -8,18 +8,10 @@ from amaranth.lib.wiring import In, Out
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import MemoryRead, word_layout
+from ..interfaces import MemoryRead, gain_words, word_layout
 from .access import WORD_BITS
 
-__all__ = ["Gain", "gain_read", "gain_words"]
-
-_CHANNELS = 2048  # values of the longest row that a NORM takes
-
-
-def gain_words(config: MachineConfig) -> int:
-    """Words that the gain memory holds: the most words of a row that a NORM can take."""
-    return _CHANNELS // config.k_lanes
-
+__all__ = ["Gain", "gain_read"]
 
 def gain_read(config: MachineConfig) -> MemoryRead:
     """A read of the words that a NORM takes in a cycle."""

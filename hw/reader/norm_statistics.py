@@ -120,6 +120,7 @@ class NormStatistics(wiring.Component):
         return constant
 
     def _first_sweep(self, m: Module) -> None:
+        """Means, from words or from the sums of the row writer."""
         means, word, instruction = self._means, self.word.payload, self.current.instruction
         m.d.comb += [
             means.valid.eq(self.word.valid & (word.purpose == ReadPurpose.MEANS)),
@@ -138,6 +139,7 @@ class NormStatistics(wiring.Component):
         ]
 
     def _last_sweep(self, m: Module) -> None:
+        """Scales, from normalised words and squares."""
         norm_scale, normalised = self._norm_scale, self.normalised.payload
         m.d.comb += [
             norm_scale.valid.eq(self.normalised.valid),
@@ -153,6 +155,7 @@ class NormStatistics(wiring.Component):
         ]
 
     def _trace(self, m: Module) -> None:
+        """A record of each scale."""
         trace, stored = self.trace.payload, self._norm_scale.stored.payload
         m.d.comb += [
             self.trace.valid.eq(self._norm_scale.stored.valid),

@@ -9,9 +9,9 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from moevit.hw.bus.axi import ReadChannels
-from moevit.hw.bus.fault import fault_layout
 from moevit.hw.bus.read_master import ReadMaster
 from moevit.hw.bus.spread_read import SpreadRead
+from moevit.hw.fault import fault_layout
 from moevit.hw.interfaces import Flow, NextBeats, command_layout
 from moevit.spec.registers import ErrorCode
 

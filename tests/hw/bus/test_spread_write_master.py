@@ -9,9 +9,9 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from moevit.hw.bus.axi import WriteChannels
-from moevit.hw.bus.fault import fault_layout
 from moevit.hw.bus.spread_write import SpreadWrite
 from moevit.hw.bus.write_master import WriteMaster, write_command_layout
+from moevit.hw.fault import fault_layout
 from moevit.hw.interfaces import Flow, word_layout
 from moevit.spec.registers import ErrorCode
 
