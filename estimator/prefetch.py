@@ -5,15 +5,12 @@ from collections import deque
 from dataclasses import dataclass
 from math import inf
 
-from moevit.hw.bus.bursts import BURST_BEATS
+from moevit.hw.bus.bursts import BURST_BEATS, OUTSTANDING, BurstSplitter
 from moevit.spec.arrays import MachineConfig
 
 from .latency import latencies
 
 __all__ = ["MemoryTiming", "PrefetchTiming"]
-
-#: Bursts under way on the bus at most; cycles from a burst to the next.
-_OUTSTANDING, _BURST_CYCLES = 8, 2
 
 
 @dataclass(frozen=True)
@@ -30,8 +27,8 @@ class PrefetchTiming:
 
     Call ``ask`` for each request. Then call ``arrival`` and ``take`` in turn for piece after piece of it; ``take``
     makes room in the FIFO. A request is cut into bursts that end at multiples of `BURST_BEATS` bus beats. A burst is
-    issued when the FIFO has room for it and fewer than eight are under way. Each port brings its stripe of a burst at
-    its share of the bandwidth. Stripes leave in order.
+    issued when the FIFO has room for it and fewer than `OUTSTANDING` are under way. Each port brings its stripe of a
+    burst at its share of the bandwidth. Stripes leave in order.
     """
 
     def __init__(self, config: MachineConfig, memory: MemoryTiming):
@@ -48,7 +45,7 @@ class PrefetchTiming:
         self._reserved = 0  # beats of the issued bursts
         self._bus = 0.0  # when the last beat so far arrived
         self._ports = [0.0] * config.ports  # from when on each is free for further beats
-        self._ends = deque([0.0] * _OUTSTANDING, _OUTSTANDING)  # when the last bursts ended
+        self._ends = deque([0.0] * OUTSTANDING, OUTSTANDING)  # when the last bursts ended
         self._coming: deque[tuple[int, float]] = deque()  # stripes not yet taken: beats up to their end, and time
         self._taken: deque[tuple[int, float]] = deque([(0, 0.0)])  # beats taken, and time
         self.delivered = 0  #: beats asked for by `arrival`
@@ -87,7 +84,7 @@ class PrefetchTiming:
         """Issue the next burst."""
         place, length = self._waiting.popleft()
         issue = max(self._issue, self._room(self._reserved + self._burst - self._depth), self._ends[0])
-        self._issue = issue + _BURST_CYCLES
+        self._issue = issue + BurstSplitter.cycles_per_burst
         came, ports, bus = issue + self._latency, self._ports, self._bus
         each = self._each * len(ports)
         while length:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from moevit.compiler.builder import Step
+from moevit.hw.control.dispatch import DISPATCH_DEPTH
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import INSTRUCTION_BYTES, Destination, Opcode, Region
 from moevit.spec.parts import Part
@@ -24,9 +25,6 @@ from .prefetch import MemoryTiming
 from .units import Start, Units, beats_of
 
 __all__ = ["FrameTiming", "PassTiming", "frame_timing"]
-
-#: Instructions that wait in front of a unit at most.
-DISPATCH_DEPTH = 32
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from moevit.compiler.builder import Step
 from moevit.compiler.plan import ceil_div
 from moevit.hw.bus.bursts import BURST_BEATS
-from moevit.hw.loader.tiles import COLUMN_BEATS
+from moevit.hw.interfaces import COLUMN_BEATS
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Destination, Opcode, WeightSource
 
@@ -168,7 +168,7 @@ class Units:
         k_tiles = fields["k_tiles"] * (self.config.gate_sweeps if fields.get("digits") else 1)
         streamed, constant = fields.get("weights", 0) == WeightSource.BUS, fields.get("constant", 0)
         routed = fields.get("destination", 0) == Destination.ROUTER
-        walk = latency.router_walk if any(fields.get(name) for name in ("sigmoid", "biased", "sets_bias")) else 0
+        walk = latency.ring if any(fields.get(name) for name in ("sigmoid", "biased", "sets_bias")) else 0
         router_cycles = walk + 1 if walk else fields.get("top_k", 1)
         taken = max(self.array - latency.reader, dispatched + 1)
         self.array = max(self.array, taken)

@@ -14,13 +14,11 @@ from amaranth.lib import data
 from amaranth.lib.wiring import Component, FlippedSignature, Member, Signature
 
 from moevit.hw.bus.axi import LiteChannels, ReadChannels, WriteChannels
-from moevit.hw.bus.bursts import BURST_BEATS
+from moevit.hw.bus.bursts import BURST_BEATS, OUTSTANDING
 from moevit.hw.interfaces import Flow
 
 __all__ = ["AXI", "Port", "PortError", "PortTable", "Trace", "axi_buses", "port_table"]
 
-#: Most bursts that the machine keeps under way. The interconnect takes its size from it.
-OUTSTANDING = 8
 _CLOCK = "xilinx.com:signal:clock:1.0"
 _RESET = "xilinx.com:signal:reset:1.0"
 _INTERRUPT = "xilinx.com:signal:interrupt:1.0"

@@ -7,9 +7,7 @@ import warnings
 from amaranth.hdl import Elaboratable, Fragment, UnusedElaboratable
 
 from moevit.estimator.latency import latencies
-from moevit.estimator.timing import DISPATCH_DEPTH
 from moevit.hw.array.compute import Compute
-from moevit.hw.control import dispatch
 from moevit.spec.arrays import CONFIGS
 
 
@@ -18,7 +16,7 @@ def test_units_that_are_asked_are_not_warned_of():
         def elaborate(self, platform):
             return Fragment()
 
-    Fragment.get(Nothing(), None)  # from now on Amaranth warns of units that nobody elaborates
+    Fragment.get(Nothing(), None)  # from now on Amaranth warns of units that are not elaborated
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         latencies.cache_clear()
@@ -33,7 +31,3 @@ def test_units_that_are_asked_are_not_warned_of():
 def test_several_ports_cost_cycles():
     one, two = latencies(CONFIGS["8x8"]), latencies(CONFIGS["8x16"])
     assert (one.spread, two.spread) == (0, 3) and two.store - one.store == 16
-
-
-def test_queue_of_instructions():
-    assert DISPATCH_DEPTH == dispatch.DISPATCH_DEPTH

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from moevit.compiler.steps import Payload, Step
-from moevit.estimator.latency import Latencies, latencies
+from moevit.estimator.latency import latencies
 from moevit.estimator.prefetch import MemoryTiming, PrefetchTiming
 from moevit.estimator.timing import frame_timing
 from moevit.spec.arrays import CONFIGS
@@ -68,7 +68,7 @@ def test_rows_of_two_words_wait_for_the_row_writer():
 
     # The last row enters when the one that many before it has left: two cycles for each of those, one for each row.
     left = n_tiles * rows - wide.sums_depth
-    assert waits(1) == latencies(wide).compute + 2 * left + Latencies.room - (n_tiles * rows - 1)
+    assert waits(1) == latencies(wide).compute + 2 * left + latencies(wide).room - (n_tiles * rows - 1)
     assert waits(2) == 0
     assert waits(1, CONFIGS["64x64"]) == 0  # a word a row
 
