@@ -63,7 +63,7 @@ def draw(images: dict[str, np.ndarray], labels: dict[str, Answers], found: dict[
          measured: dict[str, Any], grid: tuple[int, int], path: Path) -> None:
     """A row for each of `chosen`: input, labels and answers of both tasks, wrong patches over the input."""
     whole = (0, 2 * grid[1], 2 * grid[0], 0)
-    figure, axes = plt.subplots(len(images), 6, figsize=(15, 1.55 * len(images) + 0.7), layout="constrained")
+    figure, axes = plt.subplots(len(images), 6, figsize=(15, 1.5 * len(images) + 0.1), layout="constrained")
     titles = ("input", "digits: label", "digits: machine", "wrong patches", "depth: label", "depth: machine")
     for row, (name, scene) in zip(axes, chosen(measured).items(), strict=True):
         wrong = (labels[name]["semseg"] != found[name]["semseg"]).reshape(grid)
