@@ -18,7 +18,7 @@ class Queues(wiring.Component):
     """Appends entries to the experts' queues: entry i of an expert is at address ``expert x max_tokens + i``.
 
     Golden: ``golden.integer.router.queues``.
-    Latency: 1 cycle from ``append`` until a read can be given and ``lengths`` count the entry (`latency`).
+    Latency: 1 cycle from ``append`` to ``lengths`` with the entry, and to the first read that gives it (`latency`).
     Throughput: one entry per cycle.
     Back-pressure: none; a queue holds max_tokens entries.
 

@@ -22,9 +22,10 @@ __all__ = ["Intake"]
 class Intake:
     """Builds stage 0 into ``m``, the module of ``unit``: FIFOs of sums and tags, the write loop, the column store.
 
-    A slot is taken when its sums, its tag and its column parameters are there, and room for what comes of it.
+    A slot is taken when its sums, its tag and its column parameters are there. A token's slot also waits for room in
+    the FIFO of gate logits. The first slot of a PASS into the residual memory waits until earlier words are written.
 
-    ``stages``: cycles in which a residual word may be on its way to the memory.
+    ``stages``: cycles from stage 0 to the write of a residual word.
     """
 
     #: Cycles from a row's ``sums`` to stage 0 of its first word: the FIFO.
@@ -39,7 +40,7 @@ class Intake:
         instruction = self._loop.current.instruction
         self._to_router = instruction.destination == Destination.ROUTER
         self._to_residual = instruction.destination == Destination.RESIDUAL
-        #: The slot is taken, and its word will be stored.
+        #: The slot is taken, and its word is not empty.
         self._stores = self._loop.take & (self._loop.slot.lanes != 0)
         self._fill()
         self._take(self._pending(stages))

@@ -8,6 +8,7 @@ from moevit.spec.arrays import CONFIGS
 
 def test_appended_is_there_in_the_next_cycle():
     """Random appends and pauses; clearing starts all queues afresh, with its own entry."""
+    assert Queues.latency == 1
     config, seed = CONFIGS["8x8"], 6
     print(f"seed {seed}")
     random = np.random.default_rng(seed)

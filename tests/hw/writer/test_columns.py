@@ -21,6 +21,7 @@ def tiles_of(random, config, count):
 def test_order_and_slots(name):
     """Beats in with pauses, n-tiles out with pauses; as many n-tiles wait as there are slots."""
     config, seed = CONFIGS[name], 2
+    assert ColumnStore.latency == 1  # from ``part`` in one step to ``o`` in the next
     print(f"seed {seed}")
     random = np.random.default_rng(seed)
     tiles, beats = tiles_of(random, config, 25)
