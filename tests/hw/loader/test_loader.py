@@ -22,7 +22,7 @@ from .loader_world import World, number, pass_of, tile_loads
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 @pytest.mark.parametrize("name", ["8x8", "8x16", "16x16_four"])
 def test_pass_ofes(name, stall):
-    """Columns and tiles in order, through constant columns, digits, and instructions that load nothing."""
+    """Columns and tiles in order; also with constant columns, with digits, with instructions that load nothing."""
     world = World(name, seed=1, stall=stall)
     columns, tiles = [], []
     for sequence, more in enumerate([{}, {"constant": 1}, {"digits": 1}]):
@@ -43,7 +43,7 @@ def test_pass_ofes(name, stall):
                                     replace(TEST_CONFIGS["32x32"], bus_beats=1, tile_beats=8)],
                          ids=["8x8", "8x16", "16x16", "16x16_four", "32x32_eight"])
 def test_full_rate(config):
-    """A group a cycle and one cycle more for a tile, and the next tile's first ones in the cycle after tile_taken."""
+    """One group per cycle, one cycle more per tile; the next tile begins in the cycle after ``tile_taken``."""
     world = World(config, seed=2)
     world.dispatch(0, **pass_of(1, 12, constant=1))
     tiles = [load for _ in range(12) for load in tile_loads(world.payload(config.k_lanes))]
@@ -56,7 +56,7 @@ def test_full_rate(config):
 
 @pytest.mark.parametrize("name", ["8x8", "16x16_four"])
 def test_as_fast_as_beats_come(name):
-    """One a cycle: a tile is complete as many cycles after the one before, and two after its last beat came."""
+    """One beat per cycle: a tile is complete every k_lanes cycles, two cycles after its last beat came."""
     world = World(name, seed=2, supply=1)
     k_lanes = world.config.k_lanes
     world.dispatch(0, **pass_of(1, 12, constant=1))
@@ -68,7 +68,7 @@ def test_as_fast_as_beats_come(name):
 
 @pytest.mark.parametrize("name", ["8x8", "16x16_four"])
 def test_column_parameters_cost_four_cycles(name):
-    """Between the last tile of an n-tile and the first of the next, while beats are there."""
+    """Four more cycles between the tiles of two n-tiles, while beats are there."""
     world = World(name, seed=2)
     world.dispatch(0, **pass_of(6, 1))
     world.payload(6 * (4 + world.config.k_lanes))
@@ -79,7 +79,7 @@ def test_column_parameters_cost_four_cycles(name):
 @pytest.mark.parametrize("name", ["8x8", "16x16_four"])
 @pytest.mark.parametrize("weights", [WeightSource.KEYS, WeightSource.VALUES])
 def test_full_rate_from_memory(name, weights):
-    """As from the stream, when the rows take longer than the load: the next beat waits in front of the array."""
+    """When the rows take longer than the load, the next beat waits in front of the array, as beats of the bus do."""
     world = World(name, seed=3, hold=20)
     k_lanes = world.config.k_lanes
     world.dispatch(0, **pass_of(3, 2, constant=1, weights=weights, kv_n_stride=2 * k_lanes, kv_k_stride=k_lanes))
@@ -93,7 +93,7 @@ def test_full_rate_from_memory(name, weights):
 @pytest.mark.parametrize("name", ["8x8", "8x16", "16x16_four"])
 @pytest.mark.parametrize("weights", [WeightSource.KEYS, WeightSource.VALUES])
 def test_keys_and_values(name, weights, stall):
-    """Tiles from memory by address, between tiles from the stream, with column parameters of their own."""
+    """Tiles from memory by address, between tiles from the bus; their column parameters come from the bus."""
     world = World(name, seed=4, stall=stall)
     config = world.config
     fields = {"weights": weights, "kv_base": 5, "kv_k_stride": 40, "kv_n_stride": 9, "overlap": 1}
@@ -115,7 +115,7 @@ def test_keys_and_values(name, weights, stall):
 
 @pytest.mark.parametrize("overlap", [0, 2])
 def test_start_rule(overlap):
-    """Memory is not read before all but ``overlap`` predecessors are finished; the sequence wraps."""
+    """The memory is read when all instructions before but ``overlap`` are finished; the sequence wraps."""
     world = World("8x8", seed=5)
     world.finish_at = {0: 0xFFFD, 60: 0xFFFE, 90: 0xFFFF, 120: 0}
     world.dispatch(0, **pass_of(1, 1, constant=1, weights=WeightSource.KEYS, overlap=overlap))
@@ -127,7 +127,7 @@ def test_start_rule(overlap):
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 @pytest.mark.parametrize("name", ["8x8", "8x16", "16x16_four", "8x8_wide"])
 def test_load_and_gain(name, stall):
-    """Gain by beats, rows by words: a word a cycle where its beats are there."""
+    """The gain comes by beats, rows by words; one word per cycle where its beats are there."""
     world = World(name, seed=6, stall=stall)
     config = world.config
     world.finish_at = {0: 4, 40: 5}
@@ -146,8 +146,8 @@ def test_load_and_gain(name, stall):
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 @pytest.mark.parametrize("name", ["8x8", "8x8_wide"])
 def test_drop(name, stall):
-    """Beats of the bus go nowhere, one a cycle, whatever the fields say that it keeps from its PASS; nothing is
-    finished."""
+    """A DROP takes one bus beat per cycle and finishes nothing. It ignores its other fields, which are those of a
+    PASS."""
     world = World(name, seed=8, stall=stall)
     columns, tiles = [], []
     for beats in (1, 24, 5):
@@ -177,7 +177,7 @@ IMAGES = {
 @pytest.mark.parametrize(("name", "patch"), [(name, patch) for name, patches in IMAGES.items() for patch in patches])
 @pytest.mark.parametrize("stall", [0.0, 0.3])
 def test_image(name, patch, stall):
-    """Every pixel in the place of the flattened patch (row, column, channel); what follows the image is dropped."""
+    """Every pixel has its place of the flattened patch (row, column, channel). The rest of the bus beat is dropped."""
     world = World(name, seed=7, stall=stall)
     config = world.config
     lines, segment, down, across = patch
@@ -203,7 +203,7 @@ def test_image(name, patch, stall):
 
 
 def pieces_of_line(config, chunk, left):
-    """Cycles for ``left`` chunks of a row from ``chunk`` on: each until a part of a word would be written twice."""
+    """Pieces of ``left`` chunks from ``chunk`` on. A piece ends before it would write a part of a word twice."""
     groups, pieces = config.k_lanes // 8, 0
     part = groups // config.hidden_parts
     while left > 0:
@@ -215,7 +215,7 @@ def pieces_of_line(config, chunk, left):
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 @pytest.mark.parametrize(("name", "stride"), [("8x8", 50), ("8x16", 50), ("8x16", 7)])
 def test_load_for_a_batch(name, stride, stall):
-    """Rows that come once and are stored four times, a write a cycle; of copies that overlap the later word stays."""
+    """Rows come once and are stored four times, one write per cycle. Where copies overlap, the later word stays."""
     world = World(name, seed=9, stall=stall)
     world.dispatch(0, opcode=Opcode.LOAD, rows=4, k_tiles=3, destination_base=7, destination_stride=stride, copies=3,
                    region=Region.WEIGHTS)
@@ -227,8 +227,8 @@ def test_load_for_a_batch(name, stride, stall):
 
 @pytest.mark.parametrize("config", ["8x8", "8x8_wide", "16x16_four"])
 def test_cycles_between_instructions(config):
-    """The first beat `latency` cycles after its dispatch, of a LOAD `latency_load`; the next dispatch in the cycle
-    after the last beat."""
+    """The first beat is taken `latency` cycles after the dispatch, of a LOAD `latency_load` cycles. The next dispatch
+    is taken in the cycle after the last beat."""
     world = World(config, seed=10)
     config, word = world.config, world.config.word_beats
     drop = {"opcode": DROP, "region_beats": 1}

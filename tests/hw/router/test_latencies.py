@@ -34,7 +34,7 @@ def test_softmax(experts):
 
 @pytest.mark.parametrize("after", [1, 2, 6])
 def test_top_k(after):
-    """1/4 of 65535 for the first, whatever comes later."""
+    """Scores of a token whose inverse is 1/8; a later inverse changes nothing."""
     unit, count = TopK(config_of(8), after), 20
     share = {"ranks": [1, 0, 2, 3, 4, 5, 6, 7], "e": [30000, 65535, 20000, 1, 1, 1, 1, 1]}
     inverse = {"mantissa": 1 << 15, "exponent": -18}

@@ -7,7 +7,7 @@ from moevit.spec.arrays import CONFIGS
 
 
 def test_appended_is_there_in_the_next_cycle():
-    """Random appends and pauses; clearing starts all queues afresh, with its own entry."""
+    """Random appends and pauses; an entry with ``clear`` is the first of its queue, and all others are empty."""
     assert Queues.latency == 1
     config, seed = CONFIGS["8x8"], 6
     print(f"seed {seed}")

@@ -33,7 +33,7 @@ def test_ties_and_masks(renormalise):
 
 
 def test_masked_lanes_beyond_the_experts_lose_ties():
-    """What is no expert has random logits in its lanes."""
+    """Lanes without an expert have random logits."""
     run(config_of(8), [Pass(np.full((4, 5), LOW), 5), Pass(np.full((4, 5), LOW), 2, True)])
 
 
@@ -52,7 +52,7 @@ def test_one_token():
 @pytest.mark.parametrize("sigmoid, biased", [(True, False), (True, True), (False, True)])
 @pytest.mark.parametrize("experts", [1, 5, 8, 16, 32])
 def test_sigmoid_and_bias(experts, sigmoid, biased, renormalise):
-    """Logits around 0, where sigmoids differ; then far apart, then biases that outweigh everything."""
+    """Logits around 0, where sigmoids differ; logits far apart; biases larger than all differences."""
     random = np.random.default_rng(experts)
     logits = [random.integers(-(1 << spread), 1 << spread, (8, experts)) for spread in (17, 19, 23)]
     run(config_of(experts), [

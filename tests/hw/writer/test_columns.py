@@ -19,7 +19,7 @@ def tiles_of(random, config, count):
 
 @pytest.mark.parametrize("name", ["8x8", "8x16", "64x64"])
 def test_order_and_slots(name):
-    """Beats in with pauses, n-tiles out with pauses; as many n-tiles wait as there are slots."""
+    """Beats come and n-tiles leave with pauses; all slots are full at some time."""
     config, seed = CONFIGS[name], 2
     assert ColumnStore.latency == 1  # from ``part`` in one step to ``o`` in the next
     print(f"seed {seed}")

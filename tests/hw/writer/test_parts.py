@@ -57,7 +57,7 @@ def test_epilogue():
 
 
 def test_gate_logits():
-    """A token leaves `latency` cycles after it came; no more are reserved than have room."""
+    """A token leaves `latency` cycles after it came; no more tokens are reserved than the FIFO holds."""
     unit = GateLogits(CONFIGS["8x8"])
     token = {name: 0 for name in unit.token.shape().members} | {"experts": 8, "sequence": 3}
     logits = Probe(unit.logits.payload, unit.sequence, when=unit.logits.valid & unit.logits.ready)
@@ -80,7 +80,7 @@ def test_gate_logits():
 
 @pytest.mark.parametrize("name", ["8x8", "8x16"])
 def test_write_loop(name):
-    """Slots one a cycle, the first one a cycle after its dispatch, also behind another pass."""
+    """One slot per cycle, the first one a cycle after its dispatch, also behind another pass."""
     config = CONFIGS[name]
     unit = WriteLoop(config)
     slots = Probe(unit.slot, unit.row_end, unit.tile_end, unit.first_slot, when=unit.active)

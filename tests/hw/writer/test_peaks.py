@@ -10,7 +10,7 @@ from moevit.spec.isa import Peak
 
 @pytest.mark.parametrize("name", ["8x8", "32x32"])
 def test_few_entries_in_any_order(name):
-    """Three entries, so that one often comes again in the next cycles; compared after every write."""
+    """Three entries, so that the same one often comes again in the next cycles. Each write is checked."""
     config, seed = CONFIGS[name], 3
     print(f"seed {seed}")
     random = np.random.default_rng(seed)

@@ -9,7 +9,7 @@ from moevit.spec.arrays import CONFIGS
 
 @pytest.mark.parametrize("name", ["8x8", "32x32"])
 def test_few_rows_in_any_order(name):
-    """Three rows, so that one often comes again in the next cycles; compared after every write."""
+    """Three rows, so that the same one often comes again in the next cycles. Each write is checked."""
     config, seed = CONFIGS[name], 5
     print(f"seed {seed}")
     random = np.random.default_rng(seed)

@@ -46,7 +46,7 @@ def test_keys_and_values(world, name, destination):
 @pytest.mark.parametrize("destination, stride", [(Destination.HIDDEN, 4), (Destination.RESIDUAL, 4),
                                                  (Destination.KEYS, 41), (Destination.VALUES, 41)])
 def test_groups(world, name, destination, stride):
-    """Gaps between groups, in every n-tile and every pass anew; groups of one row, of all rows, a last one cut off."""
+    """Every n-tile and every pass has the same gaps. Groups of one row, of all rows, a last group that is not full."""
     world = world(name, 14, 0.1)
     shapes = [(10, 5, 1), (7, 7, 3), (8, 1, 2), (9, 4, 15), (3, 2, 0), (4, 0, 0), (1, 1, 5)]
     fields = to(destination, destination_base=3, destination_stride=stride, saturation=Saturation.WEIGHT,
@@ -58,8 +58,8 @@ def test_groups(world, name, destination, stride):
 @pytest.mark.parametrize("destination, stride", [(Destination.HIDDEN, 6), (Destination.RESIDUAL, 6),
                                                  (Destination.KEYS, 41), (Destination.VALUES, 41)])
 def test_first_word(world, destination, stride, gap):
-    """The first n-tile's first word is left out, in every row; neither peaks nor sums know of it. Values become smaller
-    from pass to pass, and so do peaks that start afresh."""
+    """The first word of the first n-tile is left out in every row; peaks and sums do not contain it. Values become
+    smaller from pass to pass, so a peak that should start anew and does not is seen."""
     world = world("8x16", 20, gap)
     bytes_only = destination in (Destination.KEYS, Destination.VALUES)
     fields = to(destination, destination_base=3, destination_stride=stride, peak=Peak.MAXIMUM,
@@ -74,7 +74,7 @@ def test_first_word(world, destination, stride, gap):
 
 
 def test_full_rate_with_a_first_word(world):
-    """One word a cycle, also from n-tile to n-tile and to the next pass."""
+    """One word per cycle, also from n-tile to n-tile and to the next pass."""
     world = world("8x16", 21)
     jobs = [world.job(13, columns, first_word=word, **to(Destination.HIDDEN, constant=1, constant_scale=9))
             for columns, word in ((16, 1), (16, 1), (40, 1), (16, 0), (30, 1))]
@@ -95,7 +95,7 @@ def test_constant_columns_take_no_slot(world, name):
 
 @each_config
 def test_shifts(world, name):
-    """Every shift, with any exponent: their difference is held within 0..63."""
+    """Every shift with any exponent; their difference is clipped to 0..63."""
     world = world(name, 6)
     jobs = [world.job(9, 8, bits=27, **to(Destination.HIDDEN, shift=shift)) for shift in range(64)]
     for job in jobs:
@@ -120,7 +120,7 @@ def test_extremes(world, name):
 @each_config
 @each_gap
 def test_peaks(world, name, gap):
-    """Afresh, then on top of it; with one row the same entry comes in consecutive cycles."""
+    """Peaks that start anew, and peaks that go on. With one row, the same entry comes in consecutive cycles."""
     world = world(name, 8, gap)
     world.run([world.job(rows, 45, bits=bits, shift=17,
                          **to(Destination.HIDDEN, peak=peak, peak_first=first, destination_peak=entry))
@@ -169,7 +169,7 @@ def test_scatter(world, name, gap):
 @each_config
 @each_gap
 def test_next_pass_adds_to_what_this_one_wrote(world, name, gap):
-    """Also right behind one another, with one word each."""
+    """Passes of one word, directly behind one another, are among them."""
     world = world(name, 12, gap)
     fields = to(Destination.RESIDUAL, shift=24)
     world.run([world.job(rows, columns, **fields) for rows, columns in ((1, 8), (1, 8), (1, 8), (3, 20), (3, 20))])
@@ -191,7 +191,7 @@ def test_router(world, name, experts, gap):
 
 @each_config
 def test_slow_router(world, name):
-    """No token is lost when the router takes far fewer than come."""
+    """No token is lost when the router is much slower than the row writer."""
     world = world(name, 19)
     world.router_gap = 0.9
     world.run([world.job(32, 8, bits=26, shift=22, top_k=2, **to(Destination.ROUTER)) for _ in range(2)])
@@ -236,7 +236,7 @@ def test_random_passes(world, name, seed):
 @each_config
 @pytest.mark.parametrize("destination", [Destination.RESIDUAL, Destination.ROUTER])
 def test_reset_in_the_middle(world, name, destination):
-    """What was under way leaves no trace: neither words, columns, tokens nor reservations."""
+    """Words, columns, tokens and reservations that were under way are gone."""
     world = world(name, 17)
     before = [world.job(20, 8, bits=26, **to(destination, shift=26, top_k=2)) for _ in range(9)]
     world.run([world.job(rows, 8, bits=26, **to(where, shift=20, top_k=2))
@@ -274,7 +274,8 @@ def test_tokens_at_full_rate(world, name):
 
 @each_config
 def test_rows_are_announced_as_done_is(world, name):
-    """In the final n-tile, a cycle later than ``done`` would come for the row; not the last row, nor when scattered."""
+    """``stored`` follows a row of the last n-tile one cycle later than ``done`` follows the last row. It does not name
+    the last row, nor rows of a pass that scatters."""
     world = world(name, 18)
     rows, lanes = 5, world.config.n_lanes
     jobs = [world.job(rows, 2 * lanes, **to(Destination.HIDDEN, peak=Peak.ABSOLUTE, constant=1, constant_scale=9)),

@@ -16,7 +16,7 @@ from moevit.spec.formats import DIGIT_BITS
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "portable"])
 @pytest.mark.parametrize("name", ["8x8", "32x32"])
 def test_random_and_edges(name, packed):
-    """Accumulators of all sizes, in one or two sums, scales at their ends, shifts around the accumulator's size."""
+    """Accumulators of all sizes, from one sum or two; scales at both ends of their range; every shift."""
     config, seed, count = replace(CONFIGS[name], packed=packed), 5, 250
     print(f"seed {seed}")
     random = np.random.default_rng(seed)

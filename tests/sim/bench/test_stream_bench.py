@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stream bench finds what it says it finds."""
+"""The stream bench transfers payloads and finds the faults that it names."""
 
 import numpy as np
 import pytest

@@ -15,7 +15,7 @@ WORD = data.ArrayLayout(signed(8), 4)
 
 
 class Total(Component):
-    """``total`` of all ``word`` so far, two cycles late; ``twice`` at once."""
+    """``total``: the sum of all words so far, two cycles later; ``twice``: combinational."""
 
     word: In(WORD)
     twice: Out(signed(9))
