@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from .colours import THEMES
 
-__all__ = ["NARROW", "WIDE", "Section", "Verdict", "absent", "chart", "page", "paragraph", "table"]
+__all__ = ["NARROW", "WIDE", "Section", "Headline", "absent", "chart", "page", "paragraph", "table"]
 
 #: Widths in pixels that each drawing is made for; the page shows the one that fits.
 WIDE, NARROW = 1120, 360
 
 
-class Verdict(NamedTuple):
+class Headline(NamedTuple):
     """``state``: good, doubt or bad; a sentence; figures by their name; what is in doubt, a line each."""
 
     state: str
@@ -53,7 +53,7 @@ def table(caption: str, headers: Sequence[str], rows: Sequence[Sequence[object]]
             f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")
 
 
-def page(title: str, verdict: Verdict, sections: Sequence[Section]) -> str:
+def page(title: str, headline: Headline, sections: Sequence[Section]) -> str:
     """The HTML file."""
     links = "".join(f'<li><a href="#s{index}">{escape(each.title)}</a></li>' for index, each in enumerate(sections))
     parts = "".join(f'<section id="s{index}" aria-labelledby="h{index}"><h2 id="h{index}">{escape(each.title)}</h2>'
@@ -62,16 +62,17 @@ def page(title: str, verdict: Verdict, sections: Sequence[Section]) -> str:
     return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
             f'<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<meta name="color-scheme" content="light dark"><title>{escape(title)}</title>'
-            f"<style>{_css()}</style></head>\n<body><header><h1>{escape(title)}</h1>{_verdict(verdict)}</header>\n"
+            f"<style>{_css()}</style></head>\n<body><header><h1>{escape(title)}</h1>{_verdict(headline)}</header>\n"
             f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>\n{parts}</main></body></html>\n')
 
 
-def _verdict(verdict: Verdict) -> str:
+def _verdict(headline: Headline) -> str:
     words = {"good": "All is right.", "doubt": "Look at this.", "bad": "This is wrong."}
     figures = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-                      for name, value in verdict.figures.items())
-    doubts = "".join(f"<li>{escape(each)}</li>" for each in verdict.doubts)
-    return (f'<p class="verdict {verdict.state}"><strong>{words[verdict.state]}</strong> {escape(verdict.sentence)}</p>'
+                      for name, value in headline.figures.items())
+    doubts = "".join(f"<li>{escape(each)}</li>" for each in headline.doubts)
+    sentence = f"<strong>{words[headline.state]}</strong> {escape(headline.sentence)}"
+    return (f'<p class="verdict {headline.state}">{sentence}</p>'
             + (f'<ul class="doubts">{doubts}</ul>' if doubts else "") + (f"<dl>{figures}</dl>" if figures else ""))
 
 

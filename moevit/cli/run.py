@@ -22,7 +22,7 @@ from moevit.spec.boards import Board
 from moevit.spec.bundle import Bundle, BundleError
 from moevit.spec.networks import Network, NetworkError
 
-from .page import Facts, board_of, explain, write_page
+from .page import RunFacts, board_of, explain, write_page
 from .screen import board_named, say, told
 from .stages import Stages
 
@@ -75,7 +75,7 @@ def run(
                                    **{f"outputs_{name}": each for name, each in found.items()}}.items():
                     results.setdefault(key, []).append(value)
                 if report and not index:
-                    facts = Facts(loaded, on if on in ("rtl", "golden") else "board", {task: accelerator.report},
+                    facts = RunFacts(loaded, on if on in ("rtl", "golden") else "board", {task: accelerator.report},
                                   known or board_of(loaded), integers, {"picture": names[0]})
                     if on == "rtl":
                         facts.bursts, facts.addresses = machine.bursts(), accelerator.addresses
