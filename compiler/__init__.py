@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a quantised model to a bundle: memory plan, tile order, program."""
+"""Compiles a quantised model to a bundle: memory plan, order of the tiles, program."""

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps to a bundle: lay the payloads out in the order of their use, encode the program, write the manifest."""
+"""Makes a bundle of steps: lays the payloads out in the order of their use, encodes the program, writes the manifest.
+"""
 
 from dataclasses import asdict, replace
 from typing import Any
@@ -19,7 +20,7 @@ from .steps import schedule
 
 __all__ = ["compile_model"]
 
-PAGE = 4096  # a task's gates start on a page, so that its register value is easy to read
+PAGE = 4096  # the gates of a task start on a page, so that people can read the register
 
 
 def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str, np.ndarray] | None = None,
@@ -69,7 +70,7 @@ def compile_model(model: QuantisedModel, config: MachineConfig, heads: dict[str,
 
 
 def _entry(step: Step, model: QuantisedModel) -> dict[str, Any]:
-    """What the manifest says of ``step`` (`spec.manifest.ENTRY_KEYS`)."""
+    """The manifest's entry of ``step`` (`spec.manifest.ENTRY_KEYS`)."""
     entry = {"name": step.name, "opcode": Opcode(step.fields["opcode"]).name, "part": step.part.value,
              "block": step.block, "macs_per_row": step.macs}
     if step.head is not None:

@@ -11,11 +11,11 @@ from .plan import RowRange, ceil_div
 
 __all__ = ["AttentionBuilder"]
 
-_ANY = 2  # preceding instructions that may be unfinished when a pass starts that depends on nothing recent
+_ANY = 2  # overlap of a pass that depends on no recent instruction
 
 
 class _Product(NamedTuple):
-    """Logits or mixed rows of one head of one image: ``rows`` of the row range are this image's."""
+    """Logits or mixed rows of one head of one image, which has ``rows`` rows of the row range."""
 
     head: int
     image: int
@@ -24,7 +24,7 @@ class _Product(NamedTuple):
 
 
 class AttentionBuilder(Builder):
-    """A builder that knows attention layers."""
+    """A builder of attention layers."""
 
     def attention(self, block: int) -> None:
         """Attention of ``block`` behind its first LayerNorm: keys and values of all rows; then, for each row range,
@@ -80,7 +80,7 @@ class AttentionBuilder(Builder):
                     saturation=Saturation.OPERAND, overlap=overlap, operand=Operand.NORM, **self.residual_rows(rows))
 
     def _product(self, index: int, rows: RowRange) -> _Product:
-        """All images of a head, then those of the next one."""
+        """Product ``index``: all images of a head come before those of the next head."""
         head, image = divmod(index, self.plan.batch)
         label = f"head{head}" if self.plan.batch == 1 else f"head{head}.image{image}"
         return _Product(head, image, rows.length // self.plan.batch, label)
@@ -101,8 +101,8 @@ class AttentionBuilder(Builder):
                  destination_peak=index % 2 * count)
 
     def _mix(self, block: int, index: int, rows: RowRange, overlap: int) -> None:
-        """In place of the head's queries, which are read no more. A head's values may begin with the second word of an
-        n-tile: then the pass leaves out the first word, which belongs to another head."""
+        """Mixed rows replace the head's queries, which no later pass reads. The values of a head may begin with the
+        second word of an n-tile. Then the pass leaves out the first word, which belongs to another head."""
         network, plan, config, name = self.network, self.plan, self.config, f"blocks.{block}.attn.mix"
         head, image, count, label = self._product(index, rows)
         tile, first_word = divmod(head * plan.head_words, config.ratio)

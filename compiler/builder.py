@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every part of a network is built from: instructions, with the bytes that each takes from the bus."""
+"""Instructions with the bytes that each takes from the bus, and the methods that all parts of a network share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class Step:
 
 
 class Builder:
-    """Collects the steps of ``model`` on ``plan``, and has what the parts of a network share."""
+    """Collects the steps of ``model`` on ``plan``. Parts of a network share its methods."""
 
     def __init__(self, model: QuantisedModel, plan: Plan):
         self.model, self.plan, self.network, self.config = model, plan, model.network, plan.config

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle's program as text for people."""
+"""The program of a bundle as text."""
 
 from enum import IntEnum
 

@@ -11,7 +11,7 @@ __all__ = ["gate_digits", "linear_bytes", "pack_linear", "pack_words", "pad_grou
 
 
 def pad_groups(matrix: np.ndarray, axis: int, groups: int, size: int) -> np.ndarray:
-    """Split ``axis`` into ``groups`` equal parts and pad each with zeros to ``size`` (heads to whole words)."""
+    """Split ``axis`` into ``groups`` equal parts, and pad each with zeros to ``size``, as heads to whole words."""
     shape = list(matrix.shape)
     part = shape[axis] // groups
     split = matrix.reshape(*shape[:axis], groups, part, *shape[axis + 1:])
@@ -24,10 +24,10 @@ def pad_groups(matrix: np.ndarray, axis: int, groups: int, size: int) -> np.ndar
 def gate_digits(config: MachineConfig, weight: np.ndarray) -> np.ndarray:
     """Gate weights (experts, dim words x lanes) s16 as s8 (outputs, k-groups): a group for each sweep of the rows.
 
-    ``w = 128 x high + low``: the row's high digit meets the low digit of the weight, then the low meets the high,
-    then (after the accumulator is divided by 128) high meets high. Low x low is below the result's last bit. Of two
-    sweeps, the first does the last product too: in outputs of its own, from ``max_experts`` on, for the row writer to
-    divide and add.
+    A weight is ``128 x high + low``. The first sweep multiplies the row's high digit by the weight's low digit, the
+    second one low by high. Then the accumulator is divided by 128, and the third sweep multiplies high by high. The
+    product low x low is below the last bit of the result. If there are two sweeps, the first one also multiplies high
+    by high, in outputs of its own from ``max_experts`` on. The row writer divides and adds them.
     """
     wide = weight.astype(np.int64)
     high = (wide + 64) >> 7
@@ -42,8 +42,9 @@ def gate_digits(config: MachineConfig, weight: np.ndarray) -> np.ndarray:
 def pack_linear(config: MachineConfig, weight: np.ndarray, column_scale: np.ndarray, bias: np.ndarray) -> bytes:
     """Column parameters and tiles of a linear layer, n-tile by n-tile.
 
-    weight s8 (outputs, inputs), inputs already a multiple of k_lanes; column_scale u16, bias s16, of the first outputs.
-    Per n-tile: n_lanes x {scale, bias}, then its k-tiles, each n_lanes columns of k_lanes bytes.
+    ``weight``: s8 (outputs, inputs), whose inputs are a multiple of k_lanes. ``column_scale`` u16 and ``bias`` s16 are
+    of the first outputs. An n-tile has n_lanes x {scale, bias}, then its k-tiles: each is n_lanes columns of k_lanes
+    bytes.
     """
     k, n = config.k_lanes, config.n_lanes
     outputs, inputs = weight.shape
@@ -59,7 +60,7 @@ def pack_linear(config: MachineConfig, weight: np.ndarray, column_scale: np.ndar
 
 
 def linear_bytes(config: MachineConfig, outputs: int, words: int) -> int:
-    """Length of what `pack_linear` makes of so many outputs and input words."""
+    """Bytes that `pack_linear` makes of ``outputs`` and ``words`` of inputs."""
     k, n = config.k_lanes, config.n_lanes
     return ceil_div(outputs, n) * (4 * n + words * k * n)
 

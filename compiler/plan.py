@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The memory plan: where each tensor of a network lies in the row memories, and whether it fits at all."""
+"""The memory plan: the place of each tensor of a network in the row memories, and whether the network fits."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -55,7 +55,7 @@ class Plan:
 
     # Widths of a row, in words of k_lanes.
     def words(self, channels: int) -> int:
-        """Of a row of ``channels`` values."""
+        """Words of a row of ``channels`` values."""
         return ceil_div(channels, self.config.k_lanes)
 
     @property
@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def moe_hidden_words(self) -> int:
-        """Of a hidden row in a MoE block: an expert's, or the shared FFN's before them."""
+        """Words of a hidden row in a MoE block, of an expert or of the shared FFN."""
         return self.words(max(self.network.expert_hidden, self.network.shared_hidden))
 
     @property
@@ -146,7 +146,7 @@ class Plan:
 
     # Hidden memory during attention: queries, each replaced by its mixed row, and logits of two products of a head.
     def logits(self, index: int) -> int:
-        """First word of the logits of product ``index``, 0 or 1; 2: of what lies behind them."""
+        """First word of the logits of product ``index``, 0 or 1; 2: first word behind them."""
         rows = self.attention[0].length
         return rows * self.heads_words + index * rows // self.batch * self.logit_words
 
@@ -159,8 +159,8 @@ class Plan:
                    self.moe[0].length * self.moe_hidden_words if network.experts else 0,
                    self.embedding[0].length * self.patch_words)
 
-    # Key and value memory, words of n_lanes. Tiles of an image may reach into the next image's keys and values: such
-    # logits are no valid columns, and such exponentials are 0.
+    # Key and value memory, words of n_lanes. Tiles of an image may reach into the keys and values of the next image:
+    # these logits are no valid columns, and these exponentials are 0.
     @property
     def image_keys(self) -> int:
         """Words from image to image of the keys, of which a word holds ``ratio``."""
@@ -214,7 +214,7 @@ def reasons_against(network: Network, config: MachineConfig, batch: int = 1) -> 
     limit("hidden memory words", plan.hidden_words, config.hidden_words)
     limit("key and value memory words", plan.kv_words, config.kv_words)
     limit("channels of a token", network.dim, LONGEST_ROW)
-    # Keys and values may be anything. What other layers add up is bounded by their own weights (`spec.splits`).
+    # Keys and values may have any value. Sums of other layers are bounded by their weights (`spec.splits`).
     limit("tokens that a product adds up", network.tokens, LONGEST_SUM)
     limit("patches side by side", network.width // network.patch, _FIELD_MAX["patches_x"])
     limit("pixels of a cell", network.cell, _FIELD_MAX["patch"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Patches of any size: laid into cells of whole chunks, read by the machine as the integer model reads the image."""
+"""Patches of any size lie in cells of whole chunks, and the machine computes the integer model's tokens of them."""
 
 import numpy as np
 import pytest

@@ -51,7 +51,7 @@ def test_tasks_share_everything_but_the_gates(tiny_model):
 
 
 def test_experts_fetched_early(tiny_model):
-    """As many as the model says for the block, or as the caller says for all; the manifest numbers the experts."""
+    """The model says how many for each block, or the caller for all. The manifest numbers the experts."""
     name = "blocks.1.moe.speculate"
     model = dataclasses.replace(tiny_model, tensors={**tiny_model.tensors, name: np.asarray(3, np.uint8)})
     for speculate, expected in ((None, 3), (0, 0), (4, 4)):
@@ -127,7 +127,7 @@ def test_batch_that_does_not_fit_is_refused():
 
 
 def test_row_ranges_share_their_weights():
-    """49 tokens on a machine for 32: passes repeat, their bytes lie in memory once."""
+    """49 tokens on a machine for 32: passes repeat, and their bytes lie in memory once."""
     network = dataclasses.replace(NETWORKS["tiny_test"], name="tiny_48x64", height=48, width=64)
     model, config = synthetic_model(network, 3), CONFIGS["8x8"]
     roomy = dataclasses.replace(config, name="roomy", max_tokens=64, residual_words=1024, hidden_words=2048)
@@ -141,7 +141,7 @@ def test_row_ranges_share_their_weights():
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "tiny_test"])
 @pytest.mark.parametrize("tokens", [200, 1200])
 def test_row_ranges_cover_all_rows_and_fit(name, tokens):
-    """Whatever the memories: row ranges of a part follow one another, begin with a unit, are as short as allowed."""
+    """For memories of any size: row ranges follow one another, begin with a unit, and are short enough."""
     network = dataclasses.replace(NETWORKS[name], height=20 * NETWORKS[name].patch,
                                   width=tokens // 20 * NETWORKS[name].patch)
     random = np.random.default_rng(12)
@@ -180,7 +180,7 @@ def test_gate_digits_compose_the_weight():
 
 
 def test_gate_digits_of_two_sweeps():
-    """Both digits meet the row's high one, in lanes of their own; the high digit alone its low one."""
+    """The row's high digit is multiplied by both digits, in separate lanes, its low digit by the high digit alone."""
     config, experts = CONFIGS["8x16"], 5
     weight = np.random.default_rng(6).integers(-16319, 16320, (experts, 24))
     low, high, _ = np.split(gate_digits(CONFIGS["8x8"], weight), 3, axis=1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What experts of four bits would save in cycles, by the performance model; ``-s`` prints the line of
+"""Cycles that experts of four bits would save, by the performance model; ``-s`` prints the line of
 docs/quantisation.md."""
 
 import pytest
@@ -16,7 +16,7 @@ EXPERT = (Part.EXPERT_FC1, Part.EXPERT_FC2)
 
 @pytest.mark.parametrize("board", ["pynq-z2", "kv260", "zcu104", "zcu102"])
 def test_experts_of_four_bits(board, monkeypatch):
-    """Half the beats for each tile of an expert, column parameters as they are."""
+    """A tile of an expert has half the beats; column parameters stay."""
     def cycles() -> int:
         return estimate(NETWORKS["m3vit_tiny"], CONFIGS[BOARDS[board].config], BOARDS[board]).cycles
 

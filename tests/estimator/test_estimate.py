@@ -84,7 +84,7 @@ def test_loads_of_a_long_sequence_are_shared_out_among_its_row_ranges(image):
 @pytest.mark.parametrize("name, config, batch", [("tiny_test", "8x8", 3), ("m3vit_tiny", "32x64", 1),
                                                  ("deit_tiny", "32x64", 1)])
 def test_no_board_takes_as_long_as_the_deadline_says(name, config, batch):
-    """Also not with every expert's weights, a third of the bandwidth, and a latency of 300 cycles."""
+    """Not even with the weights of every expert, a third of the bandwidth, and a latency of 300 cycles."""
     network, config = NETWORKS[name], CONFIGS[config]
     slow = replace(BOARDS["zcu104"], memory_gbs=config.bus_bytes * 0.3, usable=1.0, clock_mhz=1000)
     steps = shape_steps(network, config, batch, usual_loads(network, batch)[1])
@@ -112,7 +112,7 @@ def test_on_chip_memory_is_about_what_yosys_finds(config, uram, found):
 
 
 def test_dsp_slices_are_what_yosys_counted():
-    """Of every class, in docs/area.md."""
+    """Of every board, in docs/area.md."""
     counted = re.findall(r"^\| [\w-]+ \| (\w+) \| ([\d,]+) of ", AREA.read_text(), re.MULTILINE)
     assert {board.config for board in BOARDS.values()} <= {name for name, _ in counted}
     for name, slices in counted:
@@ -183,7 +183,7 @@ def test_ultraram_where_it_replaces_most():
 
 
 def test_queue_of_sums():
-    """Two words a row: a queue for half of the rows. Yosys makes 24 RAMB36E2 of a SyncFIFOBuffered of 1,728 x 512."""
+    """Two words a row: a FIFO for half of the rows. Yosys makes 24 RAMB36E2 of a SyncFIFOBuffered of 1,728 x 512."""
     sums = {name: next(each for each in on_chip(config) if each.name == "sums") for name, config in CONFIGS.items()}
     assert (sums["32x64"].width, sums["32x64"].depth, sums["32x64"].bram36) == (1728, 512, 24)
     assert {name for name, each in sums.items() if each.bram36} == {"32x64", "32x64_long"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The performance model on programs that can be worked out by hand, from what the units' docstrings promise.
+"""The performance model on programs that are worked out by hand, from the docstrings of the units.
 
 That it meets the RTL on whole networks is in ``tests/ladder/test_timing.py``.
 """
@@ -80,7 +80,7 @@ def test_a_slow_memory_costs_its_beats():
 
 
 def test_the_prefetch_hides_what_fits_it():
-    """Tiles that came while the pass before was in the array are there at once."""
+    """Tiles that arrive while the pass before is in the array are there at once."""
     first = array_pass(2000, name="long", weights=WeightSource.BUS)
     slow = MemoryTiming(bandwidth=0.25)
     alone, both = cycles(first, memory=slow), cycles(first, array_pass(1, n_tiles=8, overlap=1), memory=slow)
@@ -115,7 +115,7 @@ def test_idle_experts_cost_a_cycle_and_no_bytes():
 
 
 def test_experts_are_fetched_while_the_router_works():
-    """Speculation hides latency and bytes; what is asked for in vain is thrown away."""
+    """Speculation hides latency and bytes. The bytes of an idle expert are thrown away."""
     slow = MemoryTiming(bandwidth=0.25)
     before = array_pass(600, name="attention")
     gate = array_pass(32, destination=Destination.ROUTER, top_k=2)
@@ -142,7 +142,7 @@ def test_speculation_ends_when_the_router_has_decided():
     frame = frame_timing([gate, experts, body, END], CONFIG, MEMORY, [idle])
     needed = 4 * 64 // CONFIG.bus_bytes + 2 * TILE  # program, gate, the expert with tokens
     asked = (frame.beats - needed) / TILE
-    assert 2 <= asked <= (frame.passes[0].end - frame.passes[0].start + 200) / 20  # a stretch every 20 cycles or so
+    assert 2 <= asked <= (frame.passes[0].end - frame.passes[0].start + 200) / 20  # a request about every 20 cycles
     assert asked < 29
 
 

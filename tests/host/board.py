@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PYNQ board for tests: pynq's own driver classes over the golden machine, with a cache that moves nothing by itself.
-"""
+"""A PYNQ board for tests: pynq's own driver classes over the golden machine, with a cache that only flush and
+invalidate move."""
 
 import warnings
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ CONTROL = offset("CONTROL")
 
 
 class BoardBuffer(np.ndarray):
-    """What ``pynq.allocate`` gives: the host's cache. Bytes move by flush and invalidate alone, all of them."""
+    """The result of ``pynq.allocate``: the host's cache. Flush and invalidate alone move bytes, always all of them."""
 
     @classmethod
     def of(cls, buffer, board):
@@ -48,8 +48,8 @@ class BoardBuffer(np.ndarray):
 class FakeBoard(PynqDevice):
     """A pynq device whose logic is a golden machine.
 
-    ``log``: what was done to it, in order, (what, register or address). ``alive``: buffers. ``stuck``: a run does not
-    end before RESET. ``room``: buffers that can be had.
+    ``log``: accesses in order, as pairs (kind, register or address). ``alive``: addresses of buffers. ``stuck``: a run
+    ends only by RESET. ``room``: most buffers at a time.
     """
 
     def __init__(self, tag):
@@ -91,7 +91,7 @@ class FakeBoard(PynqDevice):
 
 
 class FakeOverlay(SimpleNamespace):
-    """What the driver uses of a ``pynq.Overlay``."""
+    """The parts of a ``pynq.Overlay`` that the driver uses."""
 
     def __init__(self, device, vlnv=VLNV, **description):
         super().__init__(device=device, loaded=True, clock_dict={0: {"enable": 1, "frequency": 200.0}}, ip_dict={

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A machine for the runtime that remembers what was done to it, and a network for it."""
+"""A machine for the runtime that records accesses, and a network for it."""
 
 import pytest
 
@@ -13,7 +13,7 @@ CONFIG = CONFIGS["8x8"]
 
 
 class Spy(GoldenDevice):
-    """A golden device that remembers register writes and can be told to answer otherwise."""
+    """A golden device that records register writes, and gives other answers if it is told to."""
 
     def __init__(self, **kwargs):
         super().__init__(CONFIG, **kwargs)

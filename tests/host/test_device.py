@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of ``Device``, held by every body that can be had on this computer: golden machine, simulated board."""
+"""The contract of ``Device``, for the bodies that this computer can have: golden machine, simulated board."""
 
 import dataclasses
 import inspect
@@ -136,7 +136,7 @@ def test_close_may_be_called_twice(body):
 
 
 def test_a_bundle_takes_the_memory_that_it_says(tiny_model, tiny_image):
-    """The page more of a cell's zeros counts too: a device with a page less refuses."""
+    """The zeros of cells need a page more. A device with a page less refuses."""
     network = dataclasses.replace(tiny_model.network, name="cells", patch=14, height=28, width=56)
     for model in (tiny_model, synthetic_model(network, 1)):
         bundle = compile_model(model, CONFIG)

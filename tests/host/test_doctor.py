@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the doctor sees of a computer that is laid out on disk."""
+"""The doctor's findings about a computer whose files are in a temporary folder."""
 
 import json
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every error has its line in the host's documentation, and says cause, state and fix."""
+"""Every error has a line in the host's documentation, and says cause, state and fix."""
 
 import re
 from pathlib import Path

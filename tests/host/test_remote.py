@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver over the network: pynq's own remote registers and buffers, whose far end is a golden machine."""
+"""The driver over the network: pynq's own remote registers and buffers, with a golden machine at the far end."""
 
 import os
 import warnings
@@ -22,7 +22,7 @@ with warnings.catch_warnings():
 
 
 class Far:
-    """What answers pynq's remote procedure calls on the board: registers and buffers, whole buffers only."""
+    """Answers pynq's remote procedure calls on the board, for registers and whole buffers."""
 
     def __init__(self, board):
         self.board, self.buffers = board, {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runtime over the golden machine: what it returns, and what it refuses."""
+"""The runtime over the golden machine: results and refusals."""
 
 import dataclasses
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The self-test that is shipped: found by its package's name, and the board's part skipped where none is."""
+"""The shipped self-test: pytest finds it by its package's name, and skips its board part without a board."""
 
 import os
 import subprocess

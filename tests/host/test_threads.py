@@ -27,7 +27,7 @@ def test_a_second_thread_is_refused_meanwhile(loaded, device, bundle, tiny_image
 
 
 def test_a_stream_returns_what_its_own_run_wrote(loaded, tiny_image):
-    """Whatever another thread runs as soon as it may."""
+    """Runs a function in another thread as soon as the machine allows it."""
     other = np.ascontiguousarray(tiny_image[::-1])
     expected, lock = loaded.run(tiny_image, "depth"), loaded._lock
 

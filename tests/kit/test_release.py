@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The release archive: what is packed comes out again, what was changed does not."""
+"""The release archive: packed files come out unchanged, and a changed file is refused."""
 
 import json
 import subprocess

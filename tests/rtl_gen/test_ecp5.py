@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Placing and routing by the open tools; what is read from nextpnr's report."""
+"""Placing and routing by the open tools, and the figures from nextpnr's report."""
 
 from pathlib import Path
 

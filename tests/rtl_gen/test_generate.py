@@ -27,7 +27,7 @@ FULL += ["wlast", "rlast"]
 
 @pytest.fixture
 def unused_allowed(monkeypatch):
-    """For components that are looked at and not elaborated, which Amaranth would warn about."""
+    """Amaranth would warn about components that are asked for ports and never elaborated."""
     monkeypatch.setattr(Elaboratable, "_MustUse__silence", True)
     yield
     gc.collect()
@@ -39,7 +39,7 @@ def rtl():
 
 
 def declarations(text):
-    """{port: (direction, width, {attribute: value})} of the wrapper, read independently of how it was made."""
+    """{port: (direction, width, {attribute: value})} of the wrapper, read from its text."""
     header = text[text.index("module "):text.index(");")]
     found = {}
     for attributes, direction, width, name in re.findall(

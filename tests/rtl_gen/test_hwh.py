@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hardware handoff, read by both of pynq's parsers, which are older and newer than one another."""
+"""The hardware handoff, read by both parsers of pynq, the older and the newer one."""
 
 import dataclasses
 from xml.etree import ElementTree

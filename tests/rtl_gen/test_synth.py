@@ -72,7 +72,7 @@ def _number(value):
 
 
 def test_committed_document_has_every_unit_of_every_class():
-    """Or says what it has not."""
+    """Or says which are missing."""
     text = DOCUMENT.read_text()
     missing = "".join(re.findall(r"(?m)^\*\*Not counted this time:\*\* (.*)\.$", text)).split(", ")
     for target in TARGETS:

@@ -36,7 +36,7 @@ class Multiply(Component):
 
 
 class Columns(Component):
-    """Three multipliers alike and one that is not, and a memory."""
+    """Three equal multipliers, another one, and a memory."""
 
     a: In(signed(9))
     b: In(signed(9))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Board classes against arithmetic done by hand; expert loads against what they claim."""
+"""Boards against arithmetic done by hand; expert loads against their docstrings."""
 
 from dataclasses import replace
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What hosts, bundles and bitstreams take for granted of each other has a version: change one, change the other."""
+"""Hosts, bundles and bitstreams rely on the contract, so it has a version, which changes with the contract."""
 
 import hashlib
 from enum import EnumMeta
@@ -12,7 +12,7 @@ LOCKED = {(0x00_02_00_00, 4): "bcaf1119951f8aa4"}
 
 
 def _parts():
-    """Everything two sides must agree on, without the prose."""
+    """Everything that two sides must agree on, without the documentation."""
     for enum in (each for module in (isa, registers) for each in vars(module).values() if isinstance(each, EnumMeta)
                  and each.__members__):
         yield enum.__name__, {member.name: int(member) for member in enum}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Into how many parts a sum is split, against counting by hand: 255 x 127 x 2,072 is the longest of weights of 127."""
+"""Parts of long sums, counted by hand: 2,072 terms of 255 x 127 are the most that the accumulator bears."""
 
 import numpy as np
 import pytest

@@ -63,7 +63,7 @@ def test_addresses_above_32_bits(overlay, bundle, tiny_image, tokens, monkeypatc
 
 @pytest.mark.parametrize("forgotten", ["flush", "invalidate"])
 def test_caches_matter_here(loaded, tiny_image, tokens, monkeypatch, forgotten):
-    """The fake cache would show a flush or an invalidate that is left out."""
+    """The fake cache shows a missing flush or invalidate."""
     monkeypatch.setattr(driver.ContiguousBuffer, forgotten, lambda self: None)
     assert (loaded.run_raw(tiny_image, "depth") != tokens["depth"]).any()
 

@@ -101,7 +101,7 @@ def loop():
 
 
 class Pin:
-    """An interrupt that comes at the ``late``-th look."""
+    """An interrupt that comes at wait number ``late``."""
 
     def __init__(self, board, late):
         self.board, self.late, self.waits = board, late, 0
@@ -129,7 +129,7 @@ def test_interrupt(overlay, board, bundle, tiny_image, tokens, loop, late):
 
 
 def test_within_an_event_loop_the_host_polls(loaded, tiny_image, tokens, loop):
-    """As in a notebook, whose loop cannot be waited for from a cell."""
+    """As in a notebook: a cell cannot wait for the loop that runs it."""
     loaded.device._interrupts, loaded.device.irq, loaded.device._loop = {"irq": {}}, None, loop
 
     async def cell():
@@ -141,7 +141,7 @@ def test_within_an_event_loop_the_host_polls(loaded, tiny_image, tokens, loop):
 
 
 def test_a_run_whose_bitstream_is_replaced(loaded, overlay, board, tiny_image, monkeypatch):
-    """The machine is gone, and so is what could write the memory."""
+    """The machine is gone, so nothing can write the memory."""
     board.stuck = True
     monkeypatch.setattr(time, "sleep", lambda _: setattr(overlay, "loaded", False))
     with pytest.raises(StaleOverlay):

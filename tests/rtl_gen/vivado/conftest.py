@@ -68,5 +68,5 @@ def vivado(tmp_path, monkeypatch):
 
 
 def events(work: Path) -> list[list[str]]:
-    """What the stand-in has recorded."""
+    """The events that the stand-in has recorded."""
     return [line.split("\t") for line in (work / "events.tsv").read_text().splitlines()]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Verilog that Vivado is given, read by others: slang for the attributes, Verilator for everything odd."""
+"""The Verilog for Vivado, read by other tools: slang for the attributes, Verilator for warnings."""
 
 import re
 import subprocess
@@ -107,7 +107,7 @@ def test_parameters(design, elaborated):
 
 
 def lint(top, paths):
-    """What Verilator says with -Wall and the waivers of every build, which name their reasons."""
+    """Warnings of Verilator with -Wall and the waivers of every build, which name their reasons."""
     tools = find_tools()
     command = [str(tools.verilator), "--lint-only", "-Wall", "--top-module", top, str(LINT), *map(str, paths)]
     return subprocess.run(command, env=tools.environment, capture_output=True, text=True, check=False)

@@ -180,7 +180,7 @@ def test_the_packaged_ip(vivado, tmp_path):
 
 @pytest.mark.parametrize("board", ["pynq-z2", "zcu104"])
 def test_the_handoff_that_simulations_use_is_of_this_design(vivado, tmp_path, board):
-    """`rtl_gen/hwh.py` writes the file that Vivado will: same cells, addresses, ways to the memory."""
+    """`rtl_gen/hwh.py` writes the file that Vivado will write: same cells, addresses, memory ports."""
     found = made(vivado, tmp_path / "out", board)
     modules = {module.get("INSTANCE"): module for module in ElementTree.fromstring(
         handoff(BOARDS[board], CONFIGS[BOARDS[board].config])).iter("MODULE")}
@@ -219,7 +219,7 @@ def test_out_of_context(vivado, tmp_path):
     ("-target_address_space $registers", "-target_adress_space $registers"),  # an option
 ])
 def test_a_misspelt_word_is_an_error(vivado, tmp_path, before, after):
-    """Of the stand-in, so that it means something when it says that a script is right."""
+    """The stand-in itself refuses wrong scripts, so its verdict on a right one counts."""
     build = Build(tmp_path / "out", BOARDS["zcu104"], CONFIGS["32x64"], bare_rtl("32x64"))
     build.write()
     script = build.folder / "tcl" / "block_design.tcl"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command from end to end with a stand-in for Vivado: what it leaves, and how each failure ends."""
+"""The command from end to end with a stand-in for Vivado: its files, and the end of each failure."""
 
 import hashlib
 import json
@@ -201,7 +201,7 @@ def test_disk_and_memory(run, tmp_path, monkeypatch):
 
 
 def _default_signals() -> None:
-    """Whoever runs the tests may ignore some: a job in the background, or nohup."""
+    """The process that runs the tests may ignore some, as a job in the background or under nohup does."""
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_DFL)
 

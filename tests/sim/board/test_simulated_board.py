@@ -150,7 +150,7 @@ def test_a_killed_simulator_is_an_error(design):
 
 
 def test_the_simulator_ends_with_its_parent(tmp_path):
-    """Even when that is killed in the middle of a wait."""
+    """Even if the process is killed in the middle of a wait."""
     script = ("import sys; sys.path.insert(0, 'tests/sim');"
               "from example import CopyMachine; from moevit.rtl_gen.generate import generate;"
               "from moevit.sim.verilator.testbench import bench;"
@@ -223,7 +223,7 @@ def test_closed_meanwhile(design):
 
 
 def test_threads_take_turns(design):
-    """Each gets the answers to its own questions."""
+    """Each thread gets the answers to its own questions."""
     with SimulatedBoard(design) as board, ThreadPoolExecutor(4) as pool:
         for at in range(4):
             board.write_register(offset("PROGRAM_LOW") + 8 * at, 1000 + at)

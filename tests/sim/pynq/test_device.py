@@ -141,7 +141,7 @@ def test_too_much_memory_is_refused(overlay):
 
 @pytest.fixture
 def loop():
-    """An event loop that is nobody else's."""
+    """A new event loop."""
     loop = asyncio.new_event_loop()
     yield loop
     loop.close()
@@ -229,7 +229,7 @@ def test_a_damaged_handoff_is_named(board, tmp_path, part):
 
 
 def test_interrupt_controller():
-    """The level is latched until acknowledged while it is low; nothing leaves without enable and master enable."""
+    """A high level stays latched until an acknowledge while it is low. The output needs enable and master enable."""
     level = [False]
     controller = InterruptController(lambda: level[0])
     controller.write(0x10, 1)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.mark.parametrize("latency", [2, 64, 300])
 def test_read_latency(copy_of, latency):
-    """One burst: what it takes beyond the least is the latency."""
+    """One burst: its cycles beyond the least are the latency."""
     copy = copy_of(256)
     copy.board.memory = MemorySettings(read_latency=2)
     least = copy.cycles()

@@ -56,7 +56,7 @@ def test_copies_every_byte_once(copy, stall):
 
 @pytest.mark.parametrize("bandwidth", [0.25, 1])
 def test_the_ports_share_the_bandwidth(copy, bandwidth):
-    """Each moves as many of its beats a cycle: together as many of the bus's."""
+    """Each port moves the bandwidth in its own beats, so together they move it in bus beats."""
     copy.board.memory = MemorySettings(bandwidth=bandwidth)
     assert copy.cycles() == pytest.approx(2 * copy.size / BUS_BYTES / bandwidth, rel=0.08)
 
