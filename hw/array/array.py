@@ -37,7 +37,7 @@ class Column(wiring.Component):
     All ports are skewed. Position p stands for lanes ``p x k_lanes / group`` onwards and is p cycles late. The controls
     come one cycle before their data and are held here, since their nets would be too large otherwise.
 
-    Latency: 1 cycle more than that of the lane, from ``swap`` of position 0 to ``dots`` (`latency`).
+    Latency: ``lane_latency + 1`` cycles from ``swap`` of position 0 to ``dots`` (`latency`).
     Throughput: one row and one load per cycle.
     Back-pressure: none.
 

@@ -92,8 +92,8 @@ class _Lane(wiring.Component):
     COLUMNS: int
 
     def __init__(self, k_lanes: int, packing: Packing = DSP48E2):
-        self.latency = lane_latency(k_lanes, packing)
-        self.packing = packing
+        self._k_lanes, self.packing = k_lanes, packing
+        lane_latency(k_lanes, packing)  # refuses chains that differ
         self.group = packing.group
         self.stride = k_lanes // packing.group
         super().__init__({
@@ -102,6 +102,11 @@ class _Lane(wiring.Component):
             "operands": In(data.ArrayLayout(signed(OPERAND_BITS), k_lanes)),
             "dots": Out(data.ArrayLayout(signed(sum_bits(k_lanes)), self.COLUMNS)),
         })
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``swap`` of position 0 to ``dots``."""
+        return lane_latency(self._k_lanes, self.packing)
 
     def _held(self, m: Module) -> list[list[Value]]:
         """Operands in the multiplier's input register, [position][index]: one cycle after the port."""

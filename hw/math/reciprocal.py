@@ -18,7 +18,7 @@ class Reciprocal(wiring.Component):
     """``1 / i = mantissa x 2^(exponent - 15)``, with an error below 5e-4 of it.
 
     Golden: ``golden.integer.row_scale.reciprocal``.
-    Latency: that of `Normalise` and 1 cycle more, from ``i`` to ``o`` (`latency`): 3 for widths up to 16, 4 up to 40.
+    Latency: `latency` cycles from ``i`` to ``o``: 3 for widths up to 16, 4 for widths up to 40.
     Throughput: one value per cycle.
     Back-pressure: none.
 

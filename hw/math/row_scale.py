@@ -31,7 +31,7 @@ class PeakScale(wiring.Component):
     """A peak, rounded up to nine significant bits; a peak of 0 counts as 1.
 
     Golden: ``golden.integer.row_scale.peak_scale``.
-    Latency: that of `Normalise` and 1 cycle more, from ``i`` to ``o`` (`latency`): 3 for widths up to 16, 4 up to 25.
+    Latency: `latency` cycles from ``i`` to ``o``: 3 for widths up to 16, 4 for widths up to 25.
     Throughput: one peak per cycle.
     Back-pressure: none.
 

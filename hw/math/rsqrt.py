@@ -23,7 +23,7 @@ class Rsqrt(wiring.Component):
     The golden function calls ``mantissa`` root, and ``exponent`` is its ``-(down >> 1)``.
 
     Golden: ``golden.integer.norm.norm_rows``.
-    Latency: that of `Normalise` and 1 cycle more, from ``i`` to ``o`` (`latency`): 4 for widths 33..64.
+    Latency: `latency` cycles from ``i`` to ``o``: 3 for widths up to 16, 4 for widths up to 64.
     Throughput: one value per cycle.
     Back-pressure: none.
 

@@ -81,7 +81,8 @@ class NormStatistics(wiring.Component):
     def __init__(self, config: MachineConfig):
         self._config = config
         self._means, self._norm_scale = Means(config), NormScale(config)
-        self.latency_means, self.latency_norm = self._means.latency, self._norm_scale.latency
+        self.latency_means = self._means.latency
+        self.latency_norm = self._norm_scale.latency
         super().__init__({
             "current": In(dispatch_layout()),
             "start": In(1),
