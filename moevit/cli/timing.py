@@ -10,7 +10,7 @@ import typer
 from moevit.rtl_gen.ecp5 import CONFIG as PLACED
 from moevit.rtl_gen.synth import made, units
 from moevit.rtl_gen.targets import Target
-from moevit.rtl_gen.timing.calibrate import calibration, placed_mhz
+from moevit.rtl_gen.timing.calibrate import calibration, placed_units
 from moevit.rtl_gen.timing.classes import CLASSES, TimingClass
 from moevit.rtl_gen.timing.document import merged, read_document, write_document
 from moevit.rtl_gen.timing.mapped import mapped, netlist_key
@@ -50,7 +50,7 @@ def timing(
                     stage.step()
             if calibrate:
                 with stages.stage("calibrate", len(units(PLACED))) as stage:
-                    placed = placed_mhz(Path("docs/ecp5.md").read_text())
+                    placed = placed_units(Path("docs/ecp5.md").read_text())
                     ours = {}
                     for name in units(PLACED):
                         stage(name)

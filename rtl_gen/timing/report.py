@@ -83,11 +83,16 @@ def _summary(document: Mapping[str, Any]) -> str:
 
 def _calibration(found: Mapping[str, Any] | None) -> str:
     text = "\n## Calibration\n\n"
-    if not found or not found["units"]:
+    if not found or found["spearman"] is None:
         return text + "The model was not compared with a placed part this time.\n"
-    text += (f"The units of the small machine of the [ECP5 page](ecp5.md), mapped for UltraScale+, beside what nextpnr "
-             f"reaches on the ECP5. The two parts differ in everything but the order of the units: Spearman's rank "
-             f"correlation over {len(found['units'])} units is **{found['spearman']:.2f}**. Paths at ports are "
+    blocks = [f"`{unit['unit']}`" for unit in found["units"] if unit["block"]]
+    luts = "not known: they are too few" if found["spearman_luts"] is None else f"**{found['spearman_luts']:.2f}**"
+    others = len(found["units"]) - len(blocks)
+    text += (f"The units of the small machine of the [ECP5 page](ecp5.md), mapped for UltraScale+ -1, beside what "
+             f"nextpnr reaches on an ECP5. Only the order of the units can be compared. Spearman's rank correlation over "
+             f"{len(found['units'])} units is **{found['spearman']:.2f}**. The slowest placed path of "
+             f"{', '.join(blocks) or 'none'} runs through a multiplier or a block RAM. Beside its LUTs an ECP5 has "
+             f"slower ones than our parts. Over the other {others} units the correlation is {luts}. Paths at ports are "
              f"included, since the placed units sit between shift registers.\n\n")
     text += _row("unit", "model ns", "placed ns") + _row("---", "---:", "---:")
     return text + "".join(_row(f"`{unit['unit']}`", f"{unit['model_ns']:.2f}", f"{unit['placed_ns']:.2f}")

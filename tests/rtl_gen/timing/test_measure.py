@@ -16,7 +16,7 @@ from moevit.cli.timing import _chosen
 from moevit.hw.control.dispatch import Dispatch
 from moevit.rtl_gen.synth import made
 from moevit.rtl_gen.timing import mapped as mapping
-from moevit.rtl_gen.timing.calibrate import calibration, placed_mhz, spearman
+from moevit.rtl_gen.timing.calibrate import Placed, calibration, placed_units, spearman
 from moevit.rtl_gen.timing.classes import CLASSES, MARGIN, class_of
 from moevit.rtl_gen.timing.document import merged, missing, read_document, write_document
 from moevit.rtl_gen.timing.mapped import mapped, netlist_key
@@ -117,22 +117,26 @@ def test_document(tmp_path):
 
 
 def test_page_says_what_passes_what_not_and_what_is_missing():
-    document = {"classes": [], "calibration": calibration({"a": 1, "b": 2, "c": 3}, {"a": 90, "b": 80, "c": 85})}
+    document = {"classes": [], "calibration": calibration(
+        {"a": 1, "b": 2, "c": 3}, {"a": Placed(90, 2), "b": Placed(80, 6), "c": Placed(85, 2)})}
     for each in (unit("compute"), unit("writer", 9.0, over=3, levels=7)):
         document = merged(document, PYNQ, each)
     page = report(document)
     assert "| pynq-z2 | 16x16 | 7-series -1 | 100 MHz | 8.50 ns | `compute` | `writer` 9.00 ns | `reader`, " in page
     assert "no: 0.50 ns too long, 2 levels too many" in page
     assert "| `writer` | `a` | hw/a.py:1 | 3 |" in page
-    assert "correlation over 3 units is **0.50**" in page
+    assert "correlation over 3 units is **0.50**. The slowest placed path of `b` runs" in page
+    assert "Over the other 2 units the correlation is not known" in page
 
 
 def test_rank_correlation():
     assert spearman([1, 2, 3, 4], [10, 20, 40, 30]) == pytest.approx(0.8)
     assert spearman([1, 2, 3], [9, 5, 1]) == pytest.approx(-1)
     assert spearman([1, 1, 2], [1, 1, 2]) == pytest.approx(1)
-    page = "| unit | MHz |\n| `reader` | 108.6 | 2 |\n| `top` | 56.2 | 1 |\n"
-    assert placed_mhz(page) == {"reader": 108.6, "top": 56.2}
+    page = (ROOT / "docs" / "ecp5.md").read_text()
+    assert {"reader", "writer", "compute", "controller"} <= set(placed_units(page))
+    row = "| `reader` | 108.6 | 2 | 9,481 | 8,508 | 37 | 12 | `a.b` to `c` | 2.2 | 7.0 |\n"
+    assert placed_units("| unit | MHz |\n" + row) == {"reader": Placed(108.6, 2.2)}
 
 
 def test_clocks_and_limits():
