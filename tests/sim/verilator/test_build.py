@@ -10,7 +10,8 @@ import pytest
 from moevit.host.errors import SimulationError
 from moevit.rtl_gen.generate import generate
 from moevit.sim.board.simulated_board import SimulatedBoard
-from moevit.sim.verilator.build import BuildFailed, build, tail, tools
+from moevit.sim.verilator import tools
+from moevit.sim.verilator.build import BuildFailed, build, tail
 from moevit.sim.verilator.cocotb_run import CocotbFailed, run_cocotb
 from moevit.sim.verilator.tools import ToolMissing, build_root, find_tools
 from moevit.spec.arrays import CONFIGS
@@ -67,7 +68,7 @@ def test_a_folder_with_a_space_is_refused(tmp_path):
 
 
 def test_a_space_is_refused_before_anything_is_generated(tmp_path, monkeypatch):
-    monkeypatch.setattr("moevit.sim.board.machine_bench", None)
+    monkeypatch.setattr("moevit.sim.board.simulated_board.machine_bench", None)
     with pytest.raises(BuildFailed, match="'.*a b', which has a space. Move the checkout"):
         SimulatedBoard(CONFIGS["8x8"], build_root=tmp_path / "a b")
     monkeypatch.setattr("sys.executable", "/my tools/python")

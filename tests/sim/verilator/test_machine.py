@@ -4,8 +4,8 @@
 import pytest
 
 from moevit.rtl_gen.generate import generate
-from moevit.sim.verilator.build import machine
-from moevit.sim.verilator.build import testbench as around
+from moevit.sim.verilator import machine
+from moevit.sim.verilator import testbench as around
 from moevit.spec.arrays import CONFIGS
 
 from ..example import CopyMachine
