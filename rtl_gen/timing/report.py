@@ -89,8 +89,8 @@ def _calibration(found: Mapping[str, Any] | None) -> str:
     luts = "not known: they are too few" if found["spearman_luts"] is None else f"**{found['spearman_luts']:.2f}**"
     others = len(found["units"]) - len(blocks)
     text += (f"The units of the small machine of the [ECP5 page](ecp5.md), mapped for UltraScale+ -1, beside what "
-             f"nextpnr reaches on an ECP5. Only the order of the units can be compared. Spearman's rank correlation over "
-             f"{len(found['units'])} units is **{found['spearman']:.2f}**. The slowest placed path of "
+             f"nextpnr reaches on an ECP5. Only the order of the units can be compared. Spearman's rank correlation "
+             f"over {len(found['units'])} units is **{found['spearman']:.2f}**. The slowest placed path of "
              f"{', '.join(blocks) or 'none'} runs through a multiplier or a block RAM. Beside its LUTs an ECP5 has "
              f"slower ones than our parts. Over the other {others} units the correlation is {luts}. Paths at ports are "
              f"included, since the placed units sit between shift registers.\n\n")
