@@ -9,11 +9,9 @@ from amaranth.utils import ceil_log2
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import COLUMN_SLOTS, column_layout
+from ..interfaces import COLUMN_BEATS, COLUMN_SLOTS, column_layout
 
 __all__ = ["ColumnStore"]
-
-_BEATS = 4  # per n-tile: n_lanes x 32 bits
 
 
 class ColumnStore(wiring.Component):
@@ -57,17 +55,17 @@ class ColumnStore(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        granules = _BEATS // config.ratio
+        granules = COLUMN_BEATS // config.ratio
         m.submodules.words = words = Memory(
             shape=data.ArrayLayout(config.n_lanes * 8, granules), depth=COLUMN_SLOTS * config.ratio, init=[])
         write, read = words.write_port(granularity=1), words.read_port()
         oldest, newest = Signal(range(COLUMN_SLOTS)), Signal(range(COLUMN_SLOTS))
-        beat = Signal(range(_BEATS))
+        beat = Signal(range(COLUMN_BEATS))
         count, full = Signal(range(COLUMN_SLOTS + 1)), Signal()  # whole n-tiles held
         accepted, completed = self.beats.valid & self.beats.ready, Signal()
         m.d.comb += [
             self.beats.ready.eq(count != COLUMN_SLOTS),
-            completed.eq(accepted & (beat == _BEATS - 1)),
+            completed.eq(accepted & (beat == COLUMN_BEATS - 1)),
             self.full.eq(full),
             write.addr.eq(Cat(beat, newest) >> ceil_log2(granules)),
             write.en.eq(accepted << beat[:ceil_log2(granules)]),
