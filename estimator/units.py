@@ -9,7 +9,7 @@ import numpy as np
 from moevit.compiler.builder import Step
 from moevit.compiler.plan import ceil_div
 from moevit.hw.bus.bursts import BURST_BEATS
-from moevit.hw.interfaces import COLUMN_BEATS
+from moevit.hw.layouts import COLUMN_BEATS
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Destination, Opcode, WeightSource
 

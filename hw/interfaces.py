@@ -1,85 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What flows between the units: payload layouts and port signatures, all made from the configuration and ``spec``.
+"""The ports between the units: streams, flows, memory ports. What they carry is in ``layouts``.
 
-Streams (valid, ready) carry what may wait. ``Flow`` carries what may not: the receiver takes it in the same cycle,
-because somebody upstream reserved the room for it.
+A stream (``valid``, ``ready``) may wait. A ``Flow`` may not: the receiver takes it in the same cycle, because a unit
+before it reserved the room.
+
+==================  ==============  ==========================  ==================================
+port                from            to                          payload
+==================  ==============  ==========================  ==================================
+command             program walk    read master                 command_layout
+beats, weights      read master     program walk, loader        NextBeats
+dispatch            program walk    loader, reader, writer      dispatch_layout
+load                loader          array                       load_layout
+columns             loader          row writer                  column_layout
+gain                loader          row reader                  word_layout
+row                 row reader      array                       row_layout
+tag                 row reader      row writer                  tag_layout
+sums                array           row writer                  sums_layout
+peaks, row_sums     row writer      row reader                  peak_layout, row_sum_layout; read
+stored, released    row writer      row reader                  stored_layout; a pulse
+logits              row writer      router                      logits_layout
+queue               router          row reader                  queue_entry_layout; read
+lengths             router          program walk                tokens per expert
+store               row reader      write master                word_layout
+==================  ==============  ==========================  ==================================
 """
 
 from collections.abc import Sequence
 
 from amaranth import *
 from amaranth.hdl import ShapeLike, ValueLike
-from amaranth.lib import data, enum
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out, Signature
 from amaranth.utils import ceil_log2, exact_log2
 
 from moevit.spec.arrays import MachineConfig
-from moevit.spec.formats import ACCUMULATOR_BITS, GATE_LOGIT_BITS, MEAN_BITS, OPERAND_BITS, ROW_BITS, ROW_SUM_BITS
-from moevit.spec.isa import FIELDS, INSTRUCTION_BYTES
 
-__all__ = [
-    "COLUMN_BEATS",
-    "COLUMN_SLOTS",
-    "DROP",
-    "EXPERT_BITS",
-    "PEAK_ENTRIES",
-    "SEQUENCE_BITS",
-    "TOKEN_BITS",
-    "Accumulate",
-    "Activity",
-    "Flow",
-    "MemoryRead",
-    "MemoryWrite",
-    "NextBeats",
-    "column_layout",
-    "command_layout",
-    "dispatch_layout",
-    "gain_words",
-    "in_bank",
-    "instruction_layout",
-    "load_layout",
-    "logits_layout",
-    "mean_shape",
-    "peak_layout",
-    "pick",
-    "queue_entry_layout",
-    "row_layout",
-    "row_scale_layout",
-    "row_sum_layout",
-    "stored_layout",
-    "sums_layout",
-    "swept_tiles",
-    "tag_layout",
-    "trace_layout",
-    "word_layout",
-]
-
-TOKEN_BITS = 12  # as the instruction's rows
-EXPERT_BITS = 5
-SEQUENCE_BITS = 16  # instructions are numbered modulo 2^16 as they are dispatched
-#: Opcode of a dispatch that no program can contain: the loader throws ``region_beats`` beats away. It has no number,
-#: nobody finishes it, and the other units skip it.
-DROP = 0
-PEAK_ENTRIES = 4  # the peak table has this many times max_tokens entries (three in use: two heads and the mix)
-
-
-class Accumulate(enum.Enum, shape=2):
-    """What the accumulator does with a row's dot products."""
-
-    SET = 0  #: sum := dot
-    ADD = 1  #: sum := sum + dot
-    SHIFT_ADD = 2  #: sum := round(sum / 128) + dot; only where a gate takes three sweeps
-
-
-class Activity(enum.Enum, shape=3):
-    """What the row reader did in a cycle; the counters of the same names share out the run between them."""
-
-    WAIT_PROGRAM = 0
-    BUSY = 1
-    WAIT_NORM = 2
-    WAIT_WEIGHTS = 3
-    WAIT_DRAIN = 4
-    WAIT_WRITER = 5
+__all__ = ["Flow", "MemoryRead", "MemoryWrite", "NextBeats", "in_bank", "pick"]
 
 
 class Flow(Signature):
@@ -90,10 +46,11 @@ class Flow(Signature):
 
 
 class NextBeats(Signature):
-    """The next ``config.tile_beats`` beats of a stream; the receiver takes the first ``taken`` of them in a cycle.
+    """The next ``config.tile_beats`` beats; the receiver takes the first ``taken`` of them in a cycle.
 
-    Seen from the sender: with bit i of ``available`` beat i of ``payload`` is there, and so are all before it. What is
-    there stays until it is taken, and nothing else may be taken. The receiver may wait for as many as it will get.
+    The signature is seen from the sender. Bit i of ``available`` means that beat i of ``payload`` is valid; so are all
+    before it. A valid beat stays until it is taken. The receiver takes no other beats, and may wait until more of them
+    are valid.
     """
 
     def __init__(self, config: MachineConfig):
@@ -105,14 +62,14 @@ class NextBeats(Signature):
 
 
 class MemoryRead(Signature):
-    """Read side of a memory, from the reader: with ``enable``, ``data`` is the word at ``address`` one cycle later."""
+    """Read side of a memory, seen from the reader: ``data`` is the word at ``address`` one cycle after ``enable``."""
 
     def __init__(self, depth: int, shape: ShapeLike):
         super().__init__({"enable": Out(1), "address": Out(ceil_log2(depth)), "data": In(shape)})
 
 
 class MemoryWrite(Signature):
-    """Write side of a memory, from the writer: ``enable`` has one bit per granule of the word."""
+    """Write side of a memory, seen from the writer: ``enable`` has one bit per granule of the word."""
 
     def __init__(self, depth: int, shape: ShapeLike, granules: int = 1):
         super().__init__({"enable": Out(granules), "address": Out(ceil_log2(depth)), "data": Out(shape)})
@@ -124,172 +81,6 @@ def in_bank(address: Value, bank: int, banks: int) -> Value:
 
 
 def pick(values: Sequence[ValueLike], index: Value) -> Value:
-    """``values[index]``; the only value whatever the index."""
+    """``values[index]``; with a single value, this one for any index."""
     values = [Value.cast(value) for value in values]
     return Array(values)[index] if len(values) > 1 else values[0]
-
-
-def instruction_layout() -> data.Layout:
-    """The 512 bits of an instruction, field by field (spec.isa)."""
-    return data.FlexibleLayout(8 * INSTRUCTION_BYTES, {
-        field.name: data.Field(unsigned(field.width), 32 * field.word + field.lsb) for field in FIELDS
-    })
-
-
-def swept_tiles(config: MachineConfig, instruction: data.View) -> Value:
-    """Tiles of an n-tile of a PASS: k_tiles, for each sweep over the digits of a row."""
-    again = instruction.k_tiles << exact_log2(config.gate_sweeps - 1)  # 1 or 2 sweeps more
-    return instruction.k_tiles + Mux(instruction.digits, again, 0)
-
-
-def dispatch_layout() -> data.Layout:
-    """What the sequencer hands to every unit: the instruction with ``rows`` resolved, its number, its expert."""
-    return data.StructLayout({
-        "instruction": instruction_layout(),
-        "sequence": SEQUENCE_BITS,
-        "expert": EXPERT_BITS,
-    })
-
-
-def word_layout(config: MachineConfig) -> data.Layout:
-    """A word of a row memory: k_lanes x s16, lane 0 lowest."""
-    return data.ArrayLayout(signed(ROW_BITS), config.k_lanes)
-
-
-def load_layout(config: MachineConfig) -> data.Layout:
-    """One beat into the array's shadow tile, n_lanes x s8, or a group of ``tile_beats``.
-
-    by_row 0: columns ``index x ratio`` onwards, each k_lanes values (k 0 lowest). ``whole``: the group of beats from
-    ``index`` on, a multiple of ``tile_beats``; otherwise all parts of ``data`` hold the one beat, so that a column has
-    one source.
-    by_row 1: row k = ``index``, n_lanes values (n 0 lowest); never a group.
-    """
-    return data.StructLayout({
-        "by_row": 1,
-        "whole": 1,
-        "index": ceil_log2(config.k_lanes),
-        "data": data.ArrayLayout(data.ArrayLayout(signed(8), config.n_lanes), config.tile_beats),
-    })
-
-
-def row_layout(config: MachineConfig) -> data.Layout:
-    """One row entering the array. ``swap``: the shadow tile becomes the active one, for this row on.
-
-    ``address`` is the row's place in the accumulator (0..rows-1 of the pass); ``last``: its sums leave the accumulator.
-    """
-    return data.StructLayout({
-        "swap": 1,
-        "operands": data.ArrayLayout(signed(OPERAND_BITS), config.k_lanes),
-        "address": ceil_log2(config.max_tokens),
-        "operation": Accumulate,
-        "last": 1,
-    })
-
-
-def sums_layout(config: MachineConfig) -> data.Layout:
-    """Finished accumulators of one row: n_lanes x s27."""
-    return data.ArrayLayout(signed(ACCUMULATOR_BITS), config.n_lanes)
-
-
-def row_scale_layout() -> data.Layout:
-    """A row scale worth ``mantissa x 2^(exponent - 15)``."""
-    return data.StructLayout({"mantissa": 16, "exponent": signed(8)})
-
-
-def tag_layout(config: MachineConfig) -> data.Layout:
-    """What the row writer must know of a row whose sums leave the accumulator; in the same order as the sums.
-
-    ``row`` is the destination row (the token, when scattering).
-    """
-    return data.StructLayout({
-        "row": TOKEN_BITS,
-        "scale": row_scale_layout(),
-        "score": 17,
-    })
-
-
-def stored_layout() -> data.StructLayout:
-    """The newest row that the row writer has wholly stored, with its peak, in the final n-tile of PASS ``sequence``.
-
-    0 before the second row, after the last one, and for passes that scatter or go to the router.
-    """
-    return data.StructLayout({"sequence": SEQUENCE_BITS, "row": TOKEN_BITS})
-
-
-def column_layout(config: MachineConfig) -> data.Layout:
-    """Column scales and biases of one row-memory word: k_lanes x {scale u16, bias s16}; 32 bits a lane."""
-    return data.ArrayLayout(data.StructLayout({"scale": 16, "bias": signed(16)}), config.k_lanes)
-
-
-def queue_entry_layout() -> data.Layout:
-    """An entry of an expert's queue."""
-    return data.StructLayout({"token": TOKEN_BITS, "score": 17})
-
-
-def logits_layout(config: MachineConfig) -> data.Layout:
-    """Gate logits of one token, max_experts x s24 Q8.16 (log2 units), and how to choose among the first ``experts``
-    (the instruction's fields of these names).
-
-    Tokens come in order, 0 with ``first``, the last with ``last``.
-    """
-    return data.StructLayout({
-        "logits": data.ArrayLayout(signed(GATE_LOGIT_BITS), config.max_experts),
-        "first": 1,
-        "last": 1,
-        "experts": EXPERT_BITS + 1,
-        "top_k": EXPERT_BITS + 1,
-        "renormalise": 1,
-        "sigmoid": 1,
-        "biased": 1,
-        "sets_bias": 1,
-    })
-
-
-def command_layout() -> data.Layout:
-    """A stretch of consecutive beats of the memory bus: byte address (a multiple of the bus width) and beats."""
-    return data.StructLayout({"address": 40, "beats": 24})
-
-
-def trace_layout(config: MachineConfig) -> data.Layout:
-    """One record of the simulation-only trace: what a unit stored, for comparison with ``golden.machine``.
-
-    kind: 0 residual, 1 hidden, 2 keys and values (s8 lanes sign-extended; address counts k_lanes-wide parts),
-    3 routing (address token x 32 + rank; lanes: expert, score 15..0, score 16), 4 norm (address row; lanes: mean,
-    peak mantissa, peak exponent, scale mantissa, scale exponent), 5 queue length (address expert; lane: length).
-    ``sequence`` is the number of the instruction.
-    """
-    return data.StructLayout({
-        "kind": 8,
-        "sequence": SEQUENCE_BITS,
-        "address": 32,
-        "data": word_layout(config),
-    })
-
-
-#: Beats of column parameters per n-tile: n_lanes x {scale u16, bias s16} in beats of n_lanes bytes.
-COLUMN_BEATS = 4
-#: Slots for the column scales of n-tiles between loader and row writer.
-COLUMN_SLOTS = 4
-
-
-def peak_layout() -> data.Layout:
-    """A tracked peak: s17, so that both |-32768| and a negative maximum fit."""
-    return signed(17)
-
-
-def mean_shape() -> Shape:
-    """A row's mean."""
-    return signed(MEAN_BITS)
-
-
-def row_sum_layout() -> data.StructLayout:
-    """The sum of a residual row."""
-    return data.StructLayout({"row": TOKEN_BITS, "total": signed(ROW_SUM_BITS)})
-
-
-_CHANNELS = 2048  # values of the longest row that a NORM takes
-
-
-def gain_words(config: MachineConfig) -> int:
-    """Words that the gain memory holds: the most words of a row that a NORM can take."""
-    return _CHANNELS // config.k_lanes

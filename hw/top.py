@@ -17,7 +17,8 @@ from .bus.spread_write import SpreadWrite
 from .bus.write_master import WriteMaster
 from .control.controller import Controller
 from .control.dispatch import Dispatch
-from .interfaces import Flow, trace_layout
+from .interfaces import Flow
+from .layouts import trace_layout
 from .loader.loader import Loader
 from .plumbing.memories import Memories
 from .reader.row_reader import RowReader

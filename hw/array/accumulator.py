@@ -10,14 +10,15 @@ from amaranth.utils import ceil_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ACCUMULATOR_BITS, DIGIT_BITS
 
-from ..interfaces import Accumulate, Flow, sums_layout
+from ..interfaces import Flow
+from ..layouts import Accumulate, sums_layout
 from .lane import sum_bits
 
 __all__ = ["Accumulator", "accumulate_layout", "dots_layout"]
 
 
 def accumulate_layout(config: MachineConfig) -> data.Layout:
-    """What to do with the dot products of a row; fields as in `interfaces.row_layout`."""
+    """What to do with the dot products of a row; fields as in `layouts.row_layout`."""
     return data.StructLayout({
         "address": ceil_log2(config.max_tokens),
         "operation": Accumulate,

@@ -9,7 +9,8 @@ from amaranth.utils import exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import OPERAND_BITS
 
-from ..interfaces import Flow, load_layout, row_layout
+from ..interfaces import Flow
+from ..layouts import load_layout, row_layout
 from .accumulator import accumulate_layout, dots_layout
 from .lane import DSP48E2, WEIGHT_BITS, DotProduct, PackedDotProduct, Packing, lane_latency, packing_of, sum_bits
 

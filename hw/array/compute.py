@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import Flow, load_layout, row_layout, sums_layout
+from ..interfaces import Flow
+from ..layouts import load_layout, row_layout, sums_layout
 from .accumulator import Accumulator
 from .array import Array, array_latency
 

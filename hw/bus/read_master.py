@@ -11,7 +11,8 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.registers import ErrorCode
 
 from ..fault import ADDRESS_BITS, fault_layout
-from ..interfaces import Flow, NextBeats, command_layout
+from ..interfaces import Flow, NextBeats
+from ..layouts import command_layout
 from .axi import RESP_DECERR, RESP_OKAY, RESP_SLVERR, ReadChannels
 from .bursts import BURST_BEATS, OUTSTANDING, BurstSplitter, burst_layout
 from .prefetch import Prefetch

@@ -11,7 +11,8 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.registers import ErrorCode
 
 from ..fault import ADDRESS_BITS, fault_layout
-from ..interfaces import Flow, word_layout
+from ..interfaces import Flow
+from ..layouts import word_layout
 from .axi import RESP_DECERR, RESP_OKAY, WriteChannels
 from .bursts import OUTSTANDING, BurstSplitter, burst_layout
 

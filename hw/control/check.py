@@ -11,7 +11,7 @@ from moevit.spec.isa import Opcode, Region
 from moevit.spec.registers import ErrorCode
 
 from ..fault import ADDRESS_BITS, fault_layout
-from ..interfaces import EXPERT_BITS, TOKEN_BITS, instruction_layout
+from ..layouts import EXPERT_BITS, TOKEN_BITS, instruction_layout
 from ..plumbing.memories import CHUNK
 from .check_counts import CheckCounts
 from .check_rules import CheckRules

@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import GROUPS, Opcode, WeightSource
 
-from ..interfaces import COLUMN_BEATS, TOKEN_BITS, swept_tiles
+from ..layouts import COLUMN_BEATS, TOKEN_BITS, swept_tiles
 
 __all__ = ["CheckCounts"]
 

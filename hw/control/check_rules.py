@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Activation, Destination, Opcode, Operand, Peak, Region, Saturation, WeightSource
 
-from ..interfaces import PEAK_ENTRIES, TOKEN_BITS, gain_words
+from ..layouts import PEAK_ENTRIES, TOKEN_BITS, gain_words
 from .check_counts import CheckCounts
 
 __all__ = ["CheckRules"]

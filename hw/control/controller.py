@@ -12,7 +12,8 @@ from moevit.spec.registers import APERTURE, COUNTERS, ErrorCode
 from ..bus.axi import LiteChannels
 from ..bus.registers import Registers
 from ..fault import ADDRESS_BITS, fault_layout
-from ..interfaces import SEQUENCE_BITS, TOKEN_BITS, Activity, Flow, NextBeats, command_layout, dispatch_layout
+from ..interfaces import Flow, NextBeats
+from ..layouts import SEQUENCE_BITS, TOKEN_BITS, Activity, command_layout, dispatch_layout
 from .counters import Counters
 from .error_latch import ErrorLatch
 from .origin import Origin

@@ -9,7 +9,7 @@ from amaranth.utils import exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.registers import COUNTERS
 
-from ..interfaces import Activity
+from ..layouts import Activity
 
 __all__ = ["Counters", "counters_layout"]
 

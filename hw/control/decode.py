@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from moevit.spec.isa import FIELDS, Opcode
 
-from ..interfaces import instruction_layout
+from ..layouts import instruction_layout
 
 __all__ = ["Decode"]
 

@@ -6,7 +6,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..interfaces import dispatch_layout
+from ..layouts import dispatch_layout
 
 __all__ = ["DISPATCH_DEPTH", "Dispatch"]
 

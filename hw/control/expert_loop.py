@@ -8,7 +8,7 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Opcode
 from moevit.spec.registers import ErrorCode
 
-from ..interfaces import TOKEN_BITS, instruction_layout
+from ..layouts import TOKEN_BITS, instruction_layout
 from .error_latch import PC_BITS
 
 __all__ = ["ExpertLoop"]

@@ -8,7 +8,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from ..interfaces import SEQUENCE_BITS, Flow
+from ..interfaces import Flow
+from ..layouts import SEQUENCE_BITS
 from .error_latch import PC_BITS
 
 __all__ = ["Origin", "asked_layout"]

@@ -10,7 +10,8 @@ from amaranth.utils import exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import INSTRUCTION_BYTES
 
-from ..interfaces import MemoryRead, instruction_layout
+from ..interfaces import MemoryRead
+from ..layouts import instruction_layout
 
 __all__ = ["Program"]
 

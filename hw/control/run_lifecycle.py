@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from moevit.spec.arrays import MachineConfig
 
 from ..bus.registers import settings_layout
-from ..interfaces import DROP, SEQUENCE_BITS, TOKEN_BITS, Flow, command_layout, dispatch_layout
+from ..interfaces import Flow
+from ..layouts import DROP, SEQUENCE_BITS, TOKEN_BITS, command_layout, dispatch_layout
 from .error_latch import PC_BITS, error_layout
 from .pass_log import started_layout
 from .program_walk import UNITS, ProgramWalk

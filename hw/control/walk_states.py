@@ -9,7 +9,7 @@ from moevit.spec.isa import INSTRUCTION_BYTES, Destination, Opcode, Region
 from moevit.spec.registers import ErrorCode
 
 from ..fault import ADDRESS_BITS
-from ..interfaces import SEQUENCE_BITS, TOKEN_BITS, instruction_layout
+from ..layouts import SEQUENCE_BITS, TOKEN_BITS, instruction_layout
 from .check import Check
 from .expert_loop import ExpertLoop
 from .program import Program

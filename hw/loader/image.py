@@ -8,7 +8,8 @@ from amaranth.utils import ceil_log2, exact_log2
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import NextBeats, instruction_layout
+from ..interfaces import NextBeats
+from ..layouts import instruction_layout
 from ..plumbing.memories import CHUNK, hidden_write_layout
 
 __all__ = ["ImageLoader"]

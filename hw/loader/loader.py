@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Opcode
 
-from ..interfaces import DROP, SEQUENCE_BITS, Flow, MemoryRead, NextBeats, dispatch_layout, load_layout
+from ..interfaces import Flow, MemoryRead, NextBeats
+from ..layouts import DROP, SEQUENCE_BITS, dispatch_layout, load_layout
 from ..plumbing.memories import hidden_write_layout, residual_write_layout
 from .image import ImageLoader
 from .tiles import TileLoader

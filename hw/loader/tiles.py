@@ -9,7 +9,8 @@ from amaranth.utils import exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import WeightSource
 
-from ..interfaces import COLUMN_BEATS, Flow, MemoryRead, NextBeats, instruction_layout, load_layout, swept_tiles
+from ..interfaces import Flow, MemoryRead, NextBeats
+from ..layouts import COLUMN_BEATS, instruction_layout, load_layout, swept_tiles
 
 __all__ = ["TileLoader"]
 

@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import NextBeats, instruction_layout
+from ..interfaces import NextBeats
+from ..layouts import instruction_layout
 from ..plumbing.memories import residual_write_layout
 
 __all__ = ["WordLoader"]

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from moevit.spec.formats import LOGIT_FRACTION, ROW_BITS
 from moevit.spec.tables import EXP2_GUARD, exp2_table
 
-from ..interfaces import peak_layout
+from ..layouts import peak_layout
 from .rounding import round_shift
 
 __all__ = ["Exp2"]

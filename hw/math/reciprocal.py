@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from moevit.spec.tables import RECIPROCAL_BITS, reciprocal_table
 
-from ..interfaces import Flow, row_scale_layout
+from ..interfaces import Flow
+from ..layouts import row_scale_layout
 from .normalise import Normalise
 
 __all__ = ["Reciprocal"]

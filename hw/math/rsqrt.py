@@ -11,7 +11,8 @@ from amaranth.lib.wiring import In, Out
 
 from moevit.spec.tables import RECIPROCAL_BITS, rsqrt_table
 
-from ..interfaces import Flow, row_scale_layout
+from ..interfaces import Flow
+from ..layouts import row_scale_layout
 from .normalise import Normalise
 
 __all__ = ["Rsqrt"]

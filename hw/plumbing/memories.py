@@ -9,7 +9,8 @@ from amaranth.utils import ceil_log2, exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ROW_BITS
 
-from ..interfaces import MemoryRead, MemoryWrite, in_bank, pick, word_layout
+from ..interfaces import MemoryRead, MemoryWrite, in_bank, pick
+from ..layouts import word_layout
 from .row_memory import RowMemory
 
 __all__ = ["CHUNK", "Memories", "hidden_write_layout", "residual_write_layout"]

@@ -8,7 +8,7 @@ from amaranth.lib import data, enum
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import EXPERT_BITS, TOKEN_BITS, Accumulate, mean_shape, peak_layout, word_layout
+from ..layouts import EXPERT_BITS, TOKEN_BITS, Accumulate, mean_shape, peak_layout, word_layout
 
 __all__ = ["WORD_BITS", "ReadPurpose", "access_layout", "fetched_row_layout", "fetched_word_layout",
            "store_command_layout"]

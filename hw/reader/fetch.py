@@ -9,17 +9,8 @@ from amaranth.utils import exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Operand, RowSource
 
-from ..interfaces import (
-    PEAK_ENTRIES,
-    Flow,
-    MemoryRead,
-    MemoryWrite,
-    mean_shape,
-    peak_layout,
-    pick,
-    queue_entry_layout,
-    word_layout,
-)
+from ..interfaces import Flow, MemoryRead, MemoryWrite, pick
+from ..layouts import PEAK_ENTRIES, mean_shape, peak_layout, queue_entry_layout, word_layout
 from ..plumbing.timeline import Timeline
 from .access import ReadPurpose, access_layout, fetched_row_layout, fetched_word_layout
 from .gain import gain_read

@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import MemoryRead, gain_words, word_layout
+from ..interfaces import MemoryRead
+from ..layouts import gain_words, word_layout
 from .access import WORD_BITS
 
 __all__ = ["Gain", "gain_read"]

@@ -9,7 +9,8 @@ from amaranth.lib.wiring import In, Out
 
 from moevit.spec.formats import ROW_BITS, ROW_SUM_BITS, SPREAD_BITS
 
-from ..interfaces import Flow, row_scale_layout
+from ..interfaces import Flow
+from ..layouts import row_scale_layout
 from ..math.rsqrt import Rsqrt
 from ..math.wide_multiply import WideMultiply
 from ..plumbing.timeline import Timeline, tree, tree_stages

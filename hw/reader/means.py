@@ -11,7 +11,8 @@ from amaranth.lib.wiring import In, Out
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import INVERSE_DIM_FRACTION, ROW_SUM_BITS
 
-from ..interfaces import TOKEN_BITS, Flow, MemoryRead, mean_shape, row_sum_layout, word_layout
+from ..interfaces import Flow, MemoryRead
+from ..layouts import TOKEN_BITS, mean_shape, row_sum_layout, word_layout
 from ..math.rounding import round_shift
 from ..math.wide_multiply import WideMultiply
 from ..plumbing.timeline import Timeline, tree, tree_stages

@@ -9,7 +9,8 @@ from amaranth.utils import ceil_log2
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import TOKEN_BITS, Flow, MemoryRead, mean_shape
+from ..interfaces import Flow, MemoryRead
+from ..layouts import TOKEN_BITS, mean_shape
 from ..math.rounding import round_shift
 from ..math.row_scale import PeakScale
 from ..plumbing.timeline import Timeline, tree

@@ -9,15 +9,8 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ROW_SUM_BITS
 from moevit.spec.trace import TraceKind
 
-from ..interfaces import (
-    TOKEN_BITS,
-    Flow,
-    MemoryRead,
-    dispatch_layout,
-    mean_shape,
-    row_sum_layout,
-    trace_layout,
-)
+from ..interfaces import Flow, MemoryRead
+from ..layouts import TOKEN_BITS, dispatch_layout, mean_shape, row_sum_layout, trace_layout
 from .access import ReadPurpose, access_layout, fetched_word_layout
 from .means import Means
 from .norm_scale import NormScale

@@ -9,7 +9,8 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import GAIN_SHIFT, OPERAND_BITS, ROW_BITS
 from moevit.spec.isa import Operand
 
-from ..interfaces import Flow, peak_layout
+from ..interfaces import Flow
+from ..layouts import peak_layout
 from ..math.exp2 import Exp2
 from ..math.rounding import round_shift
 from ..math.row_scale import operand_digit

@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Operand
 
-from ..interfaces import TOKEN_BITS, Flow, MemoryRead, peak_layout, row_scale_layout
+from ..interfaces import Flow, MemoryRead
+from ..layouts import TOKEN_BITS, peak_layout, row_scale_layout
 from ..math.row_scale import PeakScale, Quantiser, peak_scale_layout
 from ..plumbing.timeline import Timeline
 from .access import ReadPurpose, fetched_row_layout

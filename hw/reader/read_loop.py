@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Opcode
 
-from ..interfaces import SEQUENCE_BITS, TOKEN_BITS, Flow, dispatch_layout, stored_layout
+from ..interfaces import Flow
+from ..layouts import SEQUENCE_BITS, TOKEN_BITS, dispatch_layout, stored_layout
 from .access import WORD_BITS, access_layout, store_command_layout
 from .read_place import ReadPlace
 

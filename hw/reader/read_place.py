@@ -7,7 +7,7 @@ from amaranth.lib import data
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Opcode
 
-from ..interfaces import TOKEN_BITS, Accumulate
+from ..layouts import TOKEN_BITS, Accumulate
 from .access import WORD_BITS, ReadPurpose
 
 __all__ = ["ReadPlace"]

@@ -9,7 +9,8 @@ from amaranth.utils import ceil_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import OPERAND_BITS
 
-from ..interfaces import Accumulate, Flow, row_layout
+from ..interfaces import Flow
+from ..layouts import Accumulate, row_layout
 from ..plumbing.credit import Credit
 from ..plumbing.fifo import ReservedFifo
 from .operand_scale import tag_entry_layout
@@ -21,7 +22,7 @@ DEPTH = 32  # more than the cycles from an access to its row's issue, so that a 
 
 
 def pending_row_layout(config: MachineConfig) -> data.StructLayout:
-    """A row whose operands are ready; fields as in `interfaces.row_layout`. ``exp``: its operands are exponentials."""
+    """A row whose operands are ready; fields as in `layouts.row_layout`. ``exp``: its operands are exponentials."""
     return data.StructLayout({
         "operands": data.ArrayLayout(signed(OPERAND_BITS), config.k_lanes),
         "address": ceil_log2(config.max_tokens),

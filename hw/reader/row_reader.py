@@ -9,13 +9,11 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ROW_SUM_BITS
 from moevit.spec.isa import Operand
 
-from ..interfaces import (
+from ..interfaces import Flow, MemoryRead, MemoryWrite
+from ..layouts import (
     PEAK_ENTRIES,
     SEQUENCE_BITS,
     Activity,
-    Flow,
-    MemoryRead,
-    MemoryWrite,
     dispatch_layout,
     peak_layout,
     queue_entry_layout,

@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import Flow, word_layout
+from ..interfaces import Flow
+from ..layouts import word_layout
 from ..plumbing.credit import Credit
 from ..plumbing.fifo import ReservedFifo
 

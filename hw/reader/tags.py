@@ -12,7 +12,8 @@ from amaranth.utils import ceil_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import OPERAND_BITS
 
-from ..interfaces import Flow, tag_layout
+from ..interfaces import Flow
+from ..layouts import tag_layout
 from ..math.reciprocal import Reciprocal
 from ..plumbing.timeline import Timeline, tree, tree_stages
 from .operand_scale import tag_entry_layout

@@ -15,7 +15,8 @@ from moevit.spec.formats import (
     signed_range,
 )
 
-from ..interfaces import EXPERT_BITS, Flow, logits_layout
+from ..interfaces import Flow
+from ..layouts import EXPERT_BITS, logits_layout
 from ..math.rounding import saturate
 from ..math.sigmoid import Sigmoid
 from ..plumbing.timeline import Timeline

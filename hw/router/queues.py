@@ -9,7 +9,8 @@ from amaranth.utils import exact_log2
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import EXPERT_BITS, TOKEN_BITS, MemoryRead, queue_entry_layout
+from ..interfaces import MemoryRead
+from ..layouts import EXPERT_BITS, TOKEN_BITS, queue_entry_layout
 
 __all__ = ["Queues"]
 

@@ -9,16 +9,8 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ROW_BITS, SCORE_FRACTION
 from moevit.spec.trace import TraceKind
 
-from ..interfaces import (
-    EXPERT_BITS,
-    SEQUENCE_BITS,
-    TOKEN_BITS,
-    Flow,
-    MemoryRead,
-    logits_layout,
-    queue_entry_layout,
-    trace_layout,
-)
+from ..interfaces import Flow, MemoryRead
+from ..layouts import EXPERT_BITS, SEQUENCE_BITS, TOKEN_BITS, logits_layout, queue_entry_layout, trace_layout
 from ..plumbing.timeline import Timeline
 from .candidates import Candidates
 from .queues import Queues

@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import SCORE_FRACTION
 
-from ..interfaces import Flow, row_scale_layout
+from ..interfaces import Flow
+from ..layouts import row_scale_layout
 from ..math.exp2_wide import LOGIT_BITS, Exp2Wide
 from ..math.reciprocal import Reciprocal
 from ..plumbing.timeline import Timeline, tree, tree_stages

@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import SCORE_FRACTION
 
-from ..interfaces import EXPERT_BITS, Flow, row_scale_layout
+from ..interfaces import Flow
+from ..layouts import EXPERT_BITS, row_scale_layout
 from ..math.rounding import round_shift
 from ..plumbing.timeline import Timeline
 from .softmax import shares_layout

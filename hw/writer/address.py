@@ -9,7 +9,7 @@ from amaranth.utils import ceil_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Destination
 
-from ..interfaces import TOKEN_BITS, instruction_layout
+from ..layouts import TOKEN_BITS, instruction_layout
 from .write_loop import WORD_BITS
 
 __all__ = ["AddressGenerator"]

@@ -9,7 +9,7 @@ from amaranth.utils import ceil_log2
 
 from moevit.spec.arrays import MachineConfig
 
-from ..interfaces import COLUMN_BEATS, COLUMN_SLOTS, column_layout
+from ..layouts import COLUMN_BEATS, COLUMN_SLOTS, column_layout
 
 __all__ = ["ColumnStore"]
 

@@ -9,7 +9,7 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import OPERAND_MAX, ROW_BITS, SCORE_FRACTION, WEIGHT_MAX, signed_range
 from moevit.spec.isa import Saturation
 
-from ..interfaces import word_layout
+from ..layouts import word_layout
 from ..math.gelu import ACTIVATION_BITS, Gelu
 from ..math.rounding import round_shift, saturate
 from ..plumbing.timeline import Timeline

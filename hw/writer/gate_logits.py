@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import BIAS_MASKED, signed_range
 
-from ..interfaces import EXPERT_BITS, SEQUENCE_BITS, logits_layout
+from ..layouts import EXPERT_BITS, SEQUENCE_BITS, logits_layout
 from ..math.rounding import saturate
 from .sum_scale import BIASED_BITS, SCALED_BITS
 

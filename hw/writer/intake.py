@@ -10,7 +10,7 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ACCUMULATOR_BITS, SCORE_FRACTION
 from moevit.spec.isa import Destination, Peak
 
-from ..interfaces import TOKEN_BITS, sums_layout, tag_layout
+from ..layouts import TOKEN_BITS, sums_layout, tag_layout
 from ..plumbing.timeline import Timeline
 from .columns import ColumnStore
 from .gate_logits import GateLogits

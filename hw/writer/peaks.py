@@ -10,7 +10,8 @@ from amaranth.utils import ceil_log2, exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Peak
 
-from ..interfaces import PEAK_ENTRIES, MemoryRead, peak_layout, word_layout
+from ..interfaces import MemoryRead
+from ..layouts import PEAK_ENTRIES, peak_layout, word_layout
 from ..plumbing.timeline import Timeline
 
 __all__ = ["PeakTable"]

@@ -12,7 +12,8 @@ from amaranth.utils import exact_log2
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ROW_BITS, ROW_SUM_BITS
 
-from ..interfaces import Flow, MemoryRead, row_sum_layout, word_layout
+from ..interfaces import Flow, MemoryRead
+from ..layouts import row_sum_layout, word_layout
 from ..plumbing.timeline import Timeline, tree, tree_stages
 
 __all__ = ["RowSums"]

@@ -9,12 +9,10 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ROW_SUM_BITS
 from moevit.spec.trace import TraceKind
 
-from ..interfaces import (
+from ..interfaces import Flow, MemoryRead, MemoryWrite
+from ..layouts import (
     PEAK_ENTRIES,
     SEQUENCE_BITS,
-    Flow,
-    MemoryRead,
-    MemoryWrite,
     dispatch_layout,
     logits_layout,
     peak_layout,

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ACCUMULATOR_BITS, DIGIT_BITS, GATE_FRACTION, LOGIT_FRACTION
 
-from ..interfaces import column_layout, row_scale_layout
+from ..layouts import column_layout, row_scale_layout
 from ..math.rounding import round_shift, saturate
 from ..plumbing.timeline import Timeline
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.isa import Opcode
 
-from ..interfaces import TOKEN_BITS, dispatch_layout
+from ..layouts import TOKEN_BITS, dispatch_layout
 
 __all__ = ["WORD_BITS", "WriteLoop", "slot_layout"]
 

@@ -8,7 +8,7 @@ import pytest
 from amaranth.hdl import Shape
 
 from moevit.golden.machine.device import GoldenDevice
-from moevit.hw.interfaces import trace_layout
+from moevit.hw.layouts import trace_layout
 from moevit.hw.top import Core
 from moevit.sim.board.simulated_board import SimulatedBoard
 from moevit.sim.verilator.settings import Fault, FaultKind, MemorySettings

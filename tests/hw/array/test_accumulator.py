@@ -7,7 +7,7 @@ import numpy as np
 
 from moevit.golden.integer.rounding import round_shift
 from moevit.hw.array.accumulator import Accumulator
-from moevit.hw.interfaces import Accumulate
+from moevit.hw.layouts import Accumulate
 from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.formats import ACCUMULATOR_BITS, DIGIT_BITS

@@ -8,7 +8,7 @@ import pytest
 
 from moevit.hw.array.array import Array, Column
 from moevit.hw.array.lane import DotProduct, PackedDotProduct, packing_of
-from moevit.hw.interfaces import Accumulate
+from moevit.hw.layouts import Accumulate
 from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.arrays import CONFIGS
 

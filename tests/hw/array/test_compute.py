@@ -9,7 +9,7 @@ import pytest
 from moevit.golden.integer.rounding import round_shift
 from moevit.hw.array.accumulator import Accumulator
 from moevit.hw.array.compute import Compute
-from moevit.hw.interfaces import Accumulate
+from moevit.hw.layouts import Accumulate
 from moevit.sim.bench.stream_bench import StreamBench
 from moevit.sim.bench.surroundings import Probe
 from moevit.spec.arrays import CONFIGS

@@ -15,7 +15,7 @@ from moevit.hw.bus.write_master import WriteMaster
 from moevit.hw.control.counters import Counters
 from moevit.hw.control.error_latch import ErrorLatch
 from moevit.hw.control.watchdog import Watchdog
-from moevit.hw.interfaces import Activity
+from moevit.hw.layouts import Activity
 from moevit.spec.registers import APERTURE, ErrorCode
 
 

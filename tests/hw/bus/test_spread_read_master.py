@@ -12,7 +12,8 @@ from moevit.hw.bus.axi import ReadChannels
 from moevit.hw.bus.read_master import ReadMaster
 from moevit.hw.bus.spread_read import SpreadRead
 from moevit.hw.fault import fault_layout
-from moevit.hw.interfaces import Flow, NextBeats, command_layout
+from moevit.hw.interfaces import Flow, NextBeats
+from moevit.hw.layouts import command_layout
 from moevit.spec.registers import ErrorCode
 
 from ...configs import TEST_CONFIGS

@@ -12,7 +12,8 @@ from moevit.hw.bus.axi import WriteChannels
 from moevit.hw.bus.spread_write import SpreadWrite
 from moevit.hw.bus.write_master import WriteMaster, write_command_layout
 from moevit.hw.fault import fault_layout
-from moevit.hw.interfaces import Flow, word_layout
+from moevit.hw.interfaces import Flow
+from moevit.hw.layouts import word_layout
 from moevit.spec.registers import ErrorCode
 
 from ...configs import TEST_CONFIGS

@@ -5,7 +5,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from moevit.hw.control.counters import Counters, counters_layout
-from moevit.hw.interfaces import Activity
+from moevit.hw.layouts import Activity
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.registers import COUNTERS
 

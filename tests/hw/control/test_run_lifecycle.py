@@ -8,7 +8,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from moevit.hw.control.run_lifecycle import DRAIN_LIMIT, RunLifecycle
-from moevit.hw.interfaces import DROP
+from moevit.hw.layouts import DROP
 from moevit.spec.isa import Destination, Opcode, Operand, Region, encode
 from moevit.spec.registers import ErrorCode
 

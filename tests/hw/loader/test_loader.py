@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from moevit.hw.interfaces import DROP, instruction_layout
+from moevit.hw.layouts import DROP, instruction_layout
 from moevit.hw.loader.image import ImageLoader
 from moevit.hw.loader.loader import Loader
 from moevit.hw.loader.tiles import TileLoader

@@ -9,7 +9,7 @@ import pytest
 from moevit.golden.integer.norm import NormRows, apply_gain, norm_rows
 from moevit.golden.integer.row_scale import UNIT, RoundedPeak, RowScale, digits, peak_scale, quantise, reciprocal
 from moevit.golden.integer.softmax import exponentials
-from moevit.hw.interfaces import PEAK_ENTRIES, Accumulate
+from moevit.hw.layouts import PEAK_ENTRIES, Accumulate
 from moevit.hw.reader.row_reader import RowReader
 from moevit.spec.isa import Operand, RowSource
 

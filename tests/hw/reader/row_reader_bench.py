@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from moevit.hw.interfaces import Accumulate, Activity, dispatch_layout
+from moevit.hw.layouts import Accumulate, Activity, dispatch_layout
 from moevit.hw.reader.row_reader import RowReader
 from moevit.sim.bench.stream_bench import StreamBench
 from moevit.sim.bench.surroundings import MemoryModel

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from moevit.hw.interfaces import Accumulate
+from moevit.hw.layouts import Accumulate
 from moevit.hw.reader.access import ReadPurpose
 from moevit.hw.reader.fetch import Fetch
 from moevit.sim.bench.stream_bench import StreamBench

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from moevit.hw.interfaces import gain_words
+from moevit.hw.layouts import gain_words
 from moevit.hw.reader.gain import Gain
 from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.arrays import CONFIGS

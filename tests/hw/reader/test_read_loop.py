@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from moevit.hw.interfaces import DROP, Accumulate, dispatch_layout
+from moevit.hw.layouts import DROP, Accumulate, dispatch_layout
 from moevit.hw.reader.access import ReadPurpose
 from moevit.hw.reader.read_loop import ReadLoop
 from moevit.sim.bench.stream_bench import StreamBench

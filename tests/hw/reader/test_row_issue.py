@@ -4,7 +4,7 @@ from collections import deque
 import numpy as np
 import pytest
 
-from moevit.hw.interfaces import Accumulate
+from moevit.hw.layouts import Accumulate
 from moevit.hw.reader.row_issue import DEPTH, RowIssue
 from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.arrays import CONFIGS

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from moevit.hw.interfaces import Activity
+from moevit.hw.layouts import Activity
 from moevit.spec.isa import Opcode, Operand, RowSource
 
 LENGTH = 10

@@ -8,7 +8,7 @@ import numpy as np
 from moevit.golden.integer.rounding import round_shift
 from moevit.golden.integer.row_scale import RowScale
 from moevit.golden.integer.row_writer import gate_logits, write_rows
-from moevit.hw.interfaces import PEAK_ENTRIES
+from moevit.hw.layouts import PEAK_ENTRIES
 from moevit.hw.writer.gate_logits import ROUTING_FIELDS
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.formats import DIGIT_BITS

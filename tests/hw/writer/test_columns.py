@@ -4,7 +4,7 @@ from collections import deque
 import numpy as np
 import pytest
 
-from moevit.hw.interfaces import COLUMN_SLOTS
+from moevit.hw.layouts import COLUMN_SLOTS
 from moevit.hw.writer.columns import ColumnStore
 from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.arrays import CONFIGS

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from moevit.hw.interfaces import instruction_layout
+from moevit.hw.layouts import instruction_layout
 from moevit.hw.writer.address import AddressGenerator
 from moevit.hw.writer.epilogue import Epilogue
 from moevit.hw.writer.gate_logits import GateLogits
