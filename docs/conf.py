@@ -10,6 +10,7 @@ html_show_copyright = html_show_sphinx = False
 html_theme = "furo"
 html_title = "moevit"
 html_static_path: list[str] = []
+html_math_renderer = "plain"
 html_copy_source = False
 exclude_patterns = ["notebooks/*.py"]
 

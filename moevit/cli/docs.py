@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from moevit.pages.documents import documents
+from moevit.pages.documents import documents, left_over
 
 from .screen import say, told
 from .stages import Stages
@@ -17,7 +17,8 @@ def docs(
 ) -> None:
     """Write the generated pages and pictures of docs/."""
     with told(OSError):
-        texts = {root / "docs" / name: text for name, text in documents(root).items()}
+        made = documents(root)
+        texts = {root / "docs" / name: text for name, text in made.items()}
         for path in {path.parent for path in texts}:
             path.mkdir(parents=True, exist_ok=True)
         Stages(*texts)
@@ -25,4 +26,7 @@ def docs(
         for path in changed:
             path.write_text(texts[path])
             say(str(path))
+        for path in left_over(root, made):
+            path.unlink()
+            say(f"{path} is no more")
     say(f"{len(texts)} files, {len(changed)} written")

@@ -18,7 +18,7 @@ from .one_block import RECORD, drawn
 from .proved import badges, with_boards
 from .tour import with_tables
 
-__all__ = ["documents"]
+__all__ = ["documents", "left_over"]
 
 
 @cache
@@ -39,3 +39,9 @@ def documents(root: Path) -> dict[str, str]:
     texts |= {f"modules/{room}.md": room_page(room, parts) for room in ROOMS}
     texts |= {f"pictures/modules/{name}.svg": port_picture(part) for name, part in parts.items() if part.ports}
     return texts
+
+
+def left_over(root: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Files of components that are no more."""
+    found = [path for folder in ("modules", "pictures/modules") for path in sorted((root / "docs" / folder).iterdir())]
+    return [path for path in found if path.relative_to(root / "docs").as_posix() not in texts]

@@ -8,6 +8,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 
 from moevit.rtl_gen.vivado.exits import ExitCode
@@ -148,7 +149,7 @@ def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
-def _enum(path: Path, codes: type) -> list[tuple[int, str, str]]:
+def _enum(path: Path, codes: type[IntEnum]) -> list[tuple[int, str, str]]:
     """Number, name and the comment beside it."""
     comments = {}
     for line in path.read_text().splitlines():

@@ -4,11 +4,13 @@
 - A page of `PAGES` shows a file that lies elsewhere; its links are turned to this site.
 - A link to a source file leads to a page with the file, coloured.
 - A picture with links is put into the page, so that they can be clicked.
+- A formula needs no library from the network.
 """
 
 import posixpath
 import re
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,16 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", _read)
     app.connect("doctree-read", _linked, priority=100)  # before files to download are collected
     app.connect("html-collect-pages", _pages)
+    app.add_html_math_renderer("plain", (_formula, None), (_formula, None))
     return {"parallel_read_safe": False}
+
+
+def _formula(writer: Any, node: nodes.Element) -> None:
+    """A short formula without a library from the network: powers and indices alone."""
+    text = re.sub(r"\^\{([^}]*)\}|\^(\w)", r"<sup>\1\2</sup>", escape(node.astext()))
+    text = re.sub(r"_\{([^}]*)\}|_(\w)", r"<sub>\1\2</sub>", text)
+    writer.body.append(f'<em class="math">{text}</em>')
+    raise nodes.SkipNode
 
 
 def _read(app: Sphinx, page: str, source: list[str]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from moevit.pages.documents import documents
+from moevit.pages.documents import documents, left_over
 from moevit.pages.machine_picture import BOXES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,9 +23,7 @@ def test_every_file_is_current(texts):
 
 
 def test_no_file_is_left_over(texts):
-    for folder in ("modules", "pictures/modules"):
-        found = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs" / folder).iterdir()}
-        assert found <= texts.keys(), "files of components that are no more"
+    assert not left_over(ROOT, texts), "run `make docs`"
 
 
 def test_boxes_are_files():
