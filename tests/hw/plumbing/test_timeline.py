@@ -9,21 +9,39 @@ from moevit.sim.bench.stream_bench import StreamBench
 
 
 def test_delays_also_under_a_condition():
-    m, i, condition, o, early = Module(), Signal(8), Signal(), Signal(8), Signal(8)
+    m, i, condition, o, next_stage = Module(), Signal(8), Signal(), Signal(8), Signal(8)
     pipe = Timeline(m)
     pipe.put(2, value=i)
     with m.If(condition):
         m.d.comb += o.eq(pipe.at(5, "value"))
-    m.d.comb += early.eq(pipe.at(3, "value"))
+    m.d.comb += next_stage.eq(pipe.at(3, "value"))
     seen = []
 
     def step(ctx, cycle):
         ctx.set(i, cycle)
         ctx.set(condition, cycle % 2)
-        seen.append((ctx.get(early), ctx.get(o)))
+        seen.append((ctx.get(next_stage), ctx.get(o)))
 
     StreamBench(m).play(step, 20)
     assert seen[5:] == [(cycle - 1, cycle - 3 if cycle % 2 else 0) for cycle in range(5, 20)]
+
+
+def test_only_flags_are_reset():
+    m = Module()
+    m.i, m.flag, m.value = Signal(), Signal(), Signal()
+    pipe = Timeline(m)
+    pipe.put(0, reset=True, flag=m.i)
+    pipe.put(0, value=m.i)
+    m.d.comb += [m.flag.eq(pipe.at(2, "flag")), m.value.eq(pipe.at(2, "value"))]
+    bench, seen = StreamBench(m), []
+
+    def step(ctx, cycle):
+        ctx.set(m.i, 1)
+        ctx.set(bench.reset, cycle == 5)
+        seen.append((ctx.get(m.flag), ctx.get(m.value)))
+
+    bench.play(step, 10)
+    assert seen == [(0, 0)] * 2 + [(1, 1)] * 4 + [(0, 1)] * 2 + [(1, 1)] * 2
 
 
 def test_misuse():

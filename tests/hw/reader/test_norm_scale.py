@@ -11,7 +11,7 @@ from moevit.spec.formats import GAIN_SHIFT
 from ...configs import TEST_CONFIGS
 
 SEED = 43
-LATER = OperandLanes.latency_squares - OperandLanes.latency_values[0]  # cycles from the first values to the squares
+SQUARES_DELAY = OperandLanes.latency_squares - OperandLanes.latency_values[0]  # after the first values
 
 
 @pytest.mark.parametrize("name", ["8x8", "8x16_pairs", "8x16", "16x16", "64x64"])
@@ -46,8 +46,8 @@ def test_random_rows(name, words):
             at = cycle - OperandLanes.latency_values[index] + OperandLanes.latency_values[0]
             for lane in range(place, place + config.k_lanes):
                 ctx.set(unit.values[lane], int(values[at, lane]) if 0 <= at < count else -1 << 24)
-        if 0 <= cycle - LATER < count:
-            ctx.set(unit.squares, squares[cycle - LATER].tolist())
+        if 0 <= cycle - SQUARES_DELAY < count:
+            ctx.set(unit.squares, squares[cycle - SQUARES_DELAY].tolist())
         if asked is not None:
             ctx.set(unit.means.data, {"mean": int(golden.mean[asked]), "total": int(totals[asked])})
         asked = ctx.get(unit.means.address) if ctx.get(unit.means.enable) else asked

@@ -10,7 +10,6 @@ from moevit.spec.isa import Opcode, Operand
 
 from ...configs import TEST_CONFIGS
 
-NORM_WORDS = {"8x8": 1, "8x16_pairs": 2, "8x16": 3}  # words that a NORM takes in a cycle
 OPERATIONS = Accumulate.SET, Accumulate.ADD, Accumulate.SHIFT_ADD  # of the first tile of each group
 
 
@@ -220,7 +219,7 @@ def test_norm_with_sums():
 def test_norm_by_several_words(name, k_tiles, summed):
     """The last sweep reads several words; a PASS after it reads word by word."""
     norm = {"opcode": Opcode.NORM, "rows": 3, "k_tiles": k_tiles, "overlap": 15, "summed": summed}
-    most = NORM_WORDS[name]
+    norm_words = TEST_CONFIGS[name].norm_words
     bench = Bench([norm, array_pass(k_tiles=k_tiles)], name, gain_loaded=lambda cycle: cycle == 8,
                   measured=lambda cycle: cycle >= 30, norm_done=lambda cycle: cycle == 60)
     bench.run(110)
@@ -228,16 +227,17 @@ def test_norm_by_several_words(name, k_tiles, summed):
     means = [] if summed else [
         (row, word, 0, word == 0, word == k_tiles - 1, (row, word) == (2, k_tiles - 1), ReadPurpose.MEANS)
         for row in range(3) for word in range(k_tiles)]
-    peaks = [(row, word, (1 << min(most, k_tiles - word) - 1) - 1, word == 0, word + most >= k_tiles,
-              row == 2 and word + most >= k_tiles, ReadPurpose.PEAKS)
-             for row in range(3) for word in range(0, k_tiles, most)]
+    peaks = [(row, word, (1 << min(norm_words, k_tiles - word) - 1) - 1, word == 0, word + norm_words >= k_tiles,
+              row == 2 and word + norm_words >= k_tiles, ReadPurpose.PEAKS)
+             for row in range(3) for word in range(0, k_tiles, norm_words)]
     norms = len(means) + len(peaks)
     assert found[:norms] == means + peaks
     start = 9 if summed else 30
     assert bench.cycles[:norms] == [*range(9, 9 + len(means)), *range(start, start + len(peaks))]
     assert bench.fields("word", "row", "following_mask")[norms:] == 2 * [
         (word, row, 0) for word in range(k_tiles) for row in range(3)]
-    assert all((access.gain_address, access.gain_offset) == divmod(access.word, most) for access in bench.accesses)
+    assert all((access.gain_address, access.gain_offset) == divmod(access.word, norm_words)
+               for access in bench.accesses)
 
 
 def test_store():

@@ -133,9 +133,9 @@ def test_norm_cycles(world, name, rows, k_tiles, summed):
     place = world(name, 30)
     gain = place.random.integers(-500, 500, 8 * k_tiles)
     seen = place.run([norm(rows, k_tiles, summed=summed)], [gain])
-    reader, (most, *latencies) = place.reader, NORMS[name]
+    reader, (norm_words, *latencies) = place.reader, NORMS[name]
     assert [reader.latency_means, reader.latency_norm] == latencies
-    cycles = place.config.word_beats * k_tiles + rows * -(-k_tiles // most) + reader.latency_norm
+    cycles = place.config.word_beats * k_tiles + rows * -(-k_tiles // norm_words) + reader.latency_norm
     if not summed:
         cycles += rows * k_tiles + reader.latency_means
     assert seen.done_cycles[0] - seen.dispatched[0] == cycles
