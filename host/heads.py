@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moevit.spec.heads import HeadError, check_heads, said_of_heads
+from moevit.spec.heads import HeadError, check_heads, head_options
 from moevit.spec.networks import Network
 
 __all__ = ["Head", "HeadError", "confusion_matrix", "mean_iou", "read_heads", "rmse"]
@@ -87,8 +87,8 @@ def read_heads(network: Network, tensors: Mapping[str, NDArray],
     name of a task takes that task's patch tokens. Raises HeadError for a head that is incomplete or misshapen.
     """
     check_heads(network, tensors, host)
-    return {name: _read_head(network, tensors, name, said)
-            for name, said in said_of_heads(network, tensors, host).items()}
+    return {name: _read_head(network, tensors, name, options)
+            for name, options in head_options(network, tensors, host).items()}
 
 
 def confusion_matrix(labels: NDArray, predictions: NDArray, classes: int) -> NDArray[np.int64]:
@@ -119,10 +119,10 @@ def rmse(labels: NDArray, predictions: NDArray) -> float:
     return float(np.sqrt(np.square(labels.astype(np.float64) - predictions).mean()))
 
 
-def _read_head(network: Network, tensors: Mapping[str, NDArray], name: str, said: Mapping[str, Any]) -> Head:
+def _read_head(network: Network, tensors: Mapping[str, NDArray], name: str, options: Mapping[str, Any]) -> Head:
     names = {"norm_weight": "norm.weight", "norm_bias": "norm.bias", "weight": "fc.weight", "bias": "fc.bias"}
     arrays = {field: np.asarray(tensors[f"heads.{name}.{part}"], np.float32) for field, part in names.items()
               if f"heads.{name}.{part}" in tensors}
-    classes = said.get("classes")
-    return Head(network=network, pool=said.get("pool", "patches"), norm=said.get("norm", "tokens"),
-                task=said.get("task"), classes=tuple(map(str, classes)) if classes else None, **arrays)
+    classes = options.get("classes")
+    return Head(network=network, pool=options.get("pool", "patches"), norm=options.get("norm", "tokens"),
+                task=options.get("task"), classes=tuple(map(str, classes)) if classes else None, **arrays)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .networks import Network
 
-__all__ = ["NORMS", "HeadError", "check_heads", "said_of_heads"]
+__all__ = ["NORMS", "HeadError", "check_heads", "head_options"]
 
 NORMS = ("tokens", "pooled", "none")
 
@@ -20,34 +20,34 @@ class HeadError(ValueError):
     """
 
 
-def said_of_heads(network: Network, tensors: Mapping[str, np.ndarray],
+def head_options(network: Network, tensors: Mapping[str, np.ndarray],
                   host: Mapping[str, Any] | None = None) -> Mapping[str, Mapping[str, Any]]:
     """The options of each head, by name, as ``host`` has them (`QuantisedModel.host`, a manifest's ``host``).
 
     If ``host`` has no heads, each head with the name of a task takes that task's patch tokens.
     """
-    said = (host or {}).get("heads")
-    return said or {task: {"task": task} for task in network.tasks
+    options = (host or {}).get("heads")
+    return options or {task: {"task": task} for task in network.tasks
                     if any(name.startswith(f"heads.{task}.") for name in tensors)}
 
 
 def check_heads(network: Network, tensors: Mapping[str, np.ndarray],
                 host: Mapping[str, Any] | None = None) -> None:
     """Raises HeadError if an array is missing or misshapen, or if a head takes tokens that ``network`` lacks."""
-    for name, said in said_of_heads(network, tensors, host).items():
-        inputs = _inputs(network, name, said)
-        norm = said.get("norm", "tokens")
+    for name, options in head_options(network, tensors, host).items():
+        inputs = _inputs(network, name, options)
+        norm = options.get("norm", "tokens")
         if norm != "none":
             channels = network.dim if norm == "tokens" else inputs
             for part in ("norm.weight", "norm.bias"):
                 _check_shape(tensors, f"heads.{name}.{part}", (channels,))
         if any(f"heads.{name}.fc.{part}" in tensors for part in ("weight", "bias")) or name != "features":
-            _check_linear(tensors, name, inputs, said.get("classes"))
+            _check_linear(tensors, name, inputs, options.get("classes"))
 
 
-def _inputs(network: Network, name: str, said: Mapping[str, Any]) -> int:
+def _inputs(network: Network, name: str, options: Mapping[str, Any]) -> int:
     """Channels that the head's linear layer takes."""
-    pool, norm, task = said.get("pool", "patches"), said.get("norm", "tokens"), said.get("task")
+    pool, norm, task = options.get("pool", "patches"), options.get("norm", "tokens"), options.get("task")
     dim = network.dim
     inputs = {"patches": dim, "mean": dim}
     if network.prefix_tokens:
