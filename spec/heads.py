@@ -21,14 +21,14 @@ class HeadError(ValueError):
 
 
 def head_options(network: Network, tensors: Mapping[str, np.ndarray],
-                  host: Mapping[str, Any] | None = None) -> Mapping[str, Mapping[str, Any]]:
+                 host: Mapping[str, Any] | None = None) -> Mapping[str, Mapping[str, Any]]:
     """The options of each head, by name, as ``host`` has them (`QuantisedModel.host`, a manifest's ``host``).
 
     If ``host`` has no heads, each head with the name of a task takes that task's patch tokens.
     """
     options = (host or {}).get("heads")
     return options or {task: {"task": task} for task in network.tasks
-                    if any(name.startswith(f"heads.{task}.") for name in tensors)}
+                       if any(name.startswith(f"heads.{task}.") for name in tensors)}
 
 
 def check_heads(network: Network, tensors: Mapping[str, np.ndarray],
