@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..yosys import SynthesisError
 from .cells import CellTiming, cell_timing
-from .netlist import CLOCK_PINS, Cell, Netlist
+from .netlist import Cell, Netlist
 
 __all__ = ["PORT", "Begin", "Edge", "End", "Graph", "graph_of"]
 
@@ -64,8 +64,7 @@ class _Nets:
         self._delays = delays
         self.driver: dict[int, Cell] = {}
         self.fanout: dict[int, int] = {}
-        sinks = [nets for cell in netlist.cells for pin, nets in cell.pins.items()
-                 if pin not in cell.outputs and pin not in CLOCK_PINS]
+        sinks = [cell.pins[pin] for cell in netlist.cells for pin in cell.inputs]
         for nets in (*sinks, *netlist.outputs.values()):
             for net in nets:
                 if net is not None:
@@ -113,7 +112,7 @@ def graph_of(netlist: Netlist, delays: Mapping[str, float]) -> Graph:
 def _refuse_unknown_pins(cell: Cell, timing: CellTiming) -> None:
     """An input at which no path ends and from which none runs on would be left out without a word."""
     known = {setup.pin[0] for setup in timing.setups} | {arc.start[0] for arc in timing.arcs}
-    unknown = [pin for pin, nets in cell.pins.items() if any(nets) and pin not in cell.outputs | CLOCK_PINS | known]
+    unknown = [pin for pin in cell.inputs if any(cell.pins[pin]) and pin not in known]
     if unknown:
         raise SynthesisError(f"cell {cell.name}, a {cell.kind}, has inputs {', '.join(unknown)}: say in "
                              f"timing/cells.py how long they take")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ``docs/timing.json`` says of a unit: its longest paths, how many are too long, and where they are."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -60,21 +61,31 @@ def _signal(graph: Graph, number: int) -> str:
     return plain_name(cell.name, cell.kind)
 
 
+def _lanes(name: str) -> str:
+    """The same for all lanes, banks and ports, which differ in a number."""
+    return re.sub(r"_\d+", "_*", name)
+
+
 def _worst_paths(graph: Graph, paths: list[Path], limit: float, sources: Sources | None) -> list[dict[str, Any]]:
-    """The longest path between each two signals, the ten longest of these; ``over``: how many of the ends between them
-    are over the limit."""
+    """The longest path between each two signals, lanes taken together, and the ten longest of these; ``over``: how many
+    of the ends between the two are over the limit."""
     longest: dict[tuple[str, str], Path] = {}
     over: Counter[tuple[str, str]] = Counter()
     for path in paths:
-        key = _signal(graph, path.begin.cell), _signal(graph, path.end.cell)
+        key = _lanes(_signal(graph, path.begin.cell)), _lanes(_signal(graph, path.end.cell))
         if key not in longest or path.ns > longest[key].ns:
             longest[key] = path
         over[key] += path.ns > limit
     chosen = sorted(longest.items(), key=lambda item: (-item[1].ns, item[0]))[:_WORST]
-    return [{"start": start, "start_line": sources.line(start) if sources else "",
-             "end": f"{end}.{path.end.pin}", "end_line": sources.line(end) if sources else "",
-             "ns": round(path.ns, 3), "net_ns": round(path.net_ns, 3), "levels": path.levels,
-             "over": over[start, end], "cells": _cells(graph, path)} for (start, end), path in chosen]
+    return [_row(graph, path, over[key], sources) for key, path in chosen]
+
+
+def _row(graph: Graph, path: Path, over: int, sources: Sources | None) -> dict[str, Any]:
+    start, end = _signal(graph, path.begin.cell), _signal(graph, path.end.cell)
+    return {"start": start, "start_line": sources.line(start) if sources else "",
+            "end": f"{end}.{path.end.pin}", "end_line": sources.line(end) if sources else "",
+            "ns": round(path.ns, 3), "net_ns": round(path.net_ns, 3), "levels": path.levels, "over": over,
+            "cells": _cells(graph, path)}
 
 
 def _cells(graph: Graph, path: Path) -> str:
@@ -94,7 +105,13 @@ def _cells(graph: Graph, path: Path) -> str:
 
 
 def _starts(graph: Graph, over: list[Path], sources: Sources | None) -> list[dict[str, Any]]:
-    """Signals from which most paths start that are over the limit."""
-    counts = Counter(_signal(graph, path.begin.cell) for path in over)
+    """Signals from which most paths start that are over the limit, lanes taken together; one of them is named."""
+    counts: Counter[str] = Counter()
+    names: dict[str, str] = {}
+    for path in over:
+        name = _signal(graph, path.begin.cell)
+        counts[_lanes(name)] += 1
+        names[_lanes(name)] = min(name, names.get(_lanes(name), name))
     chosen = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_STARTS]
-    return [{"start": start, "line": sources.line(start) if sources else "", "over": count} for start, count in chosen]
+    return [{"start": names[key], "line": sources.line(names[key]) if sources else "", "over": count}
+            for key, count in chosen]

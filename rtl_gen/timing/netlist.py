@@ -4,10 +4,9 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["CLOCK_PINS", "Cell", "Netlist", "read_netlist", "reduced"]
+__all__ = ["Cell", "Netlist", "read_netlist", "reduced"]
 
-#: Pins of clocks. One clock feeds all of them, so no path runs through one.
-CLOCK_PINS = frozenset({"C", "CLK", "WCLK", "CLKARDCLK", "CLKBWRCLK"})
+_CLOCKS = frozenset({"CLK", "WCLK", "CLKARDCLK", "CLKBWRCLK"})
 #: Parameters that decide where a cell's registers are.
 _PARAMETERS = frozenset({"AREG", "BREG", "CREG", "DREG", "ADREG", "MREG", "PREG", "USE_DPORT", "USE_MULT", "DOA_REG",
                          "DOB_REG", "OREG_A", "OREG_B"})
@@ -21,6 +20,13 @@ class Cell(NamedTuple):
     parameters: tuple[tuple[str, str], ...]
     pins: dict[str, list[int | None]]
     outputs: frozenset[str]
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Without clocks: one clock feeds all of them, so no path runs through one. ``C`` is the clock of a flip-flop
+        and an operand of a DSP slice."""
+        clocks = {"C"} if self.kind.startswith("FD") else _CLOCKS
+        return frozenset(self.pins) - self.outputs - clocks
 
 
 class Netlist(NamedTuple):

@@ -59,6 +59,6 @@ def plain_name(cell: str, kind: str) -> str:
     """A signal's or memory's name from its cell's: without the bit, the primitive and Yosys' marks."""
     if cell.startswith("$flatten"):  # a cell without a signal of its own: the module that it is in
         return f"{re.sub(r'[$]flatten|[$][^.]*$', '', cell).replace(chr(92), '').strip('.')}: {kind}"
-    name = cell.split("\\" + kind)[0].removeprefix("\\")
+    name = re.sub(r"\\[A-Z]\w*$", "", cell).removeprefix("\\")  # a shift register is called by its first flip-flop
     name = re.sub(r"(\[\d+\])+$", "", name)
     return re.sub(r"(\.\d+)+$", "", name) if kind.startswith(("RAM", "URAM")) else name

@@ -136,6 +136,12 @@ def test_dsp_slice_with_registers(registers, inwards, outwards):
     assert out.ns == pytest.approx(D["dsp_out"] + sum(D[each] for each in outwards.split()) + D["net"] + D["ff_data"])
 
 
+def test_pin_c_of_a_dsp_slice_is_an_operand_and_no_clock():
+    adder = cell("DSP48E1", "dsp", [("CREG", "0"), ("PREG", "1")], C=[2], P=[20], CLK=1)
+    path = longest(register(2, None), adder, grade="UltraScale+ -2")
+    assert path.ns == pytest.approx(D["ff_out"] + D["net"] + D["dsp_in"] + D["dsp_add"])
+
+
 def test_cascade_of_dsp_slices_stays_on_its_wire():
     first = cell("DSP48E2", "a", [("PREG", "1")], A=[None], PCOUT=[20])
     second = cell("DSP48E2", "b", [("PREG", "1")], PCIN=[20], P=[21])

@@ -80,7 +80,8 @@ def test_source_lines():
 
 @pytest.mark.parametrize("name, kind, plain", [
     ("a.level[3]\\FDRE", "FDRE", "a.level"), ("\\$signal$5\\FDRE", "FDRE", "$signal$5"),
-    ("a.storage.0.12", "RAM32M", "a.storage"), ("$flatten\\a.\\b.$438", "DSP48E1", "a.b: DSP48E1")])
+    ("a.storage.0.12", "RAM32M", "a.storage"), ("a.ahead_1[8]\\FDRE", "SRL16E", "a.ahead_1"),
+    ("$flatten\\a.\\b.$438", "DSP48E1", "a.b: DSP48E1")])
 def test_names(name, kind, plain):
     assert plain_name(name, kind) == plain
 
