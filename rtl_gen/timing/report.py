@@ -93,7 +93,8 @@ def _calibration(found: Mapping[str, Any] | None) -> str:
              f"over {len(found['units'])} units is **{found['spearman']:.2f}**. The slowest placed path of "
              f"{', '.join(blocks) or 'none'} runs through a multiplier or a block RAM. Beside its LUTs an ECP5 has "
              f"slower ones than our parts. Over the other {others} units the correlation is {luts}. Paths at ports are "
-             f"included, since the placed units sit between shift registers.\n\n")
+             f"included, since the placed units sit between shift registers. The model finds long paths; it does not "
+             f"predict a clock.\n\n")
     text += _row("unit", "model ns", "placed ns") + _row("---", "---:", "---:")
     return text + "".join(_row(f"`{unit['unit']}`", f"{unit['model_ns']:.2f}", f"{unit['placed_ns']:.2f}")
                           for unit in found["units"])
