@@ -27,6 +27,7 @@ from moevit.report.run import load_bars, machine_loads, predicted_lane, write_ba
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS, Board
 from moevit.spec.bundle import Bundle
+from moevit.spec.ip import VLNV
 from moevit.spec.networks import Network
 from moevit.spec.quantised import QuantisedModel
 
@@ -201,7 +202,7 @@ def _provenance(facts: RunFacts) -> dict[str, str]:
     found = {"command": shlex.join(["moevit", *sys.argv[1:]]),
              "written": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
              "machine": {"rtl": "RTL in Verilator", "golden": "golden machine, numpy"}.get(facts.body, facts.body),
-             "configuration": f"{manifest['config']}, hash 0x{manifest['config_hash']:08X}"}
+             "configuration": f"{manifest['config']}, hash 0x{manifest['config_hash']:08X}", "core": VLNV}
     for what, path in facts.files.items():
         found[what] = f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
     found["Python"] = f"{platform.python_version()} on {platform.system()} {platform.machine()}"

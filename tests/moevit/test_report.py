@@ -2,6 +2,8 @@
 """The page of ``moevit run --report`` and ``moevit build --report``: what it says, and that everybody can read it."""
 
 import re
+import subprocess
+import sys
 from html import unescape
 
 import numpy as np
@@ -71,6 +73,15 @@ def test_a_wrong_value_is_the_verdict(folder):
     assert '<p class="verdict bad">' in page and "differs from the integer model in" in page
     assert "MHz (assumed)" in page and "140" in page
     assert problems(page) == []
+
+
+def test_a_page_needs_no_torch(folder):
+    script = "import sys\nsys.modules['torch'] = None\nfrom moevit.__main__ import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", script, "run", folder / "tiny.bundle", folder / "picture.npy",
+                           "--report", folder / "page.html"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = (folder / "page.html").read_text()
+    assert "returns exactly the integer model" in page and "<td>moevit run " in page
 
 
 def test_a_page_that_cannot_be_written_is_one_line(folder):
