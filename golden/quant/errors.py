@@ -7,7 +7,7 @@ __all__ = ["CalibrationError", "QuantisationError", "RangeError"]
 class QuantisationError(ValueError):
     """The network cannot be quantised.
 
-    Fix: see the kinds of this error.
+    Fix: leave out ``--heads`` if the checkpoint has no heads.
     """
 
 

@@ -43,7 +43,7 @@ class _Sample:
 class Layerwise:
     """Steps through a network while its layers get their integers.
 
-    ``tensors``, in every method, are the integer tensors made so far; a step uses those of its layers. ``fraction``:
+    ``tensors``, in every method, are the integer tensors made so far; it uses those of its layers. ``fraction``:
     the fraction bits of the residual rows.
     """
 
