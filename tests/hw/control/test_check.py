@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from moevit.hw.control.check import Check
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import (
     FIELDS,
@@ -139,10 +139,7 @@ def examine(config, cases, base=0x1_0000_0000):
                 ctx.set(check.start, 0)
             found.append((ErrorCode(ctx.get(check.fault.code)), ctx.get(check.fault.address)))
 
-    simulator = Simulator(check)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    StreamBench(check).simulate(bench)
     return found
 
 
@@ -165,6 +162,22 @@ def test_rules():
     for (base, change), (code, address) in zip(broken, found[len(legal):], strict=True):
         assert code == ErrorCode.OPERAND, (Opcode(base["opcode"]).name, change)
         assert address == 0
+
+
+def test_latency():
+    """The verdict is complete after `latency` cycles, and not before: rows mod patches_x comes last."""
+    check = Check(CONFIG)
+    words, _ = encoded(CONFIG, IMAGE | {"rows": 7})
+    seen = []
+
+    def step(ctx, cycle):
+        ctx.set(check.instruction.as_value(), sum(int(word) << 32 * index for index, word in enumerate(words)))
+        ctx.set(check.start, cycle == 20)
+        seen.append(ctx.get(check.fault.code))
+
+    StreamBench(check).play(step, 60)
+    wrong = [cycle - 20 for cycle in range(20, 60) if seen[cycle] != ErrorCode.OPERAND]
+    assert max(wrong) == Check.latency - 1
 
 
 def test_first_word():

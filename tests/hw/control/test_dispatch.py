@@ -32,6 +32,13 @@ def test_the_slowest_unit_holds_the_others_up():
     assert max(ahead) in (4, 5)
 
 
+def test_latency():
+    bench = StreamBench(Dispatch())
+    for unit in UNITS:
+        others = {name: None for name in UNITS if name != unit}
+        assert bench.latency({"dispatch": dispatches(3)}, unit, outputs=others) == Dispatch.latency
+
+
 def test_refuses_depth(unused_allowed):
     with pytest.raises(ValueError, match="0"):
         Dispatch(0)

@@ -2,33 +2,24 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
 from moevit.hw.control.error_latch import ErrorLatch
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.registers import ErrorCode
 
 NONE = {"code": 0, "pc": 0, "address": 0}
 
 
 def play(sources, cycles):
-    """``cycles``: (clear, {source: report}) each. Returns (error, failed, raised) after each."""
-    unit, seen = ErrorLatch(sources), []
-
-    async def testbench(ctx):
-        for clear, reports in cycles:
-            ctx.set(unit.clear, clear)
-            for index, source in enumerate(unit.sources):
-                ctx.set(source.valid, int(index in reports))
-                ctx.set(source.payload, reports.get(index, {"code": 9, "pc": 9, "address": 9}))
-            await ctx.tick()
-            error = ctx.get(unit.error)
-            seen.append(({name: error[name] for name in NONE}, ctx.get(unit.failed), ctx.get(unit.raised)))
-
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(testbench)
-    simulator.run()
-    return seen
+    """``cycles``: (clear, {source: report}) each. Returns (error, failed, raised) `latency` cycles after each."""
+    inputs = {"clear": [clear for clear, _ in cycles]}
+    for index in range(sources):
+        inputs[f"source_{index}.valid"] = [int(index in reports) for _, reports in cycles]
+        inputs[f"source_{index}.payload"] = [reports.get(index, {"code": 9, "pc": 9, "address": 9})
+                                             for _, reports in cycles]
+    outputs = ["error", "failed", "raised"]
+    found = StreamBench(ErrorLatch(sources)).words(inputs, outputs, ErrorLatch.latency)
+    return list(zip(*(found[name] for name in outputs), strict=True))
 
 
 def report(index, pc=0):

@@ -5,16 +5,9 @@ import random
 from collections import deque
 
 import pytest
-from amaranth.sim import Simulator
 
 from moevit.hw.control.origin import Origin
-
-
-def simulate(unit, bench):
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+from moevit.sim.bench.stream_bench import StreamBench
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -50,7 +43,7 @@ def test_beats(seed):
             elif ask:
                 coming.append((cycle + 4, [latest] * beats))
 
-    simulate(origin, bench)
+    StreamBench(origin).simulate(bench)
     assert seen > 250
 
 
@@ -65,7 +58,7 @@ def test_room():
             taken += 1
         assert taken == 17
 
-    simulate(origin, bench)
+    StreamBench(origin).simulate(bench)
 
 
 def test_oldest():
@@ -88,9 +81,28 @@ def test_oldest():
         ctx.set(origin.dispatched_pc, 7)
         for _ in range(3):
             await ctx.tick()
-        assert ctx.get(origin.oldest_pc) == 7, "nothing is under way: where the sequencer is"
+        assert ctx.get(origin.oldest_pc) == 7, "nothing is under way: where the walk is"
 
-    simulate(origin, bench)
+    StreamBench(origin).simulate(bench)
+
+
+def test_latencies():
+    origin = Origin(depth=8)
+    found = []
+
+    def step(ctx, cycle):
+        ctx.set(origin.asked.valid, cycle == 2)
+        ctx.set(origin.asked.payload.pc, 40 + cycle)
+        ctx.set(origin.dispatched, cycle < 2)
+        ctx.set(origin.dispatched_pc, 50 + cycle)
+        ctx.set(origin.sequence, min(cycle, 2))
+        ctx.set(origin.finished, cycle >= 6)
+        found.append((ctx.get(origin.command_pc), ctx.get(origin.oldest_pc)))
+
+    StreamBench(origin).play(step, 12)
+    commands, oldest = zip(*found, strict=True)
+    assert commands.index(42) == 2 + Origin.latency
+    assert oldest[5] == 50 and oldest.index(51, 5) == 6 + Origin.latency_oldest
 
 
 def test_refuses_depth(unused_allowed):

@@ -2,9 +2,9 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
 from moevit.hw.control.pass_log import PassLog
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.registers import PASS_LOG_ENTRIES, pack_log
 
 
@@ -20,11 +20,7 @@ class Bench:
                 cycle += 1
                 ctx.set(self.unit.cycle, cycle)
 
-        simulator = Simulator(self.unit)
-        simulator.add_clock(1e-6)
-        simulator.add_testbench(testbench)
-        simulator.add_process(clock)
-        simulator.run()
+        StreamBench(self.unit, background=[clock]).simulate(testbench)
 
     async def start(self, ctx, started):
         """Offer one dispatched instruction for one cycle; True when it was taken."""
@@ -129,6 +125,22 @@ def test_entries_beyond_the_window_are_dropped_and_counted():
         assert ctx.get(bench.unit.finished) == PASS_LOG_ENTRIES + 10
         for index in (0, 1, 9, 10, PASS_LOG_ENTRIES - 1):
             assert (await bench.entry(ctx, index))[1] == pack_log(pc=index, expert=0, rows=0)
+
+    bench.run(testbench)
+
+
+def test_latency():
+    """``finished`` counts, and the entry can be read, `latency` cycles after the instruction finished."""
+    bench = Bench()
+
+    async def testbench(ctx):
+        await bench.start(ctx, {"pc": 5, "expert": 0, "rows": 1})
+        await bench.finish(ctx)
+        for _ in range(PassLog.latency - 1):
+            assert not ctx.get(bench.unit.finished)
+            await ctx.tick()
+        assert ctx.get(bench.unit.finished) == 1
+        assert (await bench.entry(ctx, 0))[1] == pack_log(pc=5, expert=0, rows=1)
 
     bench.run(testbench)
 

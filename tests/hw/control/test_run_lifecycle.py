@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sequencer between a memory, units that take their time, and a host that interrupts."""
+"""The run lifecycle between a memory, units that take their time, and a host that interrupts."""
 
 from collections import deque
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
+from moevit.hw.control.program_walk import ProgramWalk
 from moevit.hw.control.run_lifecycle import DRAIN_LIMIT, RunLifecycle
 from moevit.hw.layouts import DROP
+from moevit.sim.bench.stream_bench import StreamBench
 from moevit.spec.isa import Destination, Opcode, Operand, Region, encode
 from moevit.spec.registers import ErrorCode
 
@@ -36,7 +37,7 @@ FC2 = linear(0, 1, queued=1, scatter=1, score=1, expert_beats=12, region_offset=
 
 
 class World:
-    """A sequencer and all that it talks to. ``lengths`` appear when the gate pass finishes.
+    """A run lifecycle and all that it talks to. ``lengths`` appear when the gate pass finishes.
 
     The memory takes only the first ``commands_taken`` commands before that, and ``drop_cycles`` for a DROP.
     """
@@ -51,6 +52,7 @@ class World:
                          "image": IMAGE, "output": 0}
         self.lengths = list(lengths) + [0] * (self.config.max_experts - len(lengths))
         self.commands, self.dispatched, self.started, self.faults, self.pulses = [], [], [], [], []
+        self.dispatch_cycles = []
         self.drops = []  # instructions dispatched before it, its expert, its beats
         self.early = 0  # commands taken before the (last) router pass finished
         self.commands_taken, self.drop_cycles = 10**9, 3
@@ -62,17 +64,14 @@ class World:
         return self.random.random() >= self.stall
 
     def run(self, limit=3000, runs=1):
-        self.sequencer = RunLifecycle(self.config)
-        simulator = Simulator(self.sequencer)
-        simulator.add_clock(1e-6)
+        unit = RunLifecycle(self.config)
 
         async def bench(ctx):
             for _ in range(runs):
                 self.pulses.clear()
-                await self._run(ctx, self.sequencer, limit)
+                await self._run(ctx, unit, limit)
 
-        simulator.add_testbench(bench)
-        simulator.run()
+        StreamBench(unit).simulate(bench)
         return self
 
     async def _run(self, ctx, unit, limit):
@@ -133,6 +132,7 @@ class World:
                     dropping.append(max([cycle, *dropping]) + self.drop_cycles)
                 else:
                     self.dispatched.append((ctx.get(payload.sequence), expert, fields["rows"], beats))
+                    self.dispatch_cycles.append(cycle)
                     self.unfinished.append(fields)
                     busy_until = max(busy_until, cycle + self.slow)
             if ctx.get(unit.fault.valid):
@@ -290,7 +290,7 @@ def test_speculation_refuses_nothing_that_the_loop_does_not_meet(lengths, body, 
 
 
 def test_wide_bus():
-    """An instruction in one beat, and in eight beats of the stream that are four of the bus."""
+    """An instruction in one beat, and in eight beats that are four bus beats."""
     program = [linear(region_beats=2 * (4 + 64), columns=128), END]
     world = World(program, name="64x64", seed=2)
     world.run()
@@ -300,6 +300,13 @@ def test_wide_bus():
     world.run()
     assert world.commands == [(PROGRAM, 8), (WEIGHTS, 12)]
     assert [name for name, _ in world.pulses] == ["done"]
+
+
+def test_latency_of_the_walk():
+    """Cycles from one dispatch to the next when nobody waits."""
+    world = World([linear()] * 6 + [END], seed=19).run()
+    steps = np.diff(world.dispatch_cycles)
+    assert list(steps) == [ProgramWalk.latency] * 5
 
 
 def test_runs_again():
@@ -396,20 +403,17 @@ def test_reset_anywhere(at):
 
 
 def test_reset_when_idle():
-    sequencer = RunLifecycle(TEST_CONFIGS["8x8"])
+    lifecycle = RunLifecycle(TEST_CONFIGS["8x8"])
     seen = []
 
     async def bench(ctx):
-        ctx.set(sequencer.drained, 1)
+        ctx.set(lifecycle.drained, 1)
         for cycle in range(8):
-            ctx.set(sequencer.reset, cycle == 2)
-            seen.append((ctx.get(sequencer.reset_done), ctx.get(sequencer.idle), ctx.get(sequencer.clear)))
+            ctx.set(lifecycle.reset, cycle == 2)
+            seen.append((ctx.get(lifecycle.reset_done), ctx.get(lifecycle.idle), ctx.get(lifecycle.clear)))
             await ctx.tick()
 
-    simulator = Simulator(sequencer)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    StreamBench(lifecycle).simulate(bench)
     assert [done for done, _, _ in seen].count(1) == 1
     assert seen[3] == (0, 0, 1) and seen[-1] == (0, 1, 0)
 

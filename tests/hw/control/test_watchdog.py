@@ -2,31 +2,17 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
 from moevit.hw.control.watchdog import Watchdog
+from moevit.sim.bench.stream_bench import StreamBench
 
 
 def fired(limit, cycles):
     """Cycles in which a watchdog with ``limit`` fires, given (running, progress) cycle by cycle."""
-    unit, seen = Watchdog(), []
-
-    async def testbench(ctx):
-        ctx.set(unit.limit, limit)
-        await ctx.tick()
-        for cycle, (running, progress) in enumerate(cycles):
-            ctx.set(unit.running, running)
-            ctx.set(unit.progress, progress)
-            await ctx.delay(1e-7)
-            if ctx.get(unit.expired):
-                seen.append(cycle)
-            await ctx.tick()
-
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(testbench)
-    simulator.run()
-    return seen
+    running, progress = zip((0, 0), *cycles, strict=True)  # a first cycle, in which the limit is taken over
+    bench = StreamBench(Watchdog(), settings={"limit": limit})
+    expired = bench.words({"running": running, "progress": progress}, ["expired"], 0)["expired"]
+    return [cycle for cycle, fires in enumerate(expired[1:]) if fires]
 
 
 def expected(limit, cycles):
