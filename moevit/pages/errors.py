@@ -134,7 +134,7 @@ def troubleshooting(root: Path) -> str:
 def _section(each: ErrorClass) -> str:
     base = ", ".join(f"`{name}`" for name in each.bases)
     text = f"\n### {each.name}\n\n{plain(each.cause)}\nIt is a {base}, from [`{each.file}`](../{each.file}).\n"
-    fixes = ([each.fix] if each.fix else []) + [fix for fix in each.fixes if fix.strip(". ")]
+    fixes = ([plain(each.fix)] if each.fix else []) + [fix for fix in each.fixes if fix.strip(". ")]
     if fixes:
         text += "\n**What to do:** " + (_sentence(fixes[0]) if len(fixes) == 1 else
                                        "one of:\n\n" + "\n".join(f"- {_sentence(fix)}" for fix in fixes)) + "\n"

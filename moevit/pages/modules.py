@@ -84,7 +84,7 @@ def _section(each: HardwareComponent, room: str, parts: Mapping[str, HardwareCom
         text += f"![{each.name} and its ports](../pictures/modules/{each.name}.svg)\n\n"
     text += "\n\n".join(map(plain, [each.doc.first, *each.doc.paragraphs])) + "\n"
     if each.doc.labels:
-        text += "\n" + table(["", ""], [[name, cell(plain(said))] for name, said in each.doc.labels.items()])
+        text += "\n" + "\n".join(f"- **{name}:** {plain(said)}" for name, said in each.doc.labels.items()) + "\n"
     if each.inside:
         links = [f"[{name}]({'' if room_of(parts[name]) == room else room_of(parts[name]) + '.md'}#{name.lower()})"
                  for name in each.inside]
