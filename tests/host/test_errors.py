@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every error has a line in the host's documentation, and says cause, state and fix."""
+"""Every error of the host is on the page of errors, and says cause, state and fix."""
 
 import re
 from pathlib import Path
@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_error_is_documented():
-    rows = re.findall(r"^\| (\w+) \|", (ROOT / "docs" / "host.md").read_text(), re.M)
-    assert sorted(rows) == sorted({*errors.__all__, "exception"} - {"AccelError"})
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    assert set(errors.__all__) <= set(re.findall(r"^### (\w+)$", page, re.M))
 
 
 def test_cause_state_and_fix():
