@@ -5,7 +5,8 @@ import random
 from collections import deque
 
 import pytest
-from amaranth.sim import Simulator
+
+from moevit.sim.bench.stream_bench import StreamBench
 
 BURST, PAGE = 16, 4096
 OKAY, SLVERR, DECERR = 0, 2, 3
@@ -220,7 +221,7 @@ class BeatsSink:
         self.items, self.cycles = [], []
         self.accept = True
 
-    async def bench(self, ctx):
+    async def run(self, ctx):
         cycle = 0
         while True:
             available = ctx.get(self.beats.available).bit_count()
@@ -250,15 +251,7 @@ class Pulses:
 
 def simulate(unit, testbench, *actors):
     """Run ``testbench`` beside the actors until it ends."""
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(testbench)
-    for actor in actors:
-        if isinstance(actor, BeatsSink):  # must see what is there before it takes
-            simulator.add_testbench(actor.bench, background=True)
-        else:
-            simulator.add_process(actor.run)
-    simulator.run()
+    StreamBench(unit, background=[actor.run for actor in actors]).simulate(testbench)
 
 
 async def until(ctx, condition, limit=5000):

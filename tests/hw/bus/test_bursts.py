@@ -63,7 +63,8 @@ def test_any_command(kit, size, seed):
 def test_rate_and_latency(kit):
     _, _, cycles = split(kit, 8, [(0, 16 * 20)])
     taken = 1  # the source shows the command in cycle 1
-    assert cycles == list(range(taken + 5, taken + 45, 2))
+    first, step = taken + BurstSplitter.latency, BurstSplitter.cycles_per_burst
+    assert cycles == list(range(first, first + 20 * step, step))
 
 
 @pytest.mark.parametrize("seed", range(3))

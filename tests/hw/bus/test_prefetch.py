@@ -5,9 +5,9 @@ import random
 from dataclasses import replace
 
 import pytest
-from amaranth.sim import Simulator
 
 from moevit.hw.bus.prefetch import Prefetch
+from moevit.sim.bench.stream_bench import StreamBench
 
 from ...configs import TEST_CONFIGS
 
@@ -49,10 +49,7 @@ def play(config, wishes, pushes, seed=1):
             offered = available - take
             await ctx.tick()
 
-    simulator = Simulator(unit)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    StreamBench(unit).simulate(bench)
     return taken, pushed, pushed_at
 
 
@@ -88,7 +85,7 @@ def test_a_full_fifo_is_emptied_without_a_gap(tile_beats, bus_beats, before):
 
 @pytest.mark.parametrize(("tile_beats", "bus_beats"), CASES)
 def test_as_fast_as_they_come(tile_beats, bus_beats):
-    """Three cycles, then a bus beat in every cycle: with two beats in it, two leave."""
+    """After `latency` cycles a bus beat in every cycle: with two beats in it, two leave."""
     taken, _, pushed_at = play(config_of(tile_beats, bus_beats), lambda cycle: tile_beats, lambda cycle: cycle >= 5)
     assert pushed_at == list(range(5, 600))
-    assert all(len(taken[cycle]) == (bus_beats if cycle >= 8 else 0) for cycle in taken)
+    assert all(len(taken[cycle]) == (bus_beats if cycle >= 5 + Prefetch.latency else 0) for cycle in taken)

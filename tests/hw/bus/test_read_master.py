@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from moevit.hw.bus.bursts import BURST_BEATS
+from moevit.hw.bus.bursts import BURST_BEATS, BurstSplitter
 from moevit.hw.bus.read_master import QUIET_CYCLES, ReadMaster
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.registers import ErrorCode
@@ -105,7 +105,20 @@ def test_a_bus_beat_every_cycle(kit, latency, bus_beats):
 
     bench.run(testbench)
     assert bench.sink.cycles == [bench.sink.cycles[0] + index // bus_beats for index in range(beats * bus_beats)]
-    assert bench.sink.cycles[0] == bench.received.seen[0][0] + 3  # ``beat`` comes one cycle after R
+    assert bench.sink.cycles[0] == bench.received.seen[0][0] - 1 + ReadMaster.latency  # `beat` comes one cycle after R
+
+
+def test_latency_of_addresses(kit):
+    bench = Bench(kit, commands=[(BASE, 1)])
+    shown = kit.Pulses(bench.unit.bus.ar.valid)
+
+    async def testbench(ctx):
+        ctx.set(bench.unit.limit, LIMIT)
+        await ctx.tick().repeat(30)
+
+    kit.simulate(bench.unit, testbench, bench.slave, bench.source, bench.sink, shown)
+    taken = 1  # the source shows the command in cycle 1
+    assert shown.seen[0][0] == taken + BurstSplitter.latency + ReadMaster.latency_address
 
 
 @pytest.mark.parametrize("config", ["8x8", "8x8_wide"])

@@ -115,6 +115,34 @@ class Bench:
         return await self.read(ctx, offset("CONTROL"))
 
 
+def test_latencies(kit):
+    """From AR to R; from AW and W to B and to the setting."""
+    bench = Bench(kit)
+    bus, settings = bench.unit.bus, bench.unit.settings
+
+    async def cycles_until(ctx, condition):
+        for cycle in range(1, 20):
+            await ctx.tick()
+            for channel in (bus.ar, bus.aw, bus.w):
+                ctx.set(channel.valid, 0)
+            if condition():
+                return cycle
+
+    async def testbench(ctx):
+        ctx.set(bus.ar.payload.addr, offset("MAGIC"))
+        ctx.set(bus.ar.valid, 1)
+        assert await cycles_until(ctx, lambda: ctx.get(bus.r.valid)) == Registers.latency
+        ctx.set(bus.aw.payload.addr, offset("WATCHDOG"))
+        ctx.set(bus.w.payload, {"data": 7, "strb": 15})
+        ctx.set(bus.aw.valid, 1)
+        ctx.set(bus.w.valid, 1)
+        assert await cycles_until(ctx, lambda: ctx.get(bus.b.valid)) == Registers.latency_write
+        assert ctx.get(settings.watchdog) == 7
+
+    bench.run(testbench)
+
+
+
 @pytest.fixture
 def bench(kit):
     return Bench(kit)

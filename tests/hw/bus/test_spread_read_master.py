@@ -61,7 +61,7 @@ class ReaderBench:
         self.faults = kit.Pulses(self.unit.fault.valid, self.unit.fault.payload.code, self.unit.fault.payload.address)
 
     def expected(self, address, beats):
-        """Beats of the stream in so many of the bus."""
+        """The beats in as many bus beats."""
         size, part = self.config.beat_bytes, self.config.port_bytes
         return [sum(self.slaves[0].data(at + offset) << 8 * offset for offset in range(0, size, part))
                 for at in range(address, address + beats * self.config.bus_bytes, size)]
@@ -119,7 +119,7 @@ def test_the_stream_is_in_order(kit, name, stall, seed):
 @pytest.mark.parametrize("name, port", PORTS)
 @pytest.mark.parametrize("part", [0, -1])
 def test_an_error_names_the_wide_beat(kit, name, port, part):
-    """The first or the last of the port's beats that make up the third wide beat of a block."""
+    """The first or the last of the port's beats that make up the third bus beat of a stripe."""
     config = TEST_CONFIGS[name]
     wide = 16 + 16 // config.ports * port + 2  # counted from BASE
     address = BASE + wide * config.bus_bytes
@@ -141,11 +141,11 @@ def test_an_error_names_the_wide_beat(kit, name, port, part):
 @pytest.mark.parametrize("name, port", PORTS)
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_a_broken_protocol_ends_the_run(kit, how, name, port, stall):
-    """In the port's block of the third wide burst, RLAST on its first beat, or not on its last."""
+    """In the port's stripe of the third burst, RLAST on its first beat, or not on its last."""
     config = TEST_CONFIGS[name]
-    block = 16 // config.ports  # in wide beats
-    good = 32 + block * port + (0 if how == "early" else block - 1)
-    burst = BASE + (32 + block * port) * config.bus_bytes
+    stripe = 16 // config.ports  # in bus beats
+    good = 32 + stripe * port + (0 if how == "early" else stripe - 1)
+    burst = BASE + (32 + stripe * port) * config.bus_bytes
     bench = ReaderBench(kit, name, [(BASE, 200)], stall=stall, last={burst: how})
 
     async def testbench(ctx):

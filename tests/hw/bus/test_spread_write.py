@@ -5,6 +5,8 @@ import random
 
 import pytest
 
+from moevit.hw.bus.spread_write import SpreadWrite
+
 from .spread_bench import BASE, SHAPES, WriteBench, bursts_of
 
 
@@ -19,9 +21,9 @@ def test_every_burst(kit, shape, stall, seed):
                        latencies={index: rng.choice([0, 5, 40]) for index in range(shape[1])})
     assert bench.run() == [0] * len(bursts)
     assert bench.written == bench.memory
-    block = 16 * shape[0] // shape[1]
+    stripe = 16 * shape[0] // shape[1]
     for index, slave in enumerate(bench.slaves):
-        assert {address // block % shape[1] for address, _ in slave.bursts} <= {index}
+        assert {address // stripe % shape[1] for address, _ in slave.bursts} <= {index}
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -35,25 +37,26 @@ def test_a_wide_beat_every_cycle(kit, shape):
 
 
 def test_latency(kit):
-    """Two cycles from W to the port's, from the block's last beat to the port's AW, and from the last B to B."""
+    """From W to the port's, from the stripe's last bus beat to the port's AW, and from the last B to B."""
     bench = WriteBench(kit, (64, 4), [(BASE, 1)])
     pulses = [kit.Pulses(signal) for signal in (bench.unit.wide.w.valid & bench.unit.wide.w.ready,
                                                 bench.unit.narrow[0].w.valid, bench.unit.narrow[0].aw.valid,
                                                 bench.unit.narrow[0].b.valid)]
     bench.run(None, *pulses)
     taken, sent, shown, answered = (pulse.seen[0][0] for pulse in pulses)
-    assert (sent - taken, shown - taken, bench.answers.cycles[0] - answered) == (2, 2, 2)
+    assert (sent - taken, shown - taken, bench.answers.cycles[0] - answered) == (
+        SpreadWrite.latency, SpreadWrite.latency_address, SpreadWrite.latency_answer)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-def test_an_address_is_shown_when_its_block_is_whole(kit, shape, stall):
+def test_an_address_is_shown_when_its_stripe_is_complete(kit, shape, stall):
     size, ports = shape
     bench = WriteBench(kit, shape, [(BASE + 16 * size * index + 2 * size, 13) for index in range(8)], stall=stall)
     taken = kit.Pulses(bench.unit.wide.w.valid & bench.unit.wide.w.ready)
     shown = [kit.Pulses(bus.aw.valid, bus.aw.payload.addr) for bus in bench.unit.narrow]
     bench.run(None, taken, *shown)
-    whole = {}  # block: the cycle in which its last beat was taken
+    whole = {}  # stripe: the cycle in which its last beat was taken
     beats = (address + size * index for address, count in bench.bursts for index in range(count))
     for address, (cycle,) in zip(beats, taken.seen, strict=True):
         whole[address * ports // (16 * size)] = cycle
@@ -62,9 +65,9 @@ def test_an_address_is_shown_when_its_block_is_whole(kit, shape, stall):
         for cycle, address in port.seen:
             first.setdefault(address * ports // (16 * size), cycle)
     assert first.keys() == whole.keys()
-    assert all(first[block] > whole[block] for block in whole)
+    assert all(first[stripe] > whole[stripe] for stripe in whole)
     if not stall:
-        assert all(first[block] == whole[block] + 2 for block in whole)
+        assert all(first[stripe] == whole[stripe] + SpreadWrite.latency_address for stripe in whole)
 
 
 @pytest.mark.parametrize("response", [2, 3])
@@ -125,15 +128,15 @@ def test_drained_when_nothing_is_under_way(kit, held, port):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("first", ["address", "data"])
 def test_slaves_may_want_one_channel_before_the_other(kit, shape, first):
-    """Whole blocks without their addresses, or addresses before any of their data."""
+    """Whole stripes without their addresses, or addresses before any of their data."""
     bench = WriteBench(kit, shape, [(BASE + 16 * shape[0] * index, 16) for index in range(6)])
 
     async def testbench(ctx):
         for _ in range(2000):
             for slave in bench.slaves:
-                blocks = sum(last for _, _, last in slave.beats)
-                slave.accept_address = first == "address" or blocks > len(slave.bursts)
-                slave.accept_data = first == "data" or len(slave.bursts) > blocks
+                stripes = sum(last for _, _, last in slave.beats)
+                slave.accept_address = first == "address" or stripes > len(slave.bursts)
+                slave.accept_data = first == "data" or len(slave.bursts) > stripes
             await ctx.tick()
         assert len(bench.answers.items) == 6 and ctx.get(bench.unit.drained)
 

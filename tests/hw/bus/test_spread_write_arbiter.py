@@ -9,7 +9,7 @@ from .spread_bench import BASE, SHAPES, WriteBench
 
 
 class Arbiter:
-    """Where all ports meet: takes every address at once, grants one block at a time by strict priority, then its data.
+    """Where all ports meet: takes every address at once, grants one stripe at a time by strict priority, then its data.
 
     It knows no fairness: as long as a port before it in ``order`` has an address, a port waits.
     """

@@ -126,11 +126,11 @@ def test_abort_in_the_middle(kit, name, seed):
 
 
 @pytest.mark.parametrize("name, port", [(name, port) for name in WRITERS for port in range(TEST_CONFIGS[name].ports)])
-def test_an_abort_ends_a_block_of_which_data_are_missing(kit, name, port):
-    """The data end two beats into the port's block of the second burst: no address of it, or after it, was shown."""
+def test_an_abort_ends_a_stripe_of_which_data_are_missing(kit, name, port):
+    """The data end two beats into the port's stripe of the second burst: no address of it, or after it, was shown."""
     bench = WriterBench(kit, name)
-    block = 16 // bench.ports
-    come = 16 + block * port + 2
+    stripe = 16 // bench.ports
+    come = 16 + stripe * port + 2
 
     async def testbench(ctx):
         bench.give(BASE, 100, come)

@@ -97,6 +97,24 @@ def test_words_arrive_whatever_stalls(kit, config, seed):
 
 
 @pytest.mark.parametrize("config", ["8x8", "8x16", "8x8_wide"])
+def test_latency(kit, config):
+    """From a word on ``words`` to W, when the burst is on AW."""
+    bench = Bench(kit, config)
+    bench.give(BASE, 1, with_words=False)
+    sent = kit.Pulses(bench.unit.bus.w.valid)
+
+    async def testbench(ctx):
+        ctx.set(bench.unit.limit, LIMIT)
+        await ctx.tick().repeat(40)
+        assert bench.slave.bursts and not sent.seen
+        ctx.set(bench.unit.words.valid, 1)
+        await ctx.tick().repeat(WriteMaster.latency)
+        assert ctx.get(bench.unit.bus.w.valid)
+
+    kit.simulate(bench.unit, testbench, bench.slave, bench.commands, sent)
+
+
+@pytest.mark.parametrize("config", ["8x8", "8x16", "8x8_wide"])
 def test_a_beat_every_cycle(kit, config):
     words = 128
     bench = Bench(kit, config, [(BASE, words)], slave={"latency": 20})
