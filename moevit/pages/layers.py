@@ -13,7 +13,7 @@ from moevit.spec.networks import _SIZES, ACTIVATION_ERROR, GATES
 
 from .markdown import cell, note, plain, table
 
-__all__ = ["layers"]
+__all__ = ["example", "layers"]
 
 
 def layers() -> str:
@@ -21,11 +21,11 @@ def layers() -> str:
     text = note("golden/importers/ and spec/") + (
         "# Supported layers\n\nA network is refused with the name of the tensor and the reason, never changed in "
         "silence. [Your own ViT](your-vit.md) says\nhow a checkpoint is imported.\n\n")
-    text += table(["part", "", "how, or why not", "shown by"], [*_supported(), *_refused()])
+    text += table(["part", "", "how, or why not"], [*_supported(), *_refused()])
     text += "\n## Families of checkpoints\n\nRecognised by the names of their tensors; `--family` forces one.\n\n"
-    text += table(["family", "whose", "what", "told by"], [
+    text += table(["family", "whose", "what", "a tensor of it"], [
         [f"`{name}`", family.title, cell(plain(inspect.cleandoc(type(family).__doc__ or "").split("\n\n")[0])),
-         ", ".join(f"`{cell(_example(key))}`" for key in family.keys)] for name, family in FAMILIES.items()])
+         f"`{example(family.keys[0])}`"] for name, family in FAMILIES.items()])
     text += ("\n## Sizes\n\nA network may have these sizes at all; what fits a configuration is in "
              "[what fits](what-fits.md).\n\n")
     return text + table(["size", "least", "most"], [[f"`{name}`", *limits] for name, limits in _SIZES.items()])
@@ -53,19 +53,19 @@ def _supported() -> list[list[str]]:
         "positions": "learned, absolute; of another grid they are resampled as the source's library does it",
         "heads": f"on the host, in numpy: linear layers that read {', '.join(POOLS)}",
     }
-    return [[part, "yes", how, ""] for part, how in rows.items()]
+    return [[part, "yes", how] for part, how in rows.items()]
 
 
 def _refused() -> list[list[str]]:
     """A refusal begins with the part, which ends before its verb, its examples or a colon."""
-    return [[re.split(r" \(|:| is | are | adds? | turn | multiplies ", why)[0], "no", cell(why),
-             f"`{cell(_example(pattern))}`"] for pattern, why in REFUSALS.items()]
+    return [[re.split(r" \(|:| is | are | adds? | turn | multiplies ", why)[0], "no",
+             f"{cell(why)} (shown by `{example(pattern)}`)"] for pattern, why in REFUSALS.items()]
 
 
-def _example(pattern: str) -> str:
-    """A name that is easier to read than the pattern: its first alternatives without the marks."""
+def example(pattern: str) -> str:
+    """A name that the pattern finds: its first alternative, without the marks."""
     for mark, shown in ((r"(.*\.)?", ""), (r"(.*/)?", ""), (r"(\d+\.)?", "0."), (r"(\d+)", "0"), (r"(^|\.)", ""),
-                        (r"(\.|^)", ""), (r"(\.|$)", ""), (r"\d+", "0"), (r"\d", "0"), (r"\b", ""),
+                        (r"(\.|^)", ""), (r"(\.|$)", ""), (r"\d+", "0"), (r"\d", "0"), (r"\b", ""), (".*", "..."),
                         ("\\", ""), ("$", "")):
         pattern = pattern.replace(mark, shown)
-    return pattern
+    return re.sub(r"\(([^()|]*)\|[^()]*\)", r"\1", pattern).split("|")[0].strip(".")
