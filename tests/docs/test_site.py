@@ -84,7 +84,8 @@ def test_what_comes_from_the_network_is_seen(text, found):
 def test_a_broken_link_is_seen(tmp_path):
     path = (tmp_path / "a.html").resolve()
     path.write_text("")
-    page = Page('<h1 id="here"></h1><a href="#here"></a><a href="#there"></a><a href="b.html"></a><a href="a.html"></a>')
+    links = "#here", "#there", "b.html", "a.html"
+    page = Page('<h1 id="here"></h1>' + "".join(f'<a href="{each}"></a>' for each in links))
     assert list(broken({path: page})) == ["a.html: no #there in a.html", "a.html: b.html"]
 
 
