@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 
 from moevit.host.report import KINDS
-from moevit.report.colours import KIND_COLOURS, LANES, STALL_COLOURS
+from moevit.report.colours import BUS, KIND_COLOURS, STALL_COLOURS
 from moevit.spec.parts import Part
 
 from .frame import BINS, FrameRun
@@ -36,7 +36,7 @@ def gantt(frame: FrameRun, path: Path) -> None:
     axes[1].set_ylabel("array busy\n(model)")
     width = figures["cycles"] / BINS
     share = np.array(frame.beats) / width
-    axes[2].fill_between((np.arange(BINS) + 0.5) * width * scale, share, step="mid", color=LANES["load"])
+    axes[2].fill_between((np.arange(BINS) + 0.5) * width * scale, share, step="mid", color=BUS)
     axes[2].set_ylabel("bus beats\nper cycle (RTL)")
     axes[2].set_xlabel("thousand cycles")
     axes[0].set_yticks([])

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CLASSES", "DEPTH", "EXPERTS", "KIND_COLOURS", "LANES", "SERIES", "STALL_COLOURS", "STALL_WORDS", "THEMES",
+__all__ = ["BUS", "CLASSES", "DEPTH", "EXPERTS", "KIND_COLOURS", "SERIES", "STALL_COLOURS", "STALL_WORDS", "THEMES",
            "VALUES", "WRONG", "class_map", "contrast", "ink_on", "mapped", "value_map"]
 
 _ORANGE, _SKY, _GREEN, _YELLOW, _BLUE = "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2"
@@ -27,8 +27,8 @@ STALL_WORDS = {"BUSY": "rows enter the array", "WAIT_NORM": "statistics of a nor
                "WAIT_DRAIN": "waits for stored rows", "WAIT_WRITER": "waits for the writer",
                "WAIT_PROGRAM": "no instruction"}
 
-#: Lanes of the timeline that have no kinds.
-LANES = {"load": _BLUE, "write": _VERMILION}
+#: Beats on the memory bus, of whatever pass.
+BUS = _BLUE
 
 #: Lines and bars that are compared, by what they are.
 SERIES = {"measured": _BLUE, "predicted": _ORANGE, "compute bound": _GREEN, "memory bound": _VERMILION}

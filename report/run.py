@@ -11,12 +11,13 @@ from moevit.spec.bundle import Bundle
 from moevit.spec.isa import Opcode, Region, decode
 from moevit.spec.parts import Part
 
-from .colours import KIND_COLOURS, LANES
+from .colours import KIND_COLOURS
 from .roofline import Pass
 from .timeline import Bar, Lane
 
 __all__ = ["load_bars", "logged", "machine_loads", "predicted_lane", "program", "roofline_passes", "write_bars"]
 
+_FRAME = KIND_COLOURS["image, output"]  # of what belongs to no pass
 _APART = 256  # cycles between write bursts that are drawn as one bar, at most
 
 
@@ -68,15 +69,14 @@ def write_bars(bursts: np.ndarray) -> Lane:
         if bars and cycle - bars[-1].end < _APART:
             bars[-1] = bars[-1]._replace(end=max(bars[-1].end, cycle + beats))
         else:
-            bars.append(Bar("tokens", cycle, cycle + beats, LANES["write"]))
+            bars.append(Bar("tokens", cycle, cycle + beats, _FRAME))
     return Lane("write", "write bursts of the memory bus", bars)
 
 
 def _places(bundle: Bundle, addresses: Mapping[str, int]) -> tuple[np.ndarray, list[tuple[str, str]]]:
     """First address of everything that is read; its name and colour."""
-    image = KIND_COLOURS["image, output"]
-    found = [(addresses["program"], "program", LANES["load"])]
-    found += [(place, "image", image) for name, place in addresses.items() if name.startswith("image")]
+    found = [(addresses["program"], "program", _FRAME)]
+    found += [(place, "image", _FRAME) for name, place in addresses.items() if name.startswith("image")]
     for entry, fields in program(bundle):
         if not fields.get("region_beats") or fields["region"] not in (Region.WEIGHTS, Region.GATES):
             continue
