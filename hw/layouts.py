@@ -9,6 +9,8 @@ from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import ACCUMULATOR_BITS, GATE_LOGIT_BITS, MEAN_BITS, OPERAND_BITS, ROW_BITS, ROW_SUM_BITS
 from moevit.spec.isa import FIELDS, INSTRUCTION_BYTES
 
+from .fault import ADDRESS_BITS
+
 __all__ = [
     "COLUMN_BEATS",
     "COLUMN_SLOTS",
@@ -197,7 +199,7 @@ def logits_layout(config: MachineConfig) -> data.Layout:
 
 def command_layout() -> data.Layout:
     """Consecutive bus beats to be read: byte address (a multiple of the bus width) and number of bus beats."""
-    return data.StructLayout({"address": 40, "beats": 24})
+    return data.StructLayout({"address": ADDRESS_BITS, "beats": 24})
 
 
 def trace_layout(config: MachineConfig) -> data.Layout:

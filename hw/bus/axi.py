@@ -13,6 +13,8 @@ from amaranth import *
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, Signature
 
+from ..fault import ADDRESS_BITS
+
 __all__ = ["RESP_DECERR", "RESP_OKAY", "RESP_SLVERR", "LiteChannels", "ReadChannels", "WriteChannels", "address_layout"]
 
 RESP_OKAY, RESP_SLVERR, RESP_DECERR = 0, 2, 3
@@ -20,7 +22,7 @@ RESP_OKAY, RESP_SLVERR, RESP_DECERR = 0, 2, 3
 
 def address_layout() -> data.StructLayout:
     """The payload of AR and AW."""
-    return data.StructLayout({"addr": 40, "len": 8})
+    return data.StructLayout({"addr": ADDRESS_BITS, "len": 8})
 
 
 class ReadChannels(Signature):
