@@ -6,7 +6,10 @@ Each memory that ``hw`` declares is laid out alone. ``docs/area.md`` has what Yo
 
 from dataclasses import dataclass, replace
 
+from amaranth.hdl import Shape
+
 from moevit.compiler.plan import ceil_div
+from moevit.hw.layouts import PEAK_ENTRIES, gain_words, peak_layout, queue_entry_layout, tag_layout
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.boards import Board
 from moevit.spec.formats import ACCUMULATOR_BITS, ROW_BITS
@@ -18,7 +21,7 @@ __all__ = ["OnChipMemory", "dsp_slices", "on_chip", "shortages"]
 #: Depth and width of a BRAM36 with one read and one write port; half of one is a BRAM18.
 _ASPECTS = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
 _URAM = (4096, 72)
-_CHANNELS = 2048  # of the gain memory
+_NORM_BITS = 72  # of each table of a row's statistics: the width of a block, which none of them exceeds
 _DISTRIBUTED = 64  # words; a memory that is no deeper is made of LUTs
 
 
@@ -70,14 +73,14 @@ def on_chip(config: MachineConfig, uram: int = 0) -> list[OnChipMemory]:
         ("keys and values", _in_blocks(config.kv_words), 8 * config.n_lanes, 1),
         ("accumulator", config.max_tokens, ACCUMULATOR_BITS * config.n_lanes, 1),
         ("sums", config.sums_depth, ACCUMULATOR_BITS * config.n_lanes, 1),
-        ("tags of sums", config.sums_depth, 53, 1),
+        ("tags of sums", config.sums_depth, Shape.cast(tag_layout(config)).width, 1),
         ("prefetch", config.prefetch_beats // config.tile_beats, 8 * config.beat_bytes, config.tile_beats),
-        ("expert queues", config.max_experts * config.max_tokens, 29, 1),
+        ("expert queues", config.max_experts * config.max_tokens, Shape.cast(queue_entry_layout()).width, 1),
         ("program", config.program_length, 8 * INSTRUCTION_BYTES, 1),
         ("pass log", PASS_LOG_ENTRIES, 64, 1),
-        ("peaks", 4 * config.max_tokens, 17, 2),
-        ("norm tables", config.max_tokens, 72, 3),
-        ("gain", ceil_div(_CHANNELS // config.k_lanes, config.norm_words), config.norm_words * word, 1),
+        ("peaks", PEAK_ENTRIES * config.max_tokens, Shape.cast(peak_layout()).width, 2),
+        ("norm tables", config.max_tokens, _NORM_BITS, 3),
+        ("gain", ceil_div(gain_words(config), config.norm_words), config.norm_words * word, 1),
     ]
     memories = [OnChipMemory(name, depth, width, copies, copies * _bram36(depth, width), copies * _uram(depth, width))
                 for name, depth, width, copies in declared]

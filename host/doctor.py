@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks that a board has what a run needs, and says it in one table."""
+"""Checks a board for the needs of a run, and shows the findings in one table."""
 
 import importlib.util
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes in and comes out: checks of images and timeouts, and the machine's words as tokens."""
+"""Inputs and outputs of a run: checks of images and timeouts, and tokens of the machine's words."""
 
 from numbers import Real
 from typing import Any

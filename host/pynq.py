@@ -115,7 +115,7 @@ class MoevitIP(DefaultIP):
         return buffer
 
     def free_bytes(self) -> int | None:
-        """What the board's /proc/meminfo says of CMA."""
+        """Free bytes of CMA, from the board's /proc/meminfo."""
         try:
             content = self.device.read_file(MEMINFO).decode() if self.remote else Path(MEMINFO).read_text()
         except OSError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run cost, read back from counters and pass log."""
+"""The cost of a run, from counters and pass log."""
 
 from dataclasses import dataclass
 from html import escape

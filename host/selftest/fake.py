@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A machine of registers alone, and a bundle for it: what the runtime does can be seen where there is no board."""
+"""A machine of registers alone, and a bundle for it, to test the runtime without a board."""
 
 import numpy as np
 

@@ -36,7 +36,7 @@ def test_logic_that_is_not_there_is_named():
 
 
 def test_demo_on_the_board():
-    """Every value of the shipped scenes is what the integer model says."""
+    """Every value of the shipped scenes equals the integer model's."""
     folder = Path()
     missing = [f"{each.what} ({each.found})" for each in examine(folder) if each.fix and each.essential]
     if missing:
