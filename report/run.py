@@ -29,14 +29,15 @@ def program(bundle: Bundle) -> list[tuple[Mapping[str, Any], dict[str, int]]]:
 
 def logged(passes: Sequence[PassReport]) -> Lane:
     """The machine's log: it has the cycle of an instruction's end, so a bar begins with the end of the one before."""
-    bars = [Bar(each.name, each.end - each.cycles, each.end, KIND_COLOURS[KINDS[each.part]]) for each in passes]
+    bars = [Bar(each.name, each.end - each.cycles, each.end, KIND_COLOURS[KINDS[each.part]], each.block)
+            for each in passes]
     return Lane("compute", "instructions, from the machine's log", [bar for bar in bars if bar.end > bar.start])
 
 
 def predicted_lane(passes: Sequence[Any]) -> Lane:
     """The estimator's passes: first row read to last row stored."""
     return Lane("compute, predicted", "by the estimator",
-                [Bar(each.name, each.start, each.end, KIND_COLOURS[KINDS[each.part]]) for each in passes])
+                [Bar(each.name, each.start, each.end, KIND_COLOURS[KINDS[each.part]], each.block) for each in passes])
 
 
 def roofline_passes(passes: Sequence[PassReport]) -> list[Pass]:

@@ -49,8 +49,8 @@ def schedule(report: RunReport | None, moved: Sequence[Lane], predicted: Lane, c
 
 def _one_block(lane: Lane) -> tuple[float, float] | None:
     """From the first to the last bar of block 1, or of the only block."""
-    for prefix in ("blocks.1.", "blocks.0."):
-        found = [bar for bar in lane.bars if bar.name.startswith(prefix)]
+    for block in (1, 0):
+        found = [bar for bar in lane.bars if bar.block == block]
         if found:
             return min(bar.start for bar in found), max(bar.end for bar in found)
     return None

@@ -13,12 +13,13 @@ _ROW, _GAP, _ROWS = 16, 8, 3
 
 
 class Bar(NamedTuple):
-    """Something from cycle ``start`` to cycle ``end``."""
+    """Something from cycle ``start`` to cycle ``end``; ``block``: the transformer block that it belongs to, if any."""
 
     name: str
     start: float
     end: float
     colour: str
+    block: int | None = None
 
 
 class Lane(NamedTuple):
