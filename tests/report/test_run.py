@@ -11,6 +11,7 @@ from moevit.host.report import KINDS
 from moevit.host.runtime import Accelerator
 from moevit.report.colours import KIND_COLOURS
 from moevit.report.run import load_bars, logged, machine_loads, predicted_lane, program, roofline_passes, write_bars
+from moevit.report.timeline import Bar
 from moevit.sim.verilator.records import BURST
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.isa import Opcode
@@ -46,7 +47,7 @@ def test_every_payload_is_found_by_its_address(bundle):
     records += [(200 + 100 * index, ADDRESSES["weights"] + fields["region_offset"], 4, 0)
                 for index, (_, fields) in enumerate(weights)]
     lane = load_bars(bursts(*records), bundle, ADDRESSES)
-    assert lane.bars[0] == ("program", 0.0, 16.0, KIND_COLOURS["image, output"])
+    assert lane.bars[0] == Bar("program", 0.0, 16.0, KIND_COLOURS["image, output"])
     assert [bar.name for bar in lane.bars[1:]] == [entry["name"] for entry, _ in weights]
     assert [bar.start for bar in lane.bars[1:]] == [100.0 * (index + 1) for index in range(len(weights))]
     for bar, (entry, _) in zip(lane.bars[1:], weights, strict=True):
@@ -68,7 +69,7 @@ def test_experts_gates_of_any_task_and_images(bundle):
 def test_bursts_of_one_instruction_are_one_bar(bundle):
     lane = load_bars(bursts(*((10 * index, ADDRESSES["program"] + 128 * index, 16, 0) for index in range(4))), bundle,
                      ADDRESSES)
-    assert lane.bars == [("program", 0.0, 46.0, KIND_COLOURS["image, output"])]
+    assert lane.bars == [Bar("program", 0.0, 46.0, KIND_COLOURS["image, output"])]
     assert load_bars(bursts(), bundle, ADDRESSES).bars == [] and write_bars(bursts()).bars == []
 
 
