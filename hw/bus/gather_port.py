@@ -49,7 +49,7 @@ class GatherPort(Component):
         forget the bus beats, also those that come
     owed : Out(1)
         transfers of a stripe have not arrived yet
-    heard : Out(1)
+    arrived : Out(1)
         a transfer arrived in the cycle before
     """
 
@@ -63,7 +63,7 @@ class GatherPort(Component):
             "o": Out(stream.Signature(data.StructLayout({"data": 8 * bus_bytes, "resp": 2, "wrong": 1}))),
             "discard": In(1),
             "owed": Out(1),
-            "heard": Out(1),
+            "arrived": Out(1),
         })
 
     def elaborate(self, platform) -> Module:
@@ -73,7 +73,7 @@ class GatherPort(Component):
         # Stage 1: take the transfer.
         beat = Signal.like(self.r.payload)
         m.d.comb += self.r.ready.eq(1)
-        m.d.sync += self.heard.eq(self.r.valid)
+        m.d.sync += self.arrived.eq(self.r.valid)
         m.d.sync += beat.eq(self.r.payload)
 
         # Stage 2: put it in its place in a bus beat.
@@ -85,7 +85,7 @@ class GatherPort(Component):
             lengths.w_en.eq(self.expect.valid),
             lengths.w_data.eq(self.expect.payload),
             self.owed.eq(lengths.r_rdy),
-            expected.eq(self.heard & lengths.r_rdy),
+            expected.eq(self.arrived & lengths.r_rdy),
             final.eq(index == Cat(C(self._ports - 1, part_bits), lengths.r_data)),
             ended.eq(final | beat.last),
             wrong.eq(beat.last != final),

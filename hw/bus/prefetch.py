@@ -54,16 +54,16 @@ class Prefetch(Component):
         m = Module()
         width, bus_beats, banks = 8 * self._config.beat_bytes, self._config.bus_beats, self._config.tile_beats
         turns = banks // bus_beats
-        into, turn = Signal(exact_log2(turns)), Signal(range(banks))  # banks of the next beats in and out
+        write_turn, read_turn = Signal(exact_log2(turns)), Signal(range(banks))  # banks of the next beats in and out
         taken = [place < self.o.taken for place in range(banks)]
-        leaving = _turned(taken[::-1], turn)[::-1]
+        leaving = _turned(taken[::-1], read_turn)[::-1]
         fronts, held = [], []
         for index in range(banks):
             # The depth counts the output register: with one more, the memory holds the bank's share.
             bank = SyncFIFOBuffered(width=width, depth=self._config.prefetch_beats // banks + 1)
             m.submodules[f"bank_{index}"] = bank
             m.d.comb += [
-                bank.w_en.eq(self.i.valid & in_bank(into, index // bus_beats, turns)),
+                bank.w_en.eq(self.i.valid & in_bank(write_turn, index // bus_beats, turns)),
                 bank.w_data.eq(self.i.payload.word_select(index % bus_beats, width)),
             ]
             # A beat that is read while the one in `front` stays waits in `second`.
@@ -81,10 +81,10 @@ class Prefetch(Component):
             fronts.append(front)
             held.append(has_front)
         if turns > 1:
-            m.d.sync += into.eq(into + self.i.valid)
-        m.d.sync += turn.eq(turn + self.o.taken)
+            m.d.sync += write_turn.eq(write_turn + self.i.valid)
+        m.d.sync += read_turn.eq(read_turn + self.o.taken)
         m.d.comb += [
-            self.o.payload.as_value().eq(Cat(_turned(fronts, turn))),
-            self.o.available.eq(Cat(_turned(held, turn))),
+            self.o.payload.as_value().eq(Cat(_turned(fronts, read_turn))),
+            self.o.available.eq(Cat(_turned(held, read_turn))),
         ]
         return m

@@ -83,7 +83,7 @@ class SpreadRead(Component):
         wrong = self._answer(m, order, ports, broken)
         busy = Signal()
         m.d.comb += busy.eq(self.wide.ar.valid | ~address.idle | order.valid
-                            | Cat(port.owed | port.heard for port in ports).any())
+                            | Cat(port.owed | port.arrived for port in ports).any())
         self._recover(m, order.step & wrong, busy, broken)
         return m
 

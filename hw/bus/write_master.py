@@ -170,15 +170,15 @@ class WriteMaster(Component):
         w = self.bus.w
         index = Signal(burst_layout()["length"].shape)  # bus beat within the burst
         word = Value.cast(self.words.payload)
-        half = Signal()  # bus beat within the word, where it has two
-        part, whole = word, C(1)
+        half = Signal()  # which bus beat of the word, where it has two
+        part, ends_word = word, C(1)
         if self._config.word_bus_beats > 1:
-            part, whole = word.word_select(half, 8 * self._bytes), half
+            part, ends_word = word.word_select(half, 8 * self._bytes), half
         load = Signal()
         m.d.comb += [
             load.eq(unsent.r_rdy & (~w.valid | w.ready) & (self.words.valid | halted)),
             unsent.r_en.eq(load & (index == unsent.r_data)),
-            self.words.ready.eq(load & ~halted & whole),
+            self.words.ready.eq(load & ~halted & ends_word),
         ]
         with m.If(load):
             m.d.sync += w.payload.data.eq(Mux(halted, 0, part))
