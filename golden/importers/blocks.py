@@ -8,7 +8,7 @@ from math import isqrt
 
 from torch import Tensor
 
-from .errors import MissingTensor, NeedsOption, Unsupported
+from .errors import MissingTensor, Unsupported
 from .fold import join, kernel_from_linear, scale_outputs
 from .inventory import Inventory
 from .options import PATCH_ORDERS, Options
@@ -45,11 +45,11 @@ def depth_of(names: Iterable[str], pattern: str) -> int:
     return len(numbers)
 
 
-def embedding(inventory: Inventory, name: str, options: Options | None = None) -> dict[str, Tensor]:
+def embedding(inventory: Inventory, name: str, options: Options) -> dict[str, Tensor]:
     """A patch embedding: the kernel (dim, 3, patch, patch), and the bias (dim,), zero if absent.
 
     The source has a convolution, or a linear layer over flattened patches. ``options.patch_order`` says how such
-    patches were flattened. Raises NeedsOption, Unsupported.
+    patches were flattened; it is missing if it is unknown. Raises Unsupported.
     """
     if inventory.look(f"{name}.weight").ndim == 2:
         kernel = _unflattened(inventory, name, options)
@@ -62,15 +62,15 @@ def embedding(inventory: Inventory, name: str, options: Options | None = None) -
     return {"patch_embed.proj.weight": kernel, "patch_embed.proj.bias": inventory.maybe(f"{name}.bias", (dim,))}
 
 
-def _unflattened(inventory: Inventory, name: str, options: Options | None) -> Tensor:
+def _unflattened(inventory: Inventory, name: str, options: Options) -> Tensor:
     weight = inventory.take(f"{name}.weight", (-1, -1))
     patch = isqrt(weight.shape[1] // 3)
     if 3 * patch * patch != weight.shape[1]:
         raise Unsupported(f"{name}.weight has {weight.shape[1]} inputs, which is no square patch of three channels")
-    order = options.patch_order if options else None
+    order = options.patch_order
     if order not in PATCH_ORDERS:
-        raise NeedsOption(f"--patch-order {'|'.join(PATCH_ORDERS)}",
-                          f"{name}.weight is a linear layer over flattened patches, whose order no shape says")
+        inventory.missing.add("--patch-order", f"{name}.weight is a linear layer over flattened patches, whose order "
+                                               "no shape says")
     inventory.report.say("folded", f"a linear layer over patches of {patch}x{patch} ({order}) into a kernel")
     return kernel_from_linear(weight, patch, order == "rgb-last")
 

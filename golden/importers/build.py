@@ -67,6 +67,7 @@ def convert(path: str | PathLike, options: Options, choose: Any) -> Imported:
     family: Family = choose(source, options)
     inventory = Inventory(source.tensors, family.title, report)
     draft = family.convert(source, inventory, options)
+    inventory.missing.check(source.path)
     for pattern in source.other_heads:
         inventory.drop(pattern, "a head that runs neither on the machine nor in the host")
     inventory.close()

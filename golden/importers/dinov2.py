@@ -15,6 +15,7 @@ from .errors import NotProved
 from .facts import Facts, settle, stated
 from .family import Family, Original
 from .inventory import Inventory
+from .missing import Missing
 from .options import NORMALISATIONS, Options, Preprocess
 from .positions import DINOV2, DINOV2_REGISTERS, find_grid
 from .source import CheckpointSource
@@ -50,18 +51,18 @@ class Dinov2(Family):
         usual = Facts(dim // _HEAD if dim % _HEAD == 0 else None, "gelu", 1e-6)
         fields = {"patch": patch, "dim": dim, "depth": depth, "hidden": hidden,
                   "prefix_tokens": places["prefix_tokens"].shape[1],
-                  **settle(facts, usual, options, inventory.report, "DINOv2 of facebookresearch")}
+                  **settle(facts, usual, options, inventory, "DINOv2 of facebookresearch")}
         known = facts.preprocess or Preprocess(*NORMALISATIONS["imagenet"])
         if not facts.preprocess and options.normalise is None and options.mean is None:
             inventory.report.say("assumed", "pixels are normalised with ImageNet's mean and std, as in every DINOv2")
         how = DINOV2_REGISTERS if "register_tokens" in source.tensors else DINOV2
-        return Draft(fields, tensors | places, grid, options.preprocess(known, "DINOv2"), how)
+        return Draft(fields, tensors | places, grid, options.preprocess(known, inventory.missing, "DINOv2"), how)
 
     def original(self, source: CheckpointSource, network: Network, options: Options) -> Original:
         """timm's model of DINOv2, because the authors' own is not a package."""
         tensors = as_timm(source.tensors)
         grid, _ = find_grid("pos_embed", tensors["pos_embed"].shape[1], (0,), network.patch, options,
-                            stated(source).image)
+                            Missing(), stated(source).image)
         if (network.height // network.patch, network.width // network.patch) != grid:
             raise NotProved("timm, which stands in for the authors' model, resamples positions in another way: "
                             "import at the trained image size for a proof")

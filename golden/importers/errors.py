@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The errors of an import. Each message is one line: the problem, its place, the remedy."""
+"""The errors of an import. Each message says the problem, its place and the remedy."""
 
 __all__ = ["AmbiguousState", "BadTensor", "ImportFailed", "MissingTensor", "NeedsOption", "NotProved", "UnknownFamily",
            "UnmappedTensor", "Unreadable", "Unsupported"]
@@ -34,14 +34,16 @@ class UnknownFamily(ImportFailed):
 
 
 class NeedsOption(ImportFailed):
-    """A fact that shapes and configuration do not give. ``option`` is the option that gives it.
+    """Facts that shapes and configuration do not give. ``options`` are the options that give them.
 
-    Fix: give the option that the message names.
+    The message has a line for each: what it means, an example, why it is asked for.
+
+    Fix: give all the options that the message names.
     """
 
-    def __init__(self, option: str, message: str) -> None:
-        super().__init__(f"{message}: give {option}")
-        self.option = option
+    def __init__(self, message: str, options: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.options = options
 
 
 class Unsupported(ImportFailed):

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import ImportFailed, NeedsOption, Unsupported
+from .errors import ImportFailed, Unsupported
+from .inventory import Inventory
 from .options import NORMALISATIONS, Options, Preprocess, Triple
-from .report import Report
 from .source import CheckpointSource
 
 __all__ = ["Facts", "image_of", "settle", "stated", "triple"]
@@ -52,22 +52,21 @@ def stated(source: CheckpointSource) -> Facts:
         raise ImportFailed(f"the configuration of {source.path} is not readable: {error!r}") from error
 
 
-#: The option that gives each fact.
-_HINTS = {"heads": "--heads (often dim / 64)", "activation": "--activation", "norm_eps": "--norm-eps"}
-
-
-def settle(found: Facts, usual: Facts, options: Options, report: Report, whose: str) -> dict[str, Any]:
+def settle(found: Facts, usual: Facts, options: Options, inventory: Inventory, whose: str) -> dict[str, Any]:
     """``heads``, ``activation``, ``norm_eps`` of a network: from the options, else ``found``, else ``usual``.
 
-    ``usual`` is fixed by the documentation of ``whose``; using it is reported. Raises NeedsOption for an unknown fact.
+    ``usual`` is fixed by the documentation of ``whose``; using it is reported. An unknown fact is None, and
+    missing in ``inventory``.
     """
     fields: dict[str, Any] = {}
-    for field, hint in _HINTS.items():
+    report = inventory.report
+    for field in ("heads", "activation", "norm_eps"):
         given, known, fixed = (getattr(each, field) for each in (options, found, usual))
         value = given if given is not None else known if known is not None else fixed
         if value is None:
-            raise NeedsOption(hint, f"neither a tensor nor a configuration of this {whose} says its {field}")
-        if given is not None and known is not None and given != known:
+            inventory.missing.add(f"--{field.replace('_', '-')}",
+                                  f"neither a tensor nor a configuration of this {whose} says its {field}")
+        elif given is not None and known is not None and given != known:
             report.say("assumed", f"{field} {given} as the option says, instead of {known}")
         elif given is None and known is None:
             report.say("assumed", f"{field} {value}, as in every {whose}")

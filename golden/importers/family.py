@@ -41,7 +41,10 @@ class Family(ABC):
 
     @abstractmethod
     def convert(self, source: CheckpointSource, inventory: Inventory, options: Options) -> Draft:
-        """The network of ``source``. Every tensor is taken from ``inventory`` or dropped. Raises ImportFailed."""
+        """The network of ``source``. Every tensor is taken from ``inventory`` or dropped. Raises ImportFailed.
+
+        An unknown fact is added to ``inventory.missing``, and anything stands in for it. The draft is not used then.
+        """
 
     def original(self, source: CheckpointSource, network: Network, options: Options) -> Original:
         """The library's own model with the weights of ``source``. Raises NotProved if it cannot be made."""

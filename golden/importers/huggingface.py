@@ -55,8 +55,9 @@ class HuggingFace(Family):
         inventory.drop(f"{root}pooler.*", "the pooler (a linear layer and tanh) feeds no classifier")
         fields = {"patch": patch, "dim": dim, "depth": depth, "hidden": hidden,
                   "prefix_tokens": places["prefix_tokens"].shape[1],
-                  **settle(facts, _USUAL[kind], options, inventory.report, f"Hugging Face {kind}")}
-        preprocess = options.preprocess(facts.preprocess, f"{source.path.name} (no preprocessor_config.json)")
+                  **settle(facts, _USUAL[kind], options, inventory, f"Hugging Face {kind}")}
+        preprocess = options.preprocess(facts.preprocess, inventory.missing,
+                                        f"{source.path.name} (no preprocessor_config.json)")
         how = HUGGING_FACE_REGISTERS if kind == "dinov2_with_registers" else HUGGING_FACE
         return Draft(fields, tensors | places, grid, preprocess, how, _heads(inventory, source, fields, options))
 
@@ -116,7 +117,8 @@ def _tokens(inventory: Inventory, root: str, dim: int, patch: int, facts: Facts,
     registers = parts[-1].shape[1] if names[-1] in inventory.tensors else 0
     name = f"{root}embeddings.position_embeddings"
     positions = inventory.take(name, (1, -1, dim))
-    grid, placed = find_grid(name, positions.shape[1], (prefix.shape[1] - registers,), patch, options, facts.image)
+    grid, placed = find_grid(name, positions.shape[1], (prefix.shape[1] - registers,), patch, options,
+                             inventory.missing, facts.image)
     nothing = torch.zeros(1, registers, dim, dtype=torch.float64)
     return {"prefix_tokens": prefix,
             "pos_embed": torch.cat([positions[:, :placed], nothing, positions[:, placed:]], 1)}, grid

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .errors import BadTensor, MissingTensor, UnmappedTensor
+from .missing import Missing
 from .report import Report
 
 __all__ = ["Inventory"]
@@ -22,10 +23,14 @@ _TRAINING = {
 
 
 class Inventory:
-    """Tensors of one source by name. ``close`` fails if a tensor was neither taken nor dropped."""
+    """Tensors of one source by name. ``close`` fails if a tensor was neither taken nor dropped.
+
+    ``missing`` collects the options that the source needs besides its tensors.
+    """
 
     def __init__(self, tensors: dict[str, Tensor], family: str, report: Report) -> None:
         self.tensors, self.family, self.report = tensors, family, report
+        self.missing = Missing()
         self._open = dict.fromkeys(tensors)  # in the order of the file
         self._absent: list[str] = []
 

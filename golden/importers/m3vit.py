@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .blocks import BlockNames, attention, depth_of, embedding, ffn
 from .draft import Draft
-from .errors import BadTensor, NeedsOption, Unsupported
+from .errors import BadTensor, Unsupported
 from .experts import take_experts, take_gates
 from .facts import Facts, settle
 from .family import Family
@@ -42,12 +42,13 @@ class M3Vit(Family):
 
     def convert(self, source: CheckpointSource, inventory: Inventory, options: Options) -> Draft:
         _leave_out(inventory)
-        tensors = embedding(inventory, "patch_embed.proj")
+        tensors = embedding(inventory, "patch_embed.proj", options)
         dim, _, patch, _ = tensors["patch_embed.proj.weight"].shape
         prefix = [inventory.take(name, (1, 1, dim)) for name in ("cls_token", "dist_token") if name in inventory]
         tensors["prefix_tokens"] = torch.cat([*prefix, torch.zeros(1, 0, dim, dtype=torch.float64)], 1)
         tensors["pos_embed"] = inventory.take("pos_embed", (1, -1, dim))
-        grid, _ = find_grid("pos_embed", tensors["pos_embed"].shape[1], [len(prefix)], patch, options)
+        grid, _ = find_grid("pos_embed", tensors["pos_embed"].shape[1], [len(prefix)], patch, options,
+                            inventory.missing)
         depth = depth_of(inventory.names(), r"blocks\.(\d+)\.")
         moe = {int(found[1]): found[2] for name in inventory.names() if (found := re.fullmatch(_EXPERT, name))}
         for block in range(depth):
@@ -56,7 +57,7 @@ class M3Vit(Family):
                 inventory, _BLOCKS, block, dim, -1)
         fields = _fields(inventory, tensors, depth, tuple(sorted(moe)), options)
         return Draft(fields | {"patch": patch, "dim": dim, "prefix_tokens": len(prefix)}, tensors, grid,
-                     options.preprocess(None, "an M3ViT checkpoint"), TIMM)
+                     options.preprocess(None, inventory.missing, "an M3ViT checkpoint"), TIMM)
 
 
 def _leave_out(inventory: Inventory) -> None:
@@ -72,17 +73,19 @@ def _fields(inventory: Inventory, tensors: dict[str, Tensor], depth: int, moe: t
     experts = tensors[f"blocks.{moe[0]}.moe.experts.fc1.weight"]
     dense = next((block for block in range(depth) if block not in moe), None)
     if options.top_k is None:
-        raise NeedsOption("--top-k", "no tensor says how many experts a token uses (2 or 4 in the published recipes)")
+        inventory.missing.add("--top-k", "no tensor says how many experts a token uses (2 or 4 in the published "
+                                         "recipes)")
     inventory.report.say("assumed", "a gate reads what the experts read (gate_input_ahead is off), and no expert is "
                                     "reserved for a task")
-    return {"depth": depth, "tasks": _tasks(tensors, moe, options),
+    return {"depth": depth, "tasks": _tasks(inventory, tensors, moe, options),
             "hidden": experts.shape[1] if dense is None else tensors[f"blocks.{dense}.mlp.fc1.weight"].shape[0],
             "experts": experts.shape[0], "expert_hidden": experts.shape[1], "top_k": options.top_k, "moe_blocks": moe,
             "renormalise": _renormalise(inventory, options),
-            **settle(Facts(), _USUAL, options, inventory.report, "M3ViT")}
+            **settle(Facts(), _USUAL, options, inventory, "M3ViT")}
 
 
-def _tasks(tensors: dict[str, Tensor], moe: tuple[int, ...], options: Options) -> tuple[str, ...]:
+def _tasks(inventory: Inventory, tensors: dict[str, Tensor], moe: tuple[int, ...],
+           options: Options) -> tuple[str, ...]:
     gates = {tensors[f"blocks.{block}.moe.gate.weight"].shape[0] for block in moe}
     if len(gates) > 1:
         raise BadTensor(f"blocks have gates for {' or '.join(map(str, sorted(gates)))} tasks")
@@ -90,8 +93,8 @@ def _tasks(tensors: dict[str, Tensor], moe: tuple[int, ...], options: Options) -
     if options.tasks is None and count == 1:
         return ("tokens",)
     if options.tasks is None or len(options.tasks) != count:
-        raise NeedsOption("--tasks NAME,...", f"each MoE block has gates for {count} tasks, which no tensor names")
-    return options.tasks
+        inventory.missing.add("--tasks", f"each MoE block has gates for {count} tasks, which no tensor names")
+    return options.tasks or ()
 
 
 def _renormalise(inventory: Inventory, options: Options) -> bool:
@@ -105,8 +108,9 @@ def _renormalise(inventory: Inventory, options: Options) -> bool:
         inventory.report.say("assumed", "gates w_gate without w_noise are M3ViT's 'noisy_vmoe': a softmax over all "
                                         "experts, before the top k (--renormalise for the other)")
         return False
-    raise NeedsOption("--renormalise or --no-renormalise", f"{gates[0]} does not say whether a token's scores are a "
-                      "softmax over its top k or over all experts")
+    inventory.missing.add("--renormalise", f"{gates[0]} does not say whether a token's scores are a softmax over its "
+                                           "top k or over all experts")
+    return False
 
 
 def _moe(inventory: Inventory, name: str, block: int, dim: int) -> dict[str, Tensor]:

@@ -4,7 +4,8 @@
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 
-from .errors import ImportFailed, NeedsOption
+from .errors import ImportFailed
+from .missing import Missing
 
 __all__ = ["NORMALISATIONS", "PATCH_ORDERS", "POOLS", "RAW", "Options", "Preprocess", "Triple"]
 
@@ -95,10 +96,10 @@ class Options:
         if self.pool is not None and self.pool not in POOLS:
             raise ImportFailed(f"--pool {self.pool}: it is one of {', '.join(POOLS)}")
 
-    def preprocess(self, known: Preprocess | None, what: str) -> Preprocess:
-        """The normalisation of the options, else ``known``. Raises NeedsOption if both are missing, ImportFailed.
+    def preprocess(self, known: Preprocess | None, missing: Missing, what: str) -> Preprocess:
+        """The normalisation of the options, else ``known``, else `RAW` and an option in ``missing``.
 
-        ``what`` names the source in the message.
+        ``what`` names the source in the message. Raises ImportFailed for options that contradict each other.
         """
         base = known or RAW
         if self.normalise is not None:
@@ -109,13 +110,13 @@ class Options:
             mean, std = NORMALISATIONS[self.normalise]
             return replace(base, mean=mean, std=std)
         if (self.mean is None) != (self.std is None):
-            raise NeedsOption("--std" if self.std is None else "--mean", "mean and std belong together")
+            missing.add("--std" if self.std is None else "--mean", "mean and std belong together")
+            return base
         if self.mean is not None and self.std is not None:
             if len(self.mean) != 3 or len(self.std) != 3 or not all(map(isfinite, self.mean)) or not all(
                     0 < value < inf for value in self.std):
                 raise ImportFailed("--mean and --std are three finite numbers each, for R, G, B, and std is positive")
             return replace(base, mean=self.mean, std=self.std)
         if known is None:
-            raise NeedsOption(f"--normalise {'|'.join(NORMALISATIONS)}, or --mean and --std",
-                              f"{what} does not say how its pixels were normalised")
-        return known
+            missing.add("--normalise", f"{what} does not say how its pixels were normalised")
+        return base

@@ -72,7 +72,7 @@ class Own(Family):
             if _folded(host):
                 raise ImportFailed(f"{source.path} is imported already, its mean and std are folded: leave out "
                                    "--normalise, --mean and --std")
-            draft.preprocess = options.preprocess(None, source.path.name)
+            draft.preprocess = options.preprocess(None, inventory.missing, source.path.name)
         else:
             inventory.report.say("read", "pixels are u8 / 256 with no other normalisation, as in moevit's checkpoints")
             draft.known_host = host

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import BadTensor, NeedsOption
+from .errors import BadTensor
+from .missing import Missing
 from .options import Options
 
 __all__ = ["DINOV2", "DINOV2_REGISTERS", "HUGGING_FACE", "HUGGING_FACE_REGISTERS", "TIMM", "TORCHVISION", "Resampling",
@@ -53,11 +54,13 @@ def resample(positions: Tensor, old: tuple[int, int], new: tuple[int, int], how:
 
 
 def find_grid(name: str, rows: int, prefixes: Sequence[int], patch: int,
-              options: Options, trained: tuple[int, int] | None = None) -> tuple[tuple[int, int], int]:
+              options: Options, missing: Missing,
+              trained: tuple[int, int] | None = None) -> tuple[tuple[int, int], int]:
     """The grid of ``rows`` positions, and how many of them belong to prefix tokens (one of ``prefixes``).
 
     ``--grid`` decides. Without it, the ``trained`` image (pixels) of a configuration or the requested image decides, if
-    its number of patches fits. Otherwise the grid must be a square. Raises BadTensor, NeedsOption.
+    its number of patches fits. Otherwise the grid must be a square. If it is none, ``--grid`` is ``missing`` and one
+    row of patches stands in. Raises BadTensor.
     """
     if options.grid is not None:
         height, width = options.grid
@@ -72,8 +75,9 @@ def find_grid(name: str, rows: int, prefixes: Sequence[int], patch: int,
     squares = [prefix for prefix in sorted(set(prefixes))
                if rows > prefix and isqrt(rows - prefix) ** 2 == rows - prefix]
     if len(squares) != 1:
-        raise NeedsOption("--grid ROWSxCOLUMNS", f"{name} has {rows} rows for patches and {_either(prefixes)} "
-                          f"prefix tokens, which is {'no square' if not squares else 'a square in more than one way'}")
+        missing.add("--grid", f"{name} has {rows} rows for patches and {_either(prefixes)} prefix tokens, which is "
+                              f"{'no square' if not squares else 'a square in more than one way'}")
+        return (1, rows - prefixes[0]), prefixes[0]
     side = isqrt(rows - squares[0])
     return (side, side), squares[0]
 

@@ -11,10 +11,11 @@ from moevit.spec.networks import Network
 
 from .blocks import BlockNames, attention, depth_of, embedding, ffn, linear, norm
 from .draft import Draft, DraftHead, inputs_of
-from .errors import ImportFailed, NeedsOption
+from .errors import ImportFailed
 from .facts import Facts, settle, stated
 from .family import Family, Original
 from .inventory import Inventory
+from .missing import Missing
 from .options import Options
 from .positions import TIMM, find_grid
 from .source import CheckpointSource
@@ -51,37 +52,35 @@ class Timm(Family):
         places, grid = prefix_and_positions(inventory, PREFIX, dim, patch, options, known.image)
         hidden = inventory.look("blocks.0.mlp.fc1.weight").shape[0]
         depth = depth_of(source.tensors, r"blocks\.(\d+)\.")
-        names = _names(source, options)
+        names = _names(source, inventory, options)
         for block in range(depth):
             tensors |= attention(inventory, names, block, dim) | ffn(inventory, names, block, dim, hidden)
         if "norm.weight" in inventory:
             tensors["norm.weight"], tensors["norm.bias"] = norm(inventory, "norm", dim)
         fields = {"patch": patch, "dim": dim, "depth": depth, "hidden": hidden,
                   "prefix_tokens": places["prefix_tokens"].shape[1],
-                  **settle(known, _USUAL, options, inventory.report, "vit of timm")}
+                  **settle(known, _USUAL, options, inventory, "vit of timm")}
         inventory.drop("decoder_*", "the decoder of a masked autoencoder, for training")
-        preprocess = options.preprocess(known.preprocess, source.path.name)
+        preprocess = options.preprocess(known.preprocess, inventory.missing, source.path.name)
         return Draft(fields, tensors | places, grid, preprocess, TIMM,
                      classifier(inventory, fields, "norm.weight" in tensors, options))
 
     def original(self, source: CheckpointSource, network: Network, options: Options) -> Original:
         rows = source.tensors["pos_embed"].shape[1]
         grid, placed = find_grid("pos_embed", rows, (0, network.prefix_tokens), network.patch, options,
-                                 stated(source).image)
+                                 Missing(), stated(source).image)
         return original(_renamed(source.tensors), network, grid, placed)
 
 
-def _names(source: CheckpointSource, options: Options) -> BlockNames:
+def _names(source: CheckpointSource, inventory: Inventory, options: Options) -> BlockNames:
     """The names of the blocks' parts. LayerScale has another name in DeiT-III's files and in networks with rotary
-    positions.
-
-    Raises NeedsOption if the file does not tell which of the two it is.
+    positions. If the file does not tell which of the two it is, an option is missing.
     """
     if "blocks.0.gamma_1" not in source.tensors:
         return NAMES
     if options.model is None and "architecture" not in source.config:
-        raise NeedsOption("--model (timm's name of it, as deit3_small_patch16_224)", "blocks.0.gamma_1 is LayerScale "
-                          "of DeiT-III, or of a network with rotary positions (EVA, DINOv3), and no tensor says which")
+        inventory.missing.add("--model", "blocks.0.gamma_1 is LayerScale of DeiT-III, or of a network with rotary "
+                                         "positions (EVA, DINOv3), and no tensor says which")
     return replace(NAMES, scale1="blocks.{}.gamma_1", scale2="blocks.{}.gamma_2")
 
 
@@ -104,7 +103,7 @@ def prefix_and_positions(inventory: Inventory, names: tuple[str, ...], dim: int,
     count = prefix.shape[1]
     positions = inventory.take("pos_embed", (1, -1, dim))
     prefixes = sorted({0, count}) if placed is None else [placed]
-    grid, placed = find_grid("pos_embed", positions.shape[1], prefixes, patch, options, trained)
+    grid, placed = find_grid("pos_embed", positions.shape[1], prefixes, patch, options, inventory.missing, trained)
     unplaced = torch.zeros(1, count - placed, dim, dtype=torch.float64)
     if count > placed:
         inventory.report.say("mapped", f"{count - placed} of {count} prefix tokens have no position")

@@ -46,14 +46,15 @@ class Torchvision(Family):
         tensors["prefix_tokens"] = inventory.take("class_token", (1, 1, dim))
         name = "encoder.pos_embedding"
         tensors["pos_embed"] = inventory.take(name, (1, -1, dim))
-        grid, _ = find_grid(name, tensors["pos_embed"].shape[1], (1,), patch, options, facts.image)
+        grid, _ = find_grid(name, tensors["pos_embed"].shape[1], (1,), patch, options, inventory.missing,
+                            facts.image)
         fields = {"patch": patch, "dim": dim, "depth": depth, "hidden": hidden, "prefix_tokens": 1,
-                  **settle(facts, Facts(_HEADS.get((dim, depth)), "gelu", 1e-6), options, inventory.report,
+                  **settle(facts, Facts(_HEADS.get((dim, depth)), "gelu", 1e-6), options, inventory,
                            "vit of torchvision")}
         if options.normalise is None and options.mean is None and not facts.preprocess:
             inventory.report.say("assumed", "pixels are normalised with ImageNet's mean and std, as in every published "
                                             "vit of torchvision")
-        preprocess = options.preprocess(facts.preprocess or _PREPROCESS, "torchvision")
+        preprocess = options.preprocess(facts.preprocess or _PREPROCESS, inventory.missing, "torchvision")
         return Draft(fields, tensors, grid, preprocess, TORCHVISION, _heads(inventory, dim, options))
 
     def original(self, source: CheckpointSource, network: Network, options: Options) -> Original:

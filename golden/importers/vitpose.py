@@ -19,7 +19,7 @@ from moevit.spec.networks import Network
 
 from .blocks import BlockNames, attention, depth_of, embedding, ffn, linear, norm
 from .draft import Draft
-from .errors import BadTensor, NeedsOption, NotProved
+from .errors import BadTensor, NotProved
 from .facts import Facts, settle, stated
 from .family import Family, Original
 from .inventory import Inventory
@@ -61,7 +61,8 @@ class VitPose(Family):
         names, layer = (_MMPOSE, r"blocks\.") if mmpose else (_TRANSFORMERS, r"encoder\.layer\.")
         facts = stated(replace(source, config=source.config.get("backbone_config", source.config)))
         inventory.drop("*head*", "convolutions of heatmaps run neither on the machine nor in the host's heads")
-        tensors = embedding(inventory, "patch_embed.proj" if mmpose else "embeddings.patch_embeddings.projection")
+        tensors = embedding(inventory, "patch_embed.proj" if mmpose else "embeddings.patch_embeddings.projection",
+                            options)
         dim, _, patch, _ = tensors["patch_embed.proj.weight"].shape
         grid, tensors["pos_embed"] = _positions(
             inventory, "pos_embed" if mmpose else "embeddings.position_embeddings", dim, patch, facts, options)
@@ -76,7 +77,7 @@ class VitPose(Family):
         tensors["norm.weight"], tensors["norm.bias"] = norm(inventory, "last_norm" if mmpose else "layernorm", dim)
         fields = {"patch": patch, "dim": dim, "depth": depth, "hidden": hidden, "prefix_tokens": 0,
                   "task_fc2": experts > 0, **_tasks(inventory, experts, options),
-                  **settle(facts, _USUAL, options, inventory.report, "ViTPose")}
+                  **settle(facts, _USUAL, options, inventory, "ViTPose")}
         return Draft(fields, tensors, grid, _preprocess(facts, inventory, options), HUGGING_FACE)
 
     def original(self, source: CheckpointSource, network: Network, options: Options) -> Original:
@@ -98,7 +99,7 @@ def _positions(inventory: Inventory, name: str, dim: int, patch: int, facts: Fac
                options: Options) -> tuple[tuple[int, int], Tensor]:
     """The grid, and the positions of the patches: each is its own plus that of the absent class token."""
     positions = inventory.take(name, (1, -1, dim))
-    grid, _ = find_grid(name, positions.shape[1], [1], patch, options, facts.image)
+    grid, _ = find_grid(name, positions.shape[1], [1], patch, options, inventory.missing, facts.image)
     inventory.report.say("folded", "the class token's position into that of every patch, as ViTPose adds it")
     return grid, positions[:, 1:] + positions[:, :1]
 
@@ -133,13 +134,14 @@ def _tasks(inventory: Inventory, experts: int, options: Options) -> dict[str, An
         inventory.report.say("assumed", f"the experts are of {', '.join(TASKS)}, in ViTPose++'s order")
         return {"tasks": TASKS}
     if options.tasks is None or len(options.tasks) != experts:
-        raise NeedsOption("--tasks NAME,...", f"each FFN has {experts} experts, whose data sets no tensor names")
-    return {"tasks": options.tasks}
+        inventory.missing.add("--tasks", f"each FFN has {experts} experts, whose data sets no tensor names")
+    return {"tasks": options.tasks or ()}
 
 
 def _preprocess(facts: Facts, inventory: Inventory, options: Options) -> Preprocess:
     if facts.preprocess is not None:
-        return options.preprocess(replace(facts.preprocess, interpolation="bilinear", pad=_PAD), "ViTPose")
+        return options.preprocess(replace(facts.preprocess, interpolation="bilinear", pad=_PAD), inventory.missing,
+                                  "ViTPose")
     if options.mean is None and options.normalise is None:
         inventory.report.say("assumed", "pixels are normalised as ImageNet's, as ViTPose's processor does it")
-    return options.preprocess(_USUAL.preprocess, "ViTPose")
+    return options.preprocess(_USUAL.preprocess, inventory.missing, "ViTPose")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .blocks import depth_of
 from .draft import Draft, DraftHead
-from .errors import MissingTensor, NeedsOption, Unsupported
+from .errors import MissingTensor, Unsupported
 from .facts import Facts, settle
 from .family import Family
 from .fold import join
@@ -69,8 +69,9 @@ class VMoe(Family):
         _norm(inventory, f"{names.encoder}/encoder_norm", dim, tensors, "norm")
         if options.normalise is None and options.mean is None:
             inventory.report.say("assumed", "pixels are in -1..1 (mean and std 0.5), as in published configurations")
-        return Draft(fields, tensors, grid, options.preprocess(Preprocess(*NORMALISATIONS["half"]), self.title), TIMM,
-                     _heads(inventory, names, fields, options))
+        return Draft(fields, tensors, grid, options.preprocess(
+            Preprocess(*NORMALISATIONS["half"]), inventory.missing, self.title), TIMM,
+            _heads(inventory, names, fields, options))
 
 
 def _names(inventory: Inventory) -> _Names:
@@ -96,7 +97,7 @@ def _positions(inventory: Inventory, names: _Names, tensors: dict[str, Tensor], 
     cls = f"{names.front}cls"
     tokens = 1 if cls in inventory else 0
     tensors["prefix_tokens"] = inventory.take(cls, (1, 1, dim)) if tokens else tensors["pos_embed"].new_zeros(1, 0, dim)
-    return find_grid(name, tensors["pos_embed"].shape[1], [tokens], patch, options)[0]
+    return find_grid(name, tensors["pos_embed"].shape[1], [tokens], patch, options, inventory.missing)[0]
 
 
 def _blocks(inventory: Inventory, names: _Names, tensors: dict[str, Tensor], options: Options) -> dict[str, Any]:
@@ -117,7 +118,7 @@ def _blocks(inventory: Inventory, names: _Names, tensors: dict[str, Tensor], opt
     experts = tensors[f"blocks.{moe[0]}.moe.experts.fc1.weight"].shape[:2] if moe else (0, 0)
     hidden = tensors[f"blocks.{dense[0]}.mlp.fc1.weight"].shape[0] if dense else experts[1]
     fields = {"depth": depth, "hidden": hidden,
-              **settle(heads, _USUAL, options, inventory.report, "ViT in flax")}
+              **settle(heads, _USUAL, options, inventory, "ViT in flax")}
     if not moe:
         return fields
     top_k = options.top_k
@@ -125,7 +126,8 @@ def _blocks(inventory: Inventory, names: _Names, tensors: dict[str, Tensor], opt
         top_k = _PUBLISHED_TOP_K
         inventory.report.say("assumed", f"a token uses {top_k} of the {experts[0]} experts, as in published V-MoEs")
     if top_k is None:
-        raise NeedsOption("--top-k", "a V-MoE file does not say how many experts a token uses (published ones use 2)")
+        inventory.missing.add("--top-k", "a V-MoE file does not say how many experts a token uses (published ones "
+                                         "use 2)")
     inventory.report.say("assumed", "V-MoE drops tokens that find an expert's buffer full (its capacity); "
                                     "here no token is dropped")
     return fields | {"experts": experts[0], "expert_hidden": experts[1], "top_k": top_k, "moe_blocks": moe,
@@ -178,9 +180,9 @@ def _heads(inventory: Inventory, names: _Names, fields: dict[str, Any], options:
         inventory.drop(f"{names.front}head/*", "the head behind pre_logits")
     if kernel not in inventory:
         return {}
-    pool = options.pool or ("cls" if fields["prefix_tokens"] else None)
-    if pool is None:
-        raise NeedsOption("--pool cls|mean", f"{kernel} reads one vector, and without a class token no name says which")
+    pool = options.pool or "cls"
+    if options.pool is None and not fields["prefix_tokens"]:
+        inventory.missing.add("--pool", f"{kernel} reads one vector, and without a class token no name says which")
     weight = inventory.take(kernel, (fields["dim"], -1)).T
     bias = inventory.maybe(f"{names.front}head/bias", weight.shape[:1])
     return {"classifier": DraftHead(pool, "tokens", weight, bias)}

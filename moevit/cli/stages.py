@@ -13,9 +13,12 @@ from moevit.kit.output import make_room
 
 from .screen import errors
 
-__all__ = ["Stage", "Stages", "interrupted"]
+__all__ = ["FIRST_LINE", "Stage", "Stages", "interrupted", "line_times"]
 
-SILENCE_SECONDS = 4.0  # without a terminal, the time between lines of progress
+#: Without a terminal: seconds from a stage's begin to its first line of progress.
+FIRST_LINE = 4.0
+#: Most seconds between lines of progress.
+_LONGEST = 60.0
 
 _latest: "Stages | None" = None
 
@@ -79,8 +82,8 @@ class Stages:
     def stage(self, name: str, total: float = 0, quiet: bool = False) -> Iterator[Stage]:
         """Open a stage. Its line at the end has its name, ``result`` if it was set, and seconds.
 
-        During the stage there is a bar; without a terminal, a line every few seconds. A ``quiet`` stage that was quick
-        prints no line.
+        During the stage there is a bar; without a terminal, lines of progress (`line_times`). A ``quiet`` stage that
+        was quick prints no line.
         """
         progress = Progress(SpinnerColumn("line"), TextColumn("{task.description}", markup=False), BarColumn(20),
                             TextColumn("{task.fields[detail]}", markup=False), TimeElapsedColumn(), console=errors,
@@ -93,7 +96,7 @@ class Stages:
         try:
             with progress:
                 yield stage
-            if not quiet or stage.seconds > SILENCE_SECONDS:
+            if not quiet or stage.seconds > FIRST_LINE:
                 _line(stage, stage.result or stage.detail)
             self.current = None
         finally:
@@ -118,8 +121,22 @@ def _written(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.exists() else None
 
 
+def line_times() -> Iterator[float]:
+    """Seconds after a stage's begin at which a log gets a line: 4, 8, 16, 32, 64, then each minute.
+
+    On a terminal the bar moves, so nothing is silent for over 5 s. In a log this holds up to a stage's first line:
+    later lines only tell that the stage still runs, and too many of them hide the rest.
+    """
+    due = FIRST_LINE
+    while True:
+        yield due
+        due += min(due, _LONGEST)
+
+
 def _tell(stage: Stage, over: threading.Event) -> None:
-    while not over.wait(SILENCE_SECONDS):
+    for due in line_times():
+        if over.wait(max(0.0, due - stage.seconds)):
+            return
         _line(stage, " ".join(filter(None, (stage.position, stage.detail))))
 
 

@@ -118,7 +118,7 @@ def troubleshooting(root: Path) -> str:
     found = error_classes(root)
     text = note("the error classes") + (
         "# Troubleshooting\n\nEvery error class of the project: what it means, its messages (three dots stand for "
-        "names and numbers), and what\nto do. A command prints the message in one line; from Python the class is "
+        "names and numbers), and what\nto do. A command prints the message; from Python the class is "
         "what you catch. `moevit doctor`\nlooks at a board and its files before a run.\n")
     for title in dict.fromkeys(PACKAGES.values()):
         mine = [each for each in found.values() if PACKAGES[each.file.split("/")[0]] == title]

@@ -146,7 +146,7 @@ def test_plain_vit_of_vision_transformer(tmp_path):
 def test_top_k_is_asked_for(tmp_path):
     with pytest.raises(NeedsOption, match="published ones use 2") as error:
         import_checkpoint(saved(tmp_path, **flax()))
-    assert error.value.option == "--top-k"
+    assert error.value.options == ("--top-k",)
 
 
 def test_published_ones_use_two_of_eight(tmp_path):
