@@ -16,7 +16,7 @@ from moevit.spec.formats import ACCUMULATOR_BITS, ROW_BITS
 from moevit.spec.isa import INSTRUCTION_BYTES
 from moevit.spec.registers import PASS_LOG_ENTRIES
 
-__all__ = ["OnChipMemory", "dsp_slices", "on_chip", "shortages"]
+__all__ = ["OnChipMemory", "budgets", "dsp_slices", "on_chip", "shortages"]
 
 #: Depth and width of a BRAM36 with one read and one write port; half of one is a BRAM18.
 _ASPECTS = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
@@ -102,13 +102,17 @@ def dsp_slices(config: MachineConfig) -> int:
     return array + reader + writer + 2
 
 
+def budgets(config: MachineConfig, board: Board) -> dict[str, tuple[float, int]]:
+    """Block RAMs, UltraRAMs and DSP slices: those that ``config`` uses, and those that ``board`` has."""
+    memories = on_chip(config, board.uram)
+    return {"BRAM36": (sum(each.bram36 for each in memories), board.bram36),
+            "URAM": (sum(each.uram for each in memories), board.uram),
+            "DSP": (dsp_slices(config), board.dsp)}
+
+
 def shortages(config: MachineConfig, board: Board) -> list[str]:
     """The budgets of ``board`` that ``config`` exceeds, and whether its multipliers are too wide; empty if it fits."""
-    memories = on_chip(config, board.uram)
-    needs = {"BRAM36": (sum(each.bram36 for each in memories), board.bram36),
-             "URAM": (sum(each.uram for each in memories), board.uram),
-             "DSP": (dsp_slices(config), board.dsp)}
-    lacking = [f"{what}: needs {need:g}, {board.name} has {have}" for what, (need, have) in needs.items()
-               if need > have]
+    lacking = [f"{what}: needs {need:g}, {board.name} has {have}"
+               for what, (need, have) in budgets(config, board).items() if need > have]
     unsuited = board.unsuited(config)
     return [*lacking, *([unsuited] if unsuited else [])]

@@ -6,7 +6,7 @@ Memory peaks are width x rate of the board's DDR. The share of the peak that lon
 assumptions: nothing here was measured on a board.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .arrays import CONFIGS, MachineConfig
 
@@ -40,6 +40,10 @@ class Board:
     dsp: int
     lut: int
     ff: int
+
+    def at(self, clock_mhz: float | None) -> "Board":
+        """The same board with its machine at another clock; unchanged for None."""
+        return self if clock_mhz is None else replace(self, clock_mhz=clock_mhz)
 
     @property
     def bytes_per_cycle(self) -> float:

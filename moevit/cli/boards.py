@@ -2,13 +2,15 @@
 """A table of all boards for one network."""
 
 from dataclasses import dataclass
+from math import ceil
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
+from rich.text import Text
 
 from moevit.compiler.plan import DoesNotFit
 from moevit.estimator.estimate import Estimate, estimate
-from moevit.estimator.onchip import dsp_slices, on_chip, shortages
+from moevit.estimator.onchip import budgets, shortages
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS, Board
 from moevit.spec.networks import Network
@@ -16,9 +18,30 @@ from moevit.spec.quantised import QuantisedModel
 
 from .screen import console, say
 
-__all__ = ["Candidate", "best", "candidates", "show"]
+__all__ = ["NEARLY_FULL", "Candidate", "best", "candidates", "mark", "percent", "share", "show"]
 
-TIGHT = 0.95  # of a budget; beyond it placement and routing become hard
+NEARLY_FULL = 0.80  # of a budget; beyond it placement and routing become hard
+_COLOURS = {"": "", "!": "yellow", "!!": "red"}
+
+
+def mark(used: float, available: int) -> str:
+    """``!`` if a budget is nearly full, ``!!`` if the board has less, otherwise empty."""
+    return "!!" if used > available else "!" if used > NEARLY_FULL * available else ""
+
+
+def percent(used: float, available: int) -> str:
+    """Share of a budget in whole percent, never rounded to 100 from below or above."""
+    share = 100 * used / available
+    return f"{ceil(share) if share > 100 else min(round(share), 99 if share < 100 else 100)}%"
+
+
+def share(used: float, available: int) -> Text:
+    """A budget for a table: percent of those available, in amber or red with its mark."""
+    if not available and not used:
+        return Text("-")
+    sign = mark(used, available)
+    share = f"{percent(used, available)} of {available}" if available else f"{used:g} of 0"
+    return Text(share + sign, _COLOURS[sign])
 
 
 @dataclass(frozen=True)
@@ -32,56 +55,60 @@ class Candidate:
     @property
     def budgets(self) -> dict[str, tuple[float, int]]:
         """Resource -> used, available."""
-        if self.found is None:
-            return {}
-        config = self.found.config
-        memories = on_chip(config, self.board.uram)
-        return {"BRAM36": (sum(each.bram36 for each in memories), self.board.bram36),
-                "URAM": (sum(each.uram for each in memories), self.board.uram),
-                "DSP": (dsp_slices(config), self.board.dsp)}
+        return budgets(self.found.config, self.board) if self.found else {}
 
     @property
     def tight(self) -> list[str]:
-        """The resources of which more than `TIGHT` is used."""
-        return [name for name, (used, available) in self.budgets.items() if used > TIGHT * available]
+        """The resources of which more than `NEARLY_FULL` is used."""
+        return [name for name, each in self.budgets.items() if mark(*each)]
+
+    @property
+    def room(self) -> str:
+        """What is nearly full, or that nothing is."""
+        full = ", ".join(f"{name} {percent(*self.budgets[name])}" for name in self.tight)
+        return f"nearly full: {full}" if full else f"no budget above {NEARLY_FULL:.0%}"
 
     @property
     def milliseconds(self) -> float:
         return self.board.milliseconds(self.found.cycles) if self.found else float("inf")
 
 
-def candidates(network: Network | QuantisedModel, batch: int = 1, latency: int = 64) -> list[Candidate]:
+def candidates(network: Network | QuantisedModel, batch: int = 1, latency: int = 64,
+               clock_mhz: float | None = None) -> list[Candidate]:
     """A candidate for each board: its own array, or if the network does not fit it, the fastest array that fits the
-    board."""
-    return [_candidate(network, board, batch, latency) for board in BOARDS.values()]
+    board. ``clock_mhz``: clock of all machines, the board's own if left out."""
+    return [_candidate(network, board.at(clock_mhz), batch, latency) for board in BOARDS.values()]
 
 
 def best(found: list[Candidate]) -> Candidate | None:
-    """The fastest candidate. Candidates with room in every budget come first."""
+    """The fastest candidate. Candidates with room in every budget come first, those above a budget last."""
     fitting = [each for each in found if each.found]
-    return min(fitting, key=lambda each: (bool(each.tight), each.milliseconds), default=None)
+    return min(fitting, key=lambda each: (max(len(mark(*budget)) for budget in each.budgets.values()),
+                                          each.milliseconds), default=None)
 
 
-def show(network: Network | QuantisedModel, batch: int, latency: int) -> bool:
+def show(network: Network | QuantisedModel, batch: int, latency: int, clock_mhz: float | None = None) -> bool:
     """Print the table. Returns whether any board runs the network."""
-    found = candidates(network, batch, latency)
+    found = candidates(network, batch, latency, clock_mhz)
     network = network if isinstance(network, Network) else network.network
-    numbers = [Column(name, justify="right", no_wrap=True) for name in ("cycles", "ms", "BRAM36", "URAM", "DSP")]
+    numbers = [Column(name, justify="right", no_wrap=True) for name in ("MHz", "cycles", "ms", "BRAM36", "URAM", "DSP")]
     table = Table(Column("board", no_wrap=True), Column("array", no_wrap=True), *numbers, box=SIMPLE_HEAD,
                   pad_edge=False, show_edge=False, padding=(0, 1, 0, 0),
-                  title=f"{network.name} ({network.tokens} tokens), predicted"
+                  title=f"{network.name} ({network.tokens} tokens), predicted, clocks assumed"
                   + (f", batch {batch}" if batch > 1 else ""))
     for each in found:
         if each.found is None:
-            table.add_row(each.board.name, "none", "", "", "", "", "")
+            table.add_row(each.board.name, "none", "", "", "", "", "", "")
             continue
-        budgets = [f"[yellow]{used:g} of {of}![/yellow]" if name in each.tight else f"{used:g} of {of}"
-                   for name, (used, of) in each.budgets.items()]
-        table.add_row(each.board.name, each.found.config.name, f"{each.found.cycles:,}", f"{each.milliseconds:.2f}",
-                      *budgets)
+        table.add_row(each.board.name, each.found.config.name, f"{each.board.clock_mhz:g}", f"{each.found.cycles:,}",
+                      f"{each.milliseconds:.2f}", *(share(*budget) for budget in each.budgets.values()))
     console.print(table)
-    if any(each.tight for each in found):
-        say(f"!  more than {TIGHT:.0%} of a budget: hard to place and route")
+    marks = {mark(*budget) for each in found for budget in each.budgets.values()}
+    if "!" in marks:
+        say(f"!  more than {NEARLY_FULL:.0%} of a budget: hard to place and route")
+    if "!!" in marks:
+        say("!! more than the board has")
+    say("LUTs and flip-flops are not counted here: docs/area.md")
     for each in found:
         if each.reason:
             say(f"{each.board.name}: {each.reason}")
@@ -90,9 +117,8 @@ def show(network: Network | QuantisedModel, batch: int, latency: int) -> bool:
         say("fits no board", "red")
         return False
     assert chosen.found
-    room = f", no budget above {TIGHT:.0%}" if not chosen.tight else ""
     say(f"fits best: {chosen.board.name} with {chosen.found.config.name}, {chosen.milliseconds:.2f} ms at "
-        f"{chosen.board.clock_mhz:g} MHz (assumed){room}", "green")
+        f"{chosen.board.clock_mhz:g} MHz (assumed); {chosen.room}", "yellow" if chosen.tight else "green")
     return True
 
 

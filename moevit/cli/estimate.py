@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from moevit.compiler.plan import DoesNotFit
 from moevit.estimator.estimate import Estimate
 from moevit.estimator.estimate import estimate as predict
-from moevit.estimator.onchip import dsp_slices, on_chip, shortages
+from moevit.estimator.onchip import budgets, dsp_slices, on_chip, shortages
 from moevit.spec.arrays import CONFIGS, MachineConfig
 from moevit.spec.boards import BOARDS, Board
 from moevit.spec.networks import NETWORKS, Network, NetworkError
@@ -18,7 +19,7 @@ from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
 from ..files import FileError, shape_of
 from . import boards
-from .parse import pair
+from .parse import ClockOption, pair
 from .screen import board_named, config_named, console, errors, told
 
 
@@ -32,6 +33,7 @@ def estimate(
     image: Annotated[str | None, typer.Option(metavar="HxW", help="image in pixels, as in 480x640; the network's own "
                                                                   "if left out")] = None,
     latency: Annotated[int, typer.Option(min=2, max=1_000_000, help="read latency of the memory, cycles")] = 64,
+    clock: ClockOption = None,
 ) -> None:
     """Predict cycles, bytes and on-chip memory from the network's shape; exit 1 if it does not fit."""
     if network not in NETWORKS and not Path(network).exists():
@@ -44,8 +46,10 @@ def estimate(
         except NetworkError as error:
             raise typer.BadParameter(str(error)) from error
     if board is None and config is None:
-        raise typer.Exit(int(not boards.show(known, batch, latency)))
-    _one(known, config, board_named(board) if board else None, batch, latency)
+        raise typer.Exit(int(not boards.show(known, batch, latency, clock)))
+    if board is None and clock is not None:
+        raise typer.BadParameter("a clock needs a --board, whose memory it is compared with", param_hint="--clock")
+    _one(known, config, board_named(board).at(clock) if board else None, batch, latency)
 
 
 def _one(network: Network | QuantisedModel, config: str | None, board: Board | None, batch: int, latency: int) -> None:
@@ -102,7 +106,9 @@ def _print_memories(config: MachineConfig, board: Board | None) -> None:
     totals = f"{sum(each.bram36 for each in memories):g}", str(sum(each.uram for each in memories))
     table.add_row("all", "", *totals)
     if board:
+        used = budgets(config, board)
         table.add_row(f"{board.name} has", "", str(board.bram36), str(board.uram))
+        table.add_row("used", "", boards.share(*used["BRAM36"]), boards.share(*used["URAM"]))
     console.print(table)
-    slices = dsp_slices(config)
-    console.print(f"DSP slices (estimate): {slices}" + (f" of {board.dsp}" if board else ""))
+    slices = Text(f"DSP slices (estimate): {dsp_slices(config)}")
+    console.print(slices.append(", ").append(boards.share(*used["DSP"])) if board else slices)

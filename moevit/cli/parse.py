@@ -1,11 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parsers of options that are more than one number. Each function raises BadParameter."""
+"""Parsers and checks of options. Each function raises BadParameter."""
 
 import re
+from math import isfinite
+from typing import Annotated
 
 import typer
 
-__all__ = ["pair", "triple"]
+__all__ = ["ClockOption", "pair", "triple"]
+
+
+def _finite(number: float | None) -> float | None:
+    """A range lets nan pass."""
+    if number is not None and not isfinite(number):
+        raise typer.BadParameter(f"a clock in MHz, not {number}")
+    return number
+
+
+ClockOption = Annotated[float | None, typer.Option(
+    "--clock", metavar="MHZ", min=10, max=500, callback=_finite,
+    help="clock of the machine in MHz, from 10 to 500; the board's own if left out")]
 
 
 def pair(text: str | None, option: str) -> tuple[int, int] | None:

@@ -1,31 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What fits which board: budgets in percent, networks by board, from ``spec.boards`` and the estimator."""
 
-from moevit.cli.boards import TIGHT, candidates
+from moevit.cli.boards import NEARLY_FULL, candidates, mark, percent
 from moevit.compiler.plan import DoesNotFit, reasons_against
 from moevit.estimator.estimate import estimate
-from moevit.estimator.onchip import dsp_slices, on_chip, shortages
+from moevit.estimator.onchip import budgets, shortages
 from moevit.spec.arrays import CONFIGS, MachineConfig
 from moevit.spec.boards import BOARDS, Board
 from moevit.spec.networks import NETWORKS
 
 from .markdown import note, table
 
-__all__ = ["budgets", "what_fits"]
-
-
-def budgets(config: MachineConfig, board: Board) -> dict[str, tuple[float, int]]:
-    """Used and available memories and multipliers, as the estimator counts them."""
-    memories = on_chip(config, board.uram)
-    return {"BRAM36": (sum(each.bram36 for each in memories), board.bram36),
-            "URAM": (sum(each.uram for each in memories), board.uram), "DSP": (dsp_slices(config), board.dsp)}
+__all__ = ["what_fits"]
 
 
 def _share(used: float, available: int) -> str:
     if not available:
         return "0 of 0" if not used else f"{used:g} of 0"
-    mark = " !" if used > TIGHT * available else ""
-    return f"{used:g} of {available:,}, {used / available:.0%}{mark}"
+    return f"{used:g} of {available:,}, {percent(used, available)} {mark(used, available)}".rstrip()
 
 
 def what_fits() -> str:
@@ -33,7 +25,8 @@ def what_fits() -> str:
     text = note("spec/ and estimator/") + (
         "# What fits\n\nMemories and multipliers are counted from the declarations before any synthesis; "
         "[area](area.md) has LUTs and flip-flops\nas Yosys counts them. **Clocks are assumed**: nothing was placed or "
-        f"routed. `!` marks more than {TIGHT:.0%} of a budget,\nwhich is hard to place and route.\n\n## Boards\n\n")
+        f"routed. `!` marks more than {NEARLY_FULL:.0%} of a budget,\nwhich is hard to place and route, `!!` more than "
+        "the board has.\n\n## Boards\n\n")
     rows = []
     for board in BOARDS.values():
         used = budgets(CONFIGS[board.config], board)

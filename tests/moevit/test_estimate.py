@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from moevit.cli.app import app
-from moevit.cli.boards import best, candidates
+from moevit.cli.boards import best, candidates, mark, percent
 from moevit.estimator.estimate import estimate
 from moevit.golden.quant.synthetic import synthetic_checkpoint
 from moevit.golden.reference import load_state, save
@@ -21,7 +21,9 @@ from ..conftest import model_of
 VIT = Network(name="vit", height=28, width=42, patch=14, dim=32, heads=2, depth=2, hidden=64, final_norm=True)
 
 
-@pytest.mark.parametrize("wrong", [("--batch", "0"), ("--latency", "1"), ("--image", "99984x99984")], ids=" ".join)
+@pytest.mark.parametrize("wrong", [("--batch", "0"), ("--latency", "1"), ("--image", "99984x99984"),
+                                   ("--clock", "0"), ("--clock", "9.9"), ("--clock", "501"), ("--clock", "nan"),
+                                   ("--clock", "fast"), ("--clock", "100")], ids=" ".join)
 def test_command_refuses_what_is_out_of_range(wrong):
     result = run("tiny_test", "--config", "8x8", *wrong)
     assert result.exit_code == 2 and "Invalid value" in result.output
@@ -68,8 +70,33 @@ def test_every_board_in_one_table():
     assert " none" in rows["pynq-z2"] and "does not fit 16x16" in done.output and "none does on pynq-z2" in done.output
     for board in ("kv260", "zcu104", "zcu102"):
         cycles = estimate(NETWORKS["deit_small"], CONFIGS[BOARDS[board].config], BOARDS[board]).cycles
-        assert f"{cycles:,}" in rows[board] and f" of {BOARDS[board].dsp}" in rows[board]
-    assert "64 of 64!" in rows["kv260"] and "fits best: zcu102 with 64x64" in done.output
+        assert f"{cycles:,}" in rows[board] and f"% of {BOARDS[board].dsp}" in rows[board]
+    assert "100% of 64!" in rows["kv260"] and "clocks assumed" in done.output
+    last = done.output.splitlines()[-1]
+    assert last.startswith("fits best: zcu102 with 64x64") and last.endswith("nearly full: BRAM36 86%, DSP 97%")
+
+
+def test_one_clock_for_every_board():
+    """A slower clock gives more bytes per cycle, so a frame takes fewer cycles."""
+    done = run("m3vit_tiny", "--clock", "150")
+    assert done.exit_code == 0, done.output
+    rows = {line.split()[0]: line.split() for line in done.output.splitlines()
+            if line.split() and line.split()[0] in BOARDS}
+    assert {row[2] for row in rows.values()} == {"150"} and "ms at 150 MHz (assumed)" in done.output
+    slow, usual = (estimate(NETWORKS["m3vit_tiny"], CONFIGS["64x64"], BOARDS["zcu102"].at(clock))
+                   for clock in (150, None))
+    assert slow.cycles < usual.cycles and slow.memory_bound < usual.memory_bound
+    assert slow.compute_bound == usual.compute_bound
+    assert rows["zcu102"][3:5] == [f"{slow.cycles:,}", f"{slow.cycles / 150e3:.2f}"]
+    one = run("m3vit_tiny", "--board", "zcu102", "--clock", "150")
+    assert "ms at 150 MHz (assumed)" in one.output and f"{slow.cycles:,}" in one.output
+
+
+def test_marks_need_no_colour():
+    assert [mark(used, 100) for used in (80, 80.5, 100, 100.5)] == ["", "!", "!", "!!"] and mark(1, 0) == "!!"
+    assert [percent(used, 200) for used in (160, 199.5, 200, 200.5)] == ["80%", "99%", "100%", "101%"]
+    done = run("m3vit_tiny", "--config", "64x64", "--board", "kv260")
+    assert "196% of 1248!!" in done.output and "100% of 64!" in done.output
 
 
 def test_the_best_has_room_where_one_has():
