@@ -5,6 +5,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from moevit.estimator.onchip import dsp_slices
+from moevit.spec.arrays import CONFIGS
+
 from .frame import READ_LATENCY
 from .peers import PEERS
 from .tokens import CONFIG, NETWORK, cycles_against_tokens, lengths
@@ -16,6 +19,7 @@ FRAME, TOKENS = "m3vit_tiny-zcu104", "cycles_against_tokens"
 
 _BEGIN, _END = "<!-- Written by `make bench`; do not edit. -->", "<!-- End of what `make bench` writes. -->"
 _PEERS_NETWORK = "m3vit_tiny"
+_DASH = "–"  # no printed figure was found
 
 _INTRODUCTION = f"""\
 {_BEGIN}
@@ -42,6 +46,26 @@ All rows are M3ViT-tiny. The figures of the others were measured on a board; our
 clock. So this compares designs, not products. MACs per cycle are computed from {macs:.1f} M multiply-accumulates per
 frame (129 tokens, top 2). The papers' own GOPS figures count 2.5 G operations, which is a ViT-tiny of 197 tokens.
 CoQMoE does not print its number of tokens.
+
+"Total DSP" counts every slice of a design, also those of norms, scaling and control. Ours is
+`moevit.estimator.onchip.dsp_slices`, which equals Yosys's count ([area](area.md)). A dash: we found no printed figure.
+"""
+
+_ENERGY_TEXT = """
+## Energy, without a board
+
+No power was measured, since no machine ran on a board. The break-even power can be computed: at this power, one of our
+images costs as much energy as the best published frame of M3ViT-tiny. Below it, ours costs less. The best published
+energy is {best:.1f} mJ: {name}'s {watts:g} W times {ms:g} ms on a {board}
+({source}). The other designs of the table above need
+{others}.
+
+{table}
+The milliseconds are simulated cycles at an assumed clock. A lower clock lowers the break-even power, at most in
+proportion. A fair comparison measures our power at the same place as the paper's: the chip alone, or the whole board.
+
+A bottom-up estimate is left out: not every coefficient (energy of an int8 multiply-accumulate in a DSP slice, of a byte
+of DDR and of block RAM, static power of each part) has a public source that we can cite.
 """
 
 
@@ -90,13 +114,36 @@ def _beside_peers(rows: Sequence[dict[str, Any]]) -> str:
     if not mine:
         return ""
     macs = mine[0]["macs"]
-    lines = [[peer.name, peer.board, peer.bits, peer.clock_mhz, peer.dsp or "not printed", f"{peer.ms:.2f}",
-              f"{macs / (peer.ms * 1e3 * peer.clock_mhz):,.0f}", peer.source] for peer in PEERS]
-    lines += [["moevit", f"{row['class']}, simulated", "INT8", f"{row['clock_mhz']:g} (assumed)",
-               f"{row['mac_dsps']:,} for MACs", f"{row['ms']:.2f}", f"{row['macs_per_cycle']:,.0f}", "`make bench`"]
-              for row in mine]
+    lines = []
+    for peer in PEERS:
+        rate = macs / (peer.ms * 1e3 * peer.clock_mhz)
+        lines.append([peer.name, peer.board, peer.bits, peer.clock_mhz, _DASH, f"{peer.dsp:,}" if peer.dsp else _DASH,
+                      f"{peer.ms:.2f}", f"{rate:,.0f}", _DASH, f"{rate / peer.dsp:.2f}" if peer.dsp else _DASH,
+                      peer.source])
+    for row in mine:
+        rate, dsp = row["macs_per_cycle"], dsp_slices(CONFIGS[row["array"]])
+        lines.append(["moevit", f"{row['class']}, simulated", "INT8", f"{row['clock_mhz']:g} (assumed)",
+                      f"{row['mac_dsps']:,}", f"{dsp:,}", f"{row['ms']:.2f}", f"{rate:,.0f}",
+                      f"{rate / row['mac_dsps']:.2f}", f"{rate / dsp:.2f}", "`make bench`"])
     return _PEERS_TEXT.format(macs=macs / 1e6) + "\n" + _table(
-        ("design", "board", "bits", "MHz", "DSP", "ms", "MACs / cycle", "source"), lines)
+        ("design", "board", "bits", "MHz", "MAC DSP", "total DSP", "ms", "MACs / cycle", "per MAC DSP", "per total DSP",
+         "source"), lines) + _energy(rows)
+
+
+def _energy(rows: Sequence[dict[str, Any]]) -> str:
+    """Break-even power of the rows of the peers' network."""
+    best, *others = sorted(PEERS, key=lambda peer: peer.millijoules)
+    lines = []
+    for row in rows:
+        if row["network"] == _PEERS_NETWORK:
+            ms = row["ms"] / row["batch"]
+            lines.append([_named(row), row["class"], f"{row['clock_mhz']:g}", f"{ms:.2f}",
+                          f"{best.millijoules / ms:.1f}"])
+    table = _table(("network", "board", "MHz (assumed)", "ms per image", "break-even, W"), lines)
+    return _ENERGY_TEXT.format(
+        best=best.millijoules, name=best.name, watts=best.watts, ms=best.ms, board=best.board,
+        source=best.source.partition(";")[0], table=table,
+        others=" and ".join(f"{peer.millijoules:.1f} mJ ({peer.name})" for peer in others))
 
 
 def _picture(name: str, what: str) -> str:

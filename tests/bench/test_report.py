@@ -46,6 +46,35 @@ def test_peers_are_beside_ours_with_their_sources():
     assert "Beside" not in document([{**FIGURES, "network": "deit_tiny"}])
 
 
+def cells(text, *begin):
+    """The first line of a table that begins with these cells, by the names of its columns."""
+    lines = text.splitlines()
+    number = next(n for n, line in enumerate(lines) if line.startswith(f"| {' | '.join(begin)} |"))
+    head = next(n for n in range(number, 0, -1) if lines[n].startswith("|---"))
+    split = [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[head - 1], lines[number])]
+    return dict(zip(*split, strict=True))
+
+
+def test_macs_per_cycle_per_mac_dsp_and_per_total_dsp():
+    text = document([FIGURES])
+    assert {name: cells(text, "moevit")[name] for name in ("MAC DSP", "total DSP", "per MAC DSP", "per total DSP")} == {
+        "MAC DSP": "1,024", "total DSP": "1,227", "per MAC DSP": "1.27", "per total DSP": "1.06"}
+    coqmoe = cells(text, "CoQMoE")
+    assert (coqmoe["total DSP"], coqmoe["per MAC DSP"], coqmoe["per total DSP"]) == ("1,754", "–", "0.23")
+    assert {cells(text, "Edge-MoE")[name] for name in ("MAC DSP", "total DSP", "per MAC DSP", "per total DSP")} == {"–"}
+
+
+def test_break_even_power_against_the_least_published_energy():
+    """CoQMoE: 9.83 W times 6.47 ms."""
+    rows = [FIGURES, {**FIGURES, "batch": 4, "ms": 4.0}, {**FIGURES, "network": "deit_tiny"}]
+    energy = document(rows).partition("## Energy, without a board")[2].partition("\n## ")[0]
+    assert "63.6 mJ: CoQMoE's 9.83 W" in energy and "296.2 mJ (UbiMoE) and 503.7 mJ (Edge-MoE)" in energy
+    assert cells(energy, "m3vit_tiny", "zcu104")["break-even, W"] == "31.8"
+    batch = cells(energy, "m3vit_tiny, batch 4", "zcu104")
+    assert (batch["ms per image"], batch["break-even, W"]) == ("1.00", "63.6")
+    assert "deit_tiny" not in energy
+
+
 def test_one_row_and_the_quickest_are_not_both():
     done = CliRunner().invoke(app, ["bench", "--fast", "--row", "m3vit_tiny-zcu104"])
     assert done.exit_code == 2 and "leave out --row" in done.output

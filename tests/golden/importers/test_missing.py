@@ -54,3 +54,18 @@ def test_an_option_is_asked_for_once(tmp_path):
     missing.add("--heads", "second")
     with pytest.raises(NeedsOption, match=r"a fact of the network.*\n.*\(first\)$"):
         missing.check(tmp_path)
+
+
+def test_the_order_of_flattened_patches_can_be_given(tmp_path):
+    """A linear patch embedding is as good as the convolution that it was made from."""
+    tensors = m3vit()
+    kernel = tensors["patch_embed.proj.weight"]
+    paths = {name: tmp_path / f"{name}.pth" for name in ("kernel", "linear")}
+    torch.save(tensors, paths["kernel"])
+    torch.save(tensors | {"patch_embed.proj.weight": kernel.flatten(1)}, paths["linear"])
+    with pytest.raises(NeedsOption) as error:
+        import_checkpoint(paths["linear"], **ASKED)
+    assert error.value.options == ("--patch-order",)
+    linear = import_checkpoint(paths["linear"], **ASKED, patch_order="rgb-first").tensors
+    for name, value in import_checkpoint(paths["kernel"], **ASKED).tensors.items():
+        assert torch.equal(linear[name], value), name
