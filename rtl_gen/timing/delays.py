@@ -85,7 +85,8 @@ FACTORS: Mapping[str, tuple[Mapping[str, float], str]] = MappingProxyType({
     "fabric": ({"-2": 1.0, "-1": 1.2, "-2LV": 1.3},
                "-1: clock to Q of 0.096 against 0.079 ns in published Vivado reports; -2LV: assumption, between its "
                "factors for DSP slices and block RAM"),
-    "bram": ({"-2": 1.0, "-1": 1.09, "-2LV": 1.43}, "assumption after DS925 (1.02, 1.11, 1.46 ns without output register), not compared with it"),
+    "bram": ({"-2": 1.0, "-1": 1.09, "-2LV": 1.43},
+             "assumption after DS925 (1.02, 1.11, 1.46 ns without output register), not compared with it"),
     "dsp": ({"-2": 1.0, "-1": 1.2, "-2LV": 1.2}, "DS925: FMAX of 775, 645 and 644 MHz with all registers"),
 })
 #: Speed grades by name: those of UltraScale+, and the one of 7-series.
