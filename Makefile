@@ -74,11 +74,11 @@ lint: $(INSTALLED)  ## ruff and mypy
 	MYPYPATH=build/ns $(VENV)/bin/mypy
 
 BOARD ?= zcu104
-bitstream: $(INSTALLED)  ## bitstream for BOARD=zcu104, kv260, zcu102, pynq-z2 or ultra96v2, by Vivado, in build/vivado
-	$(MOEVIT) bitstream --board $(BOARD)
+bitstream: $(INSTALLED)  ## bitstream for BOARD=zcu104, kv260, zcu102, pynq-z2 or ultra96v2, by Vivado, in build/vivado (CLOCK=225: MHz)
+	$(MOEVIT) bitstream --board $(BOARD) $(if $(CLOCK),--clock $(CLOCK))
 
 ooc: $(INSTALLED)  ## synthesise, place and route the core alone for BOARD, by Vivado
-	$(MOEVIT) ooc --board $(BOARD)
+	$(MOEVIT) ooc --board $(BOARD) $(if $(CLOCK),--clock $(CLOCK))
 
 release: $(INSTALLED)  ## archive for BOARD: wheel, demo, notebooks, bitstream if built; in build/release
 	config=$$($(MOEVIT) config --board $(BOARD)) && $(MAKE) demo CONFIG=$$config && \

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from moevit.spec.bundle import Bundle, BundleError
-from moevit.spec.ip import VLNV
+from moevit.spec.ip import CLOCK_TOLERANCE, VLNV, handoff_clock
 
 __all__ = ["Finding", "examine", "table"]
 
@@ -96,12 +97,13 @@ def _meminfo(root: Path) -> dict[str, int]:
 
 
 def _files(folder: Path) -> Iterator[Finding]:
-    bitstreams = sorted(folder.glob("*.bit"))
+    bitstreams, report = sorted(folder.glob("*.bit")), _build_report(folder)
     if not bitstreams:
         yield Finding("overlay", f"no .bit in {folder}", "unpack the release archive of the board, and run there")
     for path in bitstreams:
         yield Finding("overlay", path.name, _damage(path))
-    built = _built_hash(folder)
+        yield from _clock(path, report)
+    built = _built_hash(report)
     bundles = sorted(folder.glob("*.bundle"))
     if not bundles:
         yield Finding("bundle", f"no .bundle in {folder}", "compile a model: moevit compile", False)
@@ -132,9 +134,30 @@ def _damage(bitstream: Path) -> str:
     return "" if VLNV in cores else f"{handoff.name} has no {VLNV}: use bitstream and package of one release"
 
 
-def _built_hash(folder: Path) -> int | None:
+def _clock(bitstream: Path, report: dict[str, Any]) -> Iterator[Finding]:
+    """The clock that the host sets, beside the one that the bitstream was built for; nothing where one is unknown."""
+    try:
+        built = float(report["clock_mhz"])
+        wanted = handoff_clock(ElementTree.parse(bitstream.with_suffix(".hwh")).getroot())
+    except (OSError, ValueError, KeyError, TypeError, ElementTree.ParseError):
+        return
+    if wanted is not None and report.get("name", bitstream.stem) == bitstream.stem:
+        yield Finding("clock", f"{wanted:g} MHz, built for {built:g} MHz", "" if wanted <= CLOCK_TOLERANCE * built else
+                      f"{bitstream.stem}.bit, .hwh and build.json must be of one build: copy them again")
+
+
+def _build_report(folder: Path) -> dict[str, Any]:
+    """``build.json`` of the overlay; empty without one."""
+    try:
+        found = json.loads((folder / "build.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _built_hash(report: dict[str, Any]) -> int | None:
     """Hash of the overlay's configuration, from the report of its build; None without one."""
     try:
-        return int(json.loads((folder / "build.json").read_text())["config_hash"], 16)
-    except (OSError, ValueError, KeyError, TypeError):
+        return int(report["config_hash"], 16)
+    except (ValueError, KeyError, TypeError):
         return None

@@ -69,7 +69,7 @@ They print exactly
 
 Array configuration {config}, core {vlnv}.
 """
-_WITH = "`{name}.bit` and `{name}.hwh` are here, built by Vivado {tool} with {wns} ns of slack."
+_WITH = "`{name}.bit` and `{name}.hwh` are here, built by Vivado {tool} for {clock} MHz with {wns} ns of slack."
 _WITHOUT = ("No bitstream is in this archive. Build it with `make bitstream BOARD={board}` where Vivado is, and\n"
             "   put `{name}.bit` and `{name}.hwh` into this folder.")
 _SCENES = "scenes.npz"
@@ -118,11 +118,11 @@ def release_files(board: Board, wheel: Path, bundle: Path, built: Path,
         if report["config_hash"] != facts["config_hash"]:
             raise BundleError(f"the bitstream in {built} is of {report['config']}, {board.name} has {config.name}")
         check_bit(built / f"{name}.bit", BOARD_DATA[board.name].part)
-        check_hwh(built / f"{name}.hwh")
+        check_hwh(built / f"{name}.hwh", float(report["clock_mhz"]))
         check_unchanged(built, report)
         for file in (f"{name}.bit", f"{name}.hwh", "build.json"):
             files[file] = (built / file).read_bytes()
-        bitstream = _WITH.format(name=name, tool=report["version"], wns=report["wns"])
+        bitstream = _WITH.format(name=name, tool=report["version"], clock=report["clock_mhz"], wns=report["wns"])
     printed, expected = _example(compiled, files.get(_SCENES))
     notebooks = ", ".join(f"`{file}`" for file in files if file.endswith(".ipynb"))
     files["INSTALL.md"] = _INSTALL.format(

@@ -20,6 +20,7 @@ from moevit.rtl_gen.vivado.settings import Preset
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS, Board
 
+from .parse import ClockOption
 from .screen import board_named, config_named, console, errors, say
 from .stages import Stages
 
@@ -48,7 +49,7 @@ def _fail(error: VivadoError) -> typer.Exit:
 
 
 @contextmanager
-def _written(board: str, config: str | None, output: Path | None, preset: Preset, jobs: int, *,
+def _written(board: str, config: str | None, output: Path | None, clock: float | None, preset: Preset, jobs: int, *,
              check: Callable[[Board, Path], None] = lambda board, folder: None) -> Iterator[Build]:
     """A build in its folder, with its sources. ``check`` runs before the Verilog is generated, which takes a minute."""
     chosen = config or BOARDS[board].config
@@ -60,7 +61,7 @@ def _written(board: str, config: str | None, output: Path | None, preset: Preset
     with Stages().stage("generate") as stage:
         rtl = machine_rtl(CONFIGS[chosen])
         stage.result = chosen
-    build = Build(folder, BOARDS[board], CONFIGS[chosen], rtl, preset=preset, jobs=jobs)
+    build = Build(folder, BOARDS[board].at(clock), CONFIGS[chosen], rtl, preset=preset, jobs=jobs)
     with build.written():
         yield build
 
@@ -88,18 +89,30 @@ def _probe(build: Build, vivado: str) -> None:
 def _print(report: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None)
     for key, value in report.items():
-        if isinstance(value, dict):
+        if key == "tried":
+            value = "; ".join(f"{each['asked']:g} MHz {each['wns']:g} ns" for each in value)
+        elif isinstance(value, dict):
             value = ", ".join(f"{name} {each}" for name, each in value.items())
         table.add_row(key, str(value))
     console.print(table)
 
 
-def bitstream(board: BoardOption, config: ConfigOption = None, output: OutputOption = None,
+def _clock(report: dict[str, Any]) -> str:
+    """Which clock a design closed at, and which did not close."""
+    missed = ", ".join(f"{each['asked']:g}" for each in report["tried"][:-1])
+    return (f" for {report['clock_mhz_closed']:g} MHz ({report['clock_mhz']} reached)"
+            + (f"; timing did not close at {missed} MHz" if missed else ""))
+
+
+def bitstream(board: BoardOption, config: ConfigOption = None, output: OutputOption = None, clock: ClockOption = None,
           preset: PresetOption = Preset.AUTO, jobs: JobsOption = 2, force: ForceOption = False) -> None:
-    """Build NAME.bit, NAME.hwh, reports and build.json. Exit codes: docs/vivado.md."""
+    """Build NAME.bit, NAME.hwh, reports and build.json, for the fastest clock that closes. Exit codes: docs/vivado.md.
+
+    If timing does not close at the clock asked for, lower ones are tried.
+    """
     try:
         vivado, check = _preflight(force)
-        with _written(board, config, output, preset, jobs, check=check) as made:
+        with _written(board, config, output, clock, preset, jobs, check=check) as made:
             report = made.finished()
             if report is None:
                 _probe(made, vivado)
@@ -107,27 +120,28 @@ def bitstream(board: BoardOption, config: ConfigOption = None, output: OutputOpt
     except VivadoError as error:
         raise _fail(error) from error
     _print(report)
-    say(f"{made.folder / made.name}.bit, .hwh")
+    say(f"{made.folder / made.name}.bit, .hwh{_clock(report)}")
 
 
-def ooc(board: BoardOption, config: ConfigOption = None, output: OutputOption = None,
+def ooc(board: BoardOption, config: ConfigOption = None, output: OutputOption = None, clock: ClockOption = None,
         force: ForceOption = False) -> None:
     """Synthesise, place and route the core alone. Writes ooc.json and reports."""
     try:
         vivado, check = _preflight(force)
-        with _written(board, config, output, Preset.OWN, 1, check=check) as made:
+        with _written(board, config, output, clock, Preset.OWN, 1, check=check) as made:
             _probe(made, vivado)
             report = _watched(vivado, made.out_of_context)
     except VivadoError as error:
         raise _fail(error) from error
     _print(report)
+    say(f"{made.folder / 'ooc.json'}{_clock(report)}")
 
 
-def prepare(board: BoardOption, config: ConfigOption = None, output: OutputOption = None,
+def prepare(board: BoardOption, config: ConfigOption = None, output: OutputOption = None, clock: ClockOption = None,
             preset: PresetOption = Preset.AUTO, jobs: JobsOption = 2) -> None:
     """Write only the folder, for a computer that has Vivado."""
     try:
-        with _written(board, config, output, preset, jobs) as made:
+        with _written(board, config, output, clock, preset, jobs) as made:
             folder = made.folder
     except VivadoError as error:
         raise _fail(error) from error

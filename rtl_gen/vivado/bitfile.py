@@ -5,7 +5,7 @@ import struct
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from moevit.spec.ip import CELL, VLNV
+from moevit.spec.ip import CELL, CLOCK_TOLERANCE, VLNV, handoff_clock
 from moevit.spec.registers import REGISTERS
 
 from .exits import ExitCode, VivadoError
@@ -42,10 +42,12 @@ def check_bit(path: Path, part: str) -> None:
         raise _damaged(path, f"is for {built}, not for {part}")
 
 
-def check_hwh(path: Path) -> None:
-    """Raises VivadoError unless the hardware handoff has the machine's cell with all its registers."""
+def check_hwh(path: Path, clock_mhz: float) -> None:
+    """Raises VivadoError unless the hardware handoff has the machine's cell with all its registers, and a clock that is
+    not faster than ``clock_mhz``, at which timing was checked."""
     try:
-        modules = ElementTree.parse(path).getroot().iter("MODULE")
+        root = ElementTree.parse(path).getroot()
+        modules = root.iter("MODULE")
         ours = [module for module in modules if module.get("VLNV") == VLNV and module.get("INSTANCE") == CELL]
     except OSError as error:
         raise _damaged(path, "is missing, though Vivado reported success") from error
@@ -56,3 +58,7 @@ def check_hwh(path: Path) -> None:
     names = {register.get("NAME") for register in ours[0].iter("REGISTER")}
     if missing := {register.name for register in REGISTERS} - names:
         raise _damaged(path, f"lacks registers: {', '.join(sorted(missing))}")
+    clock = handoff_clock(root)
+    if clock is None or clock > CLOCK_TOLERANCE * clock_mhz:
+        said = "no clock" if clock is None else f"a clock of {clock:g} MHz"
+        raise _damaged(path, f"has {said}, timing was checked at {clock_mhz:g} MHz")

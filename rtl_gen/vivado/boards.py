@@ -8,7 +8,7 @@ of a board, the few properties here are enough, which the fabric needs: referenc
 
 from dataclasses import dataclass, field
 
-from moevit.spec.ip import CONTROL_BASE, CONTROL_BASE_7SERIES
+from moevit.spec.ip import CLOCK_PARAMETER, CLOCK_PARAMETER_7SERIES, CONTROL_BASE, CONTROL_BASE_7SERIES
 
 __all__ = ["BOARD_DATA", "BoardData", "DeviceFamily", "MemoryPort"]
 
@@ -36,6 +36,7 @@ class DeviceFamily:
     control, control_clock : interface that reaches the machine's registers, and its clock pin
     clock, reset, interrupt : pins
     clock_property, clock_actual : the clock that is asked for, and the one that the dividers reach, MHz
+    clock_name : of that clock in the processor block's own constraints
     memory : memory ports in the order of their use
     memory_bits : width of a memory port
     external : interfaces that leave the device
@@ -53,6 +54,7 @@ class DeviceFamily:
     interrupt: str
     clock_property: str
     clock_actual: str
+    clock_name: str
     memory: tuple[MemoryPort, ...]
     memory_bits: int
     external: tuple[str, ...] = ()
@@ -65,7 +67,8 @@ _ULTRASCALE = DeviceFamily(
     processor="xilinx.com:ip:zynq_ultra_ps_e", rule="xilinx.com:bd_rule:zynq_ultra_ps_e",
     control="M_AXI_HPM0_FPD", control_clock="maxihpm0_fpd_aclk", clock="pl_clk0", reset="pl_resetn0",
     interrupt="pl_ps_irq0",
-    clock_property="PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ", clock_actual="PSU__CRL_APB__PL0_REF_CTRL__ACT_FREQMHZ",
+    clock_property="PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ", clock_actual=CLOCK_PARAMETER,
+    clock_name="clk_pl_0",
     memory=tuple(MemoryPort(f"S_AXI_HP{i}_FPD", f"saxihp{i}_fpd_aclk", f"SAXIGP{i + 2}", f"PSU__USE__S_AXI_GP{i + 2}",
                             f"PSU__SAXIGP{i + 2}__DATA_WIDTH") for i in range(4)),
     memory_bits=128, base=CONTROL_BASE, memory_gib=16,
@@ -75,7 +78,7 @@ _SERIES7 = DeviceFamily(
     processor="xilinx.com:ip:processing_system7", rule="xilinx.com:bd_rule:processing_system7",
     control="M_AXI_GP0", control_clock="M_AXI_GP0_ACLK", clock="FCLK_CLK0", reset="FCLK_RESET0_N",
     interrupt="IRQ_F2P",
-    clock_property="PCW_FPGA0_PERIPHERAL_FREQMHZ", clock_actual="PCW_ACT_FPGA0_PERIPHERAL_FREQMHZ",
+    clock_property="PCW_FPGA0_PERIPHERAL_FREQMHZ", clock_actual=CLOCK_PARAMETER_7SERIES, clock_name="clk_fpga_0",
     memory=tuple(MemoryPort(f"S_AXI_HP{i}", f"S_AXI_HP{i}_ACLK", f"S_AXI_HP{i}", f"PCW_USE_S_AXI_HP{i}",
                             f"PCW_S_AXI_HP{i}_DATA_WIDTH") for i in range(4)),
     memory_bits=64, external=("DDR", "FIXED_IO"), base=CONTROL_BASE_7SERIES, memory_gib=8,

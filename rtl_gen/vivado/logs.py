@@ -28,7 +28,7 @@ _OURS = re.compile(r"^moevit-error: (.*)$", re.MULTILINE)
 _FIXES = {
     ExitCode.NO_PART: "Add its family with Vivado's installer (Help, Add Design Tools or Devices)",
     ExitCode.BOARD_FILES: "Install them (Vivado: Tools, Vivado Store, Boards), or build with --preset own",
-    ExitCode.TIMING: "No bitstream was written. See reports/timing.rpt; a lower clock is set in spec/boards.py",
+    ExitCode.TIMING: "No bitstream was written. See timing.rpt in reports/; a smaller configuration may close",
     ExitCode.INCOMPLETE: "See the end of the run's log below work/project",
 }
 

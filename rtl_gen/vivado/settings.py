@@ -12,6 +12,7 @@ from moevit.spec.registers import APERTURE, REGISTERS, Register
 from ..hwh import INTERRUPT_CONTROLLER, INTERRUPT_RANGE
 from ..ports import PortTable
 from .boards import BOARD_DATA
+from .clocks import clocks
 from .exits import ExitCode, VivadoError
 from .tcl_word import tcl_word
 
@@ -46,7 +47,7 @@ def settings(board: Board, config: MachineConfig, table: PortTable, top: str, pr
         raise VivadoError(ExitCode.PORTS, f"{config.name} has {len(masters)} memory ports, {board.name} has "
                           f"{len(family.memory)}", "Take a configuration with fewer")
     used = list(zip(masters, family.memory[:len(masters)], strict=True))
-    properties = {**family.properties, family.clock_property: board.clock_mhz}
+    properties = dict(family.properties)
     for index, port in enumerate(family.memory):
         properties[port.enable] = int(index < len(used))
         if index < len(used):
@@ -54,7 +55,7 @@ def settings(board: Board, config: MachineConfig, table: PortTable, top: str, pr
     vendor, library, name, version = VLNV.split(":")
     return {
         "name": design_name(board), "board": board.name, "part": data.part, "board_part": data.board_part,
-        "preset": preset.value, "clock_mhz": board.clock_mhz, "top": top,
+        "preset": preset.value, "clocks": clocks(board.clock_mhz), "top": top,
         "ip": {"vlnv": VLNV, "vendor": vendor, "library": library, "name": name, "version": version, "cell": CELL,
                "description": f"{config.name}: transformer accelerator, configuration 0x{config.hash:08X}",
                "lite": "s_axi", "masters": masters, "clock": "aclk", "reset": "aresetn", "interrupt": "irq",
@@ -63,6 +64,7 @@ def settings(board: Board, config: MachineConfig, table: PortTable, top: str, pr
             "vlnv": family.processor, "rule": family.rule, "own": _config(data.own), "properties": _config(properties),
             "control": family.control, "control_clock": family.control_clock, "clock": family.clock,
             "reset": family.reset, "interrupt": family.interrupt, "external": list(family.external),
+            "clock_name": family.clock_name, "clock_asked": f"CONFIG.{family.clock_property}",
             "clock_actual": f"CONFIG.{family.clock_actual}",
             "memory": [{"master": master, "slave": port.interface, "clock": port.clock, "segments": port.segments}
                        for master, port in used]},

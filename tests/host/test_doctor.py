@@ -11,7 +11,7 @@ from moevit.cli.board import main
 from moevit.compiler.assemble import compile_model
 from moevit.host import doctor
 from moevit.spec.arrays import CONFIGS
-from moevit.spec.ip import VLNV
+from moevit.spec.ip import CLOCK_PARAMETER, VLNV
 
 CONFIG = CONFIGS["8x8"]
 
@@ -78,6 +78,16 @@ def test_what_is_missing_is_said(folder, root, file, content, what, fix):
         (folder / file).write_text(content)
     found = missing(doctor.examine(folder, root))
     assert list(found) == [what] and fix in found[what]
+
+
+@pytest.mark.parametrize("built, fix", [("299.997", ""), ("214.284", "must be of one build")])
+def test_the_clock_is_that_of_the_build(folder, root, built, fix):
+    (folder / "moevit.hwh").write_text(
+        f'<EDKSYSTEM><MODULES><MODULE VLNV="{VLNV}"/><MODULE><PARAMETER NAME="{CLOCK_PARAMETER}" VALUE="299.997000"/>'
+        "</MODULE></MODULES></EDKSYSTEM>")
+    (folder / "build.json").write_text(json.dumps({"config_hash": f"0x{CONFIG.hash:08X}", "clock_mhz": built}))
+    clock, = (each for each in doctor.examine(folder, root) if each.what == "clock")
+    assert clock.found == f"299.997 MHz, built for {built} MHz" and fix in clock.fix and bool(fix) == bool(clock.fix)
 
 
 def test_versions_and_rights(folder, root, monkeypatch):

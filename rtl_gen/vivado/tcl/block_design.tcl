@@ -1,6 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # The block design: processor, machine, a SmartConnect for registers and one per memory port, interrupts, reset.
-# `board` names the board files, or is empty.
+# `board` names the board files, or is empty. Returns the clock that the dividers reach, by the clock asked for; both in
+# MHz. The design has the first of the clocks.
+
+# Ask the processor for a clock. Returns the one that its dividers reach.
+proc processor_clock {mhz} {
+    set processor [get_bd_cells ps]
+    set_property [setting processor clock_asked] $mhz $processor
+    return [get_property [setting processor clock_actual] $processor]
+}
 
 proc block_design {board} {
     set cell [setting ip cell]
@@ -18,6 +26,9 @@ proc block_design {board} {
         set_property -dict [setting processor own] $processor
     }
     set_property -dict [setting processor properties] $processor
+    foreach mhz [lreverse [setting clocks]] {
+        dict set reached $mhz [processor_clock $mhz]
+    }
 
     # --- cells ---
     create_bd_cell -type ip -vlnv [newest_ip xilinx.com:ip:proc_sys_reset] reset
@@ -78,4 +89,5 @@ proc block_design {board} {
     }
     validate_bd_design
     save_bd_design
+    return $reached
 }

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 from amaranth.hdl import Elaboratable
+from typer.testing import CliRunner
 
+from moevit.cli import vivado as command
+from moevit.cli.app import app
 from moevit.hw.top import Core
 from moevit.rtl_gen.generate import Rtl
 from moevit.rtl_gen.ports import port_table
-from moevit.rtl_gen.vivado import preflight, run
+from moevit.rtl_gen.vivado import preflight
+from moevit.rtl_gen.vivado import run as one_run
 from moevit.rtl_gen.wrapper import wrapper
 from moevit.spec.arrays import CONFIGS
 
@@ -57,14 +61,27 @@ def vivado(tmp_path, monkeypatch):
                        f'exec {interpreter()} {STUBS} "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-    for name in ("STUB_FAULT", "STUB_BOARD_FILES", "STUB_VERSION"):
+    for name in ("STUB_FAULT", "STUB_BOARD_FILES", "STUB_VERSION", "STUB_DELAY"):
         monkeypatch.delenv(name, raising=False)
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 67108864 kB\nMemAvailable: 33554432 kB\n")
     monkeypatch.setattr(preflight, "MEMINFO", meminfo)
     monkeypatch.setattr(preflight, "DISK_GIB", 0)
-    monkeypatch.setattr(run, "_POLL", 0.02)
+    monkeypatch.setattr(one_run, "_POLL", 0.02)
     return program
+
+
+@pytest.fixture
+def run(vivado, tmp_path, monkeypatch):
+    """``run(*arguments, **environment)``: exit code and output, on one line, of a build in ``tmp_path / out``."""
+    monkeypatch.setattr(command, "machine_rtl", lambda config: bare_rtl(config.name))
+
+    def call(*arguments, verb="bitstream", board="zcu104", output=tmp_path / "out", **environment):
+        done = CliRunner().invoke(app, [verb, "--board", board, "-o", str(output), *arguments], env=environment)
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done.exit_code, " ".join(done.output.split())
+
+    return call
 
 
 def events(work: Path) -> list[list[str]]:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # A stand-in for Vivado's Tcl: as much of projects, IP packaging and block designs as the scripts use, and no more.
 # What does not exist in it is an error: a command, an option, a property, a pin, an interface. Everything that happens
-# is recorded in events.tsv. STUB_FAULT names a fault to inject, STUB_BOARD_FILES whether there are board files.
+# is recorded in events.tsv. STUB_FAULT names a fault to inject, STUB_BOARD_FILES whether there are board files, STUB_DELAY
+# the delay of the longest path in ns; without it, every period is met.
 
 set fault [expr {[info exists env(STUB_FAULT)] ? $env(STUB_FAULT) : ""}]
+set delay [expr {[info exists env(STUB_DELAY)] ? $env(STUB_DELAY) : ""}]
 set board_files_there [expr {![info exists env(STUB_BOARD_FILES)] || $env(STUB_BOARD_FILES)}]
 
 proc record {args} {
@@ -45,6 +47,8 @@ set names(block) {name base_address range width usage access}
 set names(register) {description address_offset size access}
 set names(field) {bit_offset bit_width access modified_write_value description}
 set names(path) {SLACK}
+set names(clock) {PERIOD SOURCE_PINS}
+set names(constraints) {used_in_synthesis processing_order}
 set names(zynq_ultra_ps_e) {
     CONFIG.PSU__USE__M_AXI_GP0 CONFIG.PSU__USE__M_AXI_GP1 CONFIG.PSU__USE__M_AXI_GP2 CONFIG.PSU__MAXIGP0__DATA_WIDTH
     CONFIG.PSU__USE__S_AXI_GP2 CONFIG.PSU__USE__S_AXI_GP3 CONFIG.PSU__USE__S_AXI_GP4 CONFIG.PSU__USE__S_AXI_GP5
@@ -86,6 +90,12 @@ proc set_property {args} {
         }
         set ::property($object,[string tolower $name]) $value
         record property $::class($object) $object $name $value
+        set key [string tolower $name]
+        if {[info exists ::dividers($key)]} {  ;# a whole one of the PLL's clock
+            lassign $::dividers($key) pll actual
+            set ::saved 0
+            set ::property($object,$actual) [format %.6g [expr {$pll / round($pll / $value)}]]
+        }
     }
 }
 proc get_property {name object} {
@@ -96,6 +106,32 @@ proc get_property {name object} {
 proc config {cell name default} {
     set key $cell,[string tolower CONFIG.$name]
     return [expr {[info exists ::property($key)] ? $::property($key) : $default}]
+}
+
+# --- clocks and constraints ---------------------------------------------------------------------------------------
+# period(CLOCK): of the clocks of the open design, ns; every one has the pin PIN/CLOCK[0].
+array set period {}
+set saved 0
+array set dividers {
+    config.psu__crl_apb__pl0_ref_ctrl__freqmhz {1499.985 config.psu__crl_apb__pl0_ref_ctrl__act_freqmhz}
+    config.pcw_fpga0_peripheral_freqmhz {1000.0 config.pcw_act_fpga0_peripheral_freqmhz}}
+proc get_clocks {name} {
+    if {![info exists ::period($name)]} { error "WARNING: \[Vivado 12-627\] No clocks matched '$name'." }
+    set ::class($name) clock
+    set ::property($name,period) $::period($name)
+    set ::property($name,source_pins) "PIN/$name\[0\]"
+    return $name
+}
+proc get_pins {path} {
+    if {![regexp {^PIN/(\w+)\[0\]$} $path - name] || ![info exists ::period($name)]} { error "ERROR: no pin $path" }
+    return $path
+}
+proc get_ports {name} { return $name }
+proc create_clock {args} {
+    set words [parse create_clock {-name 1 -period 1} $args]
+    if {[llength [dict get $words rest]] != 1} { error "ERROR: a clock has one source" }
+    record create_clock [dict get $words -name] [dict get $words -period] [lindex [dict get $words rest] 0]
+    if {$::fault ne "constraint"} { set ::period([dict get $words -name]) [dict get $words -period] }
 }
 
 # --- the tool, parts, boards --------------------------------------------------------------------------------------
@@ -137,11 +173,25 @@ proc synth_design {args} {
     }
     if {$::fault eq "killed"} { exec kill -9 [pid] }
     record synth_design {*}$words
+    set ::netlist [pwd]
 }
 foreach command {opt_design place_design phys_opt_design route_design} {
-    proc $command {} [list record $command]
+    proc $command {} [string map [list NAME $command] {
+        if {![info exists ::netlist]} { error "ERROR: no open design" }
+        record NAME
+    }]
 }
-proc write_checkpoint {args} { record write_checkpoint }
+proc write_checkpoint {args} {
+    set path [lindex [dict get [parse write_checkpoint {-force 0} $args] rest] 0]
+    close [open $path w]
+    record write_checkpoint [file tail $path]
+}
+proc open_checkpoint {path} {
+    if {![file exists $path]} { error "ERROR: no file $path" }
+    if {[info exists ::netlist]} { error "ERROR: a design is open" }
+    record open_checkpoint [file tail $path]
+    set ::netlist $path
+}
 
 # --- projects and runs --------------------------------------------------------------------------------------------
 proc create_project {args} {
@@ -150,16 +200,25 @@ proc create_project {args} {
     if {[info exists ::project]} { error "ERROR: \[Project 1-1\] a project is open" }
     set ::project [list $name $folder]
     array set ::class {project project fileset fileset synth_1 run impl_1 run}
+    set ::constraints {}
     set ::property(project,part) [dict get $words -part]
     file mkdir $folder
     record create_project $name [dict get $words -part]
 }
-proc close_project {} { unset ::project }
+proc close_project {} { unset -nocomplain ::netlist; unset -nocomplain ::project }
 proc current_project {} { lindex [list project $::project] 0 }
 proc current_fileset {} { return fileset }
 proc add_files {args} {
-    set ::added [lindex [dict get [parse add_files {-norecurse 0} $args] rest] 0]
-    foreach file $::added { if {![file exists $file]} { error "ERROR: no file $file" } }
+    set words [parse add_files {-norecurse 0 -fileset 1} $args]
+    set files [lindex [dict get $words rest] 0]
+    foreach file $files { if {![file exists $file]} { error "ERROR: no file $file" } }
+    if {[dict exists $words -fileset]} {
+        if {[dict get $words -fileset] ne "constrs_1"} { error "ERROR: no fileset [dict get $words -fileset]" }
+        lappend ::constraints {*}$files
+        foreach file $files { set ::class([file tail $file]) constraints }
+    } else {
+        set ::added $files
+    }
 }
 proc update_compile_order {args} { parse update_compile_order {-fileset 1} $args }
 proc get_files {name} { return $name }
@@ -171,6 +230,15 @@ proc launch_runs {args} {
     set words [parse launch_runs {-jobs 1 -to_step 1} $args]
     set run [lindex [dict get $words rest] 0]
     if {$run eq "impl_1" && [get_property PROGRESS synth_1] ne "100%"} { error "ERROR: synth_1 is not complete" }
+    if {[get_property PROGRESS $run] eq "100%"} { error "ERROR: \[Common 17-70\] $run needs to be reset" }
+    # The processor's own constraint, with the clock of the generated block design; then ours, in implementation alone.
+    if {$run eq "synth_1"} { set ::synthesised $::generated }
+    array unset ::period
+    array set ::period $::synthesised
+    foreach file $::constraints {
+        if {[get_property used_in_synthesis [file tail $file]] ne "false"} { error "ERROR: synthesis reads $file" }
+        if {$run eq "impl_1"} { source $file }
+    }
     set folder [file join [lindex $::project 1] [lindex $::project 0].runs $run]
     file mkdir $folder
     set log [open [file join $folder runme.log] w]
@@ -192,7 +260,17 @@ proc wait_on_run {run} {
         after 60000
     }
 }
-proc open_run {run} { record open_run $run }
+proc reset_run {run} {
+    if {[info exists ::netlist]} { error "ERROR: its design is open" }
+    set ::property($run,progress) 0%
+    record reset_run $run
+}
+proc open_run {run} {
+    if {[info exists ::netlist]} { error "ERROR: a design is open" }
+    set ::netlist $run
+    record open_run $run
+}
+proc close_design {} { unset ::netlist }
 foreach command {report_timing_summary report_utilization report_drc report_power} {
     proc $command {args} [string map [list NAME $command] {
         set words [parse NAME {-file 1 -max_paths 1 -report_unconstrained 0 -hierarchical 0} $args]
@@ -206,7 +284,11 @@ proc get_timing_paths {args} {
     set words [parse get_timing_paths {-max_paths 1 -nworst 1 -setup 0 -hold 0} $args]
     if {$::fault eq "unconstrained"} { return {} }
     set ::class(path) path
-    set ::property(path,slack) [expr {$::fault eq "slack" && [dict exists $words -setup] ? -0.217 : 0.043}]
+    set slack [expr {$::fault eq "slack" && [dict exists $words -setup] ? -0.217 : 0.043}]
+    if {$::delay ne "" && [dict exists $words -setup]} {
+        set slack [format %.3f [expr {[tcl::mathfunc::min {*}[lmap {name each} [array get ::period] {set each}]] - $::delay}]]
+    }
+    set ::property(path,slack) $slack
     return path
 }
 proc write_bitstream {args} {
@@ -320,6 +402,10 @@ proc update_ip_catalog {} {
     set ::component [read $file]
     close $file
     lappend ::catalogue [dict get $::component vlnv]
+}
+proc open_bd_design {file} {
+    if {$file ne "$::design.bd"} { error "ERROR: no $file" }
+    record open_bd_design $file
 }
 proc create_bd_design {name} { set ::design $name; record design $name }
 proc create_bd_cell {args} {
@@ -460,8 +546,16 @@ proc validate_bd_design {} {
     }
     record validated
 }
-proc save_bd_design {} { record saved }
+proc save_bd_design {} { set ::saved 1; record saved }
 proc generate_target {what files} {
+    if {!$::saved} { error "ERROR: the block design is not saved" }
+    record generate_target
+    foreach {actual name} {config.psu__crl_apb__pl0_ref_ctrl__act_freqmhz clk_pl_0
+                           config.pcw_act_fpga0_peripheral_freqmhz clk_fpga_0} {
+        if {[info exists ::property(ps,$actual)]} {
+            set ::generated [list $name [format %.3f [expr {1e3 / $::property(ps,$actual)}]]]
+        }
+    }
     lassign $::project name folder
     set place [file join $folder $name.gen sources_1 bd $::design hw_handoff]
     file mkdir $place
@@ -474,6 +568,13 @@ proc generate_target {what files} {
         puts $file "<MODULE INSTANCE=\"$cell\" VLNV=\"$vlnv\">"
         if {$ours && $::fault ne "hwh_registers"} {
             foreach register [dict get $::component registers] { puts $file "<REGISTER NAME=\"$register\"/>" }
+        }
+        foreach {- each} [array get ::dividers] {
+            if {$::fault ne "no_clock" && [info exists ::property($cell,[lindex $each 1])]} {
+                set name [string toupper [string range [lindex $each 1] 7 end]]
+                set value [expr {$::fault eq "hwh_clock" ? 333.33 : $::property($cell,[lindex $each 1])}]
+                puts $file "<PARAMETER NAME=\"$name\" VALUE=\"$value\"/>"
+            }
         }
         puts $file "</MODULE>"
     }
@@ -488,8 +589,6 @@ record source [file tail $script]
 if {$fault eq "exit_0" && [file tail $script] eq "build.tcl"} { exit 0 }
 set property(project,board_part) ""
 array set property {synth_1,progress 0% impl_1,progress 0%}
-array set property {ps,config.psu__crl_apb__pl0_ref_ctrl__act_freqmhz 299.997
-                    ps,config.pcw_act_fpga0_peripheral_freqmhz 142.857}
 if {[catch {source $script} message]} {
     puts $message
     puts $errorInfo

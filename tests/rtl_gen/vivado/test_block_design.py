@@ -204,10 +204,11 @@ def test_out_of_context(vivado, tmp_path):
     report = build.out_of_context(str(vivado), lambda line: None)
     found = events(build.work)
     (mode, text), = only(found, "read_xdc")
+    assert only(found, "create_clock") == [["aclk", "3.333", "aclk"]]
     assert mode == "out_of_context" and text.endswith("create_clock -name aclk -period 3.333 [get_ports aclk]")
-    order = [event[0] for event in found if event[0].endswith("_design") or event[0] == "write_checkpoint"]
-    assert order == ["synth_design", "opt_design", "place_design", "phys_opt_design", "route_design",
-                     "write_checkpoint"]
+    order = [event[0] for event in found if event[0].endswith(("_design", "_checkpoint"))]
+    assert order == ["synth_design", "write_checkpoint", "open_checkpoint", "opt_design", "place_design",
+                     "phys_opt_design", "route_design", "write_checkpoint"]
     assert report["utilisation"] == {"lut": 12345, "bram36": 101.5, "dsp": 512} and report["wns"] == "0.043"
 
 

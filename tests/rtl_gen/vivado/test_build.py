@@ -12,10 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from moevit.cli import vivado as command
-from moevit.cli.app import app
 from moevit.rtl_gen.hwh import handoff
 from moevit.rtl_gen.vivado import preflight
 from moevit.rtl_gen.vivado.bitfile import check_hwh
@@ -29,19 +26,6 @@ from moevit.spec.boards import BOARDS
 from .conftest import bare_rtl, events
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def run(vivado, tmp_path, monkeypatch):
-    """``run(*arguments, **environment)``: exit code and output, on one line, of a build in ``tmp_path / out``."""
-    monkeypatch.setattr(command, "machine_rtl", lambda config: bare_rtl(config.name))
-
-    def call(*arguments, verb="bitstream", board="zcu104", output=tmp_path / "out", **environment):
-        done = CliRunner().invoke(app, [verb, "--board", board, "-o", str(output), *arguments], env=environment)
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return done.exit_code, " ".join(done.output.split())
-
-    return call
 
 
 def published(folder):
@@ -100,14 +84,16 @@ FAULTS = {
     "place": (ExitCode.DOES_NOT_FIT, "needs more than the device has: 'ERROR: [Place 30-640]"),
     "run_killed": (ExitCode.KILLED, "ran out of memory"),
     "run_stopped": (ExitCode.INCOMPLETE, "impl_1 stopped at 45%: place_design ERROR"),
-    "slack": (ExitCode.TIMING, "worst slack -0.217 ns (setup), 0.043 ns (hold) at 300 MHz"),
+    "slack": (ExitCode.TIMING, "worst slack -0.217 ns (setup), 0.043 ns (hold) at 300 MHz; "),
     "unconstrained": (ExitCode.TIMING, "no setup path is constrained"),
     "killed": (ExitCode.KILLED, "killed by signal 9 (what the kernel does when memory runs out)"),
-    "exit_0": (ExitCode.NO_ARTEFACT, "with success and without version, part, wns, whs, done"),
+    "exit_0": (ExitCode.NO_ARTEFACT, "with success and without version, part, tried, wns, clock_mhz, done"),
     "no_bit": (ExitCode.NO_ARTEFACT, "moevit_zcu104.bit is missing, though Vivado reported success"),
     "bit_cut": (ExitCode.NO_ARTEFACT, "is cut off"),
     "bit_part": (ExitCode.NO_ARTEFACT, "is for xczu1cg, not for xczu7ev-ffvc1156-2-e"),
     "no_hwh": (ExitCode.NO_ARTEFACT, "moevit_zcu104.hwh was not generated"),
+    "no_clock": (ExitCode.NO_ARTEFACT, "has no clock, timing was checked at 299.997 MHz"),
+    "hwh_clock": (ExitCode.NO_ARTEFACT, "has a clock of 333.33 MHz, timing was checked at 299.997 MHz"),
     "hwh_registers": (ExitCode.NO_ARTEFACT, "lacks registers: BUSY_HIGH"),
 }
 
@@ -145,17 +131,17 @@ def test_out_of_context(run, tmp_path):
     report = json.loads((tmp_path / "out" / "ooc.json").read_text())
     assert (report["part"], report["version"]) == ("xczu7ev-ffvc1156-2-e", "2024.2")
     code, output = run(verb="ooc", STUB_FAULT="slack")
-    assert code == ExitCode.TIMING and "worst slack -0.217 ns at 300 MHz" in output
+    assert code == ExitCode.TIMING and "worst slack -0.217 ns (setup) at 300 MHz" in output
     assert not published(tmp_path / "out")
 
 
 def test_the_handoff_that_simulations_use_passes_the_check(tmp_path):
     path = tmp_path / "moevit_zcu104.hwh"
     path.write_text(handoff(BOARDS["zcu104"], CONFIGS["32x64"]))
-    check_hwh(path)
+    check_hwh(path, 300)
     path.write_text(path.read_text().replace("moevit:accel:moevit:0.2", "moevit:accel:moevit:0.0"))
     with pytest.raises(VivadoError, match="has 0 cells moevit_0"):
-        check_hwh(path)
+        check_hwh(path, 300)
 
 
 def test_no_vivado(run, tmp_path, monkeypatch):
@@ -279,7 +265,8 @@ def test_prepared_for_another_computer(run, tmp_path, monkeypatch):
     assert run(verb="vivado")[0] == 0
     out = tmp_path / "out"
     assert {path.name for path in (out / "tcl").iterdir()} == {
-        "common.tcl", "probe.tcl", "package_ip.tcl", "block_design.tcl", "build.tcl", "ooc.tcl"}
+        "common.tcl", "probe.tcl", "package_ip.tcl", "block_design.tcl", "build.tcl", "ooc.tcl",
+        "timing.tcl"}
     for path in out.rglob("*"):
         assert path.is_dir() or str(tmp_path) not in path.read_text(), path
 
