@@ -4,17 +4,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .isa import GROUPS, Opcode
-from .parts import Part
+from .isa import GROUPS
+from .parts import EXPERT_PARTS, OPCODES, Part
 
 __all__ = ["ENTRY_KEYS", "MANIFEST_KEYS", "check_manifest"]
 
 #: What a manifest must hold.
 MANIFEST_KEYS = ("network", "config", "config_hash", "bus_bytes", "batch", "deadline_cycles", "tasks", "gate_stride",
                  "image", "output", "instructions", "host")
-#: What each entry of ``instructions`` must hold; it may hold ``head`` and ``experts`` besides.
+#: What each entry of ``instructions`` must hold. It may hold ``head`` and ``experts`` besides; `EXPERT_PARTS` must hold
+#: ``experts``.
 ENTRY_KEYS = ("name", "opcode", "part", "block", "macs_per_row")
-_OPCODES, _PARTS = [opcode.name for opcode in Opcode], [part.value for part in Part]  # lists: a value may be unhashable
+_PARTS = [part.value for part in Part]  # a list: a value may be unhashable
 #: Smallest and largest value of each integer, by path.
 _INTEGERS = {
     ("config_hash",): (0, (1 << 32) - 1), ("bus_bytes",): (1, 64), ("batch",): (1, GROUPS),
@@ -34,9 +35,10 @@ def check_manifest(manifest: Any, program_length: int, gate_bytes: int) -> str:
     - ``image``: pixels of an image, of a patch, and of the cell that a patch is laid in (`spec.cells`).
     - ``host``: what the host does around the machine (`QuantisedModel.host`).
     - ``deadline_cycles``: a run that takes longer is stuck, even on a memory far slower than any board's.
-    - ``instructions``: an entry for each. ``part`` is a value of `Part`, ``block`` the number of the transformer block
-      or null, ``head`` the attention head of a logit or mix pass. ``experts`` has the checkpoint's number of each of
-      the machine's experts, for an instruction of an expert loop. ``name`` is for people.
+    - ``instructions``: an entry for each. ``part`` is a value of `Part`, ``opcode`` the one that `OPCODES` has for it.
+      ``block`` is the number of the transformer block or null, ``head`` the attention head of a logit or mix pass.
+      ``experts`` has the checkpoint's number of each of the machine's experts, for an instruction of an expert loop.
+      ``name`` is for people. Blocks, heads and experts are counted by ``network``, where it says how many there are.
 
     ``gate_bytes``: length of the gates of all tasks.
     """
@@ -51,6 +53,8 @@ def check_manifest(manifest: Any, program_length: int, gate_bytes: int) -> str:
             value = value.get(key) if isinstance(value, Mapping) else None
         if type(value) is not int or not least <= value <= most:
             return f"has {'.'.join(path)} = {value!r}, it must be an integer of {least}..{most}"
+    if not isinstance(manifest["network"], Mapping):
+        return f"has network = {manifest['network']!r}, it must be an object"
     tasks, output, entries = manifest["tasks"], manifest["output"], manifest["instructions"]
     if not isinstance(manifest["config"], str):
         return f"has config = {manifest['config']!r}, it must be a name"
@@ -67,27 +71,42 @@ def check_manifest(manifest: Any, program_length: int, gate_bytes: int) -> str:
     if not isinstance(entries, list) or len(entries) != program_length:
         return f"does not name the {program_length} instructions of the program"
     return next((f"has instruction {index} {wrong}" for index, entry in enumerate(entries)
-                 if (wrong := _wrong_entry(entry))), "")
+                 if (wrong := _wrong_entry(entry, manifest["network"]))), "")
 
 
-def _wrong_entry(entry: Any) -> str:
+def _wrong_entry(entry: Any, network: Mapping[str, Any]) -> str:
+    """`Network.from_fields` checks ``network`` itself; a count that is no integer limits nothing here."""
     if not isinstance(entry, Mapping):
         return f"= {entry!r}, it must be an object"
     missing = [key for key in ENTRY_KEYS if key not in entry]
     if missing:
         return f"without {', '.join(missing)}"
-    block, head, order = entry["block"], entry.get("head", 0), entry.get("experts", [0])
+    if entry["part"] not in _PARTS:
+        return f"with part = {entry['part']!r}, it must be a part that spec.parts knows"
+    part = Part(entry["part"])
+    if part in EXPERT_PARTS and "experts" not in entry:
+        return f"without experts, which part {part.value} needs"
+    block, head, order = entry["block"], entry.get("head", 0), entry.get("experts")
     checks = (
         ("name", isinstance(entry["name"], str), "a string"),
-        ("opcode", entry["opcode"] in _OPCODES, f"one of {', '.join(_OPCODES)}"),
-        ("part", entry["part"] in _PARTS, "a part that spec.parts knows"),
-        ("block", block is None or type(block) is int and block >= 0, "the number of a block, or null"),
-        ("head", type(head) is int and head >= 0, "the number of a head"),
+        ("opcode", entry["opcode"] == OPCODES[part].name, f"{OPCODES[part].name} for part {part.value}"),
+        ("block", part not in EXPERT_PARTS if block is None else _below(block, network.get("depth")),
+         "the number of a block of the network" + ("" if part in EXPERT_PARTS else ", or null")),
+        ("head", _below(head, network.get("heads")), "the number of a head of the network"),
         ("macs_per_row", type(entry["macs_per_row"]) is int, "an integer"),
-        ("experts", isinstance(order, list) and all(type(number) is int for number in order)
-         and sorted(order) == list(range(len(order))), "the number of each expert, once"),
+        ("experts", "experts" not in entry or _is_order(order, network.get("experts")),
+         "the number of each expert of the network, once"),
     )
     return next((f"with {key} = {entry[key]!r}, it must be {wanted}" for key, right, wanted in checks if not right), "")
+
+
+def _below(number: Any, count: Any) -> bool:
+    return type(number) is int and number >= 0 and (type(count) is not int or number < count)
+
+
+def _is_order(order: Any, count: Any) -> bool:
+    return (isinstance(order, list) and all(type(number) is int for number in order)
+            and sorted(order) == list(range(count if type(count) is int else len(order))))
 
 
 def _wrong_image(image: Mapping[str, int]) -> str:

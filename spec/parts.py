@@ -3,7 +3,9 @@
 
 from enum import Enum
 
-__all__ = ["Part"]
+from .isa import Opcode
+
+__all__ = ["EXPERT_PARTS", "OPCODES", "Part"]
 
 
 class Part(str, Enum):
@@ -32,3 +34,12 @@ class Part(str, Enum):
     EXPERT_FC2 = "expert_fc2"
     OUTPUT = "output"  #: tokens to the host's memory
     END = "end"
+
+
+#: The parts that one expert computes.
+EXPERT_PARTS = (Part.EXPERT_FC1, Part.EXPERT_FC2)
+#: The opcode of each part's instructions.
+OPCODES: dict[Part, Opcode] = dict.fromkeys(Part, Opcode.PASS) | {
+    Part.IMAGE: Opcode.IMAGE, Part.POSITION: Opcode.LOAD, Part.NORM1: Opcode.NORM, Part.NORM2: Opcode.NORM,
+    Part.EXPERTS: Opcode.EXPERTS, Part.OUTPUT: Opcode.STORE, Part.END: Opcode.END,
+}

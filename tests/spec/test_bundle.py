@@ -5,13 +5,15 @@ import pytest
 from moevit.spec.bundle import Bundle, BundleError
 
 MANIFEST = {
-    "network": {}, "config": "8x8", "config_hash": 7, "bus_bytes": 8, "batch": 1, "deadline_cycles": 90,
+    "network": {"depth": 4, "heads": 2, "experts": 3}, "config": "8x8", "config_hash": 7,
+    "bus_bytes": 8, "batch": 1, "deadline_cycles": 90,
     "tasks": ["semseg"], "gate_stride": 77,
     "image": {"height": 16, "width": 32, "patch": 8, "cell": 8},
     "output": {"tokens": 9, "words": 4, "lanes": 8, "dim": 32, "fraction": 9}, "host": {"heads": {"a": {}}},
     "instructions": [{"name": "a", "opcode": "PASS", "part": "logit", "block": 3, "head": 1, "macs_per_row": 1},
                      {"name": "b", "opcode": "END", "part": "end", "block": None, "macs_per_row": 0}],
 }
+EXPERT = {"name": "e", "opcode": "PASS", "part": "expert_fc1", "block": 1, "macs_per_row": 1, "experts": [2, 0, 1]}
 
 
 @pytest.fixture
@@ -26,6 +28,12 @@ def test_round_trip(path):
     assert bundle.program == bytes(range(128)) and bundle.program_length == 2
     assert bundle.weights == bytes(1000) and bundle.gates == bytes(77)
     np.testing.assert_array_equal(bundle.heads["scale"], np.arange(3))
+
+
+def test_an_expert_loop(tmp_path):
+    entries = [EXPERT, MANIFEST["instructions"][1]]
+    Bundle({**MANIFEST, "instructions": entries}, bytes(128), b"", bytes(77)).save(tmp_path / "a.bundle")
+    assert Bundle.load(tmp_path / "a.bundle").manifest["instructions"] == entries
 
 
 def test_every_flipped_byte_is_noticed(path):
@@ -83,10 +91,16 @@ def test_other_version(path):
     *(("instructions", [{**MANIFEST["instructions"][0], key: value}, MANIFEST["instructions"][1]],
        f"instruction 0 with {key} = ")
       for key, value in (("name", 3), ("opcode", "JUMP"), ("part", "norm3"), ("part", []), ("block", -1),
-                         ("block", True), ("head", None), ("macs_per_row", 1.5))),
+                         ("opcode", "NORM"), ("block", True), ("block", 4), ("head", None),
+                         ("head", 2), ("macs_per_row", 1.5), ("experts", [1, 1]), ("experts", [0, 1]))),
     ("instructions", [{"name": "a"}, 1], "instruction 0 without opcode, part, block, macs_per_row"),
-    ("instructions", [{**MANIFEST["instructions"][0], "experts": [1, 1]}, MANIFEST["instructions"][1]],
-     r"instruction 0 with experts = \[1, 1\]"),
+    ("network", None, "has network = None"),
+    *(("instructions", [{**EXPERT, key: value}, MANIFEST["instructions"][1]], f"instruction 0 with {key} = ")
+      for key, value in (("experts", []), ("experts", [0, 1]), ("experts", [0, 1, 2, 3]), ("experts", None),
+                         ("block", None))),
+    *(("instructions", [{key: value for key, value in {**EXPERT, "part": part}.items() if key != "experts"},
+                        MANIFEST["instructions"][1]], f"instruction 0 without experts, which part {part} needs")
+      for part in ("expert_fc1", "expert_fc2")),
     ("instructions", [MANIFEST["instructions"][0], {**MANIFEST["instructions"][1], "experts": 3}],
      "instruction 1 with experts = 3"),
 ])
