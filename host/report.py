@@ -74,7 +74,7 @@ class RunReport:
 
     def _repr_html_(self) -> str:
         """A table, for notebooks."""
-        figures = [("cycles", f"{self.cycles:,}", "")]
+        figures = [("cycles", f"{self.cycles:,}" if self.cycles else "no time was kept", "")]
         figures += [(name, f"{cycles:,}", f"{cycles / self.cycles:.1%}") for name, cycles in self.stalls.items()
                     if self.cycles]
         figures += [("multiply-accumulates", f"{self.macs:,}", "")] if self.passes else []

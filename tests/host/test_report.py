@@ -29,6 +29,7 @@ def test_a_table_in_a_notebook():
     shown = report(CYCLES=1000, BUSY=900, WAIT_NORM=100)._repr_html_()
     assert '<th scope="row">BUSY</th><td>900</td><td>90.0%</td>' in shown and shown.startswith("<table><caption>depth")
     assert "of the cycles" in shown and "%" not in report()._repr_html_()
+    assert '<th scope="row">cycles</th><td>no time was kept</td>' in report()._repr_html_()
 
 
 def test_after_a_run():
