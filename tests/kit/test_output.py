@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+
 import pytest
 
 from moevit.kit.output import make_room
@@ -21,3 +23,12 @@ def test_a_place_that_cannot_be_written(tmp_path):
     for place in (tmp_path / "file" / "below", tmp_path / "file" / "far" / "below"):
         with pytest.raises(OSError, match=f"{place} cannot be written"):
             make_room(place)
+
+
+def test_a_file_that_may_not_be_written(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_text("kept")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # for root every file may be
+    with pytest.raises(OSError, match=f"{path} cannot be written"):
+        make_room(path)
+    assert path.read_text() == "kept"

@@ -4,12 +4,14 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html import unescape
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from moevit.cli import run as command
 from moevit.cli.app import app
 from moevit.compiler.assemble import compile_model
 from moevit.spec.arrays import CONFIGS
@@ -88,3 +90,21 @@ def test_a_page_that_cannot_be_written_is_one_line(folder):
     done = run("run", folder / "tiny.bundle", folder / "picture.npy", "--report", folder / "tiny.npz" / "page.html")
     assert done.exit_code == 1 and "cannot be written" in done.output
     assert run("run", folder / "tiny.bundle", folder / "picture.npy", "--board", "none").exit_code == 2
+
+
+def test_what_is_wrong_with_the_page_is_said_before_the_run(folder, monkeypatch):
+    def opened(*_, **__):
+        raise AssertionError("a machine was opened")
+
+    monkeypatch.setattr(command, "opened", opened)
+    other = model_of("tiny_test")
+    replace(other, network=replace(other.network, name="other")).save(folder / "other.npz")
+    (folder / "damaged.npz").write_bytes(b"x")
+    for report, model, message in (("a.html", "none.npz", "none.npz is not a quantised model"),
+                                   ("a.html", "damaged.npz", "damaged.npz is not a quantised model"),
+                                   ("a.html", "other.npz", "other.npz is of another network than tiny.bundle"),
+                                   ("a.txt", "tiny.npz", "a.txt does not end in .html")):
+        done = run("run", folder / "tiny.bundle", folder / "picture.npy", "--report", folder / report,
+                   "--model", folder / model)
+        assert done.exit_code == 1 and message in done.output and isinstance(done.exception, SystemExit), done.output
+        assert not (folder / report).exists()
