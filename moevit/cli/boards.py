@@ -18,9 +18,10 @@ from moevit.spec.quantised import QuantisedModel
 
 from .screen import console, say
 
-__all__ = ["NEARLY_FULL", "Candidate", "best", "candidates", "mark", "percent", "share", "show"]
+__all__ = ["NEARLY_FULL", "NO_LUTS", "Candidate", "best", "candidates", "mark", "percent", "share", "show"]
 
 NEARLY_FULL = 0.80  # of a budget; beyond it placement and routing become hard
+NO_LUTS = "LUTs are not part of this estimate; docs/area.md has Yosys's counts"
 _COLOURS = {"": "", "!": "yellow", "!!": "red"}
 
 
@@ -108,7 +109,7 @@ def show(network: Network | QuantisedModel, batch: int, latency: int, clock_mhz:
         say(f"!  more than {NEARLY_FULL:.0%} of a budget: hard to place and route")
     if "!!" in marks:
         say("!! more than the board has")
-    say("LUTs and flip-flops are not counted here: docs/area.md")
+    say(NO_LUTS)
     for each in found:
         if each.reason:
             say(f"{each.board.name}: {each.reason}")

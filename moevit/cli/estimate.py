@@ -20,7 +20,7 @@ from moevit.spec.quantised import QuantisedModel, QuantisedModelError
 from ..files import FileError, shape_of
 from . import boards
 from .parse import ClockOption, pair
-from .screen import board_named, config_named, console, errors, told
+from .screen import board_named, config_named, console, errors, say, told
 
 
 def estimate(
@@ -112,3 +112,5 @@ def _print_memories(config: MachineConfig, board: Board | None) -> None:
     console.print(table)
     slices = Text(f"DSP slices (estimate): {dsp_slices(config)}")
     console.print(slices.append(", ").append(boards.share(*used["DSP"])) if board else slices)
+    if board:
+        say(boards.NO_LUTS)

@@ -30,7 +30,7 @@ def documents(root: Path) -> dict[str, str]:
     """The text of each file below ``docs/``, for the checkout ``root``."""
     parts = _components()
     texts = {name: make() for name, make in contract.DOCUMENTS.items()}
-    texts |= {"commands.md": command_line(), "layers.md": layers(), "what-fits.md": what_fits(),
+    texts |= {"commands.md": command_line(), "layers.md": layers(), "what-fits.md": what_fits(root),
               "troubleshooting.md": troubleshooting(root), "modules.md": rooms_page(parts),
               "architecture.md": with_tables((root / "docs/architecture.md").read_text()),
               "../README.md": with_boards((root / "README.md").read_text(), root),

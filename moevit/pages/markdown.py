@@ -4,7 +4,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["cell", "note", "plain", "slug", "table"]
+__all__ = ["cell", "note", "plain", "read_table", "slug", "table"]
 
 
 def note(source: str) -> str:
@@ -22,6 +22,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(str(each) for each in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def read_table(text: str, first: str) -> list[list[str]]:
+    """Cells of the lines of the first table whose header begins with ``first``."""
+    lines = text[text.index(f"| {first} |"):].splitlines()[2:]
+    cut = next((index for index, line in enumerate(lines) if not line.startswith("|")), len(lines))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:cut]]
 
 
 def slug(title: str) -> str:

@@ -6,9 +6,13 @@ import re
 from html import escape
 from pathlib import Path
 
+from moevit.estimator.estimate import estimate
+from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS
+from moevit.spec.networks import NETWORKS
 
-from .markdown import table
+from .area import Area
+from .markdown import read_table, table
 from .svg import drawing
 
 __all__ = ["BEGIN", "END", "badges", "boards", "facts", "with_boards"]
@@ -18,20 +22,14 @@ _GOOD, _OPEN, _LEFT = "#1a7f4b", "#9a6700", "#3d444d"
 _LETTER = 7.0  # width of a letter, on average
 
 
-def _rows(text: str, first: str) -> list[list[str]]:
-    """Cells of the lines of the first table whose header begins with ``first``."""
-    lines = text[text.index(f"| {first} |"):].splitlines()[2:]
-    cut = next((index for index, line in enumerate(lines) if not line.startswith("|")), len(lines))
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:cut]]
-
-
 def facts(root: Path) -> list[tuple[str, str, bool]]:
     """What each badge says, and whether it is shown."""
-    frames = _rows((root / "docs/performance.md").read_text(), "network")
+    frames = read_table((root / "docs/performance.md").read_text(), "network")
     values = sum(int(row[-1].replace(",", "")) for row in frames)
     worst = max(abs(float(re.search(r"\(([-+]?[\d.]+)%\)", row[-2])[1])) for row in frames)  # type: ignore[index]
     demo = json.loads((root / "models/demo/quantised.json").read_text())["semseg"]["miou"]
-    cosine = next(row[4] for row in _rows((root / "docs/models.md").read_text(), "model") if row[0] == "dinov2_s14")
+    models = read_table((root / "docs/models.md").read_text(), "model")
+    cosine = next(row[4] for row in models if row[0] == "dinov2_s14")
     return [
         ("RTL = integer model", f"{values:,} values, 0 differ", True),
         ("cycles predicted", f"within {worst:g} %", True),
@@ -59,16 +57,18 @@ def badges(root: Path) -> str:
 
 
 def boards(root: Path) -> str:
-    """LUTs, multipliers, memories as Yosys counts them, the assumed clock, and a measured frame, by board."""
-    area = {(row[0], row[1]): row[2:] for row in _rows((root / "docs/area.md").read_text(), "board")}
-    frames = {(row[0], row[1]): row for row in _rows((root / "docs/performance.md").read_text(), "network")}
+    """LUTs, multipliers, memories as Yosys counts them, the assumed clock, and a frame, by board."""
+    area = Area(root).cells
+    frames = {(row[0], row[1]): row for row in read_table((root / "docs/performance.md").read_text(), "network")}
     rows = []
     for board in BOARDS.values():
         dsp, bram, uram, lut, ff = (cell.replace(" %", "%") for cell in area[board.name, board.config])
         frame = frames.get(("m3vit_tiny", board.name))
+        predicted = board.milliseconds(estimate(NETWORKS["m3vit_tiny"], CONFIGS[board.config], board).cycles)
         rows.append([board.name, board.config, lut, ff, dsp, bram, uram, f"{board.clock_mhz:g}",
-                     f"{frame[5]} ms" if frame else ""])
-    return table(["board", "array", "LUT", "FF", "DSP", "BRAM36", "URAM", "MHz (assumed)", "m3vit_tiny, a frame"], rows)
+                     f"{frame[5]} ms" if frame else f"{predicted:.2f} ms (predicted)"])
+    counted = [f"{name} (Yosys)" for name in ("LUT", "FF", "DSP", "BRAM36", "URAM")]
+    return table(["board", "array", *counted, "MHz (assumed)", "m3vit_tiny, a frame"], rows)
 
 
 def with_boards(text: str, root: Path) -> str:

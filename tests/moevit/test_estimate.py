@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from moevit.cli.app import app
-from moevit.cli.boards import best, candidates, mark, percent
+from moevit.cli.boards import NO_LUTS, best, candidates, mark, percent
 from moevit.estimator.estimate import estimate
 from moevit.golden.quant.synthetic import synthetic_checkpoint
 from moevit.golden.reference import load_state, save
@@ -37,7 +37,7 @@ def test_command():
     done = run("m3vit_tiny", "--board", "zcu104")
     assert done.exit_code == 0, done.output
     assert "32x64" in done.output and "ms at 300 MHz (assumed)" in done.output and "memory bound" in done.output
-    assert "zcu104 has" in done.output
+    assert "zcu104 has" in done.output and NO_LUTS in done.output
 
 
 def test_command_says_what_does_not_fit():
@@ -72,6 +72,7 @@ def test_every_board_in_one_table():
         cycles = estimate(NETWORKS["deit_small"], CONFIGS[BOARDS[board].config], BOARDS[board]).cycles
         assert f"{cycles:,}" in rows[board] and f"% of {BOARDS[board].dsp}" in rows[board]
     assert "100% of 64!" in rows["kv260"] and "clocks assumed" in done.output
+    assert NO_LUTS in done.output
     last = done.output.splitlines()[-1]
     assert last.startswith("fits best: zcu102 with 64x64") and last.endswith("nearly full: BRAM36 86%, DSP 97%")
 
