@@ -2,6 +2,7 @@
 """Bars beside bars: used of available, predicted beside measured."""
 
 from collections.abc import Sequence
+from math import ceil, floor
 from typing import NamedTuple
 
 from .colours import SERIES, STALL_COLOURS, STALL_WORDS, WRONG
@@ -28,11 +29,16 @@ def resources(budgets: Sequence[Budget], width: float, board: str) -> str:
         top = 44 * index
         share = each.used / each.available if each.available else float(each.used > 0)
         canvas.text(0, top + 14, each.name, bold=True)
-        percent = f", {share:.0%}" if each.available else ""
+        percent = f", {_percent(share)}" if each.available else ""
         canvas.text(width, top + 14, f"{each.used:g} of {each.available:g}{percent}", anchor="end", muted=True)
         canvas.rect(0, top + 20, width, 16, theme("panel"), stroke=theme("line"))
         canvas.rect(0, top + 20, width * min(1, share), 16, _TOO_MANY if share > 1 else _USED, f"{each.used:g} used")
     return str(canvas)
+
+
+def _percent(share: float) -> str:
+    """Rounded away from 100: only what is exactly full reads as 100 %."""
+    return f"{floor(100 * share + 1e-9) if share < 1 else ceil(100 * share - 1e-9)}%"
 
 
 def prediction(measured: dict[str, int], predicted: dict[str, int], width: float) -> str:

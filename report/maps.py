@@ -12,17 +12,19 @@ from .svg import CHARACTER, Canvas, picture_uri
 __all__ = ["attention", "routing"]
 
 _HEAD, _GAP = 20, 10
+_NARROW = 500  # below it, routes stand one in a line, so that their numbers can be read
 _PIXELS = 320  # of a side of the picture, about: more cannot be seen in a tile
 
 
 class _Tiles:
-    """Pictures side by side, each with a caption; the first is the picture itself."""
+    """Pictures side by side, ``most`` in a line, each with a caption; the first is the picture itself."""
 
-    def __init__(self, image: np.ndarray, captions: list[str], width: float, title: str, description: str):
+    def __init__(self, image: np.ndarray, captions: list[str], width: float, title: str, description: str,
+                 most: int = 100):
         height, wide, _ = image.shape
         least = max(150.0 if width > 500 else 110.0, CHARACTER * max(map(len, captions)) + 6)
-        self.across = max(1, min(len(captions), int((width + _GAP) // (least + _GAP))))
-        self.width = min(300.0, (width - _GAP * (self.across - 1)) / self.across)
+        self.across = max(1, min(most, len(captions), int((width + _GAP) // (least + _GAP))))
+        self.width = min(360.0 if self.across == 1 else 300.0, (width - _GAP * (self.across - 1)) / self.across)
         self.height = self.width * height / wide
         lines = ceil(len(captions) / self.across)
         self.canvas = Canvas(width, lines * (_HEAD + self.height + _GAP), title, description)
@@ -50,12 +52,13 @@ def routing(image: np.ndarray, maps: Mapping[str, np.ndarray], width: float, tit
     there is room."""
     tiles = _Tiles(image, ["picture", *maps], width, title,
                    "Patches in the colour of their first expert. " + ". ".join(
-                       f"{caption}: experts {', '.join(map(str, np.unique(each)))}" for caption, each in maps.items()))
+                       f"{caption}: experts {', '.join(map(str, np.unique(each)))}" for caption, each in maps.items()),
+                   1 if width < _NARROW else 100)
     for index, each in enumerate(maps.values(), 1):
         for row, column, x, y, wide, high in tiles.cells(index, each.shape):
             expert = int(each[row, column])
             colour = EXPERTS[expert % len(EXPERTS)]
-            tiles.canvas.rect(x, y, wide, high, colour, fill_opacity=0.62)
+            tiles.canvas.rect(x, y, wide, high, colour, fill_opacity=0.45)
             size = min(11.0, wide / (0.62 * len(str(expert))), 0.8 * high)
             if size >= 7:
                 tiles.canvas.text(x + wide / 2, y + high / 2 + size * 0.36, str(expert), anchor="middle", on=colour,

@@ -14,9 +14,11 @@ WIDE, NARROW = 1120, 360
 
 
 class Headline(NamedTuple):
-    """``state``: good, doubt or bad; a sentence; figures by their name; what is in doubt, a line each."""
+    """``state``: good, doubt or bad; the verdict in a few words; a sentence; figures by their name; what is in doubt, a
+    line each."""
 
     state: str
+    words: str
     sentence: str
     figures: Mapping[str, str] = {}
     doubts: Sequence[str] = ()
@@ -67,11 +69,10 @@ def page(title: str, headline: Headline, sections: Sequence[Section]) -> str:
 
 
 def _verdict(headline: Headline) -> str:
-    words = {"good": "All is right.", "doubt": "Look at this.", "bad": "This is wrong."}
     figures = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
                       for name, value in headline.figures.items())
     doubts = "".join(f"<li>{escape(each)}</li>" for each in headline.doubts)
-    sentence = f"<strong>{words[headline.state]}</strong> {escape(headline.sentence)}"
+    sentence = f"<strong>{escape(headline.words)}</strong> {escape(headline.sentence)}"
     return (f'<p class="verdict {headline.state}">{sentence}</p>'
             + (f'<ul class="doubts">{doubts}</ul>' if doubts else "") + (f"<dl>{figures}</dl>" if figures else ""))
 

@@ -15,7 +15,8 @@ from .colours import KIND_COLOURS
 from .roofline import Pass
 from .timeline import Bar, Lane
 
-__all__ = ["load_bars", "logged", "machine_loads", "predicted_lane", "program", "roofline_passes", "write_bars"]
+__all__ = ["load_bars", "logged", "machine_loads", "predicted_lane", "predicted_passes", "program",
+           "roofline_passes", "write_bars"]
 
 _FRAME = KIND_COLOURS["image, output"]  # of what belongs to no pass
 _APART = 256  # cycles between write bursts that are drawn as one bar, at most
@@ -43,6 +44,15 @@ def predicted_lane(passes: Sequence[Any]) -> Lane:
 def roofline_passes(passes: Sequence[PassReport]) -> list[Pass]:
     """Of what the machine logged."""
     return [Pass(each.name, KINDS[each.part], each.macs, each.bytes, each.cycles) for each in passes]
+
+
+def predicted_passes(passes: Sequence[Any], bundle: Bundle, beat_bytes: int) -> list[Pass]:
+    """Of the estimator; as in the log, the cycles of a pass are those since the end of the one before."""
+    macs = {entry["name"]: entry["macs_per_row"] for entry, fields in program(bundle)
+            if fields["opcode"] == Opcode.PASS}
+    ends = [0.0, *(each.end for each in passes)]
+    return [Pass(each.name, KINDS[each.part], macs.get(each.name, 0) * each.rows, each.beats * beat_bytes,
+                 each.end - before) for each, before in zip(passes, ends, strict=False)]
 
 
 def load_bars(bursts: np.ndarray, bundle: Bundle, addresses: Mapping[str, int]) -> Lane:

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from moevit.host.report import PassReport, RunReport
+from moevit.host.report import RunReport
 from moevit.spec.registers import PASS_LOG_ENTRIES
 
 from . import bars, heatmap, maps
 from .colours import STALL_WORDS
 from .page import Section, absent, chart, paragraph, table
-from .roofline import roofline
-from .run import logged, roofline_passes
+from .roofline import Pass, roofline
+from .run import logged
 from .stalls import stalls
 from .timeline import Lane, timeline
 
@@ -38,6 +38,7 @@ def schedule(report: RunReport | None, moved: Sequence[Lane], predicted: Lane, c
             about += f" The log keeps the first {PASS_LOG_ENTRIES} instructions."
         if not moved:
             about += " Loads and writes are not shown: a board does not record its bursts."
+    about += " Bars that overlap in time stand in rows below each other, so the rows of a lane alternate."
     body = chart(lambda width: timeline(lanes, 0, cycles, width, "Timeline of the frame"))
     window = _one_block(lanes[0] if report is None else logged(report.passes))
     if window:
@@ -56,27 +57,29 @@ def _one_block(lane: Lane) -> tuple[float, float] | None:
     return None
 
 
-def costs(passes: Sequence[PassReport], peak: float, memories: Mapping[str, float], why: str) -> Section:
-    """The roofline of the passes that the machine logged."""
+def costs(passes: Sequence[Pass], peak: float, memories: Mapping[str, float], no_time: str) -> Section:
+    """The roofline. ``no_time``: why ``passes`` are the estimator's; "" if the machine logged them."""
     title = "Roofline"
-    if not passes:
-        return absent(title, why)
     about = ("A circle is a pass; its area is its share of the cycles. Below the roof a pass waits for something else, "
              "or leaves lanes empty. Passes that read nothing from memory stand at the right edge.")
-    drawn = roofline_passes(passes)
-    return Section(title, about, chart(lambda width: roofline(drawn, peak, memories, width, "Roofline of the passes")))
+    drawn = f"Roofline of the passes{', predicted' if no_time else ''}"
+    return Section(title, _predicted(no_time) + about,
+                   chart(lambda width: roofline(passes, peak, memories, width, drawn)))
 
 
-def waits(measured: Mapping[str, Mapping[str, int]], why: str) -> Section:
-    """Stalls by cause."""
+def _predicted(no_time: str) -> str:
+    return f"{no_time} The cycles are the estimator's prediction, not a measurement. " if no_time else ""
+
+
+def waits(found: Mapping[str, Mapping[str, int]], no_time: str) -> Section:
+    """Stalls by cause, by task. ``no_time``: why they are the estimator's; "" if they are measured."""
     title = "Where the cycles went"
-    if not measured:
-        return absent(title, why)
-    rows = [(f"{STALL_WORDS[cause]} ({cause})", *(f"{causes[cause]:,}" for causes in measured.values()))
-            for cause in next(iter(measured.values()))]
-    return Section(title, "Each cycle is in one counter: what the row reader did in it.",
-                   chart(lambda width: stalls(measured, width, "Cycles by cause"))
-                   + table("Cycles by cause", ["cause", *measured], rows))
+    found = {f"{task}, predicted" if no_time else task: causes for task, causes in found.items()}
+    rows = [(f"{STALL_WORDS[cause]} ({cause})", *(f"{causes[cause]:,}" for causes in found.values()))
+            for cause in next(iter(found.values()))]
+    return Section(title, _predicted(no_time) + "Each cycle is in one counter: what the row reader did in it.",
+                   chart(lambda width: stalls(found, width, "Cycles by cause"))
+                   + table("Cycles by cause", ["cause", *found], rows))
 
 
 def experts(loads: Mapping[str, np.ndarray], blocks: Sequence[int], sources: str, why: str) -> Section:

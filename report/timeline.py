@@ -2,12 +2,13 @@
 """What memory bus and array do at the same time: a lane each, bars from begin to end."""
 
 from collections.abc import Sequence
+from math import ceil, floor, log10
 from typing import NamedTuple
 
 from .colours import KIND_COLOURS
-from .svg import Canvas, legend_height
+from .svg import CHARACTER, Canvas, legend_height
 
-__all__ = ["Bar", "Lane", "timeline"]
+__all__ = ["Bar", "Lane", "ticks", "timeline"]
 
 _ROW, _GAP, _ROWS = 16, 8, 3
 
@@ -67,11 +68,19 @@ def _rows(bars: Sequence[Bar]) -> list[list[Bar]]:
     return rows
 
 
+def ticks(begin: float, end: float, most: int) -> list[float]:
+    """Whole multiples of 1, 2 or 5 times a power of ten from ``begin`` to ``end``, ``most`` of them at most."""
+    power = 10.0 ** max(0, floor(log10((end - begin) / most)))
+    step = next(power * factor for factor in (1, 2, 5, 10, 20) if (end - begin) / (power * factor) <= most - 1)
+    return [step * index for index in range(ceil(begin / step), floor(end / step) + 1)]
+
+
 def _cycles(canvas: Canvas, begin: float, end: float, bottom: float, width: float) -> None:
-    count = max(2, int(width // 130))
-    for index in range(count + 1):
-        x = 1 + (width - 2) * index / count
+    for cycle in ticks(begin, end, max(3, int(width // 110))):
+        x = 1 + (width - 2) * (cycle - begin) / (end - begin)
+        word = f"{cycle:,.0f}"
+        half = CHARACTER * len(word) / 2
         canvas.line([(x, bottom - 4), (x, bottom)])
-        anchor = "start" if index == 0 else "end" if index == count else "middle"
-        canvas.text(x, bottom + 13, f"{begin + (end - begin) * index / count:,.0f}", anchor=anchor, muted=True)
+        anchor = "start" if x < half else "end" if x > width - half else "middle"
+        canvas.text(x, bottom + 13, word, anchor=anchor, muted=True)
     canvas.text(width / 2, bottom + 30, "cycles since START", anchor="middle", muted=True)

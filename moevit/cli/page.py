@@ -24,7 +24,7 @@ from moevit.kit.output import make_room
 from moevit.report import sections
 from moevit.report.bars import Budget
 from moevit.report.page import Headline, page
-from moevit.report.run import load_bars, machine_loads, predicted_lane, write_bars
+from moevit.report.run import load_bars, machine_loads, predicted_lane, predicted_passes, roofline_passes, write_bars
 from moevit.spec.arrays import CONFIGS
 from moevit.spec.boards import BOARDS, Board
 from moevit.spec.bundle import Bundle
@@ -139,13 +139,15 @@ def write_page(path: Path, facts: RunFacts, bandwidth: Board | None) -> None:
     memories = {f"{facts.board.name}'s memory": facts.board.bandwidth(config) * config.bus_bytes} if facts.board else {}
     memories["bus, a beat per cycle"] = float(config.bus_bytes)
     inside, lacking = facts.inside or Inside(), facts.lacking
-    no_time = NO_TIME if facts.body == "golden" else ""
+    no_time = "" if report else NO_TIME
+    passes = roofline_passes(report.passes) if report else predicted_passes(predicted.timing.passes, facts.bundle,
+                                                                            config.beat_bytes)
     assumed = f"with the memory of {bandwidth.name}" if bandwidth else "with a beat per cycle from memory"
     cycles = (report or predicted).cycles
     parts = [
         sections.schedule(report, moved, predicted_lane(predicted.timing.passes), cycles, no_time),
-        sections.costs(report.passes if report else (), config.macs_per_cycle, memories, no_time),
-        sections.waits({facts.task: report.stalls} if report else {}, no_time),
+        sections.costs(passes, config.macs_per_cycle, memories, no_time),
+        sections.waits({facts.task: report.stalls if report else predicted.timing.stalls}, no_time),
         sections.experts(*_loads(facts, inside), "The network has no experts." if not network.experts else lacking),
         sections.routing(inside.image, inside.experts,
                          "The network has no experts." if not network.experts else lacking),
@@ -164,14 +166,13 @@ def _verdict(facts: RunFacts, predicted: Estimate) -> Headline:
     cycles = (report or predicted).cycles
     where = {"rtl": "The simulated RTL", "golden": "The golden machine"}.get(facts.body, "The board")
     if facts.different is None:
-        state, sentence = "doubt", f"{where} ran, and nothing was compared. {facts.lacking}"
+        state, words, sentence = "doubt", "Not compared.", f"{where} ran. {facts.lacking}"
     elif facts.different:
-        state = "bad"
+        state, words = "bad", "Wrong."
         sentence = f"{where} differs from the integer model in {facts.different:,} of {facts.compared:,} values."
     else:
-        state = "doubt" if facts.warnings else "good"
+        state, words = ("doubt" if facts.warnings else "good"), f"Exact.{_warnings(len(facts.warnings))}"
         sentence = f"{where} returns exactly the integer model's {facts.compared:,} values."
-        sentence += f" The quantiser warns ({len(facts.warnings)})." if facts.warnings else ""
     figures = {"cycles" if report else "cycles (predicted)": f"{cycles:,}"}
     if facts.board:
         figures[f"ms at {facts.board.clock_mhz:g} MHz (assumed)"] = f"{facts.board.milliseconds(cycles):.3f}"
@@ -179,7 +180,12 @@ def _verdict(facts: RunFacts, predicted: Estimate) -> Headline:
                 f"of the array's {config.macs_per_cycle}": f"{predicted.macs / cycles / config.macs_per_cycle:.1%}",
                 "bytes from memory": f"{report.bytes_read if report else predicted.bytes_read:,}",
                 "values saturated": f"{facts.logs[facts.task].saturated:,}"}
-    return Headline(state, sentence, figures, facts.warnings)
+    return Headline(state, words, sentence, figures, facts.warnings)
+
+
+def _warnings(count: int) -> str:
+    words = ("", " One warning.", " Two warnings.", " Three warnings.")
+    return words[count] if count < len(words) else f" {count} warnings."
 
 
 def _loads(facts: RunFacts, inside: Inside) -> tuple[dict[str, np.ndarray], list[int], str]:

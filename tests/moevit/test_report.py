@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from moevit.cli import run as command
 from moevit.cli.app import app
+from moevit.cli.page import _warnings
 from moevit.compiler.assemble import compile_model
 from moevit.spec.arrays import CONFIGS
 
@@ -49,15 +50,21 @@ def test_the_golden_machine_keeps_no_time_and_the_page_says_so(folder):
     assert problems(page) == []
     assert [unescape(each) for each in re.findall(r"<h2[^>]*>(.*?)</h2>", page)] == SECTIONS
     verdict = re.search(r'<p class="verdict (\w+)">(.*?)</p>', page)
-    assert verdict[1] == "good" and "returns exactly the integer model" in verdict[2]
+    assert verdict[1] == "good" and "<strong>Exact.</strong> The golden machine returns exactly" in verdict[2]
     assert page.index("verdict good") < page.index("<h2")
-    assert page.count("Not shown. The golden machine keeps no time.") == 2  # roofline and stalls
+    assert page.count("The cycles are the estimator&#x27;s prediction, not a measurement.") == 2  # roofline and stalls
+    task = model_of("tiny_test").network.tasks[0]
+    assert "Roofline of the passes, predicted" in page and f"{task}, predicted" in page
     assert "estimator&#x27;s prediction, not a measurement" in page and "cycles (predicted)" in page
     assert "The float checkpoint that tiny.npz was made of is not there." in page
     for what in ("tiny.bundle, sha256 ", "tiny.npz, sha256 ", "picture.npy, sha256 ",
                  ">command</th><td>moevit ", "numpy"):
         assert what in page
     assert 'class="wide"' in page and 'class="narrow"' in page and "prefers-color-scheme:dark" in page
+
+
+def test_the_verdict_counts_warnings():
+    assert [_warnings(count) for count in (0, 1, 2, 4)] == ["", " One warning.", " Two warnings.", " 4 warnings."]
 
 
 def test_without_a_model_the_page_says_what_is_missing(folder):

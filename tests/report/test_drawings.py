@@ -13,7 +13,7 @@ from moevit.report import bars, heatmap, maps, stalls
 from moevit.report.colours import EXPERTS, KIND_COLOURS, STALL_COLOURS, mapped
 from moevit.report.roofline import Pass, roofline
 from moevit.report.svg import Canvas, picture_uri, short
-from moevit.report.timeline import Bar, Lane, timeline
+from moevit.report.timeline import Bar, Lane, ticks, timeline
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -43,6 +43,16 @@ def test_timeline_draws_bars_in_proportion_and_overlaps_below_each_other(width):
     assert "load" in words(drawing)[0] and not any("gone" in each for each in words(drawing))
     clipped = shapes(timeline(lanes, 75, 125, width, "Time"), fill=norm)[0]
     assert clipped["x"] == 1 and clipped["width"] == pytest.approx((width - 2) / 2)
+
+
+@pytest.mark.parametrize("begin, end, most, found", [
+    (0, 200, 3, [0, 100, 200]), (0, 123_456, 8, [20_000 * index for index in range(7)]),
+    (1234, 5678, 10, [1500 + 500 * index for index in range(9)]), (75, 125, 10, [80, 90, 100, 110, 120]),
+    (0, 3, 10, [0, 1, 2, 3])])
+def test_ticks_are_round_numbers(begin, end, most, found):
+    assert ticks(begin, end, most) == found
+    drawing = timeline([Lane("load", "", [])], begin, end, 110 * most, "Time")
+    assert words(drawing)[1:-1] == [f"{tick:,}" for tick in found]
 
 
 def test_every_bar_has_a_row_however_many_overlap():
@@ -87,6 +97,9 @@ def test_routing_and_attention_over_the_picture():
     drawing = maps.routing(image, {"depth, block 1": chosen}, 1120, "Routes")
     assert len(shapes(drawing, fill=EXPERTS[1])) == 5  # two patches and twice the legend: 1 and 9 have one colour
     assert words(drawing).count("9") == 2 and drawing.count("<use") == 2 and drawing.count("base64") == 1
+    narrow = shapes(maps.routing(image, {"one": chosen, "two": chosen}, 360, "Routes"), "use")
+    assert len({each["x"] for each in narrow}) == 1 and len({each["y"] for each in narrow}) == 3
+    assert all(0 < float(each.get("fill-opacity", 0.5)) < 0.6 for each in shapes(drawing, fill=EXPERTS[1])[:3])
     drawing = maps.attention(image, {"block 0": np.array([[0.1, 0.9]])}, (0, 1), 360, "Attention")
     assert shapes(drawing, fill=mapped(1, 0, 1)) and "most at row 0, column 1" in drawing
     assert [each for each in shapes(drawing) if each.get("stroke") == "#ffffff"]
@@ -105,6 +118,9 @@ def test_budgets_and_predictions():
     drawing = bars.resources([bars.Budget("BRAM36", 70, 140), bars.Budget("DSP", 300, 200), bars.Budget("URAM", 0, 0)],
                              400, "a board")
     assert "70 of 140, 50%" in words(drawing) and "300 of 200, 150%" in words(drawing) and "0 of 0" in words(drawing)
+    almost = words(bars.resources([bars.Budget("a", 139.5, 140), bars.Budget("b", 140.5, 140),
+                                   bars.Budget("c", 140, 140), bars.Budget("d", 29, 100)], 400, "a board"))
+    assert {"139.5 of 140, 99%", "140.5 of 140, 101%", "140 of 140, 100%", "29 of 100, 29%"} <= set(almost)
     assert [each["width"] for each in shapes(drawing)[1:]] == [400, 200, 400, 400, 400, 0]
     drawing = bars.prediction({"BUSY": 1000, "WAIT_NORM": 0}, {"BUSY": 500, "WAIT_NORM": 3}, 800)
     wide = [each["width"] for each in shapes(drawing)[1:5]]

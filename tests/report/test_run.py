@@ -10,7 +10,16 @@ from moevit.golden.machine.device import GoldenDevice
 from moevit.host.report import KINDS
 from moevit.host.runtime import Accelerator
 from moevit.report.colours import KIND_COLOURS
-from moevit.report.run import load_bars, logged, machine_loads, predicted_lane, program, roofline_passes, write_bars
+from moevit.report.run import (
+    load_bars,
+    logged,
+    machine_loads,
+    predicted_lane,
+    predicted_passes,
+    program,
+    roofline_passes,
+    write_bars,
+)
 from moevit.report.timeline import Bar
 from moevit.sim.verilator.records import BURST
 from moevit.spec.arrays import CONFIGS
@@ -98,3 +107,6 @@ def test_passes_of_log_and_estimator(bundle, report):
     lane = predicted_lane(found.timing.passes)
     assert [bar.name for bar in lane.bars] == [each.name for each in report.passes]
     assert max(bar.end for bar in lane.bars) <= found.cycles
+    predicted = predicted_passes(found.timing.passes, bundle, CONFIGS["8x8"].beat_bytes)
+    assert [each[:3] for each in predicted] == [each[:3] for each in roofline_passes(report.passes)]
+    assert sum(each.cycles for each in predicted) == found.timing.passes[-1].end
