@@ -15,8 +15,8 @@ __all__ = ["Prefetch"]
 
 def _turned(values: list[Value], turn: Value) -> list[Value]:
     """``values`` rotated so that the one at ``turn`` comes first; their number is a power of two."""
-    for bit, step in enumerate(1 << bit for bit in range(len(turn))):
-        rotated = values[step:] + values[:step]
+    for bit, distance in enumerate(1 << bit for bit in range(len(turn))):
+        rotated = values[distance:] + values[:distance]
         values = [Mux(turn[bit], *pair) for pair in zip(rotated, values, strict=True)]
     return values
 

@@ -40,10 +40,10 @@ class SpreadOrder(Component):
         the port that it belongs to
     ends_stripe, ends_burst : Out(1)
         it is the last one of its stripe, of its burst
-    step : In(1)
+    advance : In(1)
         go to the next bus beat
     leave : In(1)
-        with ``step``: go to the next burst
+        with ``advance``: go to the next burst
     """
 
     latency = 1
@@ -57,7 +57,7 @@ class SpreadOrder(Component):
             "port": Out(exact_log2(ports)),
             "ends_stripe": Out(1),
             "ends_burst": Out(1),
-            "step": In(1),
+            "advance": In(1),
             "leave": In(1),
         })
 
@@ -76,8 +76,8 @@ class SpreadOrder(Component):
             self.port.eq(place[stripe_bits:]),
             self.ends_burst.eq(place == oldest.last),
             self.ends_stripe.eq(self.ends_burst | place[:stripe_bits].all()),
-            bursts.r_en.eq(self.step & (self.ends_burst | self.leave)),
+            bursts.r_en.eq(self.advance & (self.ends_burst | self.leave)),
         ]
-        with m.If(self.step):
+        with m.If(self.advance):
             m.d.sync += [next_place.eq(place + 1), begun.eq(~bursts.r_en)]
         return m

@@ -84,7 +84,7 @@ class SpreadRead(Component):
         busy = Signal()
         m.d.comb += busy.eq(self.wide.ar.valid | ~address.idle | order.valid
                             | Cat(port.owed | port.arrived for port in ports).any())
-        self._recover(m, order.step & wrong, busy, broken)
+        self._recover(m, order.advance & wrong, busy, broken)
         return m
 
     def _answer(self, m: Module, order: SpreadOrder, ports: list[GatherPort], broken: Value) -> Signal:
@@ -98,12 +98,12 @@ class SpreadRead(Component):
                         wrong.eq(port.o.payload.wrong & ~broken),
                         r.payload.data.eq(port.o.payload.data),
                         r.payload.resp.eq(Mux(broken, 0, port.o.payload.resp)),
-                        port.o.ready.eq(order.step),
+                        port.o.ready.eq(order.advance),
                     ]
         m.d.comb += [
             r.valid.eq(order.valid & (has_beat | broken)),
             r.payload.last.eq(order.ends_burst ^ wrong),
-            order.step.eq(r.valid & r.ready),
+            order.advance.eq(r.valid & r.ready),
             order.leave.eq(wrong),
         ]
         return wrong

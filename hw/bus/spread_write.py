@@ -93,7 +93,7 @@ class SpreadWrite(Component):
             for index, port in enumerate(ports):
                 with m.Case(index):
                     m.d.comb += [port.i.valid.eq(w.valid & order.valid), w.ready.eq(port.i.ready & order.valid)]
-        m.d.comb += order.step.eq(w.valid & w.ready)
+        m.d.comb += order.advance.eq(w.valid & w.ready)
 
         self._answer(m, unanswered, ports)
         m.d.comb += self.drained.eq(address.idle & ~order.valid & ~unanswered.r_rdy

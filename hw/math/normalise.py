@@ -18,8 +18,8 @@ def normal_layout(width: int) -> data.StructLayout:
 
     The mantissa's top bit is the leading one, which was bit ``position`` of the value.
     """
-    steps = ceil_log2(width)
-    return data.StructLayout({"mantissa": 1 << steps, "position": steps})
+    bits = ceil_log2(width)
+    return data.StructLayout({"mantissa": 1 << bits, "position": bits})
 
 
 class Normalise(wiring.Component):

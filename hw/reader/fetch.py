@@ -200,8 +200,8 @@ class Fetch(wiring.Component):
         word, following_mask = self.word.payload, pipe.at(6, "following_mask")
         gains = [pick(list(self.gain.data), pipe.at(6, "gain_offset")),
                  *(Mux(following_mask[index - 1], self.gain.data[index], 0) for index in self._following)]
-        for index, (slot, gain) in enumerate(zip(word.words, gains, strict=True)):
-            m.d.comb += [slot.data.eq(pipe.at(6, f"word_{index}")), slot.gain.eq(gain)]
+        for index, (read, gain) in enumerate(zip(word.words, gains, strict=True)):
+            m.d.comb += [read.data.eq(pipe.at(6, f"word_{index}")), read.gain.eq(gain)]
         m.d.comb += [
             self.word.valid.eq(pipe.at(6, "valid")),
             *(word[field].eq(pipe.at(6, field)) for field in (

@@ -14,7 +14,7 @@ def test_every_bus_beat_has_its_port():
     def step(ctx, cycle):
         ctx.set(unit.burst.valid, cycle < 2)
         ctx.set(unit.burst.payload, bursts[min(cycle, 1)])
-        ctx.set(unit.step, ctx.get(unit.valid))
+        ctx.set(unit.advance, ctx.get(unit.valid))
         found.append(tuple(ctx.get(getattr(unit, name)) for name in names))
 
     StreamBench(unit).play(step, 10)
