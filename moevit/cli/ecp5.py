@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``moevit ecp5``: places, routes and packs a small machine for an ECP5 with open tools."""
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -33,5 +34,5 @@ def ecp5(
                 except SynthesisError as error:
                     raise SynthesisError(f"{name}: {error}") from error
                 stage.result = f"{name}: {places[name].mhz:.1f} MHz"
-        output.write_text(report(places))
+        output.write_text(report(places, date.today()))
     say(f"{output} written" + ("; bitstream: build/ecp5/top/unit.bit" if whole else ""))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Placing and routing by the open tools, and the figures from nextpnr's report."""
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from amaranth import Module
 from amaranth.lib.wiring import Component, In, Out
 
 from moevit.rtl_gen.ecp5 import Place, place, report
+from moevit.spec.registers import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,5 +39,6 @@ def test_place():
 
 def test_report():
     text = report({"writer": Place(101.25, {"TRELLIS_COMB": 1234, "MULT18X18D": 3},
-                                   ["unit.a.b_TRELLIS_FF_Q_6", "unit.c_LUT4_Z"], 2.5, 4.25, 2)})
+                                   ["unit.a.b_TRELLIS_FF_Q_6", "unit.c_LUT4_Z"], 2.5, 4.25, 2)}, date(2026, 11, 26))
     assert "| `writer` | 101.2 | 2 | 1,234 | 0 | 3 | 0 | `a.b` to `c` | 2.5 | 4.2 |" in text
+    assert f"Measured on 2026-11-26 on hardware version {VERSION >> 24}.{VERSION >> 16 & 255}." in text
