@@ -30,8 +30,9 @@ class ProgramWalk(wiring.Component):
 
     While the walk waits at EXPERTS it speculates, unless ``stop_after`` is set. It goes through the body for the first
     ``speculate`` experts, asks for their bytes and dispatches nothing. It stops when the earlier instructions are
-    finished; the command that it shows then is taken back. The loop asks for the other bytes. For an expert without
-    tokens it dispatches a DROP for each command that speculation issued. A DROP has no number and no log entry.
+    finished; if ``command`` is still waiting then, it is withdrawn. The walk then goes through the body again, once per
+    expert, and asks for the bytes that are left. For an expert without tokens it dispatches a DROP for each command
+    that speculation issued. A DROP has no number and no log entry.
 
     Refused besides what ``Check`` refuses:
 
@@ -39,7 +40,7 @@ class ProgramWalk(wiring.Component):
     - OPERAND: EXPERTS without a body, with a body that ends behind the program, inside EXPERTS, before any router pass
       of the run, or with more experts to speculate on than there are; END inside EXPERTS
 
-    Speculation refuses nothing: the fault comes when the loop meets the instruction.
+    Speculation refuses nothing: the fault comes when the walk meets the instruction again, after speculation.
 
     Latency: 22 cycles from one dispatch to the next (`latency`), if nobody waits.
     Throughput: one instruction per `latency` cycles.

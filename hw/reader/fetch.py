@@ -27,9 +27,9 @@ class Fetch(wiring.Component):
     """Reads the words of an access, the gain, the row's mean, its peak and its entry of the expert's queue.
 
     ``address = source_base + source row x source_stride + word``. With ``gather`` the source row is the token of the
-    queue's entry, with ``scatter`` the destination row is. Words of ``following_mask`` are behind ``address``, and not
-    in the hidden memory. With ``copy``, words that are read for peaks are also written, to
-    ``copy_base + source row x source_stride + word`` onwards.
+    queue's entry. With ``scatter`` the destination row is this token. Otherwise both are ``row``. Bit i of
+    ``following_mask`` asks for the word at ``address + 1 + i`` too, in the residual memory only. With ``copy``, words
+    that are read for peaks are also written, to ``copy_base + source row x source_stride + word`` onwards.
 
     Latency: 6 cycles from ``access`` to ``word`` and ``copied`` (`latency`); 4 cycles from ``access`` to ``row``
     (`latency_row`).

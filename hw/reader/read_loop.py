@@ -30,9 +30,10 @@ class ReadLoop(wiring.Component):
 
     An instruction may read when ``(sequence - finished) mod 2^16 <= overlap``; that difference is below 2^15. With
     ``rowwise`` the difference may also be ``overlap + 1``, as long as ``stored`` belongs to the oldest unfinished
-    instruction. The loop then reads row r when row r + 1 is stored; after a pause, when row r + 2 is. Such an access
-    comes two cycles after ``stored`` at the earliest. The last row is never read in this way: an instruction does not
-    end before the one that it waits for.
+    instruction. If the loop came to row r with the access of the cycle before, it reads row r when row r + 1 is stored.
+    If it had to wait at row r, it reads row r when row r + 2 is stored: its comparison is a cycle late, and allows for
+    one row read in between. Such an access comes two cycles after ``stored`` at the earliest. The last row is never
+    read in this way: an instruction does not end before the one that it waits for.
 
     Latency: 1 cycle from ``dispatch`` of a PASS to its first ``access``, also behind another PASS (`latency`);
     13 cycles from ``dispatch`` of a STORE to its ``store_command`` (`latency_command`).
@@ -126,8 +127,8 @@ class ReadLoop(wiring.Component):
         allowed, row_allowed, may_read = Signal(), Signal(), Signal()
         stored_applies, stored_row = Signal(), Signal(TOKEN_BITS)
         m.d.comb += may_read.eq(allowed | row_allowed)
-        # `stored_applies` follows `current` a cycle late. That is safe, since a stored row stays stored; but both flags
-        # are cleared when another instruction is taken.
+        # `stored_applies`: `current` may read the rows that `stored` reports. It is a cycle late. That is safe, since a
+        # stored row stays stored. When another instruction is taken, both flags are cleared.
         m.d.sync += [
             allowed.eq(allowed | (self._margin(self.current) >= 0)),
             stored_applies.eq(instruction.rowwise & (self._margin(self.current) == -1)

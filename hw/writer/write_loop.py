@@ -19,7 +19,8 @@ def slot_layout(config: MachineConfig) -> data.StructLayout:
     """One word of a pass that is to be stored.
 
     ``part`` of the row's sums, ``word`` of the destination row, ``lanes`` of it valid (0: nothing is stored);
-    ``skipped`` destination rows left out before it; ``first`` and ``last`` row of the n-tile, ``end`` of the pass.
+    ``skipped``: destination rows between groups that are left out before this row. After each ``group`` of rows the
+    pass leaves ``gap`` rows out. ``first`` and ``last``: row of the n-tile. ``end``: last slot of the pass.
     """
     return data.StructLayout({
         "part": 1,

@@ -11,7 +11,7 @@ from moevit.spec.registers import BITS, MAGIC, ErrorCode, offset
 
 
 @cocotb.test()
-async def copies_whatever_stalls(dut):  # B18, C25
+async def copies_whatever_stalls(dut):  # also across 4 KiB boundaries and at the end of a window
     bench = await begin(dut)
     for _ in range(34):  # with three seeds more than a hundred patterns of pauses
         bench.stall({name: bench.random.choice([0, 0.1, 0.5, 0.8]) for name in bench.channels})
@@ -23,7 +23,7 @@ async def copies_whatever_stalls(dut):  # B18, C25
 
 
 @cocotb.test()
-async def address_and_data_in_any_order(dut):  # B19
+async def address_and_data_in_any_order(dut):
     bench = await begin(dut)
     for late in ("aw", "w"):
         bench.stall({name: 0.97 if name == late else 0 for name in bench.channels})
@@ -31,7 +31,7 @@ async def address_and_data_in_any_order(dut):  # B19
 
 
 @cocotb.test()
-async def slave_errors(dut):  # A1-A3, B12
+async def slave_errors(dut):  # SLVERR at beats of reads and in bursts of writes
     bench = await begin(dut)
     words = 100
     for beat in (0, 1, 15, 16, 31, 77):
@@ -57,7 +57,7 @@ async def slave_errors(dut):  # A1-A3, B12
 
 
 @cocotb.test()
-async def windows_are_kept(dut):  # C20-C24, C27
+async def windows_are_kept(dut):  # outside, across the end, misaligned, limit below base
     bench = await begin(dut)
     size = CONFIG.bus_bytes
     before = bench.ram.read(0, SIZE)
@@ -85,7 +85,7 @@ async def windows_are_kept(dut):  # C20-C24, C27
 
 
 @cocotb.test()
-async def watchdog_and_recovery(dut):  # A5, A6, B14-B16, I84
+async def watchdog_and_recovery(dut):  # each of the five channels stands still in turn
     bench = await begin(dut)
     await bench.write("WATCHDOG", 200)
     for stuck in bench.channels:
@@ -104,7 +104,7 @@ async def watchdog_and_recovery(dut):  # A5, A6, B14-B16, I84
 
 
 @cocotb.test()
-async def soft_reset_at_any_time(dut):  # I78
+async def soft_reset_at_any_time(dut):
     bench = await begin(dut)
     for after in range(0, 120, 5):
         bench.stall(bench.random.choice([0, 0.3]))
@@ -116,7 +116,7 @@ async def soft_reset_at_any_time(dut):  # I78
 
 
 @cocotb.test()
-async def hard_reset_at_any_time(dut):  # I75, I76; the memory is reset too, as on one reset net
+async def hard_reset_at_any_time(dut):  # the memory is reset too, as on one reset net
     bench = await begin(dut)
     for after in range(20, 140, 15):
         await bench.start(READ[0], WRITE[0], 400)
@@ -130,7 +130,7 @@ async def hard_reset_at_any_time(dut):  # I75, I76; the memory is reset too, as 
 
 
 @cocotb.test()
-async def a_running_machine_is_left_alone(dut):  # C26, I79, I86
+async def a_running_machine_is_left_alone(dut):  # settings and START are ignored; registers can be read
     bench = await begin(dut)
     words = 600
     expected = bytearray(bench.ram.read(0, SIZE))
@@ -149,7 +149,7 @@ async def a_running_machine_is_left_alone(dut):  # C26, I79, I86
 
 
 @cocotb.test()
-async def interrupts(dut):  # I83
+async def interrupts(dut):
     bench = await begin(dut)
     await bench.write("INTERRUPT_GLOBAL", 1)
     await bench.write("INTERRUPT_ENABLE", 1)
@@ -168,7 +168,7 @@ async def interrupts(dut):  # I83
 
 
 @cocotb.test()
-async def register_access(dut):  # I85
+async def register_access(dut):
     bench = await begin(dut)
     lite, at = bench.lite, offset("IMAGE_LOW")
     for chance in (0, 0.6):

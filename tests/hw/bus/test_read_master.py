@@ -98,7 +98,7 @@ def test_outstanding_bursts_are_bounded(kit, outstanding):
     assert bench.sink.items == bench.expected((BASE, 512))
 
 
-def test_a_long_silence_is_no_error(kit):  # A7
+def test_a_long_silence_is_no_error(kit):
     bench = Bench(kit, commands=[(BASE, 40)])
 
     async def testbench(ctx):
@@ -113,7 +113,7 @@ def test_a_long_silence_is_no_error(kit):  # A7
     assert not bench.faults.seen
 
 
-def test_an_address_that_is_never_taken_stays(kit):  # A5: the watchdog reports it; AXI forbids to take it back
+def test_an_address_that_is_never_taken_stays(kit):  # the watchdog reports it; AXI forbids to take it back
     bench = Bench(kit, commands=[(BASE, 20)])
     bench.slave.accept = False
 
@@ -131,7 +131,7 @@ def test_an_address_that_is_never_taken_stays(kit):  # A5: the watchdog reports 
     bench.run(testbench)
 
 
-def test_data_that_never_come_keep_the_master_from_draining(kit):  # A6
+def test_data_that_never_come_keep_the_master_from_draining(kit):
     bench = Bench(kit, commands=[(BASE, 20)])
     bench.slave.answer = False
 
@@ -165,7 +165,7 @@ def test_an_abort_forgets_beats_that_wait(kit):
 
 
 @pytest.mark.parametrize("start", range(0, 60, 6))
-def test_abort_in_every_cycle(kit, start):  # I78, I81
+def test_abort_in_every_cycle(kit, start):
     bench = Bench(kit, commands=[(BASE, 50)], seed=start, stall=0.3, slave={"latency": 4})
 
     async def testbench(ctx):

@@ -10,7 +10,7 @@ from moevit.spec.registers import ErrorCode
 from .read_master_bench import BASE, LIMIT, Bench
 
 
-# A1-A3: the first, a middle and the last beat of a burst; A4: the whole burst.
+# The first, a middle and the last beat of a burst; then the whole burst.
 @pytest.mark.parametrize(("resp", "code"), [(2, ErrorCode.READ_SLAVE), (3, ErrorCode.READ_DECODE),
                                             (1, ErrorCode.READ_PROTOCOL)])
 @pytest.mark.parametrize("beats", [[16], [20], [31], [18, 25], list(range(16, 32))])
@@ -35,7 +35,7 @@ def test_error_responses(kit, resp, code, beats):
     bench.run(testbench)
 
 
-# A8, A9: RLAST early, missing, and one beat too late; in the middle of a command and in its last burst.
+# RLAST early, missing, and one beat too late; in the middle of a command and in its last burst.
 @pytest.mark.parametrize("how", ["early", "missing", "late"])
 @pytest.mark.parametrize("burst", [1, 3])
 @pytest.mark.parametrize("stall", [0.0, 0.5])
@@ -58,7 +58,7 @@ def test_last_at_the_wrong_beat(kit, how, burst, stall):
     assert not bench.faults.seen
 
 
-def test_beats_nobody_asked_for_are_ignored(kit):  # A11
+def test_beats_nobody_asked_for_are_ignored(kit):
     bench = Bench(kit)
 
     async def testbench(ctx):
@@ -74,19 +74,19 @@ TOP = 1 << 40
 
 
 @pytest.mark.parametrize(("window", "command", "code"), [
-    ((BASE, LIMIT), (BASE - 8, 1), ErrorCode.READ_WINDOW),  # C20
+    ((BASE, LIMIT), (BASE - 8, 1), ErrorCode.READ_WINDOW),  # in front of the window
     ((BASE, LIMIT), (BASE - 8, 2), ErrorCode.READ_WINDOW),
     ((BASE, LIMIT), (LIMIT, 1), ErrorCode.READ_WINDOW),
     ((BASE, LIMIT), (0, 1), ErrorCode.READ_WINDOW),
     ((BASE, LIMIT), (TOP - 8, 1), ErrorCode.READ_WINDOW),
-    ((BASE, LIMIT), (LIMIT - 64, 9), ErrorCode.READ_WINDOW),  # C22
+    ((BASE, LIMIT), (LIMIT - 64, 9), ErrorCode.READ_WINDOW),  # across the end of the window
     ((BASE, LIMIT), (BASE, (1 << 24) - 1), ErrorCode.READ_WINDOW),
-    ((0, 1 << 64), (TOP - 8, 2), ErrorCode.READ_WINDOW),  # C23
+    ((0, 1 << 64), (TOP - 8, 2), ErrorCode.READ_WINDOW),  # across the end of the address space
     ((0, 1 << 63), (TOP - 16, 1 << 20), ErrorCode.READ_WINDOW),
     ((0, (1 << 32)), ((1 << 32) - 8, 2), ErrorCode.READ_WINDOW),
-    ((BASE, LIMIT), (BASE + 4, 1), ErrorCode.ALIGNMENT),  # C24
+    ((BASE, LIMIT), (BASE + 4, 1), ErrorCode.ALIGNMENT),  # misaligned
     ((BASE, LIMIT), (BASE + 1, 0), ErrorCode.ALIGNMENT),
-    ((LIMIT, BASE), (BASE, 1), ErrorCode.READ_WINDOW),  # C27
+    ((LIMIT, BASE), (BASE, 1), ErrorCode.READ_WINDOW),  # the limit is below the base
     ((BASE, BASE), (BASE, 1), ErrorCode.READ_WINDOW),
     ((1 << 41, 1 << 42), (BASE, 1), ErrorCode.READ_WINDOW),
     ((BASE, LIMIT), (LIMIT + 8, 0), ErrorCode.READ_WINDOW),

@@ -21,7 +21,7 @@ def test_start_and_what_becomes_of_the_run(bench):
         assert len(bench.starts.seen) == 1
         ctx.set(unit.idle, 0)
         assert await bench.control(ctx) == 0
-        for _ in range(2):  # I79
+        for _ in range(2):
             await bench.write(ctx, offset("CONTROL"), bits("START"))
         ctx.set(unit.idle, 1)
         await bench.pulse(ctx, unit.done)
@@ -45,7 +45,7 @@ def test_start_and_what_becomes_of_the_run(bench):
         ctx.set(unit.idle, 1)
         assert await bench.control(ctx) == bits("RESET_DONE", "IDLE", "READY")
         assert len(bench.starts.seen) == 2
-        await bench.write(ctx, offset("CONTROL"), bits("START", "RESET"))  # I80: RESET wins
+        await bench.write(ctx, offset("CONTROL"), bits("START", "RESET"))  # RESET wins
         assert len(bench.starts.seen) == 2 and len(bench.resets.seen) == 2
         assert await bench.control(ctx) == bits("IDLE", "READY")
         await bench.write(ctx, offset("CONTROL"), 0xFFFF_FFFF ^ bits("START", "RESET"))
@@ -54,7 +54,7 @@ def test_start_and_what_becomes_of_the_run(bench):
     bench.run(testbench)
 
 
-def test_a_second_start_right_behind_the_first(bench):  # I80: before the machine could say that it is busy
+def test_a_second_start_right_behind_the_first(bench):  # before the machine could say that it is busy
     async def testbench(ctx):
         bus = bench.unit.bus
         ctx.set(bus.aw.payload.addr, offset("CONTROL"))
@@ -70,7 +70,7 @@ def test_a_second_start_right_behind_the_first(bench):  # I80: before the machin
     bench.run(testbench)
 
 
-def test_settings_are_locked_during_a_run(bench):  # C26
+def test_settings_are_locked_during_a_run(bench):
     async def testbench(ctx):
         for register in SETTINGS:
             await bench.write(ctx, register.offset, 0x1111_0000 | register.offset)
@@ -90,7 +90,7 @@ def test_settings_are_locked_during_a_run(bench):  # C26
 
 @pytest.mark.parametrize("globally", [0, 1])
 @pytest.mark.parametrize("enable", range(4))
-def test_interrupts(bench, globally, enable):  # I83
+def test_interrupts(bench, globally, enable):
     async def testbench(ctx):
         unit = bench.unit
         await bench.write(ctx, offset("INTERRUPT_GLOBAL"), globally)
@@ -113,7 +113,7 @@ def test_interrupts(bench, globally, enable):  # I83
 
 
 @pytest.mark.parametrize("when", range(8))
-def test_no_event_is_lost_to_a_write_that_clears(bench, when):  # I82: in every cycle around the write
+def test_no_event_is_lost_to_a_write_that_clears(bench, when):  # in every cycle around the write
     async def testbench(ctx):
         unit = bench.unit
         await bench.pulse(ctx, unit.done)

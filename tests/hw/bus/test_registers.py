@@ -77,7 +77,7 @@ def test_constants(kit, config):
     bench.run(testbench)
 
 
-def test_reset_values(bench):  # I77
+def test_reset_values(bench):
     async def testbench(ctx):
         for register in REGISTERS:
             value = await bench.read(ctx, register.offset)
@@ -125,7 +125,7 @@ def test_every_status_is_shown(bench):
     bench.run(testbench)
 
 
-def test_strobes_write_single_bytes(bench):  # I85
+def test_strobes_write_single_bytes(bench):
     at = offset("PROGRAM_LENGTH")
 
     async def testbench(ctx):
@@ -148,7 +148,7 @@ def test_strobes_write_single_bytes(bench):  # I85
     bench.run(testbench)
 
 
-def test_unmapped_words_read_zero_and_ignore_writes(bench):  # I85
+def test_unmapped_words_read_zero_and_ignore_writes(bench):
     mapped = {register.offset for register in REGISTERS}
     unmapped = [at for at in range(0, PASS_LOG, 4) if at not in mapped]
     rng = random.Random(3)
@@ -168,7 +168,7 @@ def test_unmapped_words_read_zero_and_ignore_writes(bench):  # I85
     bench.run(testbench)
 
 
-def test_low_address_bits_are_ignored(bench):  # I85
+def test_low_address_bits_are_ignored(bench):
     at = offset("WATCHDOG")
 
     async def testbench(ctx):
@@ -192,7 +192,7 @@ def test_the_log_is_a_window(bench):
 
 @pytest.mark.parametrize("delays", [{"address_delay": 7}, {"data_delay": 7}, {"ready_delay": 1000},
                                     {"address_delay": 3, "data_delay": 1, "ready_delay": 2}])
-def test_channels_in_any_order(bench, delays):  # I85
+def test_channels_in_any_order(bench, delays):
     async def testbench(ctx):
         for value in (5, 6, 7):
             await bench.write(ctx, offset("STOP_AFTER"), value, **delays)
@@ -223,7 +223,7 @@ def test_no_response_is_lost_while_the_master_is_not_ready(bench):
     bench.run(testbench)
 
 
-def test_reads_and_writes_at_the_same_time(bench):  # I85, I86
+def test_reads_and_writes_at_the_same_time(bench):
     rng = random.Random(4)
     at = [register.offset for register in SETTINGS]
 

@@ -29,7 +29,7 @@ class Resettable(Component):
 
 
 @pytest.mark.parametrize("after", range(8, 40, 3))
-def test_read_master(kit, after):  # I75
+def test_read_master(kit, after):
     unit = ReadMaster(CONFIGS["8x8"])
     top = Resettable(unit)
     slave = kit.ReadSlave(unit.bus, 8, latency=6)
@@ -58,7 +58,7 @@ def test_read_master(kit, after):  # I75
 
 
 @pytest.mark.parametrize("after", range(8, 40, 3))
-def test_write_master(kit, after):  # I76
+def test_write_master(kit, after):
     unit = WriteMaster(CONFIGS["8x16"])
     top = Resettable(unit)
     slave = kit.WriteSlave(unit.bus, 16, latency=6)

@@ -13,7 +13,7 @@ TOP = 1 << 40
 
 
 @pytest.mark.parametrize("config", ["8x8", "8x16", "8x8_wide"])
-@pytest.mark.parametrize("seed", range(8))  # B18
+@pytest.mark.parametrize("seed", range(8))
 def test_words_arrive_whatever_stalls(kit, config, seed):
     rng = random.Random(seed)
     size = TEST_CONFIGS[config].bus_bytes
@@ -65,7 +65,7 @@ def test_a_beat_every_cycle(kit, config):
     assert last - first == words * bench.config.word_bus_beats - 1
 
 
-# B19: the address long after the data, and the other way round.
+# The address long after the data, and the other way round.
 @pytest.mark.parametrize("late", ["accept_address", "accept_data"])
 def test_address_and_data_in_any_order(kit, late):
     bench = Bench(kit, commands=[(BASE, 16)])
@@ -84,7 +84,7 @@ def test_address_and_data_in_any_order(kit, late):
     assert bench.slave.memory == bench.memory
 
 
-# B14-B16: a channel that never moves. The watchdog reports it; after an abort what was shown stays until it is taken.
+# A channel that never moves. The watchdog reports it; after an abort what was shown stays until it is taken.
 @pytest.mark.parametrize("stuck", ["accept_address", "accept_data", "answer"])
 def test_a_stuck_channel_keeps_the_master_from_draining(kit, stuck):
     bench = Bench(kit, commands=[(BASE, 100)])
@@ -105,7 +105,7 @@ def test_a_stuck_channel_keeps_the_master_from_draining(kit, stuck):
 
 
 @pytest.mark.parametrize("burst", [0, 2, 3])
-@pytest.mark.parametrize(("resp", "code"), [(2, ErrorCode.WRITE_SLAVE), (3, ErrorCode.WRITE_DECODE)])  # B12, B13
+@pytest.mark.parametrize(("resp", "code"), [(2, ErrorCode.WRITE_SLAVE), (3, ErrorCode.WRITE_DECODE)])  # SLVERR, DECERR
 def test_error_responses(kit, resp, code, burst):
     address = BASE + burst * 128
     stall = 0.5 * (resp + burst & 1)
@@ -127,7 +127,7 @@ def test_error_responses(kit, resp, code, burst):
     bench.run(testbench)
 
 
-def test_a_response_before_the_last_beat(kit):  # B17
+def test_a_response_before_the_last_beat(kit):
     bench = Bench(kit)
 
     async def testbench(ctx):
@@ -167,14 +167,14 @@ def test_responses_nobody_asked_for_are_ignored(kit):
 
 
 @pytest.mark.parametrize(("window", "command", "code"), [
-    ((BASE, LIMIT), (BASE - 8, 1), ErrorCode.WRITE_WINDOW),  # C21
+    ((BASE, LIMIT), (BASE - 8, 1), ErrorCode.WRITE_WINDOW),  # in front of the window
     ((BASE, LIMIT), (LIMIT, 1), ErrorCode.WRITE_WINDOW),
-    ((BASE, LIMIT), (LIMIT - 64, 5), ErrorCode.WRITE_WINDOW),  # C22
+    ((BASE, LIMIT), (LIMIT - 64, 5), ErrorCode.WRITE_WINDOW),  # across the end of the window
     ((BASE, LIMIT), (LIMIT - 8, 1), ErrorCode.WRITE_WINDOW),
     ((BASE, LIMIT), (BASE, (1 << 24) - 1), ErrorCode.WRITE_WINDOW),
-    ((0, (1 << 64) - 1), (TOP - 8, 1), ErrorCode.WRITE_WINDOW),  # C23
-    ((BASE, LIMIT), (BASE + 2, 1), ErrorCode.ALIGNMENT),  # C24
-    ((LIMIT, BASE), (BASE, 1), ErrorCode.WRITE_WINDOW),  # C27
+    ((0, (1 << 64) - 1), (TOP - 8, 1), ErrorCode.WRITE_WINDOW),  # across the end of the address space
+    ((BASE, LIMIT), (BASE + 2, 1), ErrorCode.ALIGNMENT),  # misaligned
+    ((LIMIT, BASE), (BASE, 1), ErrorCode.WRITE_WINDOW),  # the limit is below the base
     ((BASE, LIMIT), (LIMIT + 8, 0), ErrorCode.WRITE_WINDOW),
 ])
 def test_refused_whole(kit, window, command, code):
@@ -224,7 +224,7 @@ def test_an_abort_finishes_bursts_without_words(kit):
 
 @pytest.mark.parametrize("config", ["8x8", "8x16"])
 @pytest.mark.parametrize("start", range(0, 60, 12))
-def test_abort_in_every_cycle(kit, start, config):  # I78, I81
+def test_abort_in_every_cycle(kit, start, config):
     bench = Bench(kit, config, seed=start, stall=0.3, slave={"latency": 4})
 
     async def testbench(ctx):

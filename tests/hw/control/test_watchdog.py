@@ -25,7 +25,7 @@ def expected(limit, cycles):
     return seen
 
 
-@pytest.mark.parametrize("limit", [0, 1, 2, 7, 40])  # I84
+@pytest.mark.parametrize("limit", [0, 1, 2, 7, 40])
 def test_a_standstill(limit):
     cycles = [(0, 0)] * 5 + [(1, 0)] * 60 + [(1, 1)] + [(1, 0)] * 60 + [(0, 0)] * 5
     assert fired(limit, cycles) == expected(limit, cycles)
