@@ -59,7 +59,7 @@ def _split(text: str) -> tuple[str, str]:
     for place, letter in enumerate(text):
         depth += (letter == "(") - (letter == ")")
         if letter == ")" and not depth:
-            return text[:place + 1], text[place + 1:].lstrip(", ")
+            return text[:place + 1], re.sub(r"^(an array of \w+) ", r"\1: ", text[place + 1:].lstrip(", "))
     return "", text
 
 
