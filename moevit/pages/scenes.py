@@ -63,26 +63,30 @@ def draw(images: dict[str, np.ndarray], labels: dict[str, Answers], found: dict[
          measured: dict[str, Any], grid: tuple[int, int], path: Path) -> None:
     """A row for each of `chosen`: input, labels and answers of both tasks, wrong patches over the input."""
     whole = (0, 2 * grid[1], 2 * grid[0], 0)
-    figure, axes = plt.subplots(len(images), 6, figsize=(15, 1.5 * len(images) + 0.1), layout="constrained")
+    figure, axes = plt.subplots(len(images), 6, figsize=(15, 1.5 * len(images) + 0.8), layout="constrained")
     titles = ("input", "digits: label", "digits: machine", "wrong patches", "depth: label", "depth: machine")
     for row, (name, scene) in zip(axes, chosen(measured).items(), strict=True):
         wrong = (labels[name]["semseg"] != found[name]["semseg"]).reshape(grid)
         row[0].imshow(images[name], extent=whole)
         row[0].set_ylabel(f"{name}\nscene {scene}")
         for axis, answer in zip(row[1:3], (labels[name], found[name]), strict=True):
-            axis.imshow(answer["semseg"].reshape(grid), extent=whole, cmap=class_map(len(CLASSES)), vmin=-0.5,
-                        vmax=len(CLASSES) - 0.5)
+            digits = axis.imshow(answer["semseg"].reshape(grid), extent=whole, cmap=class_map(len(CLASSES)),
+                                 vmin=-0.5, vmax=len(CLASSES) - 0.5)
         row[3].imshow(images[name] // 2, extent=whole)
         row[3].imshow(np.ma.masked_equal(wrong, False), extent=whole, cmap=ListedColormap([WRONG]), alpha=0.85)
         row[3].set_xlabel(f"{wrong.sum()} of {wrong.size}")
         for axis, answer in zip(row[4:], (labels[name], found[name]), strict=True):
-            axis.imshow(answer["depth"].reshape(grid), extent=whole, cmap=value_map(DEPTH), vmin=0, vmax=1)
+            values = axis.imshow(answer["depth"].reshape(grid), extent=whole, cmap=value_map(DEPTH), vmin=0, vmax=1)
         row[5].set_xlabel(f"RMSE {measured['rmse'][scene]:.3f}")
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=11)
     for axis in axes.flat:
         axis.set_xticks([])
         axis.set_yticks([])
+    legend = figure.colorbar(digits, ax=axes[:, 1:3], location="bottom", ticks=range(len(CLASSES)), aspect=40)
+    legend.ax.set_xticklabels(["none", *CLASSES[1:]])
+    legend.set_label("digit")
+    figure.colorbar(values, ax=axes[:, 4:], location="bottom", aspect=40).set_label("depth")
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
 
