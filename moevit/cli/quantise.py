@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
@@ -43,11 +44,13 @@ def quantise(
                                                                     "(.npz), for compile --heads")] = None,
 ) -> None:
     """Quantise a checkpoint."""
+    # The products are small, and threads wait for each other. The demo network on two busy cores (load 7 to 11): 20 s
+    # with one thread, more than 170 s with two, which is torch's own choice.
+    torch.set_num_threads(1)
     with told(BoundsError, CheckpointError, OSError, PictureError, QuantisationError):
         network, tensors, host = read(checkpoint)
         stages = Stages(output, heads)
-        if heads:
-            _save_heads(tensors, heads, checkpoint)
+        head_tensors = _heads(tensors, checkpoint) if heads else {}
         with stages.stage("images") as stage:
             chosen = calibration(network, images, count, host)
             stage.result = f"{len(chosen)} for calibration"
@@ -56,6 +59,8 @@ def quantise(
             model = quantised(network, arrays, chosen, host=host, watch=stage.step)
             model.notes["checkpoint"] = os.path.relpath(checkpoint, output.parent)  # for moevit evaluate
             model.save(output)
+            if heads:  # after the model: a run that is cut off leaves no new heads beside an old model
+                write_npz(heads, head_tensors)
             stage.result = f"{layer_count(network)} layers"
         if check:
             with stages.stage("compare") as stage:
@@ -82,11 +87,11 @@ def table(fidelity: Fidelity, network: Network) -> Table:
     return result
 
 
-def _save_heads(tensors: Mapping[str, Tensor], path: Path, checkpoint: Path) -> None:
+def _heads(tensors: Mapping[str, Tensor], checkpoint: Path) -> dict[str, np.ndarray]:
     found = {name: tensor.numpy() for name, tensor in tensors.items() if name.startswith(HEADS)}
     if not found:
         raise QuantisationError(f"{checkpoint} has no tensors called {HEADS}...: leave out --heads")
-    write_npz(path, found)
+    return found
 
 
 def calibration(network: Network, path: Path | None, count: int, host: Mapping[str, Any]) -> np.ndarray:

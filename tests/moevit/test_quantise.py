@@ -123,3 +123,15 @@ def test_heads_pass_through(run):
     assert {name: value.tolist() for name, value in read_npz("heads.npz").items()} == {"heads.depth.fc.bias": [3.0]}
     result = run("tiny.safetensors", "-o", "model.npz", "--heads", "none.npz", "--check", "0")
     assert result.exit_code == 1 and "has no tensors called heads." in result.output
+
+
+def test_a_cut_off_run_leaves_no_new_heads(run, monkeypatch, tmp_path):
+    tensors = {name: torch.from_numpy(tensor) for name, tensor in synthetic_checkpoint(TINY, 1).items()}
+    save("headed.safetensors", load_state(TINY, tensors), {"heads.depth.fc.bias": torch.tensor([3.0])})
+
+    def cut_off(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(QuantisedModel, "save", cut_off)
+    assert run("headed.safetensors", "-o", "model.npz", "--heads", "heads.npz", "--check", "0").exit_code == 1
+    assert not (tmp_path / "heads.npz").exists()
