@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
@@ -44,9 +43,6 @@ def quantise(
                                                                     "(.npz), for compile --heads")] = None,
 ) -> None:
     """Quantise a checkpoint."""
-    # The products are small, and threads wait for each other. The demo network on two busy cores (load 7 to 11): 20 s
-    # with one thread, more than 170 s with two, which is torch's own choice.
-    torch.set_num_threads(1)
     with told(BoundsError, CheckpointError, OSError, PictureError, QuantisationError):
         network, tensors, host = read(checkpoint)
         stages = Stages(output, heads)

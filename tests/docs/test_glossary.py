@@ -18,7 +18,7 @@ HISTORY = ("CHANGELOG.md", "docs/adr/", "docs/ecp5.md", "docs/glossary.md", "tes
 #: Words that no row may be missing for.
 WORDS = """access, beat, block, burst, class, configuration, core, credit, digit, expert, FIFO, flow, frame,
 instruction, lane, machine, pass, peak, queue, region, row, run, scale, slot, stage, step, stream, stripe, sweep, tag,
-tile"""
+tile, word"""
 #: Words that only some folders of hw/ may use in identifiers. `access` is also the spec's word for what the host may do
 #: with a register.
 ROOMS = {"step": (), "slot": ("writer/",), "access": ("reader/", "bus/registers.py")}

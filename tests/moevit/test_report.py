@@ -45,7 +45,8 @@ def page_of(folder, *arguments) -> str:
     return (folder / "page.html").read_text()
 
 
-def test_the_golden_machine_keeps_no_time_and_the_page_says_so(folder):
+def test_the_golden_machine_keeps_no_time_and_the_page_says_so(folder, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["moevit", "run", "tiny.bundle"])
     page = page_of(folder)
     assert problems(page) == []
     assert [unescape(each) for each in re.findall(r"<h2[^>]*>(.*?)</h2>", page)] == SECTIONS
@@ -58,7 +59,7 @@ def test_the_golden_machine_keeps_no_time_and_the_page_says_so(folder):
     assert "estimator&#x27;s prediction, not a measurement" in page and "cycles (predicted)" in page
     assert "The float checkpoint that tiny.npz was made of is not there." in page
     for what in ("tiny.bundle, sha256 ", "tiny.npz, sha256 ", "picture.npy, sha256 ",
-                 ">command</th><td>moevit ", "numpy"):
+                 ">command</th><td>moevit run tiny.bundle", "numpy"):
         assert what in page
     assert 'class="wide"' in page and 'class="narrow"' in page and "prefers-color-scheme:dark" in page
 
