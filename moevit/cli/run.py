@@ -79,10 +79,7 @@ def run(
                                    **{f"outputs_{name}": each for name, each in found.items()}}.items():
                     results.setdefault(key, []).append(value)
                 if report and not index:
-                    facts = RunFacts(loaded, on if on in ("rtl", "golden") else "board", {task: accelerator.report},
-                                  known or board_of(loaded), integers, {"picture": names[0]})
-                    if on == "rtl":
-                        facts.bursts, facts.addresses = machine.bursts(), accelerator.addresses
+                    facts = _facts(accelerator, task, on, known, integers, names[0])
                 for number, path in enumerate(names):
                     _print(path, {name: each[number] for name, each in found.items()}, heads, top)
         if not isinstance(machine, Path):
@@ -93,6 +90,17 @@ def run(
                 explain(facts, images[0], bundle, model, quantised, stage)
                 write_page(report, facts, known if on == "rtl" else facts.board)
                 stage.result = str(report)
+
+
+def _facts(accelerator: Accelerator, task: str, on: str, board: Board | None, integers: np.ndarray,
+           picture: Path) -> RunFacts:
+    """What the page tells of the run that has just ended; bursts only where the simulated memory records them."""
+    loaded, machine = accelerator.bundle, accelerator.device
+    facts = RunFacts(loaded, on if on in ("rtl", "golden") else "board", {task: accelerator.report},
+                     board or board_of(loaded), integers, {"picture": picture})
+    if on == "rtl":
+        facts.bursts, facts.addresses = machine.bursts(), accelerator.addresses
+    return facts
 
 
 def _heads_of(bundle: Bundle, network: Network, task: str) -> dict[str, Head]:
