@@ -95,7 +95,8 @@ def run(
 def _facts(accelerator: Accelerator, task: str, on: str, board: Board | None, integers: np.ndarray,
            picture: Path) -> RunFacts:
     """What the page tells of the run that has just ended; bursts only where the simulated memory records them."""
-    loaded, machine = accelerator.bundle, accelerator.device
+    loaded = accelerator.bundle
+    machine: Any = accelerator.device  # only a simulated board has `bursts`
     facts = RunFacts(loaded, on if on in ("rtl", "golden") else "board", {task: accelerator.report},
                      board or board_of(loaded), integers, {"picture": picture})
     if on == "rtl":
