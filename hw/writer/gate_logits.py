@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from moevit.spec.arrays import MachineConfig
 from moevit.spec.formats import BIAS_MASKED, signed_range
 
-from ..layouts import EXPERT_BITS, SEQUENCE_BITS, logits_layout
+from ..layouts import SEQUENCE_BITS, logits_layout
 from ..math.rounding import saturate
 from .sum_scale import BIASED_BITS, SCALED_BITS
 
@@ -23,17 +23,8 @@ _DEPTH = 16  # more than the cycles from `reserve` to the end of the FIFO, so th
 
 def gate_token_layout(config: MachineConfig) -> data.StructLayout:
     """What goes to the router with a token's logits. ``experts``: how many logits are there."""
-    return data.StructLayout({
-        "first": 1,
-        "last": 1,
-        "experts": EXPERT_BITS + 1,
-        "top_k": EXPERT_BITS + 1,
-        "renormalise": 1,
-        "sigmoid": 1,
-        "biased": 1,
-        "sets_bias": 1,
-        "sequence": SEQUENCE_BITS,
-    })
+    shared = {name: field.shape for name, field in logits_layout(config) if name != "logits"}
+    return data.StructLayout({**shared, "sequence": SEQUENCE_BITS})
 
 
 class GateLogits(wiring.Component):
